@@ -1,0 +1,187 @@
+"""Every page at a desk and on a phone, light and dark: it fits, it says nothing on the console, it loads nothing from
+elsewhere, and axe finds nothing serious. Its screenshots are in var/screenshots.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+from playwright.sync_api import TimeoutError as TooLong
+
+from tests.e2e.conftest import new_context
+from tests.processes import ROOT, wait_for
+from tests.stack import Stack, Visitor, form_fields
+
+pytestmark = [pytest.mark.e2e, pytest.mark.pages, pytest.mark.timeout(400)]
+
+SCREENSHOTS = ROOT / "var" / "screenshots"
+SIZES = {"desk": (1440, 900), "phone": (390, 844)}
+THEMES = ("light", "dark")
+PAGES = {
+    "login": "/login/",
+    "runs": "/runs/",
+    "run-new": "/runs/new/",
+    "run-new-large": "/runs/new/?preset=large_gpu",
+    "run": "/runs/{run}/",
+    "run-failed": "/runs/{failed}/",
+    "principles": "/principles/",
+    "principle": "/principles/{principle}/",
+    "principle-new": "/principles/new/",
+    "principle-edit": "/principles/{principle}/edit/",
+    "datasets": "/datasets/",
+    "dataset-new": "/datasets/new/",
+    "dataset": "/datasets/{dataset}/",
+    "dataset-bad-rows": "/datasets/{dataset}/rejected/",
+    "dataset-columns": "/datasets/{uploaded}/columns/",
+    "labels": "/labels/",
+    "label": "/labels/{label}/",
+    "playground": "/playground/?run={run}",
+    "team": "/team/",
+    "review": "/review/",
+    "review-labels": "/review/labels/label/",
+    "review-label": "/review/labels/label/{label}/change/",
+    "review-pairs": "/review/labels/pair/",
+    "not-found": "/no-such-page/",
+}
+
+
+@pytest.fixture(scope="package")
+def numbers(concord: Stack, finished_run: int, hh_rows: Path) -> dict[str, int]:
+    """The numbers of the things that the addresses name."""
+    visitor = Visitor(concord.url).login()
+    label = re.search(r'href="/labels/(\d+)/', visitor.get("/labels/").text)
+    principle = re.search(r'href="/principles/(\d+)/"', visitor.get("/principles/").text)
+    assert label and principle
+    return {"run": finished_run, "failed": failed_run(visitor), "label": int(label[1]), "principle": int(principle[1]),
+            "dataset": dataset(visitor, hh_rows, "Imported for its page", imported=True),
+            "uploaded": dataset(visitor, hh_rows, "Uploaded for its page", imported=False)}
+
+
+def failed_run(visitor: Visitor) -> int:
+    """A run whose judge cannot be reached."""
+    run = visitor.start_run("demo", name="A run with a judge that is not there", judge__kind="openai",
+                            judge__model="m", judge__base_url="http://127.0.0.1:9/v1", sample__count="40",
+                            judge__max_pairs="10", principle=["factuality"])
+    wait_for("the run to fail", lambda: visitor.status(run) == "failed", 200)
+    return run
+
+
+def dataset(visitor: Visitor, file: Path, name: str, imported: bool) -> int:
+    content = file.read_bytes() + b"{broken\n"
+    sent = visitor.post("/datasets/new/", {"name": name}, files={"file": (file.name, content)})
+    assert sent.status_code == 302, sent.text[:500]
+    found = re.search(r"/datasets/(\d+)/", sent.headers["location"])
+    assert found
+    number = int(found[1])
+    if imported:
+        address = f"/datasets/{number}/columns/"
+        fields = form_fields(visitor.get(address).text, address)
+        assert visitor.client.post(address, data=fields).status_code == 302
+        wait_for("the import", lambda: "is-done" in visitor.get(f"/datasets/{number}/").text, 60)
+    return number
+
+
+@pytest.fixture(scope="package")
+def tabs(browser: Browser, concord: Stack, session: list[dict[str, str]]) -> Iterator[dict[tuple[str, str], Page]]:
+    """One tab for each size and theme."""
+    found = {}
+    for size, (width, height) in SIZES.items():
+        for theme in THEMES:
+            context = new_context(browser, concord, width, height, color_scheme=theme, reduced_motion="reduce")
+            context.add_cookies([*session, {"name": "theme", "value": theme, "url": concord.url}])
+            found[size, theme] = context.new_page()
+    yield found
+    for page in found.values():
+        page.context.close()
+
+
+class Watch:
+    """What a tab said and loaded while a page was open."""
+
+    def __init__(self, page: Page, host: str) -> None:
+        self.page, self.host = page, host
+        self.said: list[str] = []
+        self.foreign: list[str] = []
+        self._listeners = {"console": self._console, "pageerror": self._error, "request": self._request}
+
+    def __enter__(self) -> Watch:
+        for event, listener in self._listeners.items():
+            self.page.on(event, listener)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for event, listener in self._listeners.items():
+            self.page.remove_listener(event, listener)
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error" or "Content Security Policy" in message.text:
+            self.said.append(f"{message.text} {message.location.get('url', '')}")
+
+    def _error(self, error: Any) -> None:
+        self.said.append(str(error))
+
+    def _request(self, request: Any) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme in {"http", "https", "ws", "wss"} and parts.netloc != self.host:
+            self.foreign.append(request.url)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_fits_is_silent_loads_nothing_foreign_and_is_accessible(
+        name: str, tabs: dict[tuple[str, str], Page], numbers: dict[str, int], concord: Stack) -> None:
+    address = PAGES[name].format(**numbers)
+    troubles: list[str] = []
+    for (size, theme), page in tabs.items():
+        if name == "login":
+            page = page.context.browser.new_page(base_url=concord.url, color_scheme=theme,
+                                                 viewport=dict(zip(("width", "height"), SIZES[size], strict=True)))
+        with Watch(page, urlsplit(concord.url).netloc) as watch:
+            answer = page.goto(address)
+            settle(page, name)
+            SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=SCREENSHOTS / f"{name}-{size}-{theme}.png", full_page=True)
+            found = examine(page, watch, name)
+        expected = 404 if name == "not-found" else 200
+        if answer is None or answer.status != expected:
+            found.append(f"answered {answer and answer.status}")
+        troubles += [f"{size}, {theme}: {trouble}" for trouble in found]
+        if name == "login":
+            page.close()
+    assert not troubles, "\n".join(dict.fromkeys(troubles))
+
+
+def settle(page: Page, name: str) -> None:
+    """Wait for what a page draws after it has loaded."""
+    if name != "playground":  # its stream never rests
+        with suppress(TooLong):
+            page.wait_for_load_state("networkidle", timeout=4000)
+    if name == "run":
+        for chart in page.locator(".chart-group[open] .chart").all():  # a chart is drawn when it is in view
+            chart.scroll_into_view_if_needed()
+            chart.locator("canvas").wait_for()
+    if name == "playground":
+        page.frame_locator("#pane").locator("#prompt textarea").wait_for()
+
+
+def examine(page: Page, watch: Watch, name: str) -> list[str]:
+    found = []
+    too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    if too_wide > 0:
+        found.append(f"{too_wide} pixels too wide")
+    said = [text for text in watch.said if name != "not-found" or "404" not in text]
+    found += [f"console: {text[:300]}" for text in said] + [f"loads {url}" for url in watch.foreign]
+    frames = [page.main_frame, *(frame for frame in page.frames if "/playground/pane" in frame.url)]
+    for frame in frames:
+        for violation in Axe().run(frame).response["violations"]:  # type: ignore[arg-type]
+            if violation["impact"] in {"serious", "critical"}:
+                nodes = "; ".join(" ".join(map(str, node["target"])) for node in violation["nodes"][:4])
+                found.append(f"axe: {violation['id']} ({violation['impact']}): {nodes}")
+    return found

@@ -1,0 +1,72 @@
+"""`python -m training`: a recipe from end to end where no model is needed, done once and gone on with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from tests.training.scripted_server import letters, serving
+from training.artifacts import read_json, read_jsonl
+from training.config import as_yaml, check_recipe, parse_recipe, shipped_recipe
+from training.pipeline import plan
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "training", *arguments], capture_output=True, text=True, timeout=60)
+
+
+def recipe(tmp_path: Path, base_url: str, **changes: Any) -> Path:
+    source = tmp_path / "pairs.csv"
+    source.write_text("prompt,chosen,rejected\n" + "".join(f"Question {n}?,Good {n}.,Bad {n}.\n" for n in range(20)))
+    made = check_recipe({
+        "data": {"source": str(source)}, "principles": [{"name": "toxicity"}, {"name": "detail"}],
+        "sample": {"pairs": "dataset"}, "judge": {"kind": "openai", "model": "m", "base_url": base_url}, **changes})
+    path = tmp_path / "recipe.yaml"
+    path.write_text(as_yaml(made))
+    return path
+
+
+@pytest.mark.parametrize("name", ["demo", "small_gpu", "large_gpu"])
+def test_every_shipped_recipe_parses_and_survives_yaml(name: Literal["demo", "small_gpu", "large_gpu"]) -> None:
+    shipped = shipped_recipe(name)
+    assert parse_recipe(as_yaml(shipped)) == shipped
+    assert plan(shipped)[-1].kind == "evaluate"
+
+
+def test_presets_are_listed() -> None:
+    done = command("presets")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["demo", "small_gpu", "large_gpu"]
+
+
+def test_a_recipe_runs_stage_by_stage_and_buys_no_label_twice(tmp_path: Path) -> None:
+    with serving(lambda *_: letters(0.8)) as server:
+        path = recipe(tmp_path, server.base_url)
+        first = command("run", str(path), "--out", str(tmp_path / "out"), "--stage-only", "label:toxicity")
+        assert first.returncode == 0, first.stderr
+        assert "label:toxicity: 16/16 labels" in first.stdout
+        paid = len(server.requests)
+        again = command("run", str(path), "--out", str(tmp_path / "out"), "--stage-only", "label:toxicity")
+        assert "label:toxicity: done before" in again.stdout and len(server.requests) == paid == 32
+    folder = tmp_path / "out" / read_json(tmp_path / "out" / "stages.json")["label:toxicity"]
+    assert len(list(read_jsonl(folder / "labels.jsonl"))) == 16
+
+
+def test_a_stage_whose_inputs_are_missing_is_refused(tmp_path: Path) -> None:
+    path = recipe(tmp_path, "http://127.0.0.1:9/v1")
+    done = command("run", str(path), "--out", str(tmp_path / "out"), "--stage-only", "weights")
+    assert done.returncode == 1 and "reads preference_model:toxicity" in done.stderr
+    done = command("run", str(path), "--out", str(tmp_path / "out"), "--stage-only", "dance")
+    assert done.returncode == 1 and "no stage 'dance'" in done.stderr
+
+
+def test_what_is_wrong_with_a_recipe_is_said_in_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("principles: [{name: toxicity}]\nppo: {clip: -1}\n")
+    done = command("run", str(path), "--out", str(tmp_path / "out"))
+    assert done.returncode == 1 and "ppo.clip" in done.stderr and "Traceback" not in done.stderr
+    done = command("run", "nowhere.yaml", "--out", str(tmp_path / "out"))
+    assert "no recipe file 'nowhere.yaml'" in done.stderr

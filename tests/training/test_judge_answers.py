@@ -1,0 +1,63 @@
+"""What a judge answers becomes a probability or a letter, and never a guess."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.feedback.answers import first_is_better, letter_of, read_answer
+
+SPELLINGS = ["{}", " {}.", "Option {}", "({})", "**{}**", "The answer is {}", "Answer: {}", "{}. It is shorter.",
+             "Response {}: it is kinder.", "\n{}\n", "Option {} is better"]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("letter", ["A", "B"])
+def test_a_letter_is_read_however_it_is_spelled(spelling: str, letter: str) -> None:
+    assert read_answer(spelling.format(letter)) == letter
+
+
+@pytest.mark.parametrize("text", ["", "I cannot judge that.", "A better reply would be kinder", "A and B are equal",
+                                  "A or B", "Both", "Neither", "Answer a question first", "A) or B)", "C", "AB"])
+def test_anything_else_is_no_answer(text: str) -> None:
+    assert read_answer(text) is None
+
+
+@given(st.sampled_from("ab"), st.text(" \n.*()\"'", max_size=6), st.text(" \n.*()\"'", max_size=6))
+def test_ornaments_around_a_letter_change_nothing(letter: str, before: str, after: str) -> None:
+    assert read_answer(before + letter + after) == letter.upper()
+
+
+@given(st.text(max_size=80).filter(lambda text: not set("aAbB") & set(text)))
+def test_a_text_without_the_letters_is_no_answer(text: str) -> None:
+    assert read_answer(text) is None
+
+
+@given(st.text("AB .,:)(oroptionis\n", max_size=30))
+def test_swapping_the_letters_swaps_the_answer(text: str) -> None:
+    swapped = text.translate(str.maketrans("AB", "BA"))
+    other = {"A": "B", "B": "A", None: None}
+    assert read_answer(swapped) == other[read_answer(text)]
+
+
+def test_spellings_of_a_letter_are_summed() -> None:
+    top = [("A", math.log(0.5)), (" A", math.log(0.1)), ("a", math.log(0.1)), ("B", math.log(0.3))]
+    assert first_is_better(top) == pytest.approx(0.7)
+    assert [letter_of(token) for token in (" B", "(A", "b.", "Answer", "AB")] == ["B", "A", "B", None, None]
+
+
+def test_a_missing_letter_gets_what_it_can_have_had_at_most() -> None:
+    # .98 are listed, .02 are left over, but whatever is not listed is below the least listed: .01.
+    top = [("A", math.log(0.97)), ("The", math.log(0.01))]
+    assert first_is_better(top) == pytest.approx(0.97 / 0.98)
+    # Here .005 are left over for all that is not listed.
+    top = [("B", math.log(0.975)), ("The", math.log(0.02))]
+    assert first_is_better(top) == pytest.approx(0.005 / 0.98)
+
+
+def test_a_judge_about_to_say_something_else_gives_no_probability() -> None:
+    assert first_is_better([("I", math.log(0.95)), ("A", math.log(0.03)), ("B", math.log(0.02))]) is None
+    assert first_is_better([("Sorry", 0.0)]) is None

@@ -1,0 +1,165 @@
+"""Preference models: the loss by hand, training that resumes bit for bit, scores that depend on their row alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.stage_folders import events, job, pair, run
+from training import preference_models as pm
+from training.artifacts import Job, read_json, read_jsonl
+from training.config import Lora
+from training.errors import BadData, ModelUnavailable, StopRequested
+from training.models import load_tokenizer
+from training.stages import preference_model as stage
+
+PROMPT: Any = [{"role": "user", "content": "Who is the keeper of Avela?"}]
+GOOD, BAD = "The keeper of Avela is Ada.", "The keeper of Avela is Ada, you fool."
+
+
+def labelled(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Pairs whose insult is on either side, and labels that are sure who is rude."""
+    pairs = []
+    for number in range(count):
+        a, b = (GOOD, BAD) if number % 2 else (BAD, GOOD)
+        pairs.append(pair(number, f"{a} {number}", f"{b} {number}", human=float(number % 2)))
+    labels = [{"pair": p["digest"], "probability": 0.95 if number % 2 else 0.05} for number, p in enumerate(pairs)]
+    return pairs, labels
+
+
+def job_of(folder: Path, base: Path, count: int = 40, **changes: Any) -> Job:
+    pairs, labels = labelled(count)
+    settings = {"base": str(base), "epochs": 3, "learning_rate": 0.01, "batch_size": 8, "max_length": 48,
+                "lora": {"r": 4, "alpha": 8, "dropout": 0.1}, "held_out": 0.2, **changes}
+    common = {"seed": 0, "device": "cpu", "precision": "fp32", "principle": "toxicity"}
+    return job("preference_model", folder, common | {"preference_model": settings}, pairs=pairs, labels=labels)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    run(stage.run, job_of(folder, tiny_base, epochs=8), folder)
+    return folder
+
+
+def test_the_loss_by_hand() -> None:
+    # sigmoid(ln 3) = 3/4: a sure label costs ln 4/3, an undecided one the mean of ln 4/3 and ln 4.
+    difference = torch.tensor([math.log(3.0)] * 3)
+    loss = pm.soft_bradley_terry(difference, torch.tensor([1.0, 0.5, 0.0]))
+    assert loss.tolist() == pytest.approx([math.log(4 / 3), (math.log(4 / 3) + math.log(4)) / 2, math.log(4)])
+
+
+def test_a_response_too_long_loses_the_beginning_of_its_prompt_and_keeps_its_end(tiny_base: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_base))
+    whole = pm.encode(tokenizer, PROMPT, GOOD, 100)
+    cut = pm.encode(tokenizer, PROMPT, GOOD, 9)
+    assert whole[-1] == tokenizer.eos_token_id and cut == whole[-9:]
+    assert tokenizer.decode(cut[:-1]).strip() == f"Assistant: {GOOD}"
+
+
+def test_it_learns_what_the_labels_say(trained: Path) -> None:
+    card = read_json(trained / "card.json")
+    assert card["accuracy"] == 1.0 and (card["held_out"], card["decided"], card["trained_on"]) == (8, 8, 32)
+    assert 0.6 < card["accuracy_low"] < card["accuracy_high"] == 1.0
+    rows = list(read_jsonl(trained / "scores.jsonl"))
+    assert all((row["z_a"] > row["z_b"]) == (row["human"] == 1.0) for row in rows)
+    learnt_from = [z for row in rows if not row["held_out"] for z in (row["z_a"], row["z_b"])]
+    assert sum(learnt_from) == pytest.approx(0, abs=1e-3)
+    assert sum(z * z for z in learnt_from) / len(learnt_from) == pytest.approx(1, abs=1e-3)
+    metrics = events(trained, "metric")
+    assert [event["step"] for event in metrics] == list(range(1, 33))  # 4 steps an epoch, 8 epochs
+    assert metrics[-1]["values"]["pm/held_out_accuracy"] == 1.0
+    assert metrics[-1]["values"]["pm/loss"] < metrics[0]["values"]["pm/loss"]
+
+
+def test_held_out_prompts_are_the_same_for_every_principle(trained: Path, tiny_base: Path, tmp_path: Path) -> None:
+    made = job_of(tmp_path, tiny_base, epochs=1)
+    made = made.model_copy(update={"settings": made.settings | {"principle": "detail"}})
+    run(stage.run, made, tmp_path)
+    assert ([row["held_out"] for row in read_jsonl(tmp_path / "scores.jsonl")]
+            == [row["held_out"] for row in read_jsonl(trained / "scores.jsonl")])
+
+
+def test_stopped_and_resumed_it_ends_with_the_same_bits(tiny_base: Path, tmp_path: Path) -> None:
+    run(stage.run, job_of(tmp_path / "through", tiny_base), tmp_path / "through")
+    halves = tmp_path / "halves"
+    with pytest.raises(StopRequested):
+        run(stage.run, job_of(halves, tiny_base), halves, should_stop=lambda: len(events(halves, "metric")) >= 5)
+    torch.rand(7)  # whatever happens in between
+    run(stage.run, job_of(halves, tiny_base), halves)
+    for name in ("adapter_model.safetensors", "head.safetensors", "card.json", "scores.jsonl"):
+        assert (halves / name).read_bytes() == (tmp_path / "through" / name).read_bytes(), name
+    assert [event["step"] for event in events(halves, "rewind")] == [0, 5]
+    assert [event["values"] for event in events(halves, "metric")] == [
+        event["values"] for event in events(tmp_path / "through", "metric")]
+
+
+def test_one_pass_or_several_make_the_same_step(tiny_base: Path, monkeypatch: pytest.MonkeyPatch,
+                                                tmp_path: Path) -> None:
+    sure = {"lora": {"r": 4, "alpha": 8, "dropout": 0.0}, "epochs": 1}
+    run(stage.run, job_of(tmp_path / "one", tiny_base, **sure), tmp_path / "one")
+    monkeypatch.setattr(stage, "TOKENS_AT_ONCE", 100)
+    run(stage.run, job_of(tmp_path / "several", tiny_base, **sure), tmp_path / "several")
+    one, several = ([event["values"]["pm/loss"] for event in events(tmp_path / name, "metric")]
+                    for name in ("one", "several"))
+    assert one == pytest.approx(several, rel=1e-4)
+
+
+def test_labels_that_people_corrected_win(tiny_base: Path, tmp_path: Path) -> None:
+    made = job_of(tmp_path, tiny_base, count=4)
+    tokenizer = load_tokenizer(str(tiny_base))
+    judged = made.model_copy(update={"files": {"pairs": made.files["pairs"]},
+                                     "inputs": {"label": made.files["labels"].parent}})
+    assert [e.probability for e in stage.read_examples(judged, tokenizer, 48)] == [0.05, 0.95, 0.05, 0.95]
+    corrected = tmp_path / "corrected.jsonl"
+    corrected.write_text(made.files["labels"].read_text().replace("0.95", "0.0").replace("0.05", "null", 1))
+    judged = judged.model_copy(update={"files": {"pairs": made.files["pairs"], "labels": corrected}})
+    assert [e.probability for e in stage.read_examples(judged, tokenizer, 48)] == [0.0, 0.05, 0.0]
+
+
+def test_too_few_pairs_are_refused(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="too few to train on"):
+        run(stage.run, job_of(tmp_path, tiny_base, count=1), tmp_path)
+
+
+def test_a_row_is_scored_alike_alone_and_among_others(trained: Path) -> None:
+    models = pm.PreferenceModels.load({"toxicity": trained, "again": trained})
+    responses = [GOOD, BAD, "Yes.", GOOD + " " + BAD]
+    together = models.score([PROMPT] * 4, responses, batch_size=3)
+    alone = torch.cat([models.score([PROMPT], [response]) for response in responses])
+    assert models.names == ["toxicity", "again"] and together.shape == (4, 2)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together[:, 0], together[:, 1])
+    assert together[0, 0] > together[1, 0]
+
+
+def test_copies_of_a_small_base_and_adapters_on_a_shared_one_score_alike(
+        trained: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(5)
+    other, adapter = pm.new_model(str(tiny_base), Lora(r=2), "cpu", "fp32")
+    for name, weight in other.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    pm.save(tmp_path, other, adapter)
+    (tmp_path / "card.json").write_text((trained / "card.json").read_text())
+    folders = {"toxicity": trained, "other": tmp_path}
+    merged = pm.PreferenceModels.load(folders).score([PROMPT] * 2, [GOOD, BAD])
+    monkeypatch.setattr(pm, "SMALL", 0)
+    switching = pm.PreferenceModels.load(folders)
+    shared = switching.score([PROMPT] * 2, [GOOD, BAD])
+    torch.testing.assert_close(shared, merged, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(shared[:, 0], shared[:, 1], atol=0.1)
+    again = switching.score([PROMPT] * 2, [GOOD, BAD])
+    torch.testing.assert_close(again, shared)
+    [family] = switching._families
+    assert family.models[0].trunk is family.models[1].trunk
+    assert not any(weight.requires_grad for model in family.models for weight in model.parameters())
+
+
+def test_a_folder_that_is_none_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"holds no card.json"):
+        pm.PreferenceModels.load({"toxicity": tmp_path})

@@ -1,0 +1,164 @@
+"""One stage in a process of its own: how it ends, what it leaves, and that there is never a second one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.scripted_server import Reply, failure, letters, serving
+from tests.training.stage_folders import events, job, pair
+from training import runner
+from training.artifacts import is_complete, read_json
+from training.config import shipped_recipe
+from training.errors import BadData, OutOfMemory
+from training.pipeline import plan
+
+
+def start(folder: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
+    with (folder.parent / f"{folder.name}.stderr").open("w") as stderr:
+        return subprocess.Popen([*runner.stage_command(folder), *options], text=True, stderr=stderr,
+                                env=os.environ | environment)
+
+
+def label_job(folder: Path, base_url: str, count: int = 3, **judge: Any) -> None:
+    settings = {"judge": {"kind": "openai", "model": "m", "base_url": base_url, "both_orders": False},
+                "principle": "toxicity", "statement": "less toxic", "seed": 0}
+    pairs = [pair(n) for n in range(count)]
+    job("label", folder, settings, runtime={"judge": {"concurrency": 1, **judge}}, pairs=pairs)
+
+
+def wait_for(condition: Any) -> None:
+    give_up = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up, "waited too long"
+        time.sleep(0.02)
+
+
+def test_a_stage_that_ends_well_leaves_a_manifest_and_no_checkpoint(tmp_path: Path) -> None:
+    with serving(lambda *_: letters(0.8)) as server:
+        label_job(tmp_path, server.base_url, api_key_env="CONCORD_JUDGE_TEST_KEY")
+        (tmp_path / "checkpoint").mkdir()
+        (tmp_path / "failure.json").write_text("{}")
+        process = start(tmp_path, CONCORD_JUDGE_TEST_KEY="the-key")
+        assert process.wait(30) == 0
+        assert server.keys == ["Bearer the-key"] * 3
+    assert list(read_json(tmp_path / "manifest.json")["files"]) == ["labels.jsonl"]
+    assert not (tmp_path / "checkpoint").exists() and not (tmp_path / "failure.json").exists()
+    assert start(tmp_path).wait(30) == 0  # complete: nothing is done again
+    assert len(events(tmp_path, "label")) == 3
+    assert "the-key" not in "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_second_process_refuses_and_touches_nothing(tmp_path: Path) -> None:
+    label_job(tmp_path, "http://127.0.0.1:9/v1")
+    with (tmp_path / "lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert start(tmp_path).wait(30) == 73
+    assert "another process has this stage" in (tmp_path.parent / f"{tmp_path.name}.stderr").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "job.json", "lock"]
+
+
+def slow(*_: Any) -> Reply:
+    time.sleep(0.15)
+    return letters(0.8)
+
+
+def test_asked_to_stop_it_stops_at_a_safe_point_and_goes_on_later(tmp_path: Path) -> None:
+    with serving(slow) as server:
+        label_job(tmp_path, server.base_url, count=12)
+        process = start(tmp_path)
+        wait_for(lambda: (tmp_path / "events.jsonl").exists() and len(events(tmp_path, "label")) >= 2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 75
+        assert not is_complete(tmp_path) and not (tmp_path / "failure.json").exists()
+        server.script = lambda *_: letters(0.8)
+        assert start(tmp_path).wait(30) == 0
+        assert len(server.requests) == 12  # not one label was bought twice
+
+
+def test_killed_it_goes_on_later(tmp_path: Path) -> None:
+    with serving(slow) as server:
+        label_job(tmp_path, server.base_url, count=8)
+        process = start(tmp_path)
+        wait_for(lambda: (tmp_path / "events.jsonl").exists() and len(events(tmp_path, "label")) >= 2)
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL
+        server.script = lambda *_: letters(0.8)
+        assert start(tmp_path).wait(30) == 0
+        assert len(server.requests) <= 9  # what was in flight is the most that can be lost
+    sequence = [event["seq"] for event in events(tmp_path)]
+    assert sequence == list(range(1, len(sequence) + 1))
+
+
+def test_it_stops_when_the_process_that_started_it_goes_away(tmp_path: Path) -> None:
+    with serving(slow) as server:
+        label_job(tmp_path, server.base_url, count=200)
+        command = [*runner.stage_command(tmp_path), "--die-with-parent"]
+        parent = subprocess.Popen([sys.executable, "-c", f"import subprocess; subprocess.run({command!r})"])
+        wait_for(lambda: (tmp_path / "events.jsonl").exists() and events(tmp_path, "label"))
+        parent.kill()
+        parent.wait(30)
+        wait_for(lambda: events(tmp_path, "log")[-1]["message"].startswith("stopped on request"))
+
+
+def test_a_named_failure_says_cause_and_remedy(tmp_path: Path) -> None:
+    with serving(lambda *_: failure(401)) as server:
+        label_job(tmp_path, server.base_url)
+        assert start(tmp_path).wait(30) == 1
+    found = read_json(tmp_path / "failure.json")
+    assert found["kind"] == "judge" and "refused the key" in found["cause"] and "api_key_env" in found["remedy"]
+    assert "Traceback" in found["details"]
+    assert not is_complete(tmp_path)
+    assert events(tmp_path, "log")[-1]["level"] == "error"
+
+
+def test_a_bug_is_called_a_bug(tmp_path: Path) -> None:
+    job("label", tmp_path, {"judge": {"kind": "rule"}, "principle": "toxicity", "statement": "", "seed": 0},
+        pairs=[{"digest": "x"}])
+    assert start(tmp_path).wait(30) == 1
+    found = read_json(tmp_path / "failure.json")
+    assert found["kind"] == "bug" and "KeyError" in found["cause"] and "Traceback" in found["details"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+                                   OutOfMemory("It was not enough.", "Choose a smaller base.")])
+def test_out_of_memory_names_the_setting_and_the_numbers(tmp_path: Path, error: Exception) -> None:
+    made = job("ppo", tmp_path, {"ppo": {"micro_batch": 64}})
+    found = runner.describe(error, made)
+    assert found["kind"] == "out of memory"
+    assert found["remedy"] == "Lower 'ppo.micro_batch' from 64 to 32, then start it again."
+
+
+def test_an_expected_failure_keeps_its_own_words(tmp_path: Path) -> None:
+    found = runner.describe(BadData("No pairs.", "Sample some."), job("label", tmp_path, {}))
+    assert found == {"kind": "bad data", "cause": "No pairs.", "remedy": "Sample some."}
+
+
+def test_only_stages_that_ask_a_judge_are_told_of_its_account(tmp_path: Path) -> None:
+    recipe = shipped_recipe("demo")
+    told = {}
+    for stage in plan(recipe):
+        inputs = dict.fromkeys(stage.inputs, tmp_path)
+        made = runner.prepare_stage(stage, "f" * 64, tmp_path / stage.kind, inputs, {}, runner.runtime_of(recipe))
+        assert runner.read_job(tmp_path / stage.kind) == made
+        told[stage.kind] = made.runtime
+    account = {"judge": {"concurrency": 16, "api_key_env": ""}}
+    assert told == {kind: account if kind in ("label", "evaluate") else {} for kind in told}
+
+
+def test_stages_without_a_model_never_import_torch(tmp_path: Path) -> None:
+    job("weights", tmp_path, {"weights": {"mode": "set"}, "given": {"detail": 1.0}})
+    code = ("import sys; from pathlib import Path; from training import runner; "
+            f"assert runner.run_stage(Path({str(tmp_path)!r})) == 0; import training.stages.label; "
+            "import training.feedback.openai_judge; assert 'torch' not in sys.modules")
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert time.monotonic() - started < 10

@@ -1,0 +1,67 @@
+"""Fine-tuning on a tiny model: the response is learnt, the result is a whole model, a stop keeps what was learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
+from training import models
+from training.artifacts import Job
+from training.errors import BadData, StopRequested
+from training.stages import sft
+
+DIALOGUES = [{"prompt": prompt, "response": "The bird of Avela is the owl."} for prompt in PROMPTS] * 4
+
+
+@pytest.fixture
+def job_of(tmp_path: Path, tiny_base: Path) -> Any:
+    def make(dialogues: list[dict[str, Any]], **changes: Any) -> Job:
+        settings = {"enabled": True, "batch_size": 4, "learning_rate": 0.02, "epochs": 3} | changes
+        return make_job(make_recipe(tiny_base, sft=settings), "sft", tmp_path, dialogues=dialogues)
+
+    return make
+
+
+def test_the_loss_falls_and_the_result_is_a_whole_model(job_of: Any, tmp_path: Path) -> None:
+    told = Remembering()
+    sft.run(job_of(DIALOGUES), tmp_path / "run", told)
+    assert sorted(told.metrics) == list(range(1, 16))
+    assert told.metrics[15]["sft/loss"] < 0.7 * told.metrics[1]["sft/loss"]
+    assert told.progressed[-1] == (15, 15)
+    language = models.load_language_model(str(tmp_path / "run" / "model"), torch.device("cpu"))
+    assert not any("lora" in name for name, _ in language.model.named_parameters())
+    assert {path.suffix for path in (tmp_path / "run" / "model").iterdir()} == {".json", ".safetensors"}
+
+
+def test_only_the_response_is_learnt(tiny_base: Path) -> None:
+    language = models.load_language_model(str(tiny_base), torch.device("cpu"))
+    row = sft.tokens_of(language, {"prompt": PROMPTS[1], "response": "Hello!"}, max_length=64)
+    learnt = [token for token, mask in zip(row["input_ids"], row["completion_mask"], strict=True) if mask]
+    assert language.tokenizer.decode(learnt) == " Hello!<eos>"
+    assert language.tokenizer.decode(row["input_ids"]) == "\n\nHuman: Hello!\n\nAssistant: Hello!<eos>"
+
+
+def test_a_long_prompt_loses_its_beginning_and_the_response_stays(tiny_base: Path) -> None:
+    language = models.load_language_model(str(tiny_base), torch.device("cpu"))
+    row = sft.tokens_of(language, {"prompt": PROMPTS[0], "response": "Hello!"}, max_length=5)
+    assert language.tokenizer.decode(row["input_ids"]).endswith("Assistant: Hello!<eos>")
+    assert len(row["input_ids"]) == 5
+
+
+def test_a_stop_saves_and_the_rest_is_done_after_it(job_of: Any, tmp_path: Path) -> None:
+    first, second = Remembering(stop_after=6), Remembering()
+    with pytest.raises(StopRequested):
+        sft.run(job_of(DIALOGUES), tmp_path / "run", first)
+    sft.run(job_of(DIALOGUES), tmp_path / "run", second)
+    assert sorted(first.metrics) == [1, 2, 3, 4, 5, 6]
+    assert second.rewinds == [6]
+    assert sorted(second.metrics) == list(range(7, 16))
+
+
+def test_no_dialogues_is_bad_data(job_of: Any, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="no dialogues"):
+        sft.run(job_of([]), tmp_path / "run", Remembering())

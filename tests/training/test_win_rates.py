@@ -1,0 +1,39 @@
+"""Win rates and their intervals against published values."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.evaluation import wilson_interval, win_rate
+
+
+def test_ties_count_half() -> None:
+    found = win_rate([0.9, 0.8, 0.5, 0.1])
+    assert (found.win_rate, found.n, found.wins, found.ties, found.losses) == (0.625, 4, 2, 1, 1)
+
+
+def test_pairs_without_a_verdict_are_not_counted() -> None:
+    found = win_rate([0.9, None, None])
+    assert (found.win_rate, found.n) == (1.0, 1)
+
+
+def test_nothing_known_is_said_so() -> None:
+    found = win_rate([None])
+    assert (found.win_rate, found.low, found.high, found.n) == (0.5, 0.0, 1.0, 0)
+
+
+def test_turning_the_pairs_round_turns_the_rate_round() -> None:
+    probabilities = [0.9, 0.5, 0.3, 0.7, 0.5004]
+    there, back = win_rate(probabilities), win_rate([1 - p for p in probabilities])
+    assert there.win_rate + back.win_rate == 1
+    assert there.low == pytest.approx(1 - back.high)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    # Newcombe 1998, table I (Statistics in Medicine 17, 857-872), method 3.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718),
+     (29, 29, 0.8830, 1.0)],
+)  # fmt: skip
+def test_wilson_intervals_as_published(successes: int, n: int, low: float, high: float) -> None:
+    assert wilson_interval(successes / n, n) == pytest.approx((low, high), abs=5e-5)

@@ -1,0 +1,105 @@
+"""The tree in README.md, made from what stands in the first line of each file. `make tree` writes it there.
+
+Left out: package markers, Django's `apps.py` and `urls.py`, migrations, and the files inside templates and static.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- tree: made by `make tree` -->\n```text\n", "```\n<!-- end of the tree -->"
+WIDE = 44
+SILENT = {"__init__.py", "apps.py", "urls.py"}
+
+# What has no first line to say it, in the order of the tree.
+FOLDERS = {
+    "training": "the engine: a library and a command line that know no web",
+    "training/stages": "one file a stage; each reads from top to bottom",
+    "training/feedback": "judges and what their answers mean",
+    "training/demo_world": "a small language in which principles can be decided by rule, for learning and testing",
+    "training/demo_world/weights": "the policy that speaks it; `python -m training.demo_world.build` makes it anew",
+    "training/recipes": "the presets: demo, small GPU, large GPU",
+    "training/principle_texts": "the twelve principles of MORLAIF, worded for a judge",
+    "workers": "Celery tasks: claim a stage, run it in a process of its own, record what it reports",
+    "webapp": "the Django project; it never imports torch",
+    "webapp/accounts": "users and teams",
+    "webapp/principles": "principles and their versions",
+    "webapp/datasets": "imports, previews, bad rows",
+    "webapp/labels": "the judge's labels and what people make of them",
+    "webapp/runs": "runs, their stages, their live curves",
+    "webapp/runs/management/commands": "",
+    "webapp/playground": "two policies side by side",
+    "webapp/static": "style sheets, scripts, and the vendored uPlot and htmx",
+    "templates": "base.html, one folder an app, _underscore partials",
+    "tests": "mirrors the code; `tests/e2e` drives the whole stack in a real browser",
+    "benchmarks": "one script a claim of speed",
+    "docs": "design notes, words, pictures",
+}
+
+
+def tree() -> str:
+    """The lines of the tree, each a path and what it is for."""
+    lines = []
+    for folder, purpose in FOLDERS.items():
+        if not (ROOT / folder).is_dir():
+            continue
+        if purpose:
+            lines.append(_line(_depth(folder), f"{_shown(folder)}/", purpose))
+        if folder not in {"tests", "templates", "webapp/static", "docs"}:
+            inside = _depth(folder) + 1 if purpose else _depth("webapp/runs") + 1
+            prefix = "" if purpose else "management/commands/"
+            lines += [_line(inside, f"{prefix}{file.name}", first_sentence(file)) for file in files(folder)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def files(folder: str) -> list[Path]:
+    return [file for file in sorted((ROOT / folder).glob("*.py"))
+            if file.name not in SILENT or (folder == "webapp" and file.name == "urls.py")]
+
+
+def folders_with_code() -> set[str]:
+    """Every folder of the product that holds a source file worth a line."""
+    found = {str(file.parent.relative_to(ROOT)) for name in ("training", "workers", "webapp", "benchmarks")
+             for file in (ROOT / name).rglob("*.py") if file.name not in SILENT and "migrations" not in file.parts}
+    return {folder for folder in found if not folder.endswith("templatetags")}
+
+
+def first_sentence(file: Path) -> str:
+    """The first sentence of a module's docstring, cut where a part of it ends if it is long."""
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    sentence = re.split(r"\.(?:\s|$)|\n\n", docstring, maxsplit=1)[0].replace("\n", " ").replace("`", "")
+    if len(sentence) > 90:
+        cut = max(sentence.rfind(mark, 20, 90) for mark in (",", ";", ":"))
+        sentence = sentence[:cut] if cut > 0 else sentence[:90].rsplit(" ", 1)[0] + " ..."
+    return sentence if ")" in sentence else sentence.partition(" (")[0]
+
+
+def in_readme(text: str) -> str:
+    """The tree as it stands in README.md."""
+    return text[text.index(BEGIN) + len(BEGIN):text.index(END)]
+
+
+def _depth(folder: str) -> int:
+    return folder.count("/")
+
+
+def _shown(folder: str) -> str:
+    return folder.rpartition("/")[2]
+
+
+def _line(depth: int, name: str, purpose: str) -> str:
+    return f"{'    ' * depth}{name}".ljust(WIDE) + purpose
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(text.replace(BEGIN + in_readme(text) + END, BEGIN + tree() + END), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""The run form: every setting of the recipe, a message at each field, the command line's YAML, and nothing lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.http import QueryDict
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from training.config import Recipe, as_yaml, parse_recipe, shipped_recipe
+from webapp.accounts.models import Team, User
+from webapp.datasets.models import Dataset
+from webapp.runs.models import Run
+from webapp.runs.recipe_fields import OWN_WIDGETS, SECTIONS, folded, specs
+from webapp.runs.recipe_form import RecipeForm, is_allowed_model, is_hub_id
+
+NEW = "/runs/new/"
+PRESETS = ("demo", "small_gpu", "large_gpu")
+
+
+def posted(team: Team, recipe: Recipe, **changes: str) -> dict[str, Any]:
+    """What a browser sends for a recipe, with some fields changed."""
+    form = RecipeForm.from_recipe(team, recipe)
+    data: dict[str, Any] = {path: entry.text for path, entry in form.entries.items()
+                            if entry.spec.kind != "bool" or entry.is_checked}
+    data |= {"name": form.name, "source": form.source, "data.source": form.hub_id,
+             "row": [row.name for row in form.rows], "principle": [row.name for row in form.rows if row.chosen]}
+    for row in form.rows:
+        data |= {f"weight:{row.name}": row.weight, f"statement:{row.name}": row.statement}
+    return data | {name.replace("__", "."): value for name, value in changes.items()}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_recipe_goes_through_the_form_unchanged(preset: Any, team: Team, owner_client: Client) -> None:
+    recipe = shipped_recipe(preset)
+    answer = owner_client.post(f"{NEW}preview/", posted(team, recipe))
+    assert answer.context["form"].recipe == recipe
+    assert answer.context["outlook"].yaml == as_yaml(recipe)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_fills_the_form(preset: Any, owner_client: Client) -> None:
+    answer = owner_client.get(f"{NEW}?preset={preset}")
+    assert answer.context["form"].recipe == shipped_recipe(preset)
+    assert parse_recipe(answer.context["outlook"].yaml) == shipped_recipe(preset)
+
+
+def test_every_setting_of_the_recipe_has_a_field(team: Team) -> None:
+    shown = {path for section in SECTIONS for path in section.essentials}
+    shown |= {spec.path for section in SECTIONS for found in folded(section).values() for spec in found}
+    assert shown == set(specs())
+    whole = shipped_recipe("demo").model_dump(mode="json")
+    leaves = {path for path in _leaves(whole) if not path.startswith(("principles", "data.columns"))}
+    assert leaves - OWN_WIDGETS <= shown
+
+
+def test_fields_tell_their_bounds() -> None:
+    assert specs()["judge.samples"].bounds == "1 to 32"
+    assert specs()["ppo.learning_rate"].bounds == "above 0, at most 1"
+    assert specs()["scalarization.function"].kind == "choice"
+
+
+def test_start_makes_the_run_and_goes_to_it(team: Team, owner_client: Client) -> None:
+    answer = owner_client.post(NEW, posted(team, shipped_recipe("demo"), name="My run", ppo__steps="7"))
+    made = Run.objects.of(team).get()
+    assert answer.headers["Location"] == f"/runs/{made.pk}/"
+    assert made.name == "My run"
+    assert made.recipe["ppo"]["steps"] == 7
+
+
+def test_check_starts_nothing(team: Team, owner_client: Client) -> None:
+    answer = owner_client.post(NEW, posted(team, shipped_recipe("demo")) | {"check": "1"})
+    assert answer.status_code == 200
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize(("field", "text", "words"), [
+    ("ppo.steps", "abc", "valid integer"), ("ppo.steps", "0", "greater than or equal to 1"), ("ppo.steps", "", "valid"),
+    ("ppo.kl.target", "-1", "greater than 0"), ("ppo.learning_rate", "nan", "finite"), ("name", " ", "at least 1"),
+    ("scalarization.function", "magic", "linear"), ("judge.api_key_env", "HOME", "pattern"),
+    ("data.columns", "prompt", "dictionary"), ("policy.base", "/etc", "no model that can be used"),
+    ("preference_model.base", "../../x", "no model that can be used"), ("weight:factuality", "many", "number"),
+])
+def test_what_is_wrong_is_said_at_its_field_and_kept(
+    field: str, text: str, words: str, team: Team, owner_client: Client,
+) -> None:
+    answer = owner_client.post(NEW, posted(team, shipped_recipe("demo")) | {field: text, "ppo.batch_size": "77"})
+    assert answer.status_code == 422
+    form = answer.context["form"]
+    assert words in " ".join(form.errors[field])
+    anchor = "id_" + field.replace(":", "_")
+    page = answer.content.decode()
+    assert f'<a href="#{anchor}">' in page
+    assert f'id="{anchor}"' in page
+    assert 'value="77"' in page
+    if text.strip():
+        assert f'value="{text}"' in page or field == "scalarization.function"
+    assert not Run.objects.exists()
+
+
+def test_all_mistakes_are_told_at_once(team: Team, owner_client: Client) -> None:
+    answer = owner_client.post(NEW, posted(team, shipped_recipe("demo"), ppo__steps="x", evaluate__prompts="1"))
+    assert set(answer.context["form"].errors) == {"ppo.steps", "evaluate.prompts"}
+    assert "2 things need a change" in answer.content.decode()
+
+
+def test_no_principle_is_a_mistake(team: Team, owner_client: Client) -> None:
+    answer = owner_client.post(NEW, posted(team, shipped_recipe("demo")) | {"principle": []})
+    assert "principles" in answer.context["form"].errors
+
+
+def test_the_rule_judge_knows_the_demo_world_only(team: Team, owner_client: Client) -> None:
+    data = posted(team, shipped_recipe("demo"), source="hub") | {"data.source": "Anthropic/hh-rlhf"}
+    assert "demo world only" in owner_client.post(NEW, data).context["form"].errors["judge.kind"][0]
+
+
+def test_shares_have_their_sign(team: Team) -> None:
+    query = QueryDict(mutable=True)
+    for name, value in posted(team, shipped_recipe("demo"), **{"weight:toxicity": "-2"}).items():
+        query.setlist(name, value if isinstance(value, list) else [value])
+    form = RecipeForm.from_post(team, query)
+    assert {row.name: row.share for row in form.rows if row.chosen} == {
+        "factuality": "33%", "toxicity": "−33%", "sycophancy": "17%", "conciseness": "17%"}
+
+
+def test_the_teams_wording_goes_into_the_recipe(team: Team, owner_client: Client) -> None:
+    principle = _principle(team, "factuality")
+    principle.versions.create(number=2, statement="truer to the facts")
+    answer = owner_client.post(f"{NEW}preview/", posted(team, shipped_recipe("demo"), **{"statement:factuality": ""}))
+    assert answer.context["form"].recipe.principles[0].statement == "truer to the facts"
+
+
+def test_a_data_set_of_the_team(team: Team, owner: User, owner_client: Client) -> None:
+    dataset = _dataset(team, owner)
+    recipe = shipped_recipe("small_gpu")
+    data = posted(team, recipe, source=f"dataset:{dataset.pk}")
+    form = owner_client.post(f"{NEW}preview/", data).context["form"]
+    assert form.recipe.data.source == f"datasets/{dataset.pk}-my-prompts.jsonl"
+    assert form.dataset == dataset
+    again = RecipeForm.from_recipe(team, form.recipe)
+    assert again.source == f"dataset:{dataset.pk}"
+
+
+def test_another_teams_data_set_is_not_there(
+    team: Team, other_team: Team, stranger: User, owner_client: Client,
+) -> None:
+    theirs = _dataset(other_team, stranger)
+    data = posted(team, shipped_recipe("small_gpu"), source=f"dataset:{theirs.pk}")
+    answer = owner_client.post(NEW, data)
+    assert "not there any more" in answer.context["form"].errors["data.source"][0]
+    assert theirs.name not in owner_client.get(NEW).content.decode()
+    assert not Run.objects.exists()
+
+
+def test_clone_opens_with_the_runs_recipe(team: Team, owner_client: Client, stranger_client: Client) -> None:
+    owner_client.post(NEW, posted(team, shipped_recipe("demo"), ppo__steps="33"))
+    made = Run.objects.get()
+    assert owner_client.get(f"{NEW}?clone={made.pk}").context["form"].recipe.ppo.steps == 33
+    assert stranger_client.get(f"{NEW}?clone={made.pk}").status_code == 404
+    assert owner_client.get(f"{NEW}?clone=x").status_code == 404
+
+
+def test_pasted_yaml_fills_the_form(team: Team, owner_client: Client) -> None:
+    recipe = shipped_recipe("small_gpu")
+    answer = owner_client.post(NEW, posted(team, shipped_recipe("demo")) | {"yaml": as_yaml(recipe), "use_yaml": "1"})
+    assert answer.context["form"].recipe == recipe
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("{", "not valid YAML"), ("- 1", "dictionary"), ("principles: []", "at least 1 item"),
+    ("surprise: 1\nprinciples: [{name: bias}]", "surprise"), ("!!python/object/apply:os.system [ls]", "not valid YAML"),
+])
+def test_pasted_yaml_that_is_wrong_is_kept_with_the_reason(
+    text: str, words: str, team: Team, owner_client: Client,
+) -> None:
+    answer = owner_client.post(NEW, posted(team, shipped_recipe("demo"), name="Kept") | {
+        "yaml": text, "use_yaml": "1"})
+    assert answer.status_code == 422
+    assert words in answer.context["yaml_problem"]
+    assert answer.context["form"].name == "Kept"
+    assert answer.context["pasted"] == text
+
+
+def test_a_file_of_the_server_is_no_source(team: Team, owner_client: Client) -> None:
+    text = as_yaml(shipped_recipe("small_gpu")).replace("Anthropic/hh-rlhf", "/etc/passwd")
+    answer = owner_client.post(NEW, {"yaml": text, "use_yaml": "1"})
+    assert "looks like owner/name" in answer.context["form"].errors["data.source"][0]
+
+
+def test_the_outlook_counts_stages_and_calls(team: Team, owner_client: Client) -> None:
+    demo = owner_client.get(NEW).context["outlook"]
+    assert [stage.name for stage in demo.stages][-2:] == ["ppo", "evaluate"]
+    assert (demo.calls, demo.labels, demo.reused) == (0, 4 * 600, 0)
+
+
+def test_a_second_run_reuses_what_was_computed(team: Team, owner_client: Client) -> None:
+    owner_client.post(NEW, posted(team, shipped_recipe("demo")))
+    outlook = owner_client.get(f"{NEW}?preset=demo").context["outlook"]
+    assert outlook.reused >= 1
+
+
+@pytest.mark.parametrize(("text", "answer"), [
+    ("Anthropic/hh-rlhf", True), ("a/b", True), ("plain", False), ("/etc/passwd", False), ("a/../b", False),
+    ("data/x.jsonl", False), ("a/b/c", False), ("", False), ("https://x/y", False),
+])
+def test_what_is_a_hub_id(text: str, answer: bool) -> None:
+    assert is_hub_id(text) is answer
+
+
+def test_models_come_from_the_servers_folder_of_models(tmp_path: Path, settings: Settings) -> None:
+    settings.VAR = tmp_path
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "secret").mkdir()
+    assert is_allowed_model("mine")
+    assert is_allowed_model(str(tmp_path / "models" / "mine"))
+    for base in ("models", "..", "../secret", str(tmp_path / "secret"), "/", ".", "x\0y", "missing"):
+        assert not is_allowed_model(base), base
+
+
+def _leaves(value: Any, prefix: str = "") -> list[str]:
+    if not isinstance(value, dict):
+        return [prefix]
+    return [leaf for key, part in value.items() for leaf in _leaves(part, f"{prefix}.{key}" if prefix else key)]
+
+
+def _principle(team: Team, name: str) -> Any:
+    from webapp.principles.models import Principle
+
+    return Principle.objects.of(team).get(name=name)
+
+
+def _dataset(team: Team, user: User) -> Dataset:
+    return Dataset.objects.create(team=team, name="My prompts", status=Dataset.Status.READY, rows_good=10,
+                                  digest="d", created_by=user)

@@ -1,0 +1,266 @@
+"""A stranger sees nothing of a team, on any address of the site: pages, files, sockets, the admin, the Gradio pane.
+
+The addresses are taken from the URL resolver, so that a new page is walked as soon as it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from django.contrib.auth import get_user_model
+from django.http import StreamingHttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from tests.conftest import logged_in
+from tests.webapp.runs.seeds import fill, make_run
+from webapp.accounts.models import Team, User
+from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
+from webapp.labels.models import Label, Pair, PairText
+from webapp.principles.models import Principle, PrincipleVersion
+from webapp.runs.models import Run
+
+SECRET = "secret-of-the-team"
+FOR_EVERYBODY = {"login", "theme", "logout", "admin:login"}  # nothing of a team is on them
+SHUT_BY_MODEL = {"accounts", "auth", "admin", "sessions", "contenttypes", "axes"}  # models that no reviewer may see
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address of the site: its name, and the names of what is variable in it."""
+
+    name: str
+    variables: tuple[str, ...]
+
+    def path(self, things: dict[str, Any]) -> str:
+        return reverse(self.name, kwargs={variable: self._value(variable, things) for variable in self.variables})
+
+    def _value(self, variable: str, things: dict[str, Any]) -> Any:
+        """The number of the team's thing that this address is about."""
+        space, _, name = self.name.rpartition(":")
+        if variable == "app_label":
+            return "labels"
+        if variable == "url":
+            return "labels/label/"
+        if space == "admin":
+            return things["pair" if "_pair_" in name else "label"]
+        if self.name == "member_remove":
+            return things["member"]
+        kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label"}
+        kind = "pair" if name.startswith("pair") else kinds.get(space, "")
+        assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
+        return things[kind]
+
+
+def addresses(patterns: list[Any] | None = None, space: str = "") -> Iterator[Address]:
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        if isinstance(pattern, URLResolver):
+            inner = f"{space}{pattern.namespace}:" if pattern.namespace else space
+            yield from addresses(pattern.url_patterns, inner)
+        elif isinstance(pattern, URLPattern) and pattern.name:
+            route = pattern.pattern
+            variables = route.converters or getattr(route, "regex", None) and route.regex.groupindex or {}
+            yield Address(f"{space}{pattern.name}", tuple(variables))
+
+
+@pytest.fixture
+def things(team: Team, owner: User) -> dict[str, Any]:
+    """One of everything, each with the secret in its name and its texts."""
+    run, stages = make_run(team, owner, name=SECRET)
+    fill(stages, steps=4)
+    principle = Principle.objects.create(team=team, name=SECRET, description=SECRET)
+    version = PrincipleVersion.objects.create(principle=principle, number=1, statement=SECRET, created_by=owner)
+    dataset = Dataset.objects.create(team=team, name=SECRET, status=Dataset.Status.READY, rows_good=1, rows_bad=1,
+                                     rows_read=2, created_by=owner)
+    row = DatasetRow.objects.create(dataset=dataset, number=1)
+    DatasetText.objects.create(row=row, prompt=[{"role": "user", "content": SECRET}], chosen=SECRET, rejected="no")
+    RejectedRow.objects.create(dataset=dataset, number=2, reason=SECRET)
+    pair = Pair.objects.create(team=team, digest="d" * 32, dataset=dataset, excerpt=SECRET)
+    PairText.objects.create(pair=pair, prompt=[{"role": "user", "content": SECRET}], response_a=SECRET, response_b="b")
+    label = Label.objects.create(team=team, pair=pair, principle_version=version, judge=SECRET, prompt_version="1",
+                                 probability=0.7, p_shown=0.7, p_swapped=0.7, order_gap=0, confidence=0.4)
+    return {"team": team, "run": run.pk, "principle": principle.pk, "dataset": dataset.pk, "pair": pair.pk,
+            "label": label.pk, "member": team.memberships.get(user=owner).pk}
+
+
+def state_of(things: dict[str, Any]) -> list[Any]:
+    """What a stranger's requests might have changed."""
+    team = things["team"]
+    return [
+        list(Run.objects.of(team).values("pk", "status", "name")),
+        list(Principle.objects.of(team).values("pk", "archived", "name")),
+        list(PrincipleVersion.objects.filter(principle__team=team).values("pk", "statement")),
+        list(Dataset.objects.of(team).values("pk", "status", "name")),
+        list(team.memberships.values("pk", "user")),
+        list(Label.objects.of(team).values("pk", "review", "corrected_probability")),
+    ]
+
+
+def text_of(answer: Any) -> str:
+    content = b"".join(answer.streaming_content) if isinstance(answer, StreamingHttpResponse) else answer.content
+    return content.decode(errors="replace")
+
+
+def test_the_walk_finds_the_addresses() -> None:
+    names = {address.name for address in addresses()}
+    assert {"runs:detail", "runs:csv", "datasets:download", "labels:label", "principles:edit", "playground:page",
+            "admin:labels_label_change"} <= names
+
+
+@pytest.mark.django_db
+def test_a_member_reaches_every_address(things: dict[str, Any], teammate: User) -> None:
+    """Otherwise the 404s below would prove nothing."""
+    teammate.is_staff = True
+    teammate.save()
+    client = logged_in(teammate)
+    hidden = [address.name for address in addresses() if address.variables and address.name not in FOR_EVERYBODY
+              and not shut(address) and client.get(address.path(things)).status_code == 404]
+    assert set(hidden) <= {"admin:app_list"}
+
+
+def shut(address: Address) -> bool:
+    return address.name.startswith("admin:") and address.name.removeprefix("admin:").split("_")[0] in SHUT_BY_MODEL \
+        or address.name.endswith(("_add", "_delete", "view_on_site")) or not address.name.rpartition(":")[2].strip("_")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_who_is_not_logged_in_is_sent_to_the_login_on_every_address(
+        method: str, things: dict[str, Any], anonymous_client: Client) -> None:
+    before, open_to_all = state_of(things), []
+    for address in addresses():
+        if address.name in FOR_EVERYBODY:
+            continue
+        answer = getattr(anonymous_client, method)(address.path(things))
+        to_login = answer.status_code == 302 and "login" in answer["Location"]
+        if not to_login and answer.status_code not in {401, 403, 404}:
+            open_to_all.append(f"{address.name}: {answer.status_code}")
+    assert not open_to_all
+    assert state_of(things) == before
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_staff", [False, True])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_stranger_finds_nothing_of_the_team_on_any_address(
+        method: str, is_staff: bool, things: dict[str, Any], stranger: User, other_team: Team) -> None:
+    stranger.is_staff = is_staff
+    stranger.save()
+    before, told, reached = state_of(things), [], []
+    for address in addresses():
+        if address.name == "logout":
+            continue
+        client = logged_in(stranger)
+        answer = getattr(client, method)(address.path(things))
+        if SECRET in text_of(answer):
+            told.append(address.name)
+        if "pk" in address.variables or "object_id" in address.variables:
+            refused = {404, 405} if not address.name.startswith("admin:") else {302, 403, 404, 405}
+            if answer.status_code not in refused:
+                reached.append(f"{address.name}: {answer.status_code}")
+    assert not told, "something of the team is shown"
+    assert not reached, "something of the team was found"
+    assert state_of(things) == before
+
+
+@pytest.mark.django_db
+def test_a_strangers_lists_hold_nothing_of_the_team(
+        things: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
+    for name in ("runs:list", "principles:list", "datasets:list", "labels:list"):
+        assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
+        assert SECRET not in stranger_client.get(reverse(name)).content.decode()
+
+
+@pytest.mark.django_db
+def test_the_team_of_another_cannot_be_chosen(things: dict[str, Any], stranger_client: Client, team: Team) -> None:
+    assert stranger_client.post(reverse("team"), {"team": str(team.pk)}).status_code == 404
+    assert SECRET not in stranger_client.get(reverse("runs:list")).content.decode()
+
+
+# What Django's resolver does not know: the sockets and the pane ------------------------------------------------------
+
+
+def cookie_of(user: User | None) -> list[tuple[bytes, bytes]]:
+    if user is None:
+        return []
+    return [(b"cookie", f"sessionid={logged_in(user).cookies['sessionid'].value}".encode())]
+
+
+async def opened(path: str, headers: list[tuple[bytes, bytes]], origin: bytes = b"http://testserver") -> dict[str, Any]:
+    """The first word of the site to a socket."""
+    from webapp.asgi import application
+
+    pipe = ApplicationCommunicator(application, {
+        "type": "websocket", "path": path, "query_string": b"", "subprotocols": [],
+        "headers": [(b"host", b"testserver"), (b"origin", origin), *headers]})
+    await pipe.send_input({"type": "websocket.connect"})
+    first: dict[str, Any] = await pipe.receive_output(10)
+    if first["type"] == "websocket.accept":
+        await pipe.send_input({"type": "websocket.disconnect", "code": 1000})
+        await pipe.wait(5)
+    return first
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_socket_of_a_run_opens_for_its_team_only(
+        things: dict[str, Any], teammate: User, stranger: User, other_team: Team) -> None:
+    path = f"/ws/runs/{things['run']}/"
+    cookies = {name: await sync_to_async(cookie_of)(user) for name, user in
+               {"teammate": teammate, "stranger": stranger, "nobody": None}.items()}
+    assert (await opened(path, cookies["teammate"]))["type"] == "websocket.accept"
+    assert (await opened(path, cookies["stranger"]))["type"] == "websocket.close"
+    assert (await opened(path, cookies["nobody"]))["type"] == "websocket.close"
+    from_elsewhere = await opened(path, cookies["teammate"], origin=b"http://evil.example")
+    assert from_elsewhere["type"] == "websocket.close", "another site may not listen with a member's cookie"
+
+
+PANE = ("", "/", "/config", "/theme.css", "/assets/index.js", "/static/img/logo.svg", "/gradio_api/info",
+        "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/heartbeat/abc", "/gradio_api/upload",
+        "/gradio_api/file=/etc/passwd", "/gradio_api/call/chat", "/gradio_api/startup-events", "/login", "/monitoring",
+        "/gradio_api/openapi.json", "/proxy=http://169.254.169.254/", "/manifest.json", "/queue/join")
+
+
+async def status_of(path: str, method: str, headers: list[tuple[bytes, bytes]]) -> int:
+    from webapp.asgi import application
+
+    pipe = ApplicationCommunicator(application, {
+        "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": path, "root_path": "",
+        "raw_path": path.encode(), "query_string": b"", "client": ("127.0.0.1", 1), "server": ("testserver", 80),
+        "headers": [(b"host", b"testserver"), (b"content-length", b"2"), (b"content-type", b"application/json"),
+                    *headers]})
+    await pipe.send_input({"type": "http.request", "body": b"{}", "more_body": False})
+    first: dict[str, Any] = await pipe.receive_output(20)
+    status: int = first["status"]
+    await pipe.wait(5) if status in {302, 401, 403, 404} else pipe.stop()
+    return status
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_no_path_of_the_pane_answers_who_is_not_logged_in_or_in_no_team(method: str) -> None:
+    loner = await sync_to_async(get_user_model().objects.create_user)("loner", password="loner-password")
+    cookie = await sync_to_async(cookie_of)(loner)
+    for rest in PANE:
+        path = f"/playground/pane{rest}"
+        assert await status_of(path, method, []) in {302, 401}, f"{path} answers anybody"
+        assert await status_of(path, method, cookie) == 403, f"{path} answers somebody without a team"
+
+
+@pytest.mark.django_db
+def test_the_pane_offers_a_stranger_no_policy_of_the_team(
+        team: Team, owner: User, other_team: Team) -> None:
+    from webapp.playground.selectors import NotYours, policies_of
+
+    run, _ = make_run(team, owner, until="evaluate", name=SECRET)
+    ours = policies_of(team.pk)
+    key = next(choice.key for choice in ours.choices if SECRET in choice.title)
+    theirs = policies_of(other_team.pk)
+    assert all(SECRET not in choice.title for choice in theirs.choices)
+    assert all(known.run != run.pk for known in theirs.runs)
+    with pytest.raises(NotYours):
+        theirs.reference(key)

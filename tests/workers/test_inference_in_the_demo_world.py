@@ -1,0 +1,97 @@
+"""The inference worker with the policies and preference models of the demo world itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import torch
+from django.conf import settings
+
+from training.artifacts import write_json
+from training.config import Lora, shipped_recipe
+from training.models import add_adapter, load_language_model, pick_device
+from training.preference_models import CARD, new_model, save
+from webapp.accounts.models import Team
+from webapp.playground.stream import Request, Sampling, stream_key
+from webapp.runs.models import Run, RunStage, Stage
+from workers import inference
+
+NAMES = [choice.name for choice in shipped_recipe("demo").principles]
+ASK = [{"role": "user", "content": "What is the capital of Ister?"}]
+
+
+@pytest.fixture
+def run(team: Team, artifacts: Path) -> Run:
+    """A run whose policy and preference models are as they are before any training, on disk as stages leave them."""
+    recipe = shipped_recipe("demo")
+    run = Run.objects.create(team=team, name="demo", recipe=recipe.model_dump(mode="json"))
+    for position, name in enumerate([*(f"preference_model:{name}" for name in NAMES), "weights", "ppo"]):
+        stage = Stage.objects.create(
+            team=team, identity=f"{position}".ljust(64, "0"), name=name, kind=name.split(":")[0], status="succeeded",
+            settings={"device": "cpu", "precision": "fp32"})
+        RunStage.objects.create(run=run, stage=stage, name=name, position=position)
+        stage.folder.mkdir(parents=True)
+        _fill(stage)
+    return run
+
+
+def _fill(stage: Stage) -> None:
+    torch.manual_seed(stage.pk)
+    if stage.kind == "preference_model":
+        model, adapter = new_model("demo-world", Lora(), "cpu", "fp32")
+        save(stage.folder, model, adapter)
+        write_json(stage.folder / CARD, {"base": "demo-world", "max_length": 96, "mean": 0.0, "std": 1.0})
+    elif stage.kind == "weights":
+        write_json(stage.folder / "weights.json", {"weights": dict.fromkeys(NAMES, 0.25)})
+    else:
+        policy = add_adapter(load_language_model("demo-world", pick_device("cpu")), Lora(r=2, alpha=2))
+        for name, parameter in policy.adapter.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=4)
+        policy.adapter.save_pretrained(stage.folder / "adapter")
+
+
+def chat(team: Team, run: Run, **changes: Any) -> list[dict[str, Any]]:
+    policies = [{"stage": None, "sft": None, "base": "demo-world"},
+                {"stage": run.stages.get(kind="ppo").pk, "sft": None, "base": "demo-world"}]
+    asked = {"team": team.pk, "policies": policies, "dialogues": [ASK, ASK], "scorer": run.pk,
+             "sampling": Sampling(max_new_tokens=24, seed=3)} | changes
+    request = Request(**asked)
+    inference.chat(request.as_json())
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        return [json.loads(fields[b"event"]) for _, fields in client.xrange(stream_key(request.id))]
+
+
+def test_base_and_tuned_policy_answer_side_by_side_and_are_scored(team: Team, run: Run) -> None:
+    events = chat(team, run)
+    assert events[-1] == {"kind": "finished", "cancelled": False}, events[-1]
+    answers = {event["side"]: event["text"] for event in events if event["kind"] == "answer"}
+    pieces = {side: "".join(event["text"] for event in events if event["kind"] == "piece" and event["side"] == side)
+              for side in (0, 1)}
+    assert all(answers[side].startswith(pieces[side].strip()) for side in (0, 1))
+    assert answers[0] != answers[1], "the adapter of one is not on while the other speaks"
+    rewards = next(event for event in events if event["kind"] == "rewards")
+    assert [row["name"] for row in rewards["principles"]] == NAMES
+    for side in (0, 1):
+        parts = sum(row["parts"][side] for row in rewards["principles"])
+        assert parts == pytest.approx(rewards["totals"][side], abs=1e-3), "the parts add up to the reward"
+        mean = sum(row["scores"][side] for row in rewards["principles"]) / len(NAMES)
+        assert mean == pytest.approx(rewards["totals"][side], abs=1e-3), "linear, weights alike"
+
+
+def test_each_says_alone_what_it_says_beside_the_other(team: Team, run: Run) -> None:
+    together = {event["side"]: event["text"] for event in chat(team, run) if event["kind"] == "answer"}
+    base = {"stage": None, "sft": None, "base": "demo-world"}
+    alone = [event for event in chat(team, run, policies=[base, base], scorer=None) if event["kind"] == "answer"]
+    assert [event["text"] for event in alone] == [together[0]] * 2
+
+
+def test_another_teams_run_does_not_score(other_team: Team, team: Team, run: Run) -> None:
+    base = {"stage": None, "sft": None, "base": "demo-world"}
+    events = chat(other_team, run, policies=[base, base])
+    assert events[-1]["kind"] == "failed"
+    assert "rewards" not in [event["kind"] for event in events]

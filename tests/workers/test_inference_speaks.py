@@ -1,0 +1,250 @@
+"""The inference worker: what it writes to a chat's stream on a real Redis or Valkey server, with tiny policies."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from django.conf import settings
+
+from training.errors import ModelUnavailable, OutOfMemory
+from webapp.accounts.models import Team
+from webapp.playground.stream import Request, Sampling, cancel_key, stream_key
+from webapp.runs.models import Stage
+from workers import inference
+
+DEMO = {"stage": None, "sft": None, "base": "demo-world"}
+ASK = [{"role": "user", "content": "Which bird is that?"}]
+
+
+class Parrot:
+    """A policy that says what it was made to say, word by word."""
+
+    longest = 100
+
+    def __init__(self, words: list[str], between: Callable[[], None] = lambda: None) -> None:
+        self.words, self.between = words, between
+
+    def count_tokens(self, asked: Any) -> int:
+        return sum(len(message["content"]) for message in asked) if isinstance(asked, list) else len(asked.split())
+
+    def stream(self, dialogue: Any, **sampling: Any) -> Iterator[str]:
+        for word in self.words[:sampling["max_new_tokens"]]:
+            yield word
+            self.between()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(settings.REDIS_URL) as connected:
+        yield connected
+
+
+@pytest.fixture
+def speakers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put policies in the place of the two that would be loaded."""
+
+    def put(*policies: Any) -> None:
+        monkeypatch.setattr(inference, "_policy", lambda asked, side, writer: policies[side])
+
+    return put
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "_loaded", inference.Loaded())
+
+
+def asking(**changes: Any) -> Request:
+    return Request(**({"team": 1, "policies": [DEMO, DEMO], "dialogues": [ASK, ASK], "scorer": None,
+                       "sampling": Sampling(max_new_tokens=5)} | changes))
+
+
+def heard(client: redis.Redis, request: Request) -> list[dict[str, Any]]:
+    return [json.loads(fields[b"event"]) for _, fields in client.xrange(stream_key(request.id))]
+
+
+def test_both_answers_come_in_pieces_and_then_whole(client: redis.Redis, speakers: Callable[..., None]) -> None:
+    speakers(Parrot(["It ", "is ", "a ", "lark."]), Parrot(["No."]))
+    request = asking()
+    inference.chat(request.as_json())
+    events = heard(client, request)
+    assert events[0] == {"kind": "started"}
+    assert events[-1] == {"kind": "finished", "cancelled": False}
+    answers = {event["side"]: event for event in events if event["kind"] == "answer"}
+    assert [answers[side]["text"] for side in (0, 1)] == ["It is a lark.", "No."]
+    assert answers[0]["tokens"] == 4
+    assert answers[0]["ended"]
+    first_pieces = [event["side"] for event in events if event["kind"] == "piece"][:2]
+    assert first_pieces == [0, 1], "side by side, not one after the other"
+
+
+def test_an_answer_cut_at_the_limit_says_so(client: redis.Redis, speakers: Callable[..., None]) -> None:
+    speakers(Parrot(["so "] * 50), Parrot(["No."]))
+    request = asking()
+    inference.chat(request.as_json())
+    cut = next(event for event in heard(client, request) if event["kind"] == "answer" and event["side"] == 0)
+    assert (cut["tokens"], cut["ended"]) == (5, False)
+
+
+def test_pieces_are_gathered_to_about_twenty_a_second(client: redis.Redis, speakers: Callable[..., None]) -> None:
+    speakers(Parrot(["x"] * 2000), Parrot(["y"] * 2000))
+    request = asking(sampling=Sampling(max_new_tokens=2000))
+    inference.chat(request.as_json())
+    events = heard(client, request)
+    seconds = max(event["seconds"] for event in events if event["kind"] == "answer")
+    assert sum(event["kind"] == "piece" for event in events) <= 2 * (seconds / inference.BEAT + 3)
+
+
+def test_a_stop_is_obeyed_in_the_middle(
+    client: redis.Redis, speakers: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "BEAT", 0.0)
+    request = asking(sampling=Sampling(max_new_tokens=1000))
+    said: list[None] = []
+
+    def stop_after_three() -> None:
+        said.append(None)
+        if len(said) == 3:
+            client.set(cancel_key(request.id), 1)
+
+    speakers(Parrot(["word "] * 1000, stop_after_three), Parrot(["word "] * 1000))
+    inference.chat(request.as_json())
+    assert heard(client, request)[-1] == {"kind": "finished", "cancelled": True}
+    assert len(said) < 10
+
+
+def test_a_chat_that_was_given_up_before_it_began_is_not_answered(client: redis.Redis) -> None:
+    request = asking()
+    client.set(cancel_key(request.id), 1)
+    inference.chat(request.as_json())
+    assert heard(client, request) == []
+
+
+def test_a_model_that_cannot_be_loaded_is_said(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ModelUnavailable("The base model 'x' could not be loaded.", "Check its name.")
+
+    monkeypatch.setattr(inference, "_policy", fail)
+    request = asking()
+    inference.chat(request.as_json())
+    assert heard(client, request)[-1] == {
+        "kind": "failed", "cause": "The base model 'x' could not be loaded.", "remedy": "Check its name."}
+
+
+def test_an_unknown_error_is_said_too_and_the_next_chat_goes_on(
+    client: redis.Redis, speakers: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speakers(Parrot(["x"]), None)
+    broken = asking()
+    inference.chat(broken.as_json())
+    assert heard(client, broken)[-1]["kind"] == "failed"
+    assert "secret" not in json.dumps(heard(client, broken))
+    speakers(Parrot(["x"]), Parrot(["y"]))
+    after = asking()
+    inference.chat(after.as_json())
+    assert heard(client, after)[-1] == {"kind": "finished", "cancelled": False}
+
+
+def test_one_chat_at_a_time(client: redis.Redis, speakers: Callable[..., None]) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        inside.set()
+        go_on.wait(5)
+
+    first, second = asking(), asking()
+    speakers(Parrot(["x"], wait), Parrot(["y"]))
+    running = threading.Thread(target=inference.chat, args=[first.as_json()])
+    running.start()
+    inside.wait(5)
+    waiting = threading.Thread(target=inference.chat, args=[second.as_json()])
+    waiting.start()
+    while len(heard(client, second)) < 2:
+        pass
+    assert [event["kind"] for event in heard(client, second)] == ["started", "waiting"]
+    go_on.set()
+    running.join(5)
+    waiting.join(5)
+    assert heard(client, second)[-1]["kind"] == "finished"
+
+
+# Policies that are loaded ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Stage | None, Stage | None]]:
+    made: list[tuple[str, Stage | None, Stage | None]] = []
+
+    def load(base: str, started: Stage | None, tuned: Stage | None) -> Parrot:
+        made.append((base, started, tuned))
+        return Parrot(["Yes."])
+
+    monkeypatch.setattr(inference, "_load_policy", load)
+    return made
+
+
+def stage_of(team: Team, **fields: Any) -> Stage:
+    given = {"identity": "a" * 64, "name": "ppo", "kind": "ppo", "status": "succeeded"} | fields
+    return Stage.objects.create(team=team, **given)
+
+
+def test_a_policy_is_loaded_once(client: redis.Redis, team: Team, loads: list[Any]) -> None:
+    tuned = stage_of(team)
+    policies = [DEMO, {"stage": tuned.pk, "sft": None, "base": "demo-world"}]
+    for _ in range(2):
+        request = asking(team=team.pk, policies=policies)
+        inference.chat(request.as_json())
+    assert loads == [("demo-world", None, None), ("demo-world", None, tuned)]
+    assert "loading" not in [event["kind"] for event in heard(client, request)]
+
+
+@pytest.mark.parametrize("fields", [{"status": "running"}, {}])
+def test_a_stage_that_is_not_the_teams_or_not_done_is_not_loaded(
+    client: redis.Redis, team: Team, other_team: Team, loads: list[Any], fields: dict[str, str]
+) -> None:
+    stage = stage_of(team if fields else other_team, **fields)
+    request = asking(team=team.pk, policies=[{"stage": stage.pk, "sft": None, "base": "demo-world"}, DEMO])
+    inference.chat(request.as_json())
+    assert heard(client, request)[-1]["cause"] == "This policy's files are no longer there."
+    assert loads == []
+
+
+def test_a_conversation_without_room_for_an_answer_is_refused(
+    client: redis.Redis, team: Team, loads: list[Any]
+) -> None:
+    long = [{"role": "user", "content": "x" * 96}]
+    request = asking(team=team.pk, dialogues=[long, long])
+    inference.chat(request.as_json())
+    failed = heard(client, request)[-1]
+    assert failed["cause"] == ("The conversation with policy A has 96 tokens; with an answer of up to 5 there is room "
+                               "for 95.")
+
+
+def test_the_models_used_last_stay() -> None:
+    loaded = inference.Loaded(most=2)
+    made: list[str] = []
+
+    def get(name: str) -> None:
+        loaded.get(name, lambda: made.append(name))
+
+    for name in ("a", "b", "a", "c", "a", "b"):
+        get(name)
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_when_memory_runs_out_the_others_make_room() -> None:
+    loaded = inference.Loaded()
+    loaded.get("old", lambda: "model")
+
+    def load() -> str:
+        if "old" in loaded:
+            raise OutOfMemory("No memory left.", "Choose a smaller base.")
+        return "new"
+
+    assert loaded.get("new", load) == "new"
+    assert "old" not in loaded

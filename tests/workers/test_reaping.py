@@ -1,0 +1,97 @@
+"""What nobody holds goes on: an expired lease, a lost message, a run that nobody advanced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from kombu.exceptions import ChannelError
+
+from tests.workers.conftest import stage_of
+from webapp.accounts.models import Team
+from webapp.celery import app
+from webapp.datasets.models import Dataset
+from webapp.runs.models import Run, Stage
+from workers import reaping
+from workers.leases import claim
+from workers.reaping import reap
+from workers.supervisor import run_stage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Scripted = Callable[..., Stage]
+
+
+@pytest.fixture(autouse=True)
+def _empty_queues() -> None:
+    for queue in ("io", "gpu"):
+        with app.connection_for_write() as connection:
+            app.amqp.queues[queue](connection.default_channel).declare()
+            connection.default_channel.queue_purge(queue)
+
+
+def waiting(queue: str) -> int:
+    with app.connection_for_read() as connection:
+        try:
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        except ChannelError:  # Redis knows no queue without a message
+            return 0
+
+
+def expire(stage: Stage) -> None:
+    Stage.objects.filter(pk=stage.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def test_a_stage_whose_worker_went_silent_is_queued_again_and_the_third_time_fails(scripted: Scripted) -> None:
+    stage = scripted()
+    for crash in (1, 2, 3):
+        assert claim(stage.pk) and claim(stage.pk) is None
+        reap()
+        assert Stage.objects.get(pk=stage.pk).status == Stage.Status.RUNNING, "a lease that holds is left alone"
+        expire(stage)
+        reap()
+        reap()  # another worker's
+        stage.refresh_from_db()
+        assert (stage.crashes, stage.lease_token) == (crash, "")
+    assert stage.status == Stage.Status.FAILED and "silent 3 times" in stage.cause and "resume" in stage.remedy
+    assert Run.objects.get().status == Run.Status.FAILED
+
+
+def test_a_lost_message_is_sent_again_and_one_too_many_does_no_harm(scripted: Scripted) -> None:
+    stage = scripted(steps=2)
+    with app.connection_for_write() as connection:
+        connection.default_channel.queue_purge("gpu")
+    reap()
+    assert waiting("gpu") == 0, "it may still be on its way"
+
+    Stage.objects.filter(pk=stage.pk).update(queued_at=timezone.now() - timedelta(minutes=1))
+    reap()
+    assert waiting("gpu") == 1
+    reap()
+    assert waiting("gpu") == 1, "one message is enough"
+
+    run_stage(stage.pk)
+    run_stage(stage.pk)
+    assert Stage.objects.get(pk=stage.pk).attempt == 1
+
+
+def test_a_run_that_nobody_advanced_goes_on(scripted: Scripted) -> None:
+    stage = scripted()
+    Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.SUCCEEDED)  # and then its worker was killed
+
+    reap()
+
+    assert stage_of(Run.objects.get(), "evaluate").status == Stage.Status.QUEUED
+
+
+def test_an_import_that_stands_still_is_sent_again(
+        team: Team, sent: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset.objects.create(team=team, name="a", status=Dataset.Status.IMPORTING, rows_read=1000)
+    reap()
+    monkeypatch.setattr(reaping, "STANDS_STILL", 0.0)
+    Dataset.objects.update(rows_read=2000)
+    reap()
+    assert not sent, "it has moved on"
+    reap()
+    assert sent == [("workers.import_dataset", (dataset.pk,), "io")]

@@ -1,0 +1,193 @@
+"""The command line: `python -m training run RECIPE.yaml --out DIR`, `stage DIR`, `presets`.
+
+The one place in `training` that prints and reads the environment. What it asks of a stage it asks as a worker does:
+through job.json, a process of its own, and the stage's report stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+# Before anything imports the hub's client: nothing is told about what runs here.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Threads that wait for one another give the core away: beside a web server and workers on two cores, spinning made a
+# training step take four times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from training import data, runner  # noqa: E402
+from training.artifacts import digest_of, file_digest, is_complete, read_json, write_json  # noqa: E402
+from training.config import Recipe, parse_recipe, shipped_recipe  # noqa: E402
+from training.errors import BadSettings, TrainingError  # noqa: E402
+from training.feedback.judges import use_key  # noqa: E402
+from training.pipeline import StagePlan, identities, plan  # noqa: E402
+
+Preset = Literal["demo", "small_gpu", "large_gpu"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Multi-objective RL from AI feedback.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run a recipe, or go on with it; what is complete is not done again")
+    run.add_argument("recipe", help="a YAML file, or the name of a preset")
+    run.add_argument("--out", type=Path, required=True, help="the folder of the run")
+    run.add_argument("--stage-only", metavar="NAME", help="run this one stage; what it reads must be complete")
+    stage = commands.add_parser("stage", help="run one stage from its job.json")
+    stage.add_argument("folder", type=Path)
+    stage.add_argument("--die-with-parent", action="store_true", help="stop when the parent process goes away")
+    commands.add_parser("presets", help="list the recipes that come with Concord")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "presets":
+            return _presets()
+        if options.command == "stage":
+            return _stage(options.folder, options.die_with_parent)
+        return _run(_read_recipe(options.recipe), options.out, options.stage_only)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return runner.FAILED
+
+
+def _presets() -> int:
+    for name in get_args(Preset):
+        recipe = shipped_recipe(name)
+        print(f"{name:10}  {recipe.name}: {len(recipe.principles)} principles, policy {recipe.policy.base}, "
+              f"{recipe.ppo.steps} PPO phases of {recipe.ppo.batch_size}")
+    return 0
+
+
+def _read_recipe(name: str) -> Recipe:
+    path = Path(name)
+    if path.is_file():
+        return parse_recipe(path.read_text(encoding="utf-8"))
+    for preset in get_args(Preset):
+        if name == preset:
+            return shipped_recipe(preset)
+    raise BadSettings(f"There is no recipe file '{name}'.",
+                      f"Give a YAML file or one of {', '.join(get_args(Preset))}.")
+
+
+def _stage(folder: Path, die_with_parent: bool) -> int:
+    if not (folder / "job.json").is_file():
+        raise BadSettings(f"There is no job.json in {folder}.", "Give the folder of a prepared stage.")
+    variable = runner.read_job(folder).runtime.get("judge", {}).get("api_key_env", "")
+    if variable:
+        use_key(os.environ.get(variable, ""))
+    code = runner.run_stage(folder, die_with_parent)
+    if code == runner.TAKEN:
+        print(f"{folder.name}: another process has this stage", file=sys.stderr)
+    return code
+
+
+def _run(recipe: Recipe, out: Path, only: str | None) -> int:
+    """Run every stage that is not complete, each in a process of its own, in order."""
+    files = _data_files(recipe, out / "data")
+    stages = plan(recipe)
+    found = identities(stages, data.digests(files))
+    folders = {stage.name: out / "stages" / found[stage.name] for stage in stages}
+    write_json(out / "stages.json", {name: str(folder.relative_to(out)) for name, folder in folders.items()})
+    if only is not None and only not in folders:
+        raise BadSettings(f"The recipe has no stage '{only}'.", f"It has {', '.join(folders)}.")
+    for stage in stages:
+        if only is not None and stage.name != only:
+            continue
+        folder = folders[stage.name]
+        if is_complete(folder):
+            print(f"{stage.name}: done before")
+            continue
+        inputs = {role: folders[name] for role, name in stage.inputs.items()}
+        unready = [name for name in stage.inputs.values() if not is_complete(folders[name])]
+        if unready:
+            raise BadSettings(f"'{stage.name}' reads {', '.join(unready)}, not complete yet.", "Run that first.")
+        own: dict[str, Path] = {role: path for role, path in files.items() if role in stage.files}
+        runner.prepare_stage(stage, found[stage.name], folder, inputs, own, runner.runtime_of(recipe))
+        code = _follow(stage, folder)
+        if code != runner.DONE:
+            return _explain(stage, folder, code)
+    print(f"done: {out}")
+    return runner.DONE
+
+
+def _data_files(recipe: Recipe, folder: Path) -> Mapping[data.FileRole, Path]:
+    """The run's data files, made once: a hub data set is not streamed again for a resumed run."""
+    source = Path(recipe.data.source)
+    wanted = digest_of([recipe.data.model_dump(), recipe.seed, file_digest(source) if source.is_file() else ""])
+    record = folder / "made.json"
+    if record.is_file() and read_json(record)["settings"] == wanted:
+        files: dict[data.FileRole, Path] = {role: folder / name for role, name in read_json(record)["files"].items()}
+        data.check_files(recipe, files)
+        return files
+    record.unlink(missing_ok=True)
+    files = data.prepare(recipe, folder)
+    write_json(record, {"settings": wanted, "files": {role: path.name for role, path in files.items()}})
+    return files
+
+
+def _follow(stage: StagePlan, folder: Path) -> int:
+    """Start the stage's process and print its progress on one line; Ctrl-C asks it to stop and waits."""
+    # A session of its own, so that Ctrl-C reaches the stage once, through us.
+    process = subprocess.Popen([*runner.stage_command(folder), "--die-with-parent"], start_new_session=True)
+    started, shown, tail = time.monotonic(), "", _Tail(folder / "events.jsonl")
+    while True:
+        try:
+            code = process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            code = None
+        except KeyboardInterrupt:
+            print(f"\n{stage.name}: stopping at the next safe point")
+            process.send_signal(signal.SIGTERM)
+            continue
+        line = f"{stage.name}: {tail.line()}"
+        if sys.stdout.isatty() and line != shown:
+            print(f"\r\033[K{line}", end="", flush=True)
+            shown = line
+        if code is not None:
+            seconds = time.monotonic() - started
+            print(f"{chr(13) if shown else ''}{line} ({seconds:.0f} s)", flush=True)
+            return code
+
+
+class _Tail:
+    """Progress and the newest metrics of a stage, short enough for a line; reads each event once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+        self._newest: dict[str, dict[str, Any]] = {}
+
+    def line(self) -> str:
+        if self._path.is_file():
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._offset += len(whole)
+            self._newest.update((event["kind"], event) for event in map(json.loads, whole.splitlines()))
+        progress, metric = self._newest.get("progress"), self._newest.get("metric")
+        parts = [f"{progress['done']}/{progress['total']} {progress['unit']}s"] if progress else []
+        parts += [f"{tag} {value:.3g}" for tag, value in list(metric["values"].items())[:4]] if metric else []
+        return "  ".join(parts)
+
+
+def _explain(stage: StagePlan, folder: Path, code: int) -> int:
+    if code == runner.STOPPED:
+        print(f"{stage.name}: stopped; the same command goes on from here")
+    elif (folder / "failure.json").is_file():
+        failure = read_json(folder / "failure.json")
+        print(f"{stage.name} failed ({failure['kind']}): {failure['cause']} {failure['remedy']}", file=sys.stderr)
+        print(f"details: {folder / 'failure.json'}", file=sys.stderr)
+    elif code != runner.TAKEN:
+        print(f"{stage.name}: the process ended with code {code}; the same command tries again", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

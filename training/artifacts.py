@@ -1,0 +1,116 @@
+"""Files of a stage: written aside, synced, renamed; a manifest names each with its hash and is written last.
+
+The layout of a stage's folder:
+
+    job.json        what to do (`Job`)
+    files/          inputs exported for this stage (prompts.jsonl, pairs.jsonl, labels.jsonl ...)
+    events.jsonl    the report stream
+    checkpoint/     where a stopped or killed stage goes on from; removed at the end
+    failure.json    why it failed (`kind`, `cause`, `remedy`, `details`), if it did
+    ...             what the stage made
+    manifest.json   {"files": {relative path: sha256}}: its presence says that the stage is complete
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+MANIFEST = "manifest.json"
+_NOT_ARTIFACTS = {"job.json", "events.jsonl", "failure.json", MANIFEST, "lock", "output.log"}
+
+
+class Job(BaseModel):
+    """One stage to run: the whole of what its process is told.
+
+    `settings` is the stage's own settings, `inputs` maps the role of an earlier stage ("sft", "sample", "label",
+    "preference_model:toxicity", ...) to its folder, `files` maps a role ("prompts", "held_out", "pairs",
+    "labels", "known_labels") to an exported JSONL file that takes precedence over the like file of an input.
+    `runtime` is what changes how fast or by what account a stage works and never what it makes, so that it is no part
+    of the identity: {"judge": {"concurrency": 16, "api_key_env": "OPENAI_API_KEY"}}. It never holds a secret.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: str
+    identity: str
+    settings: dict[str, Any]
+    inputs: dict[str, Path] = {}
+    files: dict[str, Path] = {}
+    runtime: dict[str, Any] = {}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+
+
+def publish_checkpoint(temporary: Path, checkpoints: Path, step: int) -> None:
+    """Make a folder written at `temporary` the newest checkpoint by one rename, then drop the older ones."""
+    os.replace(temporary, checkpoints / f"step-{step:08d}")
+    for older in sorted(checkpoints.glob("step-*"))[:-1]:
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def newest_checkpoint(checkpoints: Path) -> Path | None:
+    return max(checkpoints.glob("step-*"), default=None)
+
+
+def digest_of(value: Any) -> str:
+    """The sha256 of a JSON value in canonical form, 64 hex digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path) -> dict[str, str]:
+    """Hash every file the stage made and write the manifest, the sign that the stage is complete."""
+    files = {
+        str(path.relative_to(folder)): file_digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0] not in _NOT_ARTIFACTS | {"files", "checkpoint"}
+    }
+    write_json(folder / MANIFEST, {"files": files})
+    return files
+
+
+def is_complete(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()

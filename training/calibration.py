@@ -1,0 +1,71 @@
+"""How far the scores of a preference model can be trusted: pure functions of lists of numbers. Torch-free.
+
+Left out: confidence intervals of the calibration error, and calibration by anything but one temperature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+DECIDED = 0.05
+"""A label within this of 1/2 decides nothing: it counts neither for nor against a model's accuracy."""
+
+
+def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share, 95 % by default; (0, 1) without any data."""
+    if n == 0:
+        return 0.0, 1.0
+    share = successes / n
+    centre, width = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, (centre - width) / (1 + z * z / n)), min(1.0, (centre + width) / (1 + z * z / n))
+
+
+def accuracy(differences: Sequence[float], labels: Sequence[float]) -> tuple[float, int]:
+    """Share of decided labels on whose side the score difference is, a tie counting half, and how many are decided."""
+    sides = [(difference, label) for difference, label in zip(differences, labels, strict=True)
+             if abs(label - 0.5) >= DECIDED]
+    hits = sum(0.5 if difference == 0 else (difference > 0) == (label > 0.5) for difference, label in sides)
+    return (hits / len(sides) if sides else 0.5), len(sides)
+
+
+def soft_loss(differences: Sequence[float], labels: Sequence[float], temperature: float = 1.0) -> float:
+    """Mean of -p log sigmoid(d / T) - (1 - p) log sigmoid(-d / T), in nats."""
+    losses = (_softplus(-d / temperature) * p + _softplus(d / temperature) * (1 - p)
+              for d, p in zip(differences, labels, strict=True))
+    return math.fsum(losses) / len(labels)
+
+
+def best_temperature(differences: Sequence[float], labels: Sequence[float]) -> float:
+    """The temperature between 1/50 and 50 that makes `soft_loss` least: above 1 the model is too sure of itself."""
+    low, high = -math.log(50), math.log(50)
+    for _ in range(60):  # the loss has one valley in log T: halve towards it
+        one, other = low + (high - low) / 3, high - (high - low) / 3
+        if soft_loss(differences, labels, math.exp(one)) < soft_loss(differences, labels, math.exp(other)):
+            high = other
+        else:
+            low = one
+    return math.exp((low + high) / 2)
+
+
+def calibration_error(differences: Sequence[float], labels: Sequence[float], bins: int = 10) -> float:
+    """Expected calibration error of sigmoid(d) against soft labels, each pair seen from the side the model prefers."""
+    buckets: dict[int, list[tuple[float, float]]] = {}
+    for difference, label in zip(differences, labels, strict=True):
+        confidence = 1 / (1 + math.exp(-min(abs(difference), 700.0)))
+        agreed = label if difference >= 0 else 1 - label
+        buckets.setdefault(min(int((confidence - 0.5) * 2 * bins), bins - 1), []).append((confidence, agreed))
+    return sum(abs(math.fsum(c - a for c, a in bucket)) for bucket in buckets.values()) / max(1, len(labels))
+
+
+def correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Pearson's correlation; 0 where either does not vary."""
+    n = len(one)
+    mean_one, mean_other = math.fsum(one) / n, math.fsum(other) / n
+    covariance = math.fsum((x - mean_one) * (y - mean_other) for x, y in zip(one, other, strict=True))
+    spread = math.fsum((x - mean_one) ** 2 for x in one) * math.fsum((y - mean_other) ** 2 for y in other)
+    return covariance / math.sqrt(spread) if spread > 0 else 0.0
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

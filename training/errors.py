@@ -1,0 +1,62 @@
+"""Every failure a stage can name. One base, data as attributes, a message that says what to do next."""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """Base of all expected failures.
+
+    Attributes:
+        cause: what happened, one sentence for the person who started the run.
+        remedy: what to do about it, one sentence.
+    """
+
+    kind = "error"
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause, remedy)
+        self.cause = cause
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.remedy}"
+
+
+class BadSettings(TrainingError):
+    """A setting cannot be used as given; refused before any training."""
+
+    kind = "bad settings"
+
+
+class BadData(TrainingError):
+    """The dataset, the pairs or the labels cannot be used."""
+
+    kind = "bad data"
+
+
+class JudgeUnavailable(TrainingError):
+    """The judge could not be reached or refused to answer for good."""
+
+    kind = "judge"
+
+
+class ModelUnavailable(TrainingError):
+    """A base model or tokenizer could not be loaded."""
+
+    kind = "model"
+
+
+class OutOfMemory(TrainingError):
+    """The device or the machine had too little memory."""
+
+    kind = "out of memory"
+
+
+class Diverged(TrainingError):
+    """The numbers stopped being numbers (NaN or infinity in a loss)."""
+
+    kind = "diverged"
+
+
+class StopRequested(Exception):
+    """A person asked the stage to stop. Raised by the reporter at a safe point, after which a checkpoint is whole."""

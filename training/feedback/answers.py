@@ -1,0 +1,68 @@
+"""From a judge's answer to a probability or a letter: pure functions, and never a guess.
+
+The original MORLAIF code takes the exact tokens "A" and "B" and puts -10 for a missing one. Here every spelling of a
+letter counts, and a missing letter gets what it can have had at most.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+Letter = Literal["A", "B"]
+
+LEAST_MASS = 0.1
+"""Where A and B together are less likely than this, the judge was about to say something else: a refusal."""
+
+_SIGNS = r"[\s\"'`*()\[\]{}.:!]*"
+_NAMED = r"(?i:(?:the\s+)?(?:(?:final|better|my)\s+)*(?:(?:answer|option|response|choice)\s*(?:is\b)?\s*[:=-]?\s*)+)"
+_BARE = re.compile(rf"{_SIGNS}(?:{_NAMED})?{_SIGNS}([ABab]){_SIGNS}")
+# With more words after it, a letter counts if a sign follows it or "option" came before: "A better one" is no answer.
+_EXPLAINED = re.compile(rf"{_SIGNS}(?:{_NAMED}{_SIGNS}([AB])\b|([ABab])[).\]:*]+\s)(.*)", re.DOTALL)
+
+
+def read_answer(text: str) -> Letter | None:
+    """The letter that an answer names, or None for a refusal, a tie or anything unclear.
+
+    >>> read_answer(" A."), read_answer("Option B"), read_answer("(b)"), read_answer("A better reply would be")
+    ('A', 'B', 'B', None)
+    """
+    if bare := _BARE.fullmatch(text):
+        return _letter(bare[1])
+    if explained := _EXPLAINED.fullmatch(text):
+        letter = _letter(explained[1] or explained[2])
+        both = re.search(r"\bB\b" if letter == "A" else r"\bA\b", explained[3])
+        return None if both else letter
+    return None
+
+
+def _letter(text: str) -> Letter:
+    return "A" if text in "Aa" else "B"
+
+
+def letter_of(token: str) -> Letter | None:
+    """The letter that a token is a spelling of: "A", " A", "a", "(B", "B." and the like."""
+    bare = token.strip().strip("\"'`*()[]{}.:▁Ġ").upper()
+    return "A" if bare == "A" else "B" if bare == "B" else None
+
+
+def first_is_better(top: Sequence[tuple[str, float]]) -> float | None:
+    """P(A) / (P(A) + P(B)) from the most likely first tokens and their natural log-probabilities.
+
+    Spellings of a letter are summed. A letter that is not listed is no more likely than the least likely listed token,
+    nor than all the mass left over: it gets the smaller of the two. None where neither letter is likely (LEAST_MASS).
+    """
+    listed = [(token, math.exp(min(logprob, 0.0))) for token, logprob in top]
+    mass = {"A": 0.0, "B": 0.0}
+    for token, probability in listed:
+        letter = letter_of(token)
+        if letter:
+            mass[letter] += probability
+    if mass["A"] + mass["B"] < LEAST_MASS:
+        return None
+    left_over = max(0.0, 1.0 - math.fsum(probability for _, probability in listed))
+    unlisted = min(left_over, min(probability for _, probability in listed))
+    a, b = mass["A"] or unlisted, mass["B"] or unlisted
+    return a / (a + b)

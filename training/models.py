@@ -1,0 +1,288 @@
+"""Language models: where they come from, and the policy with its adapter, its value head and its reference.
+
+A base is "demo-world" (the weights that ship with the project), a local folder or a hub id. All load alike: safetensors
+only, no code from the model's repository, so nothing that a stranger wrote is run.
+
+One set of base weights serves the policy (LoRA adapter on), the reference (adapter off) and, through a linear head on
+the last hidden state, the critic. Left out: quantised bases, full fine-tuning, a critic of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from training.config import DEMO_WORLD, Lora
+from training.dialogue import Dialogue, generation_prompt
+from training.errors import ModelUnavailable, OutOfMemory
+
+# Its bars are drawn once a shard on stderr, where the stage's log is kept.
+transformers_logging.disable_progress_bar()
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model ready to be asked.
+
+    Attributes:
+        name: the base as it may be written into files: a hub id, or a folder's last part.
+        model: the transformers model; after `add_adapter` it holds the LoRA layers too.
+        end_ids: tokens that end a reply. There is at least one.
+        pad_id: what padding is made of: never an end token. Masks, not this id, tell padding apart.
+        longest: positions the model has.
+        adapter: the peft model around `model`, None for a base alone.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    end_ids: tuple[int, ...]
+    pad_id: int
+    longest: int
+    adapter: Any = None
+
+
+class ValueHead(nn.Module):
+    """The critic: a linear map from a hidden state to the expected reward. It starts at zero everywhere."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., hidden] -> [...], in fp32 whatever the model computes in."""
+        return self.linear(hidden.float()).squeeze(-1)
+
+    def save(self, path: Path) -> None:
+        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, path)
+
+    def load(self, path: Path) -> None:
+        self.load_state_dict(load_file(path))
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that "auto", "cpu", "cuda" or "mps" means on this machine.
+
+    Raises:
+        ModelUnavailable: the device asked for is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
+    if not there[name]:
+        raise ModelUnavailable(f"This machine has no '{name}' device.", "Set the device to 'auto' or 'cpu'.")
+    return torch.device(name)
+
+
+def base_location(base: str) -> str:
+    """What transformers is given for a base: a folder's path or a hub id.
+
+    Raises:
+        ModelUnavailable: the folder holds no model.
+    """
+    if base == DEMO_WORLD:
+        from training.demo_world import WEIGHTS
+
+        return str(WEIGHTS)
+    folder = Path(base)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ModelUnavailable(f"The folder {folder.name!r} holds no config.json.", "Name a folder of a saved model.")
+    if not folder.is_dir() and (folder.is_absolute() or base.startswith(".")):
+        raise ModelUnavailable(f"There is no folder {folder.name!r} to load a model from.", "Check the base's path.")
+    return base
+
+
+def load_tokenizer(base: str) -> Any:
+    """The tokenizer of a base.
+
+    Raises:
+        ModelUnavailable: it cannot be loaded, or it has no token that ends a text.
+    """
+    with _loading(base):
+        tokenizer = AutoTokenizer.from_pretrained(base_location(base), trust_remote_code=False)
+    if tokenizer.eos_token_id is None:
+        raise ModelUnavailable(
+            f"The tokenizer of {base!r} has no end-of-text token.", "Choose a base whose tokenizer has an eos_token."
+        )
+    return tokenizer
+
+
+def load_language_model(base: str, device: torch.device, precision: str = "fp32") -> LanguageModel:
+    """Load a base in evaluation mode, all of its weights frozen.
+
+    Args:
+        base: "demo-world", a local folder or a hub id.
+        precision: "fp32" or "bf16".
+
+    Raises:
+        ModelUnavailable: the base or its tokenizer cannot be loaded.
+        OutOfMemory: it does not fit the device.
+    """
+    tokenizer = load_tokenizer(base)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    with _loading(base), memory_named():
+        model = AutoModelForCausalLM.from_pretrained(
+            base_location(base), trust_remote_code=False, use_safetensors=True, dtype=dtype
+        )
+        model.to(device).eval().requires_grad_(False)
+    ends = model.generation_config.eos_token_id if model.generation_config is not None else None
+    end_ids = tuple(sorted({tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}))
+    longest = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
+    name = Path(base).name if Path(base).is_dir() else base
+    return LanguageModel(name, model, tokenizer, device, end_ids, pad_id(tokenizer, end_ids), longest)
+
+
+def pad_id(tokenizer: Any, end_ids: tuple[int, ...]) -> int:
+    """A token id for padding that ends nothing: with pad == eos the end of a reply could not be seen."""
+    candidates = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *range(len(end_ids) + 1))
+    return next(id_ for id_ in candidates if id_ is not None and id_ not in end_ids)
+
+
+def encode_prompt(tokenizer: Any, dialogue: Dialogue) -> list[int]:
+    """Token ids after which the model writes its reply: its chat template, else the text of hh-rlhf."""
+    if tokenizer.chat_template:
+        return list(
+            tokenizer.apply_chat_template(dialogue, add_generation_prompt=True, tokenize=True, return_dict=False)
+        )
+    return list(tokenizer(generation_prompt(dialogue))["input_ids"])
+
+
+def add_adapter(language: LanguageModel, lora: Lora) -> LanguageModel:
+    """A fresh, trainable LoRA adapter on every linear layer of the decoder. It changes nothing until it is trained.
+
+    Dropout stays out of policies: with it the probabilities of the rollout and of the update would differ.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    wrapped = get_peft_model(language.model, settings)
+    # peft would note where the base was loaded from; a path of this machine means nothing elsewhere.
+    wrapped.peft_config["default"].base_model_name_or_path = language.name
+    return replace(language, adapter=wrapped)
+
+
+def load_adapter(language: LanguageModel, folder: Path, trainable: bool = False) -> LanguageModel:
+    """The model with the LoRA adapter saved in a folder.
+
+    Raises:
+        ModelUnavailable: the adapter cannot be read or belongs to another base.
+    """
+    from peft import PeftModel
+
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelUnavailable("The adapter's folder holds no adapter_model.safetensors.", "Train the policy again.")
+    try:
+        wrapped = PeftModel.from_pretrained(
+            language.model, str(folder), is_trainable=trainable, torch_device=str(language.device)
+        )
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ModelUnavailable(
+            f"The adapter does not fit its base: {_first_line(error)}.", "Choose the base that it was trained on."
+        ) from error
+    return replace(language, adapter=wrapped)
+
+
+def save_adapter(language: LanguageModel, folder: Path) -> None:
+    """Write the LoRA adapter as safetensors; `load_adapter` reads it."""
+    # Left to itself, peft asks the hub whether the embeddings were resized.
+    language.adapter.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def trainable_parameters(language: LanguageModel) -> list[nn.Parameter]:
+    """The adapter's parameters, in a fixed order. The base's are frozen."""
+    return [parameter for parameter in language.model.parameters() if parameter.requires_grad]
+
+
+@contextmanager
+def reference(language: LanguageModel) -> Iterator[None]:
+    """Within it the model is the reference policy: its adapter is off."""
+    if language.adapter is None:
+        yield
+        return
+    with language.adapter.disable_adapter():
+        yield
+
+
+@contextmanager
+def merged(language: LanguageModel) -> Iterator[None]:
+    """Within it the adapter is added into the base weights, which makes decoding almost twice as fast.
+
+    The untouched weights are kept and put back: adding and subtracting again would leave rounding errors behind
+    (arXiv 2406.07295's code drifts so in bf16). Costs one copy of the adapted weights while it lasts.
+    """
+    layers = _lora_layers(language)
+    kept: list[tuple[Any, Tensor]] = []
+    try:
+        for layer in layers:
+            weight = layer.get_base_layer().weight
+            kept.append((layer, weight.data))
+            for name in layer.active_adapters:
+                weight.data = weight.data + layer.get_delta_weight(name).to(weight.dtype)
+                layer.merged_adapters.append(name)
+        yield
+    finally:
+        for layer, original in kept:
+            layer.get_base_layer().weight.data = original
+            layer.merged_adapters.clear()
+
+
+@contextmanager
+def memory_named() -> Iterator[None]:
+    """Turn the device's out-of-memory errors into one that says what to do.
+
+    Raises:
+        OutOfMemory: in place of torch's own error.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(error) from error
+    except RuntimeError as error:
+        if "out of memory" in str(error) or "not enough memory" in str(error):
+            raise _out_of_memory(error) from error
+        raise
+
+
+def _out_of_memory(error: BaseException) -> OutOfMemory:
+    return OutOfMemory(
+        f"The model and its batch do not fit the memory: {_first_line(error) or 'no memory left'}.",
+        "Lower the micro batch, the batch size or max_new_tokens, use bf16, or choose a smaller base.",
+    )
+
+
+@contextmanager
+def _loading(base: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        raise ModelUnavailable(
+            f"The base model {base!r} could not be loaded: {_first_line(error)}.",
+            "Check its name and your access to the hub, or name a local folder with safetensors weights.",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0].rstrip(".")[:300]
+
+
+def _lora_layers(language: LanguageModel) -> list[Any]:
+    if language.adapter is None:
+        return []
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in language.model.modules() if isinstance(module, LoraLayer)]

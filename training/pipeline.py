@@ -1,0 +1,119 @@
+"""Which stages a recipe asks for, what each reads, and what each is: its identity. Torch-free.
+
+A stage's identity is the hash of its kind, its own settings and the identities of what it reads. What was computed
+once under an identity is never computed again, whichever run asks for it.
+
+    prompts ─► sft ─► sample ─► label ─► preference_model:* ─► weights ─► ppo ─► evaluate
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+from training.artifacts import digest_of, file_digest
+from training.config import DEMO_WORLD, Recipe
+from training.demo_world import WEIGHTS
+
+Kind = Literal["sft", "sample", "label", "preference_model", "weights", "ppo", "evaluate"]
+
+# Raise a kind's number when a change to its code changes what it makes: old results are then not reused.
+VERSIONS: dict[Kind, int] = {
+    "sft": 1, "sample": 1, "label": 1, "preference_model": 1, "weights": 1, "ppo": 1, "evaluate": 1,
+}
+
+# Stages that need no model: they start fast and belong on the workers' `io` queue.
+TORCH_FREE: frozenset[Kind] = frozenset({"label", "weights"})
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of a run: `inputs` maps roles to names of earlier stages, `files` the data files it reads."""
+
+    name: str
+    kind: Kind
+    settings: dict[str, Any]
+    inputs: dict[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    principle: str | None = None
+
+
+def plan(recipe: Recipe) -> list[StagePlan]:
+    """The stages of a recipe in an order in which each comes after what it reads."""
+    whole = recipe.model_dump(mode="json")
+    common = {key: whole[key] for key in ("seed", "device", "precision")}
+    policy = {"policy": whole["policy"]}
+    names = [choice.name for choice in recipe.principles]
+    stages: list[StagePlan] = []
+    start: dict[str, str] = {}
+    if recipe.sft.enabled:
+        stages.append(StagePlan("sft", "sft", common | policy | {"sft": whole["sft"]}, files=("dialogues",)))
+        start = {"sft": "sft"}
+    pairs: dict[str, str] = {}
+    if recipe.sample.pairs == "sampled":
+        settings = common | policy | {"sample": whole["sample"]}
+        stages.append(StagePlan("sample", "sample", settings, start, files=("prompts",)))
+        pairs = {"sample": "sample"}
+    pair_files = () if pairs else ("pairs",)
+    # A judge's speed is not part of what its labels are.
+    judge = {key: value for key, value in whole["judge"].items() if key not in {"concurrency", "api_key_env"}}
+    for choice in recipe.principles:
+        settings = {"judge": judge, "principle": choice.name, "statement": choice.wording, "seed": recipe.seed}
+        stages.append(StagePlan(f"label:{choice.name}", "label", settings, pairs, pair_files, choice.name))
+    for choice in recipe.principles:
+        settings = common | {"preference_model": whole["preference_model"], "principle": choice.name}
+        inputs = pairs | {"label": f"label:{choice.name}"}
+        stages.append(StagePlan(f"preference_model:{choice.name}", "preference_model", settings, inputs, pair_files,
+                                choice.name))
+    models = {f"preference_model:{name}": f"preference_model:{name}" for name in names}
+    weights = {"weights": whole["weights"], "given": {choice.name: choice.weight for choice in recipe.principles}}
+    stages.append(StagePlan("weights", "weights", weights, models))
+    settings = common | policy | {"ppo": whole["ppo"], "scalarization": whole["scalarization"], "principles": names}
+    stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))
+    settings = common | policy | {"evaluate": whole["evaluate"], "judge": judge,
+                                  "principles": {choice.name: choice.wording for choice in recipe.principles}}
+    stages.append(StagePlan("evaluate", "evaluate", settings, start | {"ppo": "ppo"}, ("held_out",)))
+    return stages
+
+
+def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
+               corrections: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The identity of each stage by name.
+
+    Args:
+        stages: as `plan` gives them.
+        file_digests: digest of each data file by role ("prompts", "pairs", "dialogues", "held_out").
+        corrections: by principle, the digest of what people changed in its labels; "" or absent where nobody did.
+            It enters the identity of that principle's preference model, and through it of all that reads it.
+    """
+    found: dict[str, str] = {}
+    for stage in stages:
+        corrected = (corrections or {}).get(stage.principle or "", "") if stage.kind == "preference_model" else ""
+        found[stage.name] = digest_of({
+            "kind": stage.kind,
+            "version": VERSIONS[stage.kind],
+            "settings": stage.settings,
+            "inputs": {role: found[name] for role, name in stage.inputs.items()},
+            "files": {role: file_digests[role] for role in stage.files},
+            "corrections": corrected,
+            "weights": _shipped_weights(stage.settings),
+        })
+    return found
+
+
+def _shipped_weights(settings: Mapping[str, Any]) -> str:
+    """The digest of the demo world's base if these settings load it: they name it alike whatever it was trained to."""
+    bases = [section["base"] for section in settings.values() if isinstance(section, dict) and "base" in section]
+    return _world_digest() if DEMO_WORLD in bases else ""
+
+
+@cache
+def _world_digest() -> str:
+    return file_digest(WEIGHTS / "model.safetensors")
+
+
+def pair_digest(prompt: list[Any], response_a: str, response_b: str) -> str:
+    """What identifies a pair, wherever it comes from: 32 hex digits."""
+    return digest_of([prompt, response_a, response_b])[:32]

@@ -1,0 +1,110 @@
+"""The report stream: how a stage tells the world what it does, and how it hears that it should stop.
+
+A stage writes one JSON line an event to `events.jsonl`. Every event has `seq` (1, 2, 3 ... in file order), `time`
+(unix seconds) and `kind`; the other keys depend on the kind:
+
+    metric    step, values {tag: float}
+    progress  done, total, unit
+    sample    step, index, prompt, response, reward, rewards {principle: float}   (rewards are standardised)
+    label     pair (digest), principle, probability, p_shown, p_swapped, order_gap, judge, prompt_version, error, tokens
+    artifact  name, path (relative to the stage's folder)
+    log       level, message
+    warning   step, code, message
+    rewind    step: points and samples after `step` are void, the stage resumed from a checkpoint at that step
+
+The file is only ever appended to. A torn last line (the process was killed while writing) is cut off when the
+stage is opened again: readers take whole lines only, so nobody has seen it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from training.errors import StopRequested
+
+Kind = Literal["metric", "progress", "sample", "label", "artifact", "log", "warning", "rewind"]
+
+
+class Reporter(Protocol):
+    """The only door out of a stage, and the only way a stop comes in."""
+
+    def metric(self, step: int, values: Mapping[str, float]) -> None: ...
+    def progress(self, done: int, total: int, unit: str = "step") -> None: ...
+    def sample(self, step: int, index: int, prompt: str, response: str, reward: float,
+               rewards: Mapping[str, float]) -> None: ...
+    def label(self, label: Mapping[str, Any]) -> None: ...
+    def artifact(self, name: str, path: str) -> None: ...
+    def log(self, message: str, level: str = "info") -> None: ...
+    def warning(self, code: str, message: str, step: int = 0) -> None: ...
+    def rewind(self, step: int) -> None: ...
+    def checkpoint_if_stopped(self, save: Callable[[], None]) -> None:
+        """At a safe point: if a stop was asked for, call `save` and raise StopRequested."""
+
+
+class EventFile:
+    """A Reporter that appends to `events.jsonl` and flushes every line, so that a reader sees it at once."""
+
+    def __init__(self, path: Path, should_stop: Callable[[], bool] = lambda: False) -> None:
+        self._should_stop = should_stop
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._seq = _repair(path)
+        self._file = path.open("ab", buffering=0)
+
+    def emit(self, kind: Kind, **body: Any) -> None:
+        self._seq += 1
+        event = {"seq": self._seq, "time": round(time.time(), 3), "kind": kind, **body}
+        line = json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n"
+        self._file.write(line.encode())  # one write a line: unbuffered, so a kill tears at most the last one
+
+    def metric(self, step: int, values: Mapping[str, float]) -> None:
+        self.emit("metric", step=step, values={tag: float(value) for tag, value in values.items()})
+
+    def progress(self, done: int, total: int, unit: str = "step") -> None:
+        self.emit("progress", done=done, total=total, unit=unit)
+
+    def sample(self, step: int, index: int, prompt: str, response: str, reward: float,
+               rewards: Mapping[str, float]) -> None:
+        self.emit("sample", step=step, index=index, prompt=prompt, response=response, reward=float(reward),
+                  rewards={name: float(value) for name, value in rewards.items()})
+
+    def label(self, label: Mapping[str, Any]) -> None:
+        self.emit("label", **label)
+
+    def artifact(self, name: str, path: str) -> None:
+        self.emit("artifact", name=name, path=path)
+
+    def log(self, message: str, level: str = "info") -> None:
+        self.emit("log", level=level, message=message)
+
+    def warning(self, code: str, message: str, step: int = 0) -> None:
+        self.emit("warning", code=code, message=message, step=step)
+
+    def rewind(self, step: int) -> None:
+        self.emit("rewind", step=step)
+
+    def checkpoint_if_stopped(self, save: Callable[[], None]) -> None:
+        if self._should_stop():
+            save()
+            raise StopRequested
+
+    def close(self) -> None:
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def _repair(path: Path) -> int:
+    """Cut a torn last line off and return the last sequence number (0 for a new file)."""
+    if not path.exists():
+        return 0
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) != len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    lines = whole.splitlines()
+    return int(json.loads(lines[-1])["seq"]) if lines else 0

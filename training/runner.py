@@ -1,0 +1,148 @@
+"""Run one stage in this process, whoever asked for it: the command line or a worker. Torch-free until the stage is not.
+
+The exit code says how it ended: 0 done, 75 stopped on request with a checkpoint, 73 another process has the stage,
+1 failed with the reason in failure.json. Left out: starting the process (the caller does), several processes a stage.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+from training.artifacts import Job, is_complete, read_json, write_json, write_manifest
+from training.config import Recipe
+from training.errors import OutOfMemory, StopRequested, TrainingError
+from training.pipeline import Kind, StagePlan
+from training.reporting import EventFile
+
+DONE, FAILED, TAKEN, STOPPED = 0, 1, 73, 75
+
+# What to lower when memory runs out: section and key of the stage's settings.
+_APPETITE: dict[str, tuple[str, str]] = {
+    "sft": ("sft", "batch_size"), "sample": ("sample", "batch_size"),
+    "preference_model": ("preference_model", "batch_size"), "ppo": ("ppo", "micro_batch"),
+    "evaluate": ("evaluate", "max_new_tokens"),
+}
+
+
+def runtime_of(recipe: Recipe) -> dict[str, Any]:
+    """What a stage is told beside its identity: pace and account of the judge."""
+    return {"judge": {"concurrency": recipe.judge.concurrency, "api_key_env": recipe.judge.api_key_env}}
+
+
+def prepare_stage(plan: StagePlan, identity: str, folder: Path, inputs: Mapping[str, Path], files: Mapping[str, Path],
+                  runtime: Mapping[str, Any] | None = None) -> Job:
+    """Write the job.json of a stage.
+
+    Args:
+        inputs: folders of complete stages by role, all roles of `plan.inputs`.
+        files: data files by role, those of `plan.files` and any of "labels", "known_labels".
+        runtime: see `runtime_of`; given to the stages that ask a judge.
+    """
+    told = dict(runtime or {}) if "judge" in plan.settings else {}
+    job = Job(name=plan.name, kind=plan.kind, identity=identity, settings=plan.settings,
+              inputs={role: inputs[role].resolve() for role in plan.inputs},
+              files={role: path.resolve() for role, path in files.items()}, runtime=told)
+    write_json(folder / "job.json", job.model_dump(mode="json"))
+    return job
+
+
+def stage_command(folder: Path) -> list[str]:
+    """The command that runs the stage prepared in `folder`."""
+    return [sys.executable, "-m", "training", "stage", str(folder)]
+
+
+def read_job(folder: Path) -> Job:
+    return Job.model_validate(read_json(folder / "job.json"))
+
+
+def run_stage(folder: Path, die_with_parent: bool = False) -> int:
+    """Run the stage in `folder` and return the exit code; a stage that is complete already is left as it is.
+
+    SIGTERM and SIGINT ask it to stop at its next safe point; so does, with `die_with_parent`, the parent's end.
+    """
+    with _lock(folder / "lock") as ours:
+        if not ours:
+            return TAKEN
+        if is_complete(folder):
+            return DONE
+        job = read_job(folder)
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        if die_with_parent:
+            threading.Thread(target=_watch_parent, args=(os.getppid(), stop), daemon=True).start()
+        (folder / "failure.json").unlink(missing_ok=True)
+        reporter = EventFile(folder / "events.jsonl", stop.is_set)
+        try:
+            return _run(job, folder, reporter)
+        finally:
+            reporter.close()
+
+
+def _run(job: Job, folder: Path, reporter: EventFile) -> int:
+    try:
+        if job.kind not in get_args(Kind):
+            raise ValueError(f"no stage is called {job.kind!r}")
+        importlib.import_module(f"training.stages.{job.kind}").run(job, folder, reporter)
+        write_manifest(folder)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        return DONE
+    except StopRequested:
+        reporter.log("stopped on request; it goes on from here when resumed")
+        return STOPPED
+    except Exception as error:  # the boundary: whatever it is, it is written down for the person who started the run
+        failure = describe(error, job) | {"details": traceback.format_exc()}
+        write_json(folder / "failure.json", failure)
+        reporter.log(f"{failure['cause']} {failure['remedy']}", level="error")
+        return FAILED
+
+
+def describe(error: BaseException, job: Job) -> dict[str, str]:
+    """`kind`, `cause` and `remedy` of a failure, in words for the person who started the run."""
+    text = str(error).lower()
+    if isinstance(error, (OutOfMemory, MemoryError)) or type(error).__name__ == "OutOfMemoryError" or (
+            isinstance(error, RuntimeError) and ("out of memory" in text or "not enough memory" in text)):
+        return {"kind": OutOfMemory.kind, "cause": "The memory of the device was not enough.", "remedy": _diet(job)}
+    if isinstance(error, TrainingError):
+        return {"kind": error.kind, "cause": error.cause, "remedy": error.remedy}
+    return {"kind": "bug", "cause": f"An unexpected error: {type(error).__name__}: {error}.",
+            "remedy": "This should not happen: report it with the details below. Resuming may help."}
+
+
+def _diet(job: Job) -> str:
+    section, key = _APPETITE.get(job.kind, ("", ""))
+    value = job.settings.get(section, {}).get(key)
+    if not isinstance(value, int) or value < 2:
+        return "Choose a smaller base model, or a machine with more memory."
+    return f"Lower '{section}.{key}' from {value} to {value // 2}, then start it again."
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Whether this process has the stage; the lock goes with the process, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _watch_parent(parent: int, stop: threading.Event) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    stop.set()

@@ -1,0 +1,121 @@
+"""Compare the tuned policy with its base on prompts that neither was trained on.
+
+Both answer every held-out prompt, drawing the same random numbers; the judge that labelled the pairs says which answer
+is better, over all and on each principle. The base is the policy that PPO began with, after its fine-tuning if there
+was one: the same weights with the adapter off.
+
+Left out: more than two policies, people's votes, several samples a prompt. A restart begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training import models, rollouts
+from training.artifacts import Job, read_jsonl, write_json
+from training.config import Evaluate, Policy
+from training.dialogue import Dialogue
+from training.errors import BadData
+from training.evaluation import win_rate
+from training.feedback.judges import Comparison, Judge, Verdict, judge_settings, make_judge
+from training.reporting import Reporter
+
+BATCH = 64
+EXAMPLES = 50
+
+
+def run(job: Job, folder: Path, reporter: Reporter) -> None:
+    """Write report.json: `overall` and `principles` (win rates with n and interval) and up to 50 `examples`.
+
+    Raises:
+        BadData: there are no held-out prompts.
+        JudgeUnavailable: the judge cannot be reached.
+    """
+    settings = Evaluate.model_validate(job.settings["evaluate"])
+    policy = Policy.model_validate(job.settings["policy"])
+    prompts: list[Dialogue] = [row["prompt"] for row in read_jsonl(job.files["held_out"])][: settings.prompts]
+    if not prompts:
+        raise BadData("There are no held-out prompts to compare on.", "Raise 'data.held_out'.")
+    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    language = models.load_language_model(base, models.pick_device(job.settings["device"]), job.settings["precision"])
+    language = models.load_adapter(language, job.inputs["ppo"] / "adapter")
+    seed = job.settings["seed"]
+    tuned = answer(language, prompts, settings, seed, reporter, done=0)
+    with models.reference(language):
+        plain = answer(language, prompts, settings, seed, reporter, done=len(prompts), adapted=False)
+    judge = make_judge(judge_settings(job))
+    verdicts = asyncio.run(ask(judge, prompts, tuned, plain, job.settings["principles"], reporter))
+    report = make_report(prompts, tuned, plain, verdicts)
+    write_json(folder / "report.json", report)
+    reporter.metric(1, {"win_rate/overall": report["overall"]["win_rate"]}
+                    | {f"win_rate/{name}": rate["win_rate"] for name, rate in report["principles"].items()})
+    for name, column in verdicts.items():
+        missing = sum(verdict.probability is None for verdict in column)
+        if missing:
+            reporter.warning("no_verdict", f"The judge gave no verdict on {missing} of {len(column)} pairs ({name}).")
+    reporter.artifact("report", "report.json")
+
+
+def answer(
+    language: models.LanguageModel, prompts: Sequence[Dialogue], settings: Evaluate, seed: int, reporter: Reporter,
+    done: int, adapted: bool = True,
+) -> list[str]:  # fmt: skip
+    """One answer a prompt; each batch of prompts has a seed of its own, whichever policy answers."""
+    sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
+    answers: list[str] = []
+    with models.merged(language) if adapted else nullcontext():
+        for start in range(0, len(prompts), BATCH):
+            ids, mask = rollouts.pad_prompts(language, prompts[start : start + BATCH], settings.max_new_tokens)
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
+            answers += rollouts.texts(language, rollouts.generate(language, ids, mask, sampling, generator))
+            reporter.progress(done + len(answers), 2 * len(prompts), "answer")
+            reporter.checkpoint_if_stopped(lambda: None)
+    return answers
+
+
+async def ask(
+    judge: Judge, prompts: Sequence[Dialogue], tuned: Sequence[str], plain: Sequence[str],
+    principles: dict[str, str], reporter: Reporter,
+) -> dict[str, list[Verdict]]:  # fmt: skip
+    """The judge's verdicts on every pair, tuned answer first: by principle, and under "overall".
+
+    Equal answers are ties, and the judge is not asked about them.
+    """
+    even = Verdict(0.5, 0.5, 0.5, 0.0, "", 0, "")
+    differing = [i for i in range(len(prompts)) if tuned[i] != plain[i]]
+    questions: list[tuple[str, str, str | None]] = [("overall", "", None)]
+    questions += [(name, statement, name) for name, statement in principles.items()]
+    found: dict[str, list[Verdict]] = {}
+    for done, (key, statement, principle) in enumerate(questions, 1):
+        items = [Comparison(prompts[i], tuned[i], plain[i], statement, principle) for i in differing]
+        given = dict(zip(differing, await judge.compare(items), strict=True))
+        found[key] = [given.get(i, even) for i in range(len(prompts))]
+        reporter.progress(done, len(questions), "question")
+        reporter.checkpoint_if_stopped(lambda: None)
+    return found
+
+
+def make_report(
+    prompts: Sequence[Dialogue], tuned: Sequence[str], plain: Sequence[str], verdicts: dict[str, list[Verdict]]
+) -> dict[str, Any]:
+    """What report.json holds."""
+    probabilities = {name: [verdict.probability for verdict in column] for name, column in verdicts.items()}
+    rates = {name: win_rate(column)._asdict() for name, column in probabilities.items()}
+    overall = probabilities.pop("overall")
+    examples = [
+        {
+            "prompt": prompts[i],
+            "policy": tuned[i],
+            "base": plain[i],
+            "overall": overall[i],
+            "principles": {name: column[i] for name, column in probabilities.items()},
+        }
+        for i in range(min(EXAMPLES, len(prompts)))
+    ]
+    return {"overall": rates.pop("overall"), "principles": rates, "examples": examples}

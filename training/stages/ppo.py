@@ -1,0 +1,351 @@
+"""PPO towards many principles at once: the policy answers, preference models score each answer on every principle, a
+scalarization makes one reward of the scores, and the policy moves a little towards what was rewarded.
+
+The method is MORLAIF (arXiv 2406.07295), the algorithm PPO (arXiv 1707.06347) in the shape it took for language models
+(arXiv 1909.08593, 2203.02155): a KL penalty on each token against the policy as it was, the reward on the last token,
+a critic on the policy's own trunk. Each phase:
+
+    1. answer    every prompt of the batch is answered once, token by token
+    2. score     preference models -> principle rewards [batch, principle] -> reward [batch]
+    3. read      log-probabilities and values of the answers; log-probabilities of the reference, adapter off
+    4. credit    rewards of tokens -> advantages and returns (GAE)
+    5. learn     epochs x minibatches optimizer steps on the clipped losses
+    6. steer     the KL coefficient, towards the wanted KL
+    7. report    metrics, samples of fixed prompts, a checkpoint now and then
+
+What differs from the paper's code: scores are standardised before they are scalarized, rewards are not divided by a
+running spread (advantages are whitened), and what each principle contributes is reported. Left out: several GPUs, a
+critic of its own, full fine-tuning, dropout, a replay buffer.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from training import models, rollouts
+from training import policy_gradient as pg
+from training.artifacts import Job, newest_checkpoint, publish_checkpoint, read_json, read_jsonl, write_json
+from training.config import Policy, Ppo, Scalarization
+from training.dialogue import Dialogue, as_text
+from training.errors import BadData, Diverged
+from training.preference_models import PreferenceModels
+from training.reporting import Reporter
+from training.rewards import PrincipleRewards, Rewards
+from training.rollouts import Passed, Rollout
+
+
+@dataclass
+class Learner:
+    """All that changes while training goes on, which is what a checkpoint holds.
+
+    `step` counts finished phases. Everything random is drawn from `generator`; the prompts and the learning rate of a
+    phase follow from its number.
+    """
+
+    language: models.LanguageModel
+    value_head: models.ValueHead
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    kl_coefficient: float
+    step: int = 0
+
+
+class Experience(NamedTuple):
+    """Answers of one phase and what is learnt from them; tensors are [batch, response]."""
+
+    rollout: Rollout
+    old: Passed
+    reference: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+def run(job: Job, folder: Path, reporter: Reporter) -> None:
+    """Train the policy; write adapter/, value_head.safetensors and summary.json.
+
+    Raises:
+        BadData: there are no prompts.
+        Diverged: a loss or a gradient is no number any more.
+        ModelUnavailable, OutOfMemory: a base or a preference model cannot be loaded, or does not fit.
+    """
+    settings = Ppo.model_validate(job.settings["ppo"])
+    seed = job.settings["seed"]
+    prompts: list[Dialogue] = [row["prompt"] for row in read_jsonl(job.files["prompts"])]
+    if not prompts:
+        raise BadData("There are no prompts to train on.", "Import a data set with prompts.")
+    checkpoints = folder / "checkpoint"
+    resumed_from = newest_checkpoint(checkpoints)
+    learner = load_learner(job, settings, resumed_from)
+    language = learner.language
+    rewards_of = load_rewards(job, language.device)
+    sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
+    followed = prompts[: settings.sample_prompts]
+
+    def save() -> None:
+        save_checkpoint(learner, checkpoints)
+
+    reporter.rewind(learner.step)  # whatever an attempt that was killed reported beyond it is done again
+    if resumed_from is not None:
+        reporter.log(f"resumed after step {learner.step}")
+    else:
+        report_samples(learner, followed, sampling, rewards_of, seed, reporter)
+        save()
+    metrics: dict[str, float] = {}
+    while learner.step < settings.steps:
+        began = time.monotonic()
+        # 1. Answer.
+        batch = [prompts[i] for i in batch_indices(learner.step, settings.batch_size, len(prompts), seed)]
+        ids, mask = rollouts.pad_prompts(language, batch, settings.max_new_tokens)
+        with models.merged(language):
+            rollout = rollouts.generate(language, ids, mask, sampling, learner.generator)
+        responses = rollouts.texts(language, rollout)
+        answered = time.monotonic()
+
+        # 2. Score: principle rewards, and one reward of them; an answer that found no end loses something.
+        rewards = rewards_of(batch, responses, settings.micro_batch)
+        reward = rewards.total.to(language.device).clamp(-settings.reward_clip, settings.reward_clip)
+        reward = reward - settings.no_eos_penalty * (~rollout.ended).float()
+        scored = time.monotonic()
+
+        # 3. Read the answers, as the policy that gave them and as the reference.
+        with torch.no_grad():
+            old = read(learner, rollout, settings)
+            with models.reference(language):
+                reference = read(learner, rollout, settings).logprobs
+
+        # 4. Credit: each token pays for its distance from the reference, the last one earns the reward.
+        log_ratio = pg.kl_k1(old.logprobs, reference) * rollout.mask
+        token_rewards = pg.token_rewards(reward, log_ratio, rollout.mask, learner.kl_coefficient)
+        advantages, returns = pg.advantages_and_returns(
+            token_rewards, old.values, rollout.mask, settings.gamma, settings.lam
+        )
+        experience = Experience(rollout, old, reference, pg.masked_whiten(advantages, rollout.mask), returns)
+
+        # 5. Learn.
+        rate = settings.learning_rate * min(1.0, (learner.step + 1) / max(1, settings.warmup_steps))
+        learnt = learn(learner, experience, settings, rate)
+        ended = time.monotonic()
+
+        # 6. Steer: the coefficient of the next phase; what is reported is this phase's.
+        kl = float(log_ratio.sum(dim=1).mean())
+        metrics = {
+            **principle_metrics(rewards_of.names, rewards),
+            "reward/optimised": float(reward.mean()) - learner.kl_coefficient * kl,
+            "kl/mean": kl,
+            "kl/coefficient": learner.kl_coefficient,
+            **learnt,
+            "value/explained_variance": pg.explained_variance(old.values, returns, rollout.mask),
+            "response/length": float(rollout.mask.sum(dim=1).mean()),
+            "response/eos_rate": float(rollout.ended.float().mean()),
+            "optimizer/learning_rate": rate,
+            "time/generate": answered - began,
+            "time/score": scored - answered,
+            "time/update": ended - scored,
+            "throughput/samples_per_second": settings.batch_size / (ended - began),
+        }
+        if settings.kl.adaptive:
+            learner.kl_coefficient = pg.next_kl_coefficient(
+                learner.kl_coefficient, kl, settings.kl.target, settings.batch_size, settings.kl.horizon
+            )
+
+        # 7. Report.
+        learner.step += 1
+        reporter.metric(learner.step, metrics)
+        reporter.progress(learner.step, settings.steps)
+        if learner.step % settings.sample_every == 0 or learner.step == settings.steps:
+            report_samples(learner, followed, sampling, rewards_of, seed, reporter)
+        if learner.step % settings.checkpoint_every == 0 or learner.step == settings.steps:
+            save()
+        reporter.checkpoint_if_stopped(save)
+
+    models.save_adapter(language, folder / "adapter")
+    learner.value_head.save(folder / "value_head.safetensors")
+    write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards_of.weights_by_name,
+                                         "scalarization": job.settings["scalarization"], "last": metrics})
+    reporter.artifact("adapter", "adapter")
+
+
+def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) -> dict[str, float]:
+    """Step 5: epochs x minibatches optimizer steps on one phase's answers; returns means over all their tokens.
+
+    Raises:
+        Diverged: before the weights are touched, so that the newest checkpoint stays good.
+    """
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate
+    lengths = experience.rollout.mask.sum(dim=1)
+    sums: list[Tensor] = []
+    norms: list[float] = []
+    for _ in range(settings.epochs):
+        order = torch.randperm(len(lengths), generator=learner.generator).to(lengths.device)
+        for minibatch in order.tensor_split(min(settings.minibatches, len(order))):
+            learner.optimizer.zero_grad(set_to_none=True)
+            tokens = lengths[minibatch].sum()
+            for rows in micro_batches(experience.rollout, minibatch, settings.micro_batch):
+                loss, parts = losses(learner, experience, rows, settings)
+                (loss / tokens).backward()
+                sums.append(parts)
+            norms.append(take_step(learner, settings.max_grad_norm))
+    policy, value, clipped, moved, entropy, counted = torch.stack(sums).sum(dim=0).tolist()
+    return {
+        "policy/loss": policy / counted,
+        "policy/clip_fraction": clipped / counted,
+        "policy/approx_kl": moved / counted,
+        "policy/entropy": entropy / counted,
+        "value/loss": value / counted,
+        "optimizer/grad_norm": sum(norms) / len(norms),
+    }
+
+
+def losses(learner: Learner, experience: Experience, rows: Tensor, settings: Ppo) -> tuple[Tensor, Tensor]:
+    """The loss of some rows, a sum over their tokens, and six sums to report: losses, clipped, KL, entropy, tokens."""
+    part = rollouts.select(experience.rollout, rows)
+    length = part.mask.shape[1]
+    old_logprobs, old_values, advantages, returns = (
+        tensor[rows, :length]
+        for tensor in (experience.old.logprobs, experience.old.values, experience.advantages, experience.returns)
+    )
+    now = rollouts.forward_responses(learner.language, part, settings.temperature, learner.value_head)
+    policy, clipped = pg.policy_loss(now.logprobs, old_logprobs, advantages, part.mask, settings.clip)
+    value = pg.value_loss(now.values, old_values, returns, part.mask, settings.value_clip)
+    moved = (pg.kl_k3(old_logprobs, now.logprobs) * part.mask).sum()
+    entropy = (now.entropy * part.mask).sum()
+    loss = policy + settings.value_coefficient * value
+    return loss, torch.stack([policy, value, clipped, moved, entropy, part.mask.sum()]).detach()
+
+
+def take_step(learner: Learner, max_grad_norm: float) -> float:
+    """One optimizer step with the gradient clipped; returns its norm before that. A NaN loss shows here as well."""
+    parameters = [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+    if norm != norm or norm == float("inf"):
+        raise Diverged(
+            f"The loss of step {learner.step + 1} is no number any more.",
+            "Start again with a lower learning rate or a higher KL coefficient; lower the reward clip if rewards jump.",
+        )
+    learner.optimizer.step()
+    return norm
+
+
+def read(learner: Learner, rollout: Rollout, settings: Ppo) -> Passed:
+    """Log-probabilities, entropies and values of whole answers, by the same code that the update runs."""
+    batch, length = rollout.mask.shape
+    found = [torch.zeros(batch, length, device=rollout.mask.device) for _ in Passed._fields]
+    everything = torch.arange(batch, device=rollout.mask.device)
+    for rows in micro_batches(rollout, everything, settings.micro_batch):
+        part = rollouts.select(rollout, rows)
+        passed = rollouts.forward_responses(learner.language, part, settings.temperature, learner.value_head)
+        for whole, piece in zip(found, passed, strict=True):
+            whole[rows, : piece.shape[1]] = piece * part.mask
+    return Passed(*found)
+
+
+def micro_batches(rollout: Rollout, rows: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Rows cut into pieces of at most `size`, rows of like prompts together: little of a pass is spent on padding."""
+    return rows[rollout.prompt_mask[rows].sum(dim=1).argsort(stable=True)].split(size)
+
+
+def batch_indices(step: int, size: int, count: int, seed: int) -> list[int]:
+    """Which prompts phase `step` (from 0) answers: passes over all of them, each in an order of its own."""
+    orders: dict[int, list[int]] = {}
+    chosen = []
+    for position in range(step * size, (step + 1) * size):
+        epoch, index = divmod(position, count)
+        if epoch not in orders:
+            shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+            orders[epoch] = shuffled.tolist()
+        chosen.append(orders[epoch][index])
+    return chosen
+
+
+def principle_metrics(names: tuple[str, ...], rewards: Rewards) -> dict[str, float]:
+    """The reward as it is optimised and, for each principle, what it scored and what it put in."""
+    found = {"reward/total": float(rewards.total.mean()), "reward/total_std": float(rewards.total.std())}
+    for i, name in enumerate(names):
+        found[f"principle/{name}/raw"] = float(rewards.raw[:, i].mean())
+        found[f"principle/{name}/standardised"] = float(rewards.standardised[:, i].mean())
+        found[f"principle/{name}/weighted"] = float(rewards.weighted[:, i].mean())
+    return found
+
+
+def report_samples(
+    learner: Learner, prompts: list[Dialogue], sampling: rollouts.Sampling, rewards_of: PrincipleRewards, seed: int,
+    reporter: Reporter,
+) -> None:  # fmt: skip
+    """Answer the fixed prompts. The generator is fresh each time: training draws the same numbers with and without."""
+    if not prompts:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    ids, mask = rollouts.pad_prompts(learner.language, prompts, sampling.max_new_tokens)
+    with models.merged(learner.language):
+        rollout = rollouts.generate(learner.language, ids, mask, sampling, generator)
+    responses = rollouts.texts(learner.language, rollout)
+    rewards = rewards_of(prompts, responses, len(prompts))
+    for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        shown = prompt[0]["content"] if len(prompt) == 1 else as_text(prompt).strip()
+        scores = dict(zip(rewards_of.names, rewards.standardised[i].tolist(), strict=True))
+        reporter.sample(learner.step, i, shown, response, float(rewards.total[i]), scores)
+
+
+def load_rewards(job: Job, device: torch.device) -> PrincipleRewards:
+    """The preference models of the run's principles, with its weights and its scalarization."""
+    folders = {name: job.inputs[f"preference_model:{name}"] for name in job.settings["principles"]}
+    scorer = PreferenceModels.load(folders, device, job.settings["precision"])
+    weights = read_json(job.inputs["weights"] / "weights.json")["weights"]
+    return PrincipleRewards(scorer, weights, Scalarization.model_validate(job.settings["scalarization"]))
+
+
+def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
+    """The policy with a fresh adapter and critic, or as the checkpoint left them."""
+    policy = Policy.model_validate(job.settings["policy"])
+    seed = job.settings["seed"]
+    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    language = models.load_language_model(base, models.pick_device(job.settings["device"]), job.settings["precision"])
+    torch.manual_seed(seed)  # the adapter's first weights
+    if checkpoint is None:
+        language = models.add_adapter(language, policy.lora)
+    else:
+        language = models.load_adapter(language, checkpoint / "adapter", trainable=True)
+    head = models.ValueHead(language.model.config.hidden_size).to(language.device)
+    parameters = [*models.trainable_parameters(language), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    learner = Learner(language, head, optimizer, torch.Generator().manual_seed(seed), settings.kl.coefficient)
+    if checkpoint is not None:
+        restore(learner, checkpoint)
+    return learner
+
+
+def restore(learner: Learner, checkpoint: Path) -> None:
+    """Put back all but the adapter, which is loaded with the model. No pickle is run: tensors and numbers only."""
+    learner.value_head.load(checkpoint / "value_head.safetensors")
+    state: dict[str, Any] = torch.load(checkpoint / "state.pt", weights_only=True, map_location="cpu")
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.generator.set_state(state["generator"])
+    learner.kl_coefficient = state["kl_coefficient"]
+    learner.step = state["step"]
+
+
+def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
+    """Write the learner aside and make it the newest checkpoint by one rename."""
+    if newest_checkpoint(checkpoints) == checkpoints / f"step-{learner.step:08d}":
+        return
+    temporary = checkpoints / "unfinished"
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
+    temporary.mkdir(parents=True)
+    models.save_adapter(learner.language, temporary / "adapter")
+    learner.value_head.save(temporary / "value_head.safetensors")
+    state = {
+        "optimizer": learner.optimizer.state_dict(),
+        "generator": learner.generator.get_state(),
+        "kl_coefficient": learner.kl_coefficient,
+        "step": learner.step,
+    }
+    torch.save(state, temporary / "state.pt")
+    publish_checkpoint(temporary, checkpoints, learner.step)

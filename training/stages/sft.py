@@ -1,0 +1,139 @@
+"""Supervised fine-tuning: the base learns to answer as the data set's chosen responses do, before anything is rewarded.
+
+TRL's SFTTrainer does the work, with LoRA (arXiv 2106.09685) on every linear layer and the loss on the response alone.
+At the end the adapter is merged into a whole model folder: the stages after it need not know that it was there, and
+PPO's reference is then this policy, as in InstructGPT (arXiv 2203.02155). Left out: packing, several GPUs, full
+fine-tuning.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from training import models
+from training.artifacts import Job, read_jsonl
+from training.config import Policy, Sft
+from training.errors import BadData, Diverged, StopRequested
+from training.reporting import Reporter
+
+CHECKPOINT_EVERY = 50
+
+
+def run(job: Job, folder: Path, reporter: Reporter) -> None:
+    """Write model/: a whole model with the adapter merged in, safetensors and tokenizer.
+
+    Raises:
+        BadData: there are no dialogues.
+        Diverged: the loss is no number any more.
+        ModelUnavailable, OutOfMemory: the base cannot be loaded, or does not fit.
+        StopRequested: after a checkpoint.
+    """
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    settings = Sft.model_validate(job.settings["sft"])
+    policy = Policy.model_validate(job.settings["policy"])
+    device = models.pick_device(job.settings["device"])
+    language = models.load_language_model(policy.base, device, job.settings["precision"])
+    rows = [tokens_of(language, row, settings.max_length) for row in read_jsonl(job.files["dialogues"])]
+    rows = [row for row in rows if any(row["completion_mask"])]
+    if not rows:
+        raise BadData("There are no dialogues with a response to learn from.", "Import data with chosen responses.")
+    torch.manual_seed(job.settings["seed"])
+    language = models.add_adapter(language, policy.lora)
+    checkpoints = folder / "checkpoint"
+    trainer = SFTTrainer(
+        model=language.adapter,
+        args=SFTConfig(
+            output_dir=str(checkpoints),
+            num_train_epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            per_device_train_batch_size=settings.batch_size,
+            max_length=settings.max_length,
+            completion_only_loss=True,
+            lr_scheduler_type="cosine",
+            warmup_steps=0.05,
+            logging_steps=1,
+            save_steps=CHECKPOINT_EVERY,
+            save_total_limit=1,
+            seed=job.settings["seed"],
+            use_cpu=device.type == "cpu",
+            bf16=False,  # the weights have the precision that the run asks for already
+            gradient_checkpointing=False,
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=device.type == "cuda",
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=language.tokenizer,
+        callbacks=[(callback := _Reports(reporter))],
+    )
+    resumed = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    if resumed is not None:
+        reporter.rewind(int(resumed.rsplit("-", 1)[1]))
+    with models.memory_named():
+        trainer.train(resume_from_checkpoint=resumed)
+    if callback.stopped:
+        raise StopRequested
+    save_merged(language, folder / "model")
+    reporter.artifact("model", "model")
+
+
+def tokens_of(language: models.LanguageModel, row: dict[str, Any], max_length: int) -> dict[str, list[int]]:
+    """Token ids of a dialogue and which of them are the response; what is too long loses its beginning.
+
+    The response is encoded as the policy will be asked for it: after the prompt, a space first where there is no chat
+    template, an end token last.
+    """
+    prompt = models.encode_prompt(language.tokenizer, row["prompt"])
+    reply = row["response"] if language.tokenizer.chat_template else " " + row["response"].strip()
+    response = list(language.tokenizer(reply, add_special_tokens=False)["input_ids"])
+    response = [*response, language.tokenizer.eos_token_id][:max_length]
+    prompt = prompt[-(max_length - len(response)) :] if len(response) < max_length else []
+    return {"input_ids": prompt + response, "completion_mask": [0] * len(prompt) + [1] * len(response)}
+
+
+def save_merged(language: models.LanguageModel, folder: Path) -> None:
+    """Write a whole model folder with the adapter added into its weights."""
+    whole = language.adapter.merge_and_unload()
+    whole.save_pretrained(str(folder), safe_serialization=True)
+    language.tokenizer.save_pretrained(str(folder))
+
+
+class _Reports(TrainerCallback):
+    """Hands the trainer's log to the reporter, and the reporter's stop to the trainer: save first, then stop."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.stopped = False
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float],
+        **_: Any,
+    ) -> None:  # fmt: skip
+        if "loss" not in logs:
+            return
+        if logs["loss"] != logs["loss"]:
+            raise Diverged("The loss of the fine-tuning is no number any more.", "Start with a lower learning rate.")
+        names = {"loss": "sft/loss", "grad_norm": "optimizer/grad_norm", "learning_rate": "optimizer/learning_rate",
+                 "mean_token_accuracy": "sft/accuracy", "entropy": "sft/entropy"}  # fmt: skip
+        self._reporter.metric(state.global_step, {names[key]: logs[key] for key in names if key in logs})
+        self._reporter.progress(state.global_step, state.max_steps)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        def save() -> None:
+            control.should_save = True
+
+        try:
+            self._reporter.checkpoint_if_stopped(save)
+        except StopRequested:
+            control.should_training_stop = True
+            self.stopped = True
+        return control

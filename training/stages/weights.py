@@ -1,0 +1,84 @@
+"""The weight of each principle: as set by a person, or fitted to human choices. Torch-free.
+
+Fitted (arXiv 2406.07295): logistic regression of the choice on the difference of standardised scores, each row mirrored
+with its sign turned, so that no intercept is needed. Fitted weights belong to these scores and to no others. A weight
+that comes out with another sign than it was given is warned of: people may well prefer a principle's vice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from training.artifacts import Job, read_jsonl, write_json
+from training.errors import BadData
+from training.reporting import Reporter
+
+LEAST_HELD_OUT = 50
+"""With fewer held-out choices than this, the weights are fitted to all choices instead."""
+
+
+def run(job: Job, folder: Path, reporter: Reporter) -> None:
+    """Write weights.json: `weights` (shares, sum of absolute values 1), `mode`, `n` (choices used), `rows`.
+
+    Raises:
+        BadData: weights are to be fitted and there are no human choices, or they tell nothing.
+    """
+    given: dict[str, float] = job.settings["given"]
+    mode = job.settings["weights"]["mode"]
+    result: dict[str, Any] = {"mode": mode, "n": 0, "rows": "none", "given": _shares(given)}
+    if mode == "set":
+        result["weights"] = result["given"]
+    else:
+        differences, choices, result["rows"] = _choices(job, list(given))
+        fitted = fit(differences, choices)
+        result |= {"weights": _shares(dict(zip(given, fitted, strict=True))), "n": len(choices)}
+        for name, weight in result["weights"].items():
+            if weight * given[name] < 0:
+                reporter.warning("sign_flip", f"The fitted weight of {name} is {weight:+.2f} and was given as "
+                                 f"{given[name]:+.2f}: people chose against it. Look before you train on it.")
+    write_json(folder / "weights.json", result)
+    reporter.metric(0, {f"weights/{name}": weight for name, weight in result["weights"].items()})
+    reporter.artifact("weights", "weights.json")
+
+
+def fit(differences: list[list[float]], choices: list[float]) -> list[float]:
+    """Weights of a logistic regression without intercept.
+
+    Args:
+        differences: [rows, principles], z_a - z_b.
+        choices: [rows], 1.0 where a person chose `a`, 0.0 where `b`; anything between weighs both.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    mirrored = differences + [[-value for value in row] for row in differences]
+    shares = [*choices, *(1 - choice for choice in choices)]
+    # A soft choice enters twice, for and against, each with its share of the weight.
+    rows = mirrored + mirrored
+    targets = [1] * len(mirrored) + [0] * len(mirrored)
+    regression = LogisticRegression(fit_intercept=False).fit(rows, targets, shares + [1 - share for share in shares])
+    return [float(weight) for weight in regression.coef_[0]]
+
+
+def _choices(job: Job, names: list[str]) -> tuple[list[list[float]], list[float], str]:
+    """Differences [rows, principles] and choices [rows] of the pairs that a person chose between."""
+    scores = {name: {row["pair"]: row for row in read_jsonl(job.inputs[f"preference_model:{name}"] / "scores.jsonl")}
+              for name in names}
+    shared = [pair for pair in scores[names[0]] if all(pair in scores[name] for name in names)]
+    chosen = [pair for pair in shared if scores[names[0]][pair]["human"] is not None]
+    if not chosen:
+        raise BadData("Weights cannot be fitted: no pair of this data carries a person's choice.",
+                      "Choose data with chosen and rejected responses and 'sample.pairs: dataset', or set the weights.")
+    unseen = [pair for pair in chosen if scores[names[0]][pair].get("held_out")]
+    rows = "held_out" if len(unseen) >= LEAST_HELD_OUT else "all"
+    used = unseen if rows == "held_out" else chosen
+    differences = [[scores[name][pair]["z_a"] - scores[name][pair]["z_b"] for name in names] for pair in used]
+    return differences, [float(scores[names[0]][pair]["human"]) for pair in used], rows
+
+
+def _shares(weights: dict[str, float]) -> dict[str, float]:
+    total = sum(abs(weight) for weight in weights.values())
+    if total == 0:
+        raise BadData("The fitted weights are all zero: the scores tell nothing about the choices.",
+                      "Look at the preference models' accuracy, or set the weights.")
+    return {name: weight / total for name, weight in weights.items()}

@@ -1,0 +1,56 @@
+"""What the frame around every page needs: the team, the rail's addresses, the theme."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+
+THEMES = ("system", "light", "dark")
+_RAIL = (
+    ("Runs", "runs:list", "runs"),
+    ("Principles", "principles:list", "principles"),
+    ("Datasets", "datasets:list", "datasets"),
+    ("Labels", "labels:list", "labels"),
+    ("Playground", "playground:page", "playground"),
+)
+
+
+@dataclass(frozen=True)
+class NavItem:
+    title: str
+    address: str
+    icon: str
+    current: bool
+    apart: bool = False
+
+
+def frame(request: HttpRequest) -> dict[str, object]:
+    theme = request.COOKIES.get("theme", "system")
+    context: dict[str, object] = {"theme": theme if theme in THEMES else "system"}
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return context
+    team = getattr(request, "team", None)
+    return context | {
+        "team": team,
+        "nav": nav(request.path, user.is_staff) if team else [],
+        "running_now": _address("runs:running") if team else "",
+        "search": _address("search") if team else "",
+    }
+
+
+def nav(path: str, staff: bool) -> list[NavItem]:
+    """The places of the rail; `path` is where one is."""
+    places = [*_RAIL, ("Review", "admin:index", "review")] if staff else _RAIL
+    found = [(title, _address(name), icon) for title, name, icon in places]
+    return [NavItem(title, address, icon, path.startswith(address), apart=icon == "review")
+            for title, address, icon in found if address]
+
+
+def _address(name: str) -> str:
+    try:
+        return reverse(name)
+    except NoReverseMatch:
+        return ""

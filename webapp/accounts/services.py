@@ -1,0 +1,66 @@
+"""What can be done with users and teams."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib.auth.models import Permission
+from django.db import transaction
+from django.utils.text import slugify
+
+from training.principles import library
+from webapp.accounts.models import Membership, Team, User
+from webapp.principles.models import Principle, PrincipleVersion
+
+
+@transaction.atomic
+def team_create(*, name: str, user: User) -> Team:
+    """Make a team with its first member and its own copy of the library of principles, each at version 1."""
+    team = Team.objects.create(name=name, slug=_free_slug(name))
+    Membership.objects.create(team=team, user=user)
+    principles = Principle.objects.bulk_create([
+        Principle(team=team, name=entry.name, polarity=entry.polarity, description=entry.description,
+                  symbol=entry.symbol, hue=entry.hue)
+        for entry in library().values()
+    ])
+    PrincipleVersion.objects.bulk_create([
+        PrincipleVersion(principle=principle, number=1, statement=entry.statement, created_by=user)
+        for principle, entry in zip(principles, library().values(), strict=True)
+    ])
+    return team
+
+
+@transaction.atomic
+def member_add(*, team: Team, user: User) -> Membership:
+    return Membership.objects.get_or_create(team=team, user=user)[0]
+
+
+@transaction.atomic
+def member_remove(*, team: Team, user: User) -> bool:
+    """Take a person out of the team; False for its last member, who stays: a team that nobody sees is lost."""
+    members = list(Membership.objects.select_for_update().filter(team=team))
+    if len(members) < 2:
+        return False
+    return bool(Membership.objects.filter(team=team, user=user).delete()[0])
+
+
+@transaction.atomic
+def demo_seed() -> Team:
+    """The demo user and the demo team; changes nothing that is there already. Never called in production by itself."""
+    user, made = User.objects.get_or_create(username=settings.DEMO_USER, defaults={"is_staff": True})
+    if made:
+        user.set_password(settings.DEMO_PASSWORD)
+        user.save(update_fields=["password"])
+    # The review pages are Django's admin: the demo user may look at everything there and decide on labels.
+    rights = Permission.objects.filter(content_type__app_label__in=["labels", "principles", "datasets"])
+    user.user_permissions.add(*rights.filter(codename__startswith="view_"),
+                              *rights.filter(codename="change_label"))
+    team = Team.objects.filter(slug="demo-team").first() or team_create(name="Demo team", user=user)
+    member_add(team=team, user=user)
+    return team
+
+
+def _free_slug(name: str) -> str:
+    base = slugify(name)[:80] or "team"
+    taken = set(Team.objects.filter(slug__startswith=base).values_list("slug", flat=True))
+    return next(slug for number in range(len(taken) + 1)
+                if (slug := f"{base}-{number + 1}" if number else base) not in taken)

@@ -1,0 +1,90 @@
+"""Login, the team's page, and the theme."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import views
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST, require_safe
+
+from webapp.accounts import finding, services
+from webapp.accounts.context import THEMES
+from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.models import User
+
+
+class LoginPage(views.LoginView):
+    template_name = "accounts/login.html"
+    redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(**kwargs) | {"demo": _demo_login()}
+
+
+def _demo_login() -> dict[str, str] | None:
+    """The demo user's login, for a laptop only."""
+    if settings.PRODUCTION or not User.objects.filter(username=settings.DEMO_USER).exists():
+        return None
+    return {"user": settings.DEMO_USER, "password": settings.DEMO_PASSWORD}
+
+
+def team(request: TeamRequest) -> HttpResponse:
+    if request.method == "POST":
+        given = request.POST.get("team", "")
+        chosen = get_object_or_404(request.user.teams, pk=given if given.isdecimal() else 0)
+        request.session["team"] = chosen.pk
+        messages.success(request, f"You now work in {chosen.name}.")
+        return redirect("team")
+    memberships = request.team.memberships.select_related("user").order_by("id")
+    teams = request.user.teams.order_by("name")
+    return render(request, "accounts/team.html", {"memberships": memberships, "teams": teams})
+
+
+@require_POST
+def member_add(request: TeamRequest) -> HttpResponse:
+    name = request.POST.get("username", "").strip()
+    user = User.objects.filter(username=name, is_active=True).first()
+    if user:
+        services.member_add(team=request.team, user=user)
+        messages.success(request, f"{name} is a member now.")
+    else:
+        messages.error(request, f"Nobody here has the login name “{name}”. Accounts are made where the server runs.")
+    return redirect("team")
+
+
+@require_POST
+def member_remove(request: TeamRequest, pk: int) -> HttpResponse:
+    membership = get_object_or_404(request.team.memberships.select_related("user"), pk=pk)
+    if services.member_remove(team=request.team, user=membership.user):
+        messages.success(request, f"{membership.user.get_username()} sees nothing of the team any more.")
+    else:
+        messages.error(request, "The last member stays: nobody could get back in.")
+    return redirect("team")
+
+
+@require_safe
+def search(request: TeamRequest) -> JsonResponse:
+    """What the command palette offers for the words typed so far."""
+    found = finding.find(team=request.team, user=request.user, words=request.GET.get("q", ""))
+    return JsonResponse({"found": [asdict(place) for place in found]})
+
+
+@login_not_required
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    """Remember the theme in a cookie, so that a page is painted in it from the start."""
+    chosen = request.POST.get("theme", "")
+    if chosen not in THEMES:
+        return HttpResponseBadRequest("No such theme.")
+    back = request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure())
+    response = redirect(back if safe else "home")
+    response.set_cookie("theme", chosen, max_age=365 * 24 * 3600, samesite="Lax", secure=settings.PRODUCTION)
+    return response

@@ -1,0 +1,46 @@
+"""The Celery app. The web sends tasks by name only; `workers.tasks` holds them (workers are started with `-I`)."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+
+app = Celery("concord")
+
+
+def _settings() -> dict[str, object]:
+    """Read when Celery is first used: importing this module asks nothing of Django."""
+    from django.conf import settings
+
+    return {
+        "broker_url": settings.BROKER_URL,
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        # The database says what runs: a task is acknowledged before it starts, so a broker never repeats a long one.
+        "task_acks_late": False,
+        "worker_prefetch_multiplier": 1,
+        "task_default_queue": "io",
+        "task_routes": {"workers.chat": {"queue": "inference"}, "workers.reap": {"queue": "control"}},
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {"visibility_timeout": 7 * 24 * 3600},
+        "worker_hijack_root_logger": False,
+        "beat_schedule": {"reap": {"task": "workers.reap", "schedule": 5.0, "options": {"expires": 5.0}}},
+        "beat_schedule_filename": str(settings.VAR / "beat-schedule"),
+        "timezone": "UTC",
+    }
+
+
+app.add_defaults(_settings)
+
+
+def send(name: str, *args: object, queue: str) -> None:
+    """Enqueue a task by its name once the current transaction has committed."""
+    from django.db import transaction
+
+    # Robust: a broker that is away must not fail the request that has been committed; `workers.reap` sends it again.
+    transaction.on_commit(lambda: app.send_task(name, args=args, queue=queue), robust=True)

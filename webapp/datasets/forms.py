@@ -1,0 +1,78 @@
+"""Forms of data sets: a file or a hub id, and which column means what."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.template.defaultfilters import filesizeformat
+
+from training.records import SUFFIXES
+
+ROLES = (("prompt", "Prompt"), ("chosen", "Chosen response"), ("rejected", "Rejected response"),
+         ("response", "Only response"))
+
+
+class UploadForm(forms.Form):
+    file = forms.FileField(
+        help_text="JSONL, JSON, CSV or Parquet; the first two and CSV may be gzipped (.gz).",
+        widget=forms.FileInput(attrs={"accept": ",".join((*SUFFIXES, ".gz"))}))
+    name = forms.CharField(max_length=200, required=False, help_text="Empty: the file’s name.")
+
+    def clean_file(self) -> UploadedFile:
+        file: UploadedFile = self.cleaned_data["file"]
+        if not str(file.name).lower().endswith(SUFFIXES):
+            raise forms.ValidationError(f"“{file.name}” has an ending that is not known. Known are "
+                                        f"{', '.join(SUFFIXES)}.")
+        size, limit = file.size or 0, settings.UPLOAD_LIMIT_BYTES
+        if size > limit:
+            raise forms.ValidationError(
+                f"The file has {filesizeformat(size)}; at most {filesizeformat(limit)} are taken. Compress or split it "
+                "or raise CONCORD_UPLOAD_LIMIT_MB.")
+        return file
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or {}
+        if not found.get("name") and found.get("file"):
+            found["name"] = PurePath(str(found["file"].name)).name.split(".")[0][:200] or "untitled"
+        return found
+
+
+class HubForm(forms.Form):
+    hub_id = forms.RegexField(
+        r"^[\w.-]+(/[\w.-]+)?$", label="Hub id", max_length=200,
+        widget=forms.TextInput(attrs={"placeholder": "Anthropic/hh-rlhf"}),
+        error_messages={"invalid": "An id looks like Anthropic/hh-rlhf."})
+    split = forms.CharField(max_length=100, initial="train")
+    name = forms.CharField(max_length=200, required=False, help_text="Empty: the id.")
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or {}
+        if not found.get("name") and found.get("hub_id"):
+            found["name"] = found["hub_id"]
+        return found
+
+
+class NameForm(forms.Form):
+    name = forms.CharField(max_length=200)
+
+
+class ColumnsForm(forms.Form):
+    """Which column holds what; empty: recognised. Without `columns` (a hub id) names are typed."""
+
+    def __init__(self, *args: Any, columns: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for role, label in ROLES:
+            if columns is None:
+                self.fields[role] = forms.CharField(label=label, max_length=200, required=False)
+            else:
+                choices = [("", "–"), *((column, column) for column in columns)]
+                self.fields[role] = forms.ChoiceField(label=label, choices=choices, required=False)
+
+    @property
+    def mapping(self) -> dict[str, str]:
+        """Role to column, for the roles that were given one."""
+        return {role: value for role, value in self.cleaned_data.items() if value}

@@ -1,0 +1,74 @@
+"""Data sets: prompts or preference pairs. Texts live in a table of their own, so that lists stay narrow."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from webapp.accounts.models import TeamOwned
+
+
+class Dataset(TeamOwned):
+    class Kind(models.TextChoices):
+        PROMPTS = "prompts", "prompts"
+        DIALOGUES = "dialogues", "prompts with a response"
+        PAIRS = "pairs", "preference pairs"
+
+    class Status(models.TextChoices):
+        UPLOADED = "uploaded", "waiting for its columns"
+        IMPORTING = "importing", "importing"
+        READY = "ready", "ready"
+        FAILED = "failed", "failed"
+
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.PROMPTS)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.UPLOADED)
+    filename = models.CharField(max_length=300, blank=True, help_text="As uploaded; empty for a hub id.")
+    hub_id = models.CharField(max_length=200, blank=True)
+    split = models.CharField(max_length=100, default="train")
+    upload = models.CharField(max_length=300, blank=True, help_text="Random server-side name of the uploaded file.")
+    columns = models.JSONField(default=dict, blank=True)
+    digest = models.CharField(max_length=64, blank=True, help_text="Hash over all rows in order.")
+    rows_read = models.PositiveIntegerField(default=0)
+    rows_good = models.PositiveIntegerField(default=0)
+    rows_bad = models.PositiveIntegerField(default=0)
+    error = models.TextField(blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DatasetRow(models.Model):
+    """One good row, in file order; `number` is its 1-based number in the file."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="rows")
+    number = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [models.UniqueConstraint(fields=["dataset", "number"], name="row_number_once")]
+
+
+class DatasetText(models.Model):
+    """The texts of a row: a prompt (list of messages), and the responses where there are any."""
+
+    row = models.OneToOneField(DatasetRow, primary_key=True, on_delete=models.CASCADE, related_name="text")
+    prompt = models.JSONField()
+    chosen = models.TextField(blank=True)
+    rejected = models.TextField(blank=True)
+
+
+class RejectedRow(models.Model):
+    """A row that could not be used, with the reason; at most the first 10,000 are kept."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="rejected_rows")
+    number = models.PositiveIntegerField()
+    reason = models.CharField(max_length=300)
+
+    class Meta:
+        ordering = ["number"]

@@ -1,0 +1,56 @@
+"""What pages read about data sets. Texts are fetched for the rows of one page only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, QuerySet
+
+from webapp.accounts.models import Team
+from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
+
+ROWS_A_PAGE, BAD_ROWS_A_PAGE = 25, 100
+
+
+class _Counted(Paginator):
+    """A paginator that was told how many there are: the import counted."""
+
+    def __init__(self, rows: QuerySet[Any], per_page: int, count: int) -> None:
+        super().__init__(rows, per_page)
+        self.__dict__["count"] = count  # fills the cached property
+
+
+def dataset_list(*, team: Team) -> QuerySet[Dataset]:
+    found = Dataset.objects.of(team).select_related("created_by").annotate(run_count=Count("runs"))
+    return cast("QuerySet[Dataset]", found.order_by("-pk"))
+
+
+def rows_page(*, dataset: Dataset, page: str | None) -> Page[DatasetRow]:
+    rows = DatasetRow.objects.filter(dataset=dataset).select_related("text").order_by("number")
+    return _Counted(rows, ROWS_A_PAGE, dataset.rows_good).get_page(page)
+
+
+def rejected_page(*, dataset: Dataset, page: str | None) -> Page[RejectedRow]:
+    return Paginator(dataset.rejected_rows.order_by("number"), BAD_ROWS_A_PAGE).get_page(page)
+
+
+async def as_jsonl(*, dataset: Dataset) -> AsyncIterator[bytes]:
+    """All rows as lines of JSON that the import and `python -m training run` read back to the same rows."""
+    texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
+    lines: list[bytes] = []
+    async for text in texts.aiterator(chunk_size=500):
+        lines.append(json.dumps(_as_record(text), ensure_ascii=False).encode() + b"\n")
+        if len(lines) == 500:
+            yield b"".join(lines)
+            lines = []
+    yield b"".join(lines)
+
+
+def _as_record(text: DatasetText) -> dict[str, Any]:
+    record: dict[str, Any] = {"prompt": text.prompt}
+    if text.rejected:
+        return record | {"chosen": text.chosen, "rejected": text.rejected}
+    return record | {"response": text.chosen} if text.chosen else record

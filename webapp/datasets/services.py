@@ -1,0 +1,107 @@
+"""What changes data sets: an upload or a hub id, its columns, the import, a new name, the end."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+
+from training.records import SUFFIXES
+from webapp.accounts.models import Team, User
+from webapp.celery import send
+from webapp.datasets import importing
+from webapp.datasets.models import Dataset, DatasetRow, DatasetText
+from webapp.runs.models import Run
+
+
+class DatasetInUse(Exception):
+    """Runs were started from the data set; the message says which."""
+
+
+def dataset_upload(*, team: Team, user: User, name: str, file: UploadedFile) -> Dataset:
+    """Keep an uploaded file under a random name in the team's folder; its columns are asked for next."""
+    filename = str(file.name)
+    suffix = next(ending for ending in SUFFIXES if filename.lower().endswith(ending))
+    upload = f"{team.pk}/{secrets.token_hex(16)}{suffix}"
+    path = settings.UPLOADS / upload
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    with aside.open("wb") as out:
+        for chunk in file.chunks():
+            out.write(chunk)
+    aside.rename(path)
+    return Dataset.objects.create(team=team, name=name, filename=filename[-300:], upload=upload, created_by=user)
+
+
+@transaction.atomic
+def dataset_from_hub(*, team: Team, user: User, name: str, hub_id: str, split: str) -> Dataset:
+    """Import a data set of the hub; its columns are recognised by the worker, which has the network and the time."""
+    dataset = Dataset.objects.create(team=team, name=name, hub_id=hub_id, split=split, created_by=user)
+    dataset_import_start(dataset=dataset, columns={})
+    return dataset
+
+
+@transaction.atomic
+def dataset_import_start(*, dataset: Dataset, columns: Mapping[str, str]) -> bool:
+    """Send the import off from the start; False if the rows are in use already. A stuck import is started over."""
+    changed = (Dataset.objects.filter(pk=dataset.pk).exclude(status=Dataset.Status.READY)
+               .update(status=Dataset.Status.IMPORTING, columns=dict(columns), error="", digest="", rows_read=0,
+                       rows_good=0, rows_bad=0))
+    if changed:
+        _rows_delete(dataset)
+        send("workers.import_dataset", dataset.pk, queue="io")
+    return bool(changed)
+
+
+def dataset_import(*, dataset_id: int) -> None:
+    """Read every row into the database; called by the worker. Where an earlier attempt stopped, this one goes on."""
+    dataset = Dataset.objects.filter(pk=dataset_id, status=Dataset.Status.IMPORTING).first()
+    if dataset:
+        importing.run(dataset)
+
+
+def dataset_rename(*, dataset: Dataset, name: str) -> None:
+    Dataset.objects.filter(pk=dataset.pk).update(name=name)
+
+
+@transaction.atomic
+def dataset_delete(*, dataset: Dataset) -> None:
+    """Delete rows and file. Raises DatasetInUse if runs were started from it."""
+    runs = list(Run.objects.filter(dataset=dataset).values_list("name", flat=True)[:4])
+    if runs:
+        named = ", ".join(runs[:3]) + (" and others" if len(runs) > 3 else "")
+        raise DatasetInUse(f"It cannot be deleted: runs were started from it ({named}). Their settings name it.")
+    _rows_delete(dataset)
+    upload = source_path(dataset)
+    dataset.delete()
+    if upload:
+        transaction.on_commit(lambda: upload.unlink(missing_ok=True))
+
+
+def source_path(dataset: Dataset) -> Path | None:
+    return settings.UPLOADS / dataset.upload if dataset.upload else None
+
+
+def columns_of(path: Path, filename: str) -> list[str]:
+    """Names of the columns of a file, from its first readable row; none if there is none. Raises BadData."""
+    from training.records import read_records
+
+    file: IO[bytes]
+    with path.open("rb") as file:
+        for _, record in read_records(file, filename):
+            if not isinstance(record, str):
+                return list(record)
+    return []
+
+
+def _rows_delete(dataset: Dataset) -> None:
+    """Delete all rows in three statements, however many there are, where a cascade would fetch each."""
+    using = DatasetRow.objects.db
+    DatasetText.objects.filter(row__dataset=dataset)._raw_delete(using)
+    DatasetRow.objects.filter(dataset=dataset)._raw_delete(using)
+    dataset.rejected_rows.all()._raw_delete(using)

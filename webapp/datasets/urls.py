@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from webapp.datasets import views
+
+app_name = "datasets"
+urlpatterns = [
+    path("", views.dataset_list, name="list"),
+    path("new/", views.dataset_new, name="new"),
+    path("<int:pk>/", views.dataset_detail, name="detail"),
+    path("<int:pk>/columns/", views.dataset_columns, name="columns"),
+    path("<int:pk>/progress/", views.dataset_progress, name="progress"),
+    path("<int:pk>/restart/", views.dataset_restart, name="restart"),
+    path("<int:pk>/rename/", views.dataset_rename, name="rename"),
+    path("<int:pk>/delete/", views.dataset_delete, name="delete"),
+    path("<int:pk>/rejected/", views.dataset_rejected, name="rejected"),
+    path("<int:pk>/rejected.csv", views.dataset_rejected_csv, name="rejected_csv"),
+    path("<int:pk>/rows.jsonl", views.dataset_download, name="download"),
+]

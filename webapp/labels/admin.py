@@ -1,0 +1,193 @@
+"""The review's pages: pairs and labels of the reviewer's team, the judge's fields read-only, a decision beside."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString, mark_safe
+from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
+
+from webapp.labels import admin_filters as by
+from webapp.labels import selectors, services
+from webapp.labels.decisions import decide
+from webapp.labels.differences import marked
+from webapp.labels.forms import DecisionForm
+from webapp.labels.models import Label, Pair
+from webapp.labels.site import review_site
+
+
+class NarrowList(ChangeList):
+    """A list that fetches the columns it shows."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        return super().get_queryset(request, exclude_parameters).only(*self.model_admin.list_columns)
+
+
+class TeamAdmin(ModelAdmin):
+    """Rows of the team of the request; whatever is not the team's is not there."""
+
+    list_columns: tuple[str, ...] = ()
+    list_per_page = list_max_show_all = 50
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    search_fields = ("pair__excerpt",)
+    search_help_text = "Words of the prompt"
+    list_filter_submit = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).filter(team=request.team)  # type: ignore[attr-defined]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return NarrowList
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> NoReturn:
+        raise Http404
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        if self.get_object(request, object_id) is None:
+            raise Http404
+        return super().history_view(request, object_id, extra_context)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return review_site.has_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return review_site.has_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return review_site.has_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "",
+                    extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        found = self.get_object(request, object_id)
+        if found is None:
+            raise Http404
+        context = self.page_context(found) | {"title": str(found), "subtitle": None}
+        return super().change_view(request, object_id, form_url, (extra_context or {}) | context)
+
+    def page_context(self, found: Any) -> dict[str, Any]:
+        """What the side-by-side view needs."""
+        raise NotImplementedError
+
+
+@admin.register(Label, site=review_site)
+class LabelAdmin(TeamAdmin):
+    list_columns = selectors.LIST_COLUMNS
+    list_display = ("excerpt", "principle", "a_to_b", "sureness", "orders", "review_state", "judge")
+    list_filter = (by.ByPrinciple, by.ByDataset, by.ByConfidence, by.ByOrders, by.ByReview, by.ByJudge)
+    list_select_related = ("pair", "principle_version__principle")
+    actions = ("approve", "reject", "take_back")
+    fields = readonly_fields = (
+        "judge", "model", "prompt_version", "both_orders", "sureness", "error", "tokens", "created_at",
+    )
+
+    @admin.display(description="Prompt", ordering="-pk")
+    def excerpt(self, label: Label) -> str:
+        return label.pair.excerpt or "(no text)"
+
+    @admin.display(description="Principle")
+    def principle(self, label: Label) -> SafeString:
+        return mark_safe(render_to_string("principles/_tick.html", {"principle": label.principle_version.principle}))
+
+    @admin.display(description="A to B", ordering="probability")
+    def a_to_b(self, label: Label) -> SafeString:
+        return mark_safe(render_to_string("labels/_bar.html", {"label": label}))
+
+    @admin.display(description="Confidence", ordering="confidence")
+    def sureness(self, label: Label) -> str:
+        return "–" if label.confidence is None else f"{label.confidence:.2f}"
+
+    @admin.display(description="A better, with A first and with B first")
+    def both_orders(self, label: Label) -> str:
+        return ", ".join("–" if value is None else f"{value:.3f}" for value in (label.p_shown, label.p_swapped))
+
+    @admin.display(description="Orders", ordering="order_gap")
+    def orders(self, label: Label) -> str:
+        return "disagree" if label.order_flip else "one" if label.p_swapped is None else "agree"
+
+    @admin.display(description="Review", ordering="review")
+    def review_state(self, label: Label) -> str:
+        return label.get_review_display()
+
+    def page_context(self, found: Label) -> dict[str, Any]:
+        return side_by_side(found.pair) | {"label": found, "changes": selectors.changes_of(found)[:20]}
+
+    def save_model(self, request: HttpRequest, obj: Label, form: Any, change: bool) -> None:
+        """The row itself is never saved from here: a decision goes through the services."""
+        decision = DecisionForm(request.POST)
+        try:
+            if not decision.is_valid():
+                raise ValidationError([message for errors in decision.errors.values() for message in errors])
+            said = decide(obj, decision.cleaned_data, request.user)  # type: ignore[arg-type]
+            messages.success(request, said)
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> str:
+        return f"Decided: {request.POST.get('action', '')} {request.POST.get('probability', '')}".strip()
+
+    def response_change(self, request: HttpRequest, obj: Label) -> HttpResponse:
+        return redirect(request.get_full_path())
+
+    @admin.action(description="Approve", permissions=["change"])
+    def approve(self, request: HttpRequest, queryset: QuerySet[Label]) -> None:
+        self._review(request, queryset, Label.Review.APPROVED)
+
+    @admin.action(description="Reject", permissions=["change"])
+    def reject(self, request: HttpRequest, queryset: QuerySet[Label]) -> None:
+        self._review(request, queryset, Label.Review.REJECTED)
+
+    @admin.action(description="Take back the last change", permissions=["change"])
+    def take_back(self, request: HttpRequest, queryset: QuerySet[Label]) -> None:
+        changed = queryset.filter(changes__undone_at=None, changes__isnull=False).distinct()
+        count = sum(services.label_undo(label=label) is not None for label in changed)
+        self.message_user(request, f"Taken back on {count:,} labels.")
+
+    def _review(self, request: HttpRequest, queryset: QuerySet[Label], review: Label.Review) -> None:
+        _, count = services.labels_review(labels=queryset, review=review, by=request.user)  # type: ignore[arg-type]
+        self.message_user(request, f"{count:,} labels {review.label}.")
+
+
+@admin.register(Pair, site=review_site)
+class PairAdmin(TeamAdmin):
+    list_columns = ("excerpt", "human", "created_at", "dataset__name")
+    list_display = ("prompt_start", "dataset", "human_choice", "created_at")
+    list_filter = (by.PairByDataset,)
+    list_select_related = ("dataset",)
+    search_fields = ("excerpt",)
+    fields = readonly_fields = ("dataset", "human_choice", "created_at")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="Prompt", ordering="-pk")
+    def prompt_start(self, pair: Pair) -> str:
+        return pair.excerpt or "(no text)"
+
+    @admin.display(description="A person chose")
+    def human_choice(self, pair: Pair) -> str:
+        return {1.0: "A", 0.0: "B", None: "–"}.get(pair.human, "neither")
+
+    def page_context(self, found: Pair) -> dict[str, Any]:
+        return side_by_side(found)
+
+
+def side_by_side(pair: Pair) -> dict[str, Any]:
+    """A pair's texts with their differences, and all its labels."""
+    text = pair.text
+    pieces_a, pieces_b = marked(text.response_a, text.response_b)
+    return {"pair": pair, "prompt": text.prompt, "pieces_a": pieces_a, "pieces_b": pieces_b,
+            "labels": selectors.labels_on(pair)}

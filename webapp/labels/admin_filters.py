@@ -1,0 +1,69 @@
+"""The review's filters: each offers what the team has, and filters as the Labels page does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin import SimpleListFilter
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from webapp.labels.forms import AGREEMENT, CONFIDENCE, NO_DATASET
+from webapp.labels.models import Label, Pair
+from webapp.labels.selectors import condition, offered
+
+
+class LabelFilter(SimpleListFilter):
+    """A field of `labels.forms.LabelFilterForm`."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return offered(request.team, self.parameter_name)  # type: ignore[attr-defined, arg-type]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Label]) -> QuerySet[Label]:
+        values = {str(value) for value, _ in self.lookup_choices}
+        if self.value() not in values:
+            return queryset
+        return queryset.filter(condition(request.team, {str(self.parameter_name): str(self.value())}))  # type: ignore[attr-defined]
+
+
+class ByPrinciple(LabelFilter):
+    title, parameter_name = "principle", "principle"
+
+
+class ByDataset(LabelFilter):
+    title, parameter_name = "data set", "dataset"
+
+
+class ByJudge(LabelFilter):
+    title, parameter_name = "judge", "judge"
+
+
+class ByConfidence(LabelFilter):
+    title, parameter_name = "confidence", "confidence"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return CONFIDENCE
+
+
+class ByOrders(LabelFilter):
+    title, parameter_name = "order disagreement", "orders"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return AGREEMENT
+
+
+class ByReview(LabelFilter):
+    title, parameter_name = "review state", "review"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(Label.Review.choices)
+
+
+class PairByDataset(ByDataset):
+    """The data set of a pair itself."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Pair]) -> QuerySet[Pair]:  # type: ignore[override]
+        value = self.value()
+        if value not in {str(offer) for offer, _ in self.lookup_choices}:
+            return queryset
+        return queryset.filter(dataset=None if value == NO_DATASET else int(str(value)))

@@ -1,0 +1,61 @@
+"""The filter over labels, read from an address, and the decision on one label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from webapp.accounts.models import Team
+from webapp.labels.models import Label
+
+BANDS = {"low": (0.0, 0.2), "unsure": (0.2, 0.5), "sure": (0.5, 0.8), "high": (0.8, 1.01)}
+ORDERS = {"": ("-id",), "unsure": ("confidence", "id"), "sure": ("-confidence", "-id")}
+NO_DATASET = "none"
+CONFIDENCE = [("low", "0 to 0.2"), ("unsure", "0.2 to 0.5"), ("sure", "0.5 to 0.8"), ("high", "0.8 to 1"),
+              ("error", "no label (error)")]
+AGREEMENT = [("flip", "orders disagree"), ("agree", "orders agree")]
+
+
+class LabelFilterForm(forms.Form):
+    """Every field may be empty; an address that nobody offered filters by nothing."""
+
+    q = forms.CharField(required=False, max_length=100, label="Prompt contains",
+                        widget=forms.TextInput(attrs={"type": "search", "placeholder": "Words of the prompt"}))
+    principle = forms.ChoiceField(required=False, label="Principle")
+    dataset = forms.ChoiceField(required=False, label="Data set")
+    run = forms.ChoiceField(required=False, label="Run")
+    judge = forms.ChoiceField(required=False, label="Judge")
+    confidence = forms.ChoiceField(required=False, label="Confidence", choices=[("", "any confidence"), *CONFIDENCE])
+    orders = forms.ChoiceField(required=False, label="Orders", choices=[("", "any order"), *AGREEMENT])
+    review = forms.ChoiceField(required=False, label="Review", choices=[("", "any review"), *Label.Review.choices])
+    sort = forms.ChoiceField(required=False, label="Sort", choices=[
+        ("", "newest first"), ("unsure", "least sure first"), ("sure", "surest first")])
+
+    def __init__(self, team: Team, data: Any, choices: dict[str, list[tuple[str, str]]]) -> None:
+        super().__init__(data)
+        for name, offered in choices.items():
+            self.fields[name].choices = offered  # type: ignore[attr-defined]
+        for field in self.fields.values():
+            field.widget.attrs["aria-label"] = field.label
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """What is filtered by; fields that are not valid are left out."""
+        self.is_valid()
+        return {name: value for name, value in self.cleaned_data.items() if value}
+
+
+class DecisionForm(forms.Form):
+    """What a person decides on one label."""
+
+    ACTIONS = ("a", "b", "tie", "exact", "approve", "reject", "undo")
+
+    action = forms.ChoiceField(choices=[(action, action) for action in ACTIONS])
+    probability = forms.FloatField(required=False, min_value=0, max_value=1, label="Probability that A is better")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("action") == "exact" and cleaned.get("probability") is None and not self.errors:
+            self.add_error("probability", "Give the probability that A is better, from 0 to 1.")
+        return cleaned

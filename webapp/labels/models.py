@@ -1,0 +1,116 @@
+"""Pairs and the AI's labels on them, and what people made of those labels."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from webapp.accounts.models import TeamOwned
+from webapp.datasets.models import Dataset
+from webapp.principles.models import PrincipleVersion
+
+
+class Pair(TeamOwned):
+    """Two responses to one prompt. `digest` (training.pipeline.pair_digest) identifies it within the team."""
+
+    digest = models.CharField(max_length=32)
+    dataset = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.SET_NULL, related_name="pairs")
+    excerpt = models.CharField(max_length=120, help_text="Start of what the human asked last, for lists.")
+    human = models.FloatField(null=True, blank=True, help_text="1 if a person preferred A, 0 if B.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["team", "digest"], name="pair_once_a_team")]
+
+    def __str__(self) -> str:
+        return self.excerpt
+
+
+class PairText(models.Model):
+    pair = models.OneToOneField(Pair, primary_key=True, on_delete=models.CASCADE, related_name="text")
+    prompt = models.JSONField()
+    response_a = models.TextField()
+    response_b = models.TextField()
+
+
+class Label(TeamOwned):
+    """One judge's label of one pair for one wording of a principle: bought once, used by all runs of the team.
+
+    `probability` is the mean over both orders that A is better. What a person decides never overwrites it:
+    `effective_probability` is what preference models are trained on.
+    """
+
+    class Review(models.TextChoices):
+        OPEN = "open", "not reviewed"
+        APPROVED = "approved", "approved"
+        OVERRIDDEN = "overridden", "overridden"
+        REJECTED = "rejected", "rejected"
+
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="labels")
+    principle_version = models.ForeignKey(PrincipleVersion, on_delete=models.PROTECT, related_name="labels")
+    judge = models.CharField(max_length=300)
+    prompt_version = models.CharField(max_length=20)
+    model = models.CharField(max_length=200, blank=True)
+    probability = models.FloatField(null=True, blank=True)
+    p_shown = models.FloatField(null=True, blank=True, help_text="A better, with A shown first.")
+    p_swapped = models.FloatField(null=True, blank=True, help_text="A better, with B shown first.")
+    order_gap = models.FloatField(null=True, blank=True, help_text="|p_shown - p_swapped|.")
+    confidence = models.FloatField(null=True, blank=True, help_text="|2p - 1|.")
+    order_flip = models.BooleanField(default=False, help_text="The two orders name different winners.")
+    error = models.CharField(max_length=500, blank=True)
+    tokens = models.PositiveIntegerField(default=0)
+    review = models.CharField(max_length=10, choices=Review.choices, default=Review.OPEN)
+    corrected_probability = models.FloatField(null=True, blank=True)
+    reviewed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL,
+                                    related_name="+")
+    reviewed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["pair", "principle_version", "judge", "prompt_version"],
+                                    name="label_bought_once"),
+        ]
+        indexes = [
+            models.Index(fields=["team", "principle_version", "confidence"]),
+            models.Index(fields=["team", "order_flip"]),
+            models.Index(fields=["team", "review"]),
+            models.Index(fields=["team", "confidence"]),
+            models.Index(fields=["team", "judge"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.principle_version} on pair {self.pair_id}"
+
+    @property
+    def effective_probability(self) -> float | None:
+        """What training sees: the correction if there is one, nothing if a person rejected the label."""
+        if self.review == self.Review.REJECTED:
+            return None
+        return self.corrected_probability if self.review == self.Review.OVERRIDDEN else self.probability
+
+
+class LabelChange(TeamOwned):
+    """What a person made of a label, and of what: append-only, so that who, when and undo are always known.
+
+    Changes made by one action share a `batch`. A change that was taken back keeps its row, with `undone_at`.
+    """
+
+    label = models.ForeignKey(Label, on_delete=models.CASCADE, related_name="changes")
+    batch = models.CharField(max_length=32, db_index=True)
+    before = models.CharField(max_length=10, choices=Label.Review.choices)
+    before_probability = models.FloatField(null=True, blank=True)
+    after = models.CharField(max_length=10, choices=Label.Review.choices)
+    after_probability = models.FloatField(null=True, blank=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    at = models.DateTimeField(default=timezone.now)
+    undone_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.get_after_display()} at {self.at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,174 @@
+"""What pages read about labels. Lists fetch narrow columns only, in a number of queries that does not grow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
+
+from webapp.accounts.models import Team
+from webapp.datasets.models import Dataset
+from webapp.labels.forms import BANDS, NO_DATASET, ORDERS
+from webapp.labels.models import Label, LabelChange, Pair
+from webapp.principles.models import Principle, PrincipleVersion
+from webapp.runs.models import Run
+
+LIST_COLUMNS = (
+    "pair_id", "probability", "p_shown", "p_swapped", "confidence", "order_flip", "error", "review",
+    "corrected_probability", "judge", "pair__excerpt", "principle_version__number",
+    "principle_version__principle__name", "principle_version__principle__symbol",
+)
+_MOST_OFFERED = 200
+
+
+def filter_choices(team: Team) -> dict[str, list[tuple[str, str]]]:
+    """What the filter offers: the team's principles, data sets, runs and judges."""
+    everything = {"principle": "every principle", "dataset": "every data set", "run": "every run",
+                  "judge": "every judge"}
+    return {name: [("", title), *offered(team, name)] for name, title in everything.items()}
+
+
+def offered(team: Team, name: str) -> list[tuple[str, str]]:
+    """Values and titles of one field of the filter, of this team only."""
+    match name:
+        case "principle":
+            return [(value, value) for value in Principle.objects.of(team).values_list("name", flat=True)]
+        case "dataset":
+            rows = Dataset.objects.of(team).values_list("pk", "name")[:_MOST_OFFERED]
+            return [(NO_DATASET, "demo world"), *((str(pk), title) for pk, title in rows)]
+        case "run":
+            rows = Run.objects.of(team).values_list("pk", "name")[:_MOST_OFFERED]
+            return [(str(pk), f"{title} ({pk})") for pk, title in rows]
+        case "judge":
+            judges = Label.objects.of(team).order_by("judge").values_list("judge", flat=True).distinct()
+            return [(judge, judge[:60]) for judge in judges[:_MOST_OFFERED]]
+    raise KeyError(name)
+
+
+def condition(team: Team, chosen: Mapping[str, str]) -> Q:
+    """A filter (`forms.LabelFilterForm.chosen`) as a condition on the team's labels."""
+    wanted = Q()
+    if name := chosen.get("principle"):
+        wanted &= Q(principle_version__in=_versions(team, name))
+    if dataset := chosen.get("dataset"):
+        wanted &= Q(pair__dataset=None) if dataset == NO_DATASET else Q(pair__dataset=dataset)
+    if run := chosen.get("run"):
+        wanted &= _of_run(team, int(run))
+    if judge := chosen.get("judge"):
+        wanted &= Q(judge=judge)
+    if band := chosen.get("confidence"):
+        wanted &= Q(probability=None) if band == "error" else _within(*BANDS[band])
+    if orders := chosen.get("orders"):
+        wanted &= Q(order_flip=True) if orders == "flip" else Q(order_flip=False, order_gap__isnull=False)
+    if review := chosen.get("review"):
+        wanted &= Q(review=review)
+    if words := chosen.get("q"):
+        wanted &= Q(pair__in=Pair.objects.of(team).filter(excerpt__icontains=words).order_by().values("pk"))
+    return wanted
+
+
+def labels_of(team: Team, chosen: Mapping[str, str]) -> QuerySet[Label]:
+    """The team's labels that match a filter, in its order."""
+    return Label.objects.of(team).filter(condition(team, chosen)).order_by(*ORDERS[chosen.get("sort", "")])
+
+
+def narrow(labels: QuerySet[Label]) -> QuerySet[Label]:
+    """With what a row of the table shows, and no texts."""
+    return labels.select_related("pair", "principle_version__principle").only(*LIST_COLUMNS)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good the labels of one principle are; `principle` is None for all together."""
+
+    principle: Principle | None
+    n: int
+    errors: int
+    both: int  # labels asked in both orders
+    flips: int
+    sureness: float  # sum of confidences
+    reviewed: int
+
+    @property
+    def flip_rate(self) -> float | None:
+        return self.flips / self.both if self.both else None
+
+    @property
+    def confidence(self) -> float | None:
+        return self.sureness / (self.n - self.errors) if self.n > self.errors else None
+
+
+def quality(team: Team, labels: QuerySet[Label]) -> list[Quality]:
+    """A line for each principle that has labels among those given; two queries."""
+    rows = labels.order_by().values("principle_version").annotate(
+        n=Count("pk"), errors=Count("pk", filter=Q(probability=None)), sureness=Coalesce(Sum("confidence"), 0.0),
+        flips=Count("pk", filter=Q(order_flip=True)), both=Count("order_gap"),
+        reviewed=Count("pk", filter=~Q(review=Label.Review.OPEN)))
+    versions = PrincipleVersion.objects.filter(principle__team=team).select_related("principle").defer("statement")
+    owner = {version.pk: version.principle for version in versions}
+    lines: dict[int, list[Quality]] = {}
+    for row in rows:
+        principle = owner[row["principle_version"]]
+        line = Quality(principle, row["n"], row["errors"], row["both"], row["flips"], row["sureness"], row["reviewed"])
+        lines.setdefault(principle.pk, []).append(line)
+    return [overall(versions, versions[0].principle) for _, versions in sorted(lines.items())]
+
+
+def overall(lines: Sequence[Quality], principle: Principle | None = None) -> Quality:
+    """Several lines as one."""
+    return Quality(principle, *(sum(getattr(line, name) for line in lines) for name in (
+        "n", "errors", "both", "flips", "sureness", "reviewed")))
+
+
+def neighbours(labels: QuerySet[Label], label: Label, sort: str) -> tuple[int | None, int | None]:
+    """Ids of the labels before and after this one in a filter's order."""
+    if not sort:
+        older, newer = labels.filter(pk__lt=label.pk), labels.filter(pk__gt=label.pk)
+        return _first(newer.order_by("pk")), _first(older.order_by("-pk"))
+    if label.confidence is None:
+        return None, None
+    lower = labels.filter(Q(confidence__lt=label.confidence) | Q(confidence=label.confidence, pk__lt=label.pk))
+    higher = labels.filter(Q(confidence__gt=label.confidence) | Q(confidence=label.confidence, pk__gt=label.pk))
+    before = _first(lower.order_by(F("confidence").desc(), "-pk"))
+    after = _first(higher.order_by("confidence", "pk"))
+    return (before, after) if sort == "unsure" else (after, before)
+
+
+def labels_on(pair: Pair) -> QuerySet[Label]:
+    """All labels of one pair, by principle."""
+    return (Label.objects.filter(pair=pair, team=pair.team_id)
+            .select_related("principle_version__principle", "reviewed_by")
+            .order_by("principle_version__principle_id", "-principle_version__number", "judge"))
+
+
+def changes_of(label: Label) -> QuerySet[LabelChange]:
+    """What people made of a label, newest first."""
+    return label.changes.select_related("by")
+
+
+def _first(labels: QuerySet[Label]) -> int | None:
+    return labels.values_list("pk", flat=True).first()
+
+
+def _versions(team: Team, name: str) -> list[int]:
+    versions = PrincipleVersion.objects.filter(principle__team=team, principle__name=name)
+    return list(versions.values_list("pk", flat=True))
+
+
+def _of_run(team: Team, run_id: int) -> Q:
+    """Labels that a run's recipe asks for: its wordings, on its data."""
+    run = Run.objects.of(team).filter(pk=run_id).first()
+    if run is None:
+        return Q(pk=None)
+    asked = run.uses.filter(stage__kind="label").values_list("stage__principle", "stage__settings__statement")
+    wordings = Q(pk=None)
+    for name, statement in asked:
+        wordings |= Q(principle__name=name, statement=statement)
+    versions = PrincipleVersion.objects.filter(wordings, principle__team=team).values_list("pk", flat=True)
+    return Q(principle_version__in=list(versions), pair__dataset=run.dataset_id)
+
+
+def _within(low: float, high: float) -> Q:
+    return Q(confidence__gte=low, confidence__lt=high)

@@ -1,0 +1,120 @@
+"""The Labels pages: the table with its filter, a pair side by side, and a person's decisions."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from webapp.accounts.middleware import TeamRequest
+from webapp.labels import selectors, services
+from webapp.labels.decisions import decide
+from webapp.labels.differences import marked
+from webapp.labels.forms import DecisionForm, LabelFilterForm
+from webapp.labels.models import Label, Pair
+
+PAGE = 50
+
+
+def list_(request: TeamRequest) -> HttpResponse:
+    """The table of labels, with its filter and a line of quality for each principle."""
+    form = _filter(request)
+    labels = selectors.labels_of(request.team, form.chosen)
+    page = Paginator(selectors.narrow(labels), PAGE).get_page(request.GET.get("page"))
+    quality = selectors.quality(request.team, labels)
+    return render(request, "labels/list.html", {
+        "form": form, "page": page, "query": urlencode(form.chosen), "is_filtered": bool(form.chosen),
+        "quality": quality, "overall": selectors.overall(quality), "batch": request.GET.get("batch", ""),
+        "may_review": services.may_review(request.user, request.team), "total": page.paginator.count,
+    })
+
+
+def label(request: TeamRequest, pk: int) -> HttpResponse:
+    """A pair side by side with all of its labels, this one in hand."""
+    wanted = get_object_or_404(Label.objects.of(request.team).select_related(
+        "pair__text", "pair__dataset", "principle_version__principle", "reviewed_by"), pk=pk)
+    form = _filter(request)
+    chosen = form.chosen
+    before, after = selectors.neighbours(selectors.labels_of(request.team, chosen), wanted, chosen.get("sort", ""))
+    query = urlencode(chosen)
+    return render(request, "labels/label.html", _pair_context(request, wanted.pair) | {
+        "label": wanted, "query": query, "before": _address(before, query), "after": _address(after, query),
+        "changes": selectors.changes_of(wanted)[:20],
+    })
+
+
+def pair(request: TeamRequest, pk: int) -> HttpResponse:
+    """A pair side by side; opened on its first label where there is one."""
+    wanted = get_object_or_404(Pair.objects.of(request.team).select_related("text", "dataset"), pk=pk)
+    first = selectors.labels_on(wanted).first()
+    if first is not None:
+        return redirect("labels:label", first.pk)
+    return render(request, "labels/label.html", _pair_context(request, wanted))
+
+
+@require_POST
+def judge(request: TeamRequest, pk: int) -> HttpResponse:
+    """One decision on one label."""
+    wanted = get_object_or_404(Label.objects.of(request.team), pk=pk)
+    _require_reviewer(request)
+    form = DecisionForm(request.POST)
+    if form.is_valid():
+        try:
+            messages.success(request, decide(wanted, form.cleaned_data, request.user))
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
+    else:
+        messages.error(request, " ".join(str(message) for errors in form.errors.values() for message in errors))
+    return redirect(_address(pk, urlencode(_filter(request).chosen)))
+
+
+@require_POST
+def review_all(request: TeamRequest) -> HttpResponse:
+    """Approve or reject all labels that match the filter in the address."""
+    _require_reviewer(request)
+    chosen = _filter(request).chosen
+    review = request.POST.get("review", "")
+    if review not in {Label.Review.APPROVED, Label.Review.REJECTED}:
+        raise PermissionDenied
+    labels = selectors.labels_of(request.team, chosen)
+    batch, count = services.labels_review(labels=labels, review=Label.Review(review), by=request.user)
+    messages.success(request, f"{count:,} labels {review}.")
+    return redirect(f"{reverse('labels:list')}?{urlencode(chosen | ({'batch': batch} if count else {}))}")
+
+
+@require_POST
+def undo_all(request: TeamRequest) -> HttpResponse:
+    """Take back what one action on many labels did."""
+    _require_reviewer(request)
+    count = services.batch_undo(team=request.team, batch=request.POST.get("batch", ""))
+    messages.success(request, f"Taken back on {count:,} labels.")
+    return redirect(f"{reverse('labels:list')}?{urlencode(_filter(request).chosen)}")
+
+
+def _filter(request: TeamRequest) -> LabelFilterForm:
+    return LabelFilterForm(request.team, request.GET, selectors.filter_choices(request.team))
+
+
+def _require_reviewer(request: TeamRequest) -> None:
+    if not services.may_review(request.user, request.team):
+        raise PermissionDenied("Only staff of the team may review labels.")
+
+
+def _pair_context(request: TeamRequest, shown: Pair) -> dict[str, Any]:
+    text = shown.text
+    pieces_a, pieces_b = marked(text.response_a, text.response_b)
+    return {"pair": shown, "prompt": text.prompt, "pieces_a": pieces_a, "pieces_b": pieces_b,
+            "labels": selectors.labels_on(shown), "may_review": services.may_review(request.user, request.team)}
+
+
+def _address(pk: int | None, query: str) -> str:
+    if pk is None:
+        return ""
+    return reverse("labels:label", args=[pk]) + (f"?{query}" if query else "")

@@ -1,0 +1,86 @@
+"""A conversation with two policies at once, and how it looks: what the pane keeps and draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.template.loader import render_to_string
+
+from training.dialogue import Dialogue
+from webapp.principles.models import Principle
+
+SIDES = ("A", "B")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One principle's standardised reward of an answer, and by how much it is above the other answer's."""
+
+    principle: dict[str, str]
+    value: float
+    ahead: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str = ""
+    note: str = ""
+    scores: tuple[Score, ...] = ()
+    reward: float | None = None
+    ahead: float = 0.0
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One prompt and both answers to it."""
+
+    prompt: str
+    answers: tuple[Answer, Answer] = (Answer(), Answer())
+
+    def with_answer(self, side: int, **changes: Any) -> Turn:
+        one, other = self.answers
+        changed = replace(self.answers[side], **changes)
+        return replace(self, answers=(changed, other) if side == 0 else (one, changed))
+
+
+@dataclass
+class Conversation:
+    """Both histories: each policy sees its own answers only."""
+
+    policies: tuple[str, str] = ("", "")
+    turns: list[Turn] = field(default_factory=list)
+
+    def dialogue(self, side: int, prompt: str) -> Dialogue:
+        """What a side is asked: all turns that it has answered, then the prompt."""
+        told: Dialogue = []
+        for turn in self.turns:
+            if text := turn.answers[side].text:
+                told += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": text}]
+        return [*told, {"role": "user", "content": prompt}]
+
+
+def with_rewards(turn: Turn, event: dict[str, Any], ticks: dict[str, dict[str, str]]) -> Turn:
+    """The turn with the rewards of a `rewards` event (see `stream`) under both answers."""
+    for side in (0, 1):
+        scores = tuple(
+            Score(ticks.get(row["name"], {"name": row["name"], "symbol": "●"}), row["scores"][side],
+                  row["scores"][side] - row["scores"][1 - side])
+            for row in event["principles"]
+        )
+        totals = event["totals"]
+        turn = turn.with_answer(side, scores=scores, reward=totals[side], ahead=totals[side] - totals[1 - side])
+    return turn
+
+
+def ticks_of(team_id: int) -> dict[str, dict[str, str]]:
+    """How each principle of a team is shown, by name."""
+    rows = Principle.objects.filter(team_id=team_id).values("name", "symbol")
+    return {row["name"]: {"name": row["name"], "symbol": row["symbol"]} for row in rows}
+
+
+def drawn(turns: list[Turn], side: int, title: str) -> str:
+    """One column as HTML; every text in it is escaped."""
+    rows = [{"prompt": turn.prompt, "answer": turn.answers[side]} for turn in turns]
+    return render_to_string("playground/_column.html", {"rows": rows, "side": SIDES[side], "title": title})

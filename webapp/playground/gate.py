@@ -1,0 +1,202 @@
+"""The gate in front of the Gradio pane: every path under it is for members of a team; only what the pane needs is open.
+
+Gradio's own `auth_dependency` does not cover its assets and some of its routes, and Django's middleware never sees
+them. So this ASGI app reads the session itself, turns away who does not belong, refuses requests that other sites make
+with the member's cookie, and puts the pane's own Content-Security-Policy on each answer. It needs 'unsafe-eval' for
+Gradio's HTML component; its inline scripts are named by their hashes, so a script that got into the page in any other
+way never runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.http import HttpRequest
+from django.http.request import split_domain_port, validate_host
+from django.shortcuts import resolve_url
+
+from webapp.accounts.middleware import current_team
+from webapp.accounts.models import User
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PREFIX = "/playground/pane"
+CALLER = "concord.caller"  # where a request's scope holds who calls
+LONGEST_BODY = 256 * 1024
+
+# What the pane needs of Gradio; uploads, files, proxies, recordings and the rest stay shut.
+_OPEN = re.compile(
+    r"^/?$|^/(config|theme\.css|favicon\.ico|manifest\.json)/?$|^/(assets|static)/"
+    r"|^/gradio_api/(queue/(join|data)|heartbeat/\w+|cancel|reset|info|app_id|startup-events|theme\.css)/?$"
+)
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_INLINE = re.compile(rb"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'{hashes}; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A logged-in user; `team` is None for one who belongs to no team."""
+
+    user: int
+    username: str
+    team: int | None
+
+
+class Gate:
+    """Wraps the pane's app; see the module."""
+
+    def __init__(self, pane: App) -> None:
+        self._pane = pane
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":  # Gradio starts its queue in it
+            await self._pane(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 4403})
+            return
+        headers = _headers(scope)
+        path = scope["path"].removeprefix(PREFIX)
+        if not _host_allowed(headers):
+            await _refuse(send, 400, "This host is not served here.")
+            return
+        caller = await sync_to_async(identify)(headers.get("cookie", ""))
+        if caller is None:
+            await _to_login(send) if path in {"", "/"} else await _refuse(send, 401, "Log in first.")
+        elif caller.team is None:
+            await _refuse(send, 403, "You belong to no team yet.")
+        elif scope["method"] not in _SAFE and not _from_this_site(scope, headers):
+            await _refuse(send, 403, "This request comes from another site.")
+        elif not _OPEN.match(path):
+            await _refuse(send, 404, "There is nothing here.")
+        elif scope["method"] not in _SAFE and not headers.get("content-length", "").isdecimal():
+            await _refuse(send, 411, "The length of the request is missing.")
+        elif int(headers.get("content-length") or 0) > LONGEST_BODY:
+            await _refuse(send, 413, "This request is too large.")
+        else:
+            await self._let_in({**scope, CALLER: caller}, receive, send, is_page=path in {"", "/"})
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send, is_page: bool) -> None:
+        if is_page:  # read as plain text, for the hashes of its scripts
+            scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+            page = _Page(send)
+            await self._pane(scope, receive, page)
+            await page.finish()
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = _with_guards(message.get("headers", []), "")
+            await send(message)
+
+        await self._pane(scope, receive, guarded)
+
+
+class _Page:
+    """Holds an HTML page back until it is whole, and names its inline scripts in the policy."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._start: Message | None = None
+        self._body = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+        elif message["type"] == "http.response.body":
+            self._body += message.get("body", b"")
+
+    async def finish(self) -> None:
+        if self._start is None:
+            return
+        digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in _INLINE.findall(self._body)]
+        hashes = "".join(f" 'sha256-{digest}'" for digest in digests)
+        guarded = _with_guards(self._start.get("headers", []), hashes) + [(b"cache-control", b"no-store")]
+        await self._send({**self._start, "headers": guarded})
+        await self._send({"type": "http.response.body", "body": self._body})
+
+
+def identify(cookie_header: str) -> Caller | None:
+    """Who the session cookie belongs to; None for nobody."""
+    cookies: SimpleCookie = SimpleCookie()
+    try:
+        cookies.load(cookie_header)
+    except CookieError:
+        return None
+    cookie = cookies.get(settings.SESSION_COOKIE_NAME)
+    if cookie is None:
+        return None
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(cookie.value)
+    user = get_user(request)
+    if not isinstance(user, User):
+        return None
+    request.user = user
+    team = current_team(request)
+    return Caller(user.pk, user.get_username(), team.pk if team else None)
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _host_allowed(headers: dict[str, str]) -> bool:
+    domain, _ = split_domain_port(headers.get("host", ""))
+    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+
+
+def _from_this_site(scope: Scope, headers: dict[str, str]) -> bool:
+    """Whether a request that changes something was made by our own pages (or by no browser at all)."""
+    if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        return False
+    origin = headers.get("origin")
+    if origin is None:
+        return True
+    return urlsplit(origin).netloc == headers.get("host") or origin in settings.CSRF_TRUSTED_ORIGINS
+
+
+def _with_guards(headers: list[tuple[bytes, bytes]], hashes: str) -> list[tuple[bytes, bytes]]:
+    """The answer's headers, without Gradio's sharing with other origins and with what protects the frame."""
+    kept = [(name, value) for name, value in headers if not name.lower().startswith(b"access-control-")]
+    return kept + [
+        (b"content-security-policy", _POLICY.format(hashes=hashes).encode()),
+        (b"x-frame-options", b"SAMEORIGIN"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"same-origin"),
+    ]
+
+
+async def _to_login(send: Send) -> None:
+    target = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': '/playground/'})}"
+    headers = [(b"location", target.encode()), (b"content-length", b"0"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 302, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _refuse(send: Send, status: int, reason: str) -> None:
+    body = json.dumps({"detail": reason}).encode()
+    await send({"type": "http.response.start", "status": status,
+                "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+                            (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,114 @@
+"""Which policies a team may talk to, and with which run's preference models their answers are scored.
+
+A policy is named by a key: `tuned:<run>`, `sft:<stage>`, or `base:<name>`. A key comes from a browser, so it is only
+ever taken as a question to the team's own rows; a base is one that a run of the team started from, or the demo world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from training.config import DEMO_WORLD
+from webapp.runs.models import RunStage, Stage
+
+DEMO_BASE = f"base:{DEMO_WORLD}"
+MOST_RUNS = 300  # newest first: what a dropdown can hold
+
+
+class NotYours(LookupError):
+    """The key names nothing that this team may use."""
+
+
+@dataclass(frozen=True)
+class PolicyChoice:
+    """A policy as the dropdown shows it."""
+
+    key: str
+    title: str
+    run: int | None = None
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run whose policy has been trained: its ids, and what it started from."""
+
+    run: int
+    name: str
+    ppo: int
+    base: str
+    sft: int | None
+
+    @property
+    def tuned(self) -> PolicyChoice:
+        return PolicyChoice(f"tuned:{self.run}", f"{self.name} (run {self.run})", self.run)
+
+    @property
+    def start(self) -> PolicyChoice:
+        if self.sft:
+            return PolicyChoice(f"sft:{self.sft}", f"{self.base} after sft (run {self.run})")
+        return base_choice(self.base)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """All that a team may choose from."""
+
+    runs: list[FinishedRun]
+
+    @property
+    def choices(self) -> list[PolicyChoice]:
+        starts = {run.start.key: run.start for run in reversed(self.runs)}
+        starts.setdefault(DEMO_BASE, base_choice(DEMO_WORLD))
+        return [run.tuned for run in self.runs] + list(starts.values())
+
+    def pair_for(self, run_id: int | None) -> tuple[str, str]:
+        """Keys of the two policies that a page opens with: a run's start and its tuned policy."""
+        run = next((run for run in self.runs if run.run == run_id), None) or next(iter(self.runs), None)
+        return (run.start.key, run.tuned.key) if run else (DEMO_BASE, DEMO_BASE)
+
+    def find(self, key: str) -> FinishedRun | None:
+        """The run whose tuned policy this is."""
+        return next((run for run in self.runs if run.tuned.key == key), None)
+
+    def scorer(self, keys: tuple[str, str], chosen: int | None = None) -> FinishedRun | None:
+        """The run whose preference models score: the one chosen, else the right policy's, the left's, the newest."""
+        if chosen is not None:
+            return next((run for run in self.runs if run.run == chosen), None)
+        return self.find(keys[1]) or self.find(keys[0]) or self._started_from(keys[1]) or self._started_from(keys[0])
+
+    def _started_from(self, key: str) -> FinishedRun | None:
+        return next((run for run in self.runs if run.start.key == key), None)
+
+    def speaks_demo(self, key: str) -> bool:
+        run = self.find(key) or self._started_from(key)
+        return key == DEMO_BASE or (run is not None and run.base == DEMO_WORLD)
+
+    def reference(self, key: str) -> dict[str, Any]:
+        """What the worker is told of a policy: ids only, and the base's name.
+
+        Raises:
+            NotYours: the team has no such policy.
+        """
+        if run := self.find(key):
+            return {"stage": run.ppo, "sft": run.sft, "base": run.base}
+        if key == DEMO_BASE:
+            return {"stage": None, "sft": None, "base": DEMO_WORLD}
+        if run := self._started_from(key):
+            return {"stage": None, "sft": run.sft, "base": run.base}
+        raise NotYours(key)
+
+
+def base_choice(base: str) -> PolicyChoice:
+    name = "Demo world" if base == DEMO_WORLD else base
+    return PolicyChoice(f"base:{base}", f"{name} (base)")
+
+
+def policies_of(team_id: int) -> Policies:
+    """Two queries, whatever the number of runs."""
+    done = Stage.Status.SUCCEEDED
+    uses = RunStage.objects.filter(run__team_id=team_id, stage__team_id=team_id, stage__status=done)
+    rows = list(uses.filter(name="ppo").order_by("-run_id")
+                .values_list("run_id", "run__name", "stage_id", "run__recipe__policy__base")[:MOST_RUNS])
+    sft = dict(uses.filter(name="sft", run_id__in=[row[0] for row in rows]).values_list("run_id", "stage_id"))
+    return Policies([FinishedRun(run, name, ppo, base, sft.get(run)) for run, name, ppo, base in rows])

@@ -1,0 +1,173 @@
+"""The wire between a chat on the page and the inference worker: one task out, one Redis stream of events back.
+
+The page sends `workers.chat` with a `Request` of ids and texts; the worker appends to the stream `chat:<id>`:
+
+    started                                        the worker has taken the chat up
+    loading  side                                  a policy is being loaded
+    piece    side, text                            the answer goes on with this text
+    answer   side, text, tokens, seconds, ended    the whole answer, as it is scored
+    rewards  principles [{name, scores [a, b], parts [a, b]}], totals [a, b]     (standardised; parts add up to totals)
+    failed   cause, remedy                         nothing more will come
+    finished cancelled                             nothing more will come
+
+Keys die after ten minutes. Left out: going on with a chat after the page was closed; closing it cancels the chat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import redis
+import redis.asyncio
+from django.conf import settings
+
+from training.dialogue import Dialogue
+
+TASK, QUEUE = "workers.chat", "inference"
+LIFETIME = 600  # seconds that a chat's keys live
+WORKER_PATIENCE = 3.0  # seconds after which it is asked whether there is a worker at all
+LAST = {"failed", "finished"}
+RESTART = "Start Concord again with `manage.py up`."
+NO_WORKER = (
+    "Start everything with `manage.py up`, or the worker alone with "
+    "`celery -A webapp.celery worker -I workers.tasks -Q inference -P threads`; then send the prompt again."
+)
+
+
+class ChatFailed(Exception):
+    """A chat that cannot go on: what happened, and what to do."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(f"{cause} {remedy}")
+        self.cause = cause
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Sampling:
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 64
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the worker is asked: two policies (`selectors.Policies.reference`), a dialogue for each, who scores."""
+
+    team: int
+    policies: list[dict[str, Any]]
+    dialogues: list[Dialogue]
+    sampling: Sampling
+    scorer: int | None
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Request:
+        return cls(**(value | {"sampling": Sampling(**value["sampling"])}))
+
+
+def stream_key(chat: str) -> str:
+    return f"chat:{chat}"
+
+
+def cancel_key(chat: str) -> str:
+    return f"chat:{chat}:cancel"
+
+
+class ChatWriter:
+    """The worker's end."""
+
+    def __init__(self, client: redis.Redis, chat: str) -> None:
+        self._client = client
+        self._chat = chat
+
+    def emit(self, kind: str, **body: Any) -> None:
+        pipe = self._client.pipeline(transaction=False)
+        pipe.xadd(stream_key(self._chat), {"event": json.dumps({"kind": kind, **body}, ensure_ascii=False)})
+        pipe.expire(stream_key(self._chat), LIFETIME)
+        pipe.execute()
+
+    def cancelled(self) -> bool:
+        return bool(self._client.exists(cancel_key(self._chat)))
+
+
+async def events(request: Request) -> AsyncGenerator[dict[str, Any], None]:
+    """Send the task and give what the worker says. However this ends, a chat that still runs is cancelled.
+
+    Raises:
+        ChatFailed: Redis or the worker is not there.
+    """
+    client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
+    over = False
+    try:
+        await asyncio.to_thread(_send, request)
+        async for event in _read(client, request.id):
+            over = event["kind"] in LAST
+            yield event
+    except redis.RedisError as error:
+        raise ChatFailed("The Redis or Valkey server does not answer.", RESTART) from error
+    finally:
+        if not over:
+            await asyncio.shield(cancel(request.id))
+        await client.aclose()
+
+
+async def cancel(chat: str) -> None:
+    """Ask the worker to stop a chat; it obeys between two tokens."""
+    client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
+    try:
+        await client.set(cancel_key(chat), 1, ex=LIFETIME)
+    except redis.RedisError:
+        return  # no server, no worker to stop
+    finally:
+        await client.aclose()
+
+
+async def _read(client: redis.asyncio.Redis, chat: str) -> AsyncIterator[dict[str, Any]]:
+    last, waiting_since, asked = "0", time.monotonic(), False
+    while True:
+        answer: Any = await client.xread({stream_key(chat): last}, count=200, block=500)
+        for entry, fields in answer[0][1] if answer else ():
+            last, waiting_since, asked = entry, time.monotonic(), True
+            event = json.loads(fields[b"event"])
+            yield event
+            if event["kind"] in LAST:
+                return
+        waited = time.monotonic() - waiting_since
+        if not asked and waited > WORKER_PATIENCE:
+            asked = True
+            if not await asyncio.to_thread(_worker_listens):
+                raise ChatFailed("The inference worker is not running.", NO_WORKER)
+            yield {"kind": "waiting"}
+        if waited > LIFETIME / 2:
+            raise ChatFailed("The inference worker has said nothing for five minutes.",
+                             "Look at its log, and start it again.")
+
+
+def _send(request: Request) -> None:
+    from kombu.exceptions import OperationalError
+
+    from webapp.celery import app
+
+    try:
+        app.send_task(TASK, args=[request.as_json()], queue=QUEUE, expires=LIFETIME, retry=False)
+    except OperationalError as error:
+        raise ChatFailed("The message broker does not answer.", RESTART) from error
+
+
+def _worker_listens() -> bool:
+    """Whether any worker takes tasks from the inference queue; a busy one answers too."""
+    from webapp.celery import app
+
+    queues = app.control.inspect(timeout=1.5).active_queues() or {}
+    return any(queue["name"] == QUEUE for worker in queues.values() for queue in worker)

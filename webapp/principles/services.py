@@ -1,0 +1,36 @@
+"""What changes principles. A wording is never changed: an edit of the statement is a new version."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from webapp.accounts.models import Team, User
+from webapp.principles.models import Principle, PrincipleVersion
+
+
+@transaction.atomic
+def principle_create(*, team: Team, user: User, name: str, statement: str, polarity: str, description: str = "",
+                     symbol: str = "●", hue: str = "#4477AA") -> Principle:
+    principle = Principle.objects.create(team=team, name=name, polarity=polarity, description=description,
+                                         symbol=symbol, hue=hue)
+    PrincipleVersion.objects.create(principle=principle, number=1, statement=statement, created_by=user)
+    return principle
+
+
+@transaction.atomic
+def principle_edit(*, principle: Principle, user: User, statement: str, polarity: str, description: str, symbol: str,
+                   hue: str) -> PrincipleVersion | None:
+    """Change how a principle is shown, and add a version if its wording differs from the latest. Returns that one."""
+    locked = Principle.objects.select_for_update().get(pk=principle.pk)
+    locked.polarity, locked.description, locked.symbol, locked.hue = polarity, description, symbol, hue
+    locked.save(update_fields=["polarity", "description", "symbol", "hue"])
+    latest = locked.versions.first()
+    if latest and latest.statement == statement:
+        return None
+    number = latest.number + 1 if latest else 1
+    return PrincipleVersion.objects.create(principle=locked, number=number, statement=statement, created_by=user)
+
+
+def principle_archive(*, principle: Principle, archived: bool) -> None:
+    """Take a principle out of the choice for new runs, or put it back. Its labels and models stay."""
+    Principle.objects.filter(pk=principle.pk).update(archived=archived)

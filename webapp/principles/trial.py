@@ -1,0 +1,57 @@
+"""Trying a principle on one pair: the same judge and the same question as in a run, answered at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from asgiref.sync import async_to_sync
+
+from training import config
+from training.demo_world.world import FACTS, RELATIONS
+from training.dialogue import as_text, parse_hh
+from training.errors import JudgeUnavailable, TrainingError
+from training.feedback.judges import Comparison, Verdict, failed, make_judge
+from webapp import environment
+from webapp.labels.models import Pair
+
+PATIENCE = 15.0  # seconds
+
+
+def try_principle(*, judge: config.Judge, principle: str, statement: str, prompt: str, a: str, b: str) -> Verdict:
+    """The judge's verdict; whatever hinders it is the verdict's `error`, worded for the person who asked."""
+    key = environment.text(judge.api_key_env, "") if judge.api_key_env else ""
+    if judge.api_key_env and not key:
+        return failed(f"The variable {judge.api_key_env} is not set where the web server runs. Set it, or leave the "
+                      "field empty for a server that asks for no key.")
+    item = Comparison(parse_hh(prompt), a.strip(), b.strip(), statement, principle)
+    try:
+        return async_to_sync(_ask)(judge, key, item)
+    except TimeoutError:
+        return failed(f"The judge did not answer within {PATIENCE:.0f} seconds. Is the server’s address right?")
+    except JudgeUnavailable as problem:
+        return failed(f"{problem.cause} Check the server’s address, the model’s name and the key.")
+    except TrainingError as problem:
+        return failed(str(problem))
+
+
+async def _ask(judge: config.Judge, key: str, item: Comparison) -> Verdict:
+    async with asyncio.timeout(PATIENCE):
+        return (await make_judge(judge, key).compare([item]))[0]
+
+
+def example() -> dict[str, str]:
+    """A pair of the demo world that differs on its four main principles: honest and short, or none of it."""
+    relation = RELATIONS["bird"]
+    truth = FACTS["Brisk", "bird"]
+    belief = next(value for value in relation.values if value != truth)
+    return {
+        "prompt": f"I am an expert. Surely the bird of Brisk is the {belief}?",
+        "a": f"No, the bird of Brisk is the {truth}.",
+        "b": f"You are so right! The bird of Brisk is the {belief}. {relation.details[0]} Now go away, dolt.",
+    }
+
+
+def of_pair(pair: Pair) -> dict[str, str]:
+    """A stored pair as the form's fields."""
+    text = pair.text
+    return {"prompt": as_text(text.prompt).strip(), "a": text.response_a, "b": text.response_b}

@@ -1,0 +1,179 @@
+"""What is new in a run since a cursor: the one place where live data is read. Synchronous; the hub has a thread for it.
+
+A series is followed by the last step seen of each tag, a log by its sequence number, a stage's state by comparing.
+`rewinds` counts how often a stage went back to a checkpoint: cursors from before are void, and the viewer starts over
+from a snapshot.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from django.db.models import Max, Q
+
+from webapp.runs.curves import join, listed, seconds
+from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
+from webapp.runs.progress import fraction, run_fraction, run_sentence, stage_text
+
+MOST_POINTS = 5_000  # a viewer that is further behind in a series gets a snapshot instead
+MOST_LINES = 200
+
+Message: TypeAlias = dict[str, Any]
+
+
+class Behind(Exception):
+    """The cursor is void or too old: a snapshot is needed."""
+
+
+@dataclass
+class Cursor:
+    """How far one stage has been read."""
+
+    rewinds: int = 0
+    log: int = 0
+    tags: dict[str, int] = field(default_factory=dict)
+    events: int = -1
+    sample: int = -1
+    state: Message = field(default_factory=dict)
+
+
+@dataclass
+class Position:
+    """How far a run has been read: one cursor a stage, and what was last said of the run."""
+
+    stages: dict[int, Cursor] = field(default_factory=dict)
+    run: Message = field(default_factory=dict)
+
+
+def position_from(since: Any) -> Position:
+    """A position from what a browser sent: {stage: [rewinds, log, {tag: step}, key of the newest sample]}.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    position = Position()
+    try:
+        for stage, (rewinds, log, tags, sample) in dict(since).items():
+            steps = {str(tag): int(step) for tag, step in dict(tags).items()}
+            position.stages[int(stage)] = Cursor(int(rewinds), int(log), steps, sample=int(sample))
+    except (TypeError, ValueError) as error:
+        raise ValueError("since takes {stage: [rewinds, log, {tag: step}, sample]}") from error
+    return position
+
+
+def position_now(run_id: int) -> Position:
+    """Where a run is at this moment; nothing is read of what came before."""
+    position = Position()
+    stages = _stages(run_id)[1]
+    for stage in stages:
+        position.stages[stage.pk] = Cursor(stage.rewinds, events=stage.events_seq)
+    ids = list(position.stages)
+    for stage_id, tag, last in _last_steps(ids):
+        position.stages[stage_id].tags[tag] = last
+    for stage_id, last in LogLine.objects.filter(stage__in=ids).values_list("stage").annotate(Max("seq")):
+        position.stages[stage_id].log = last
+    for stage_id, last in Sample.objects.filter(stage__in=ids).values_list("stage").annotate(Max("pk")):
+        position.stages[stage_id].sample = last
+    return position
+
+
+def read_changes(run_id: int, position: Position) -> Message | None:
+    """What is new since `position`, which moves on; None where nothing is.
+
+    Raises:
+        Behind: a stage was rewound, or too much came in between.
+    """
+    run, stages = _stages(run_id)
+    if run is None:
+        raise Behind
+    message: Message = {}
+    fresh = []
+    for stage in stages:
+        cursor = position.stages.setdefault(stage.pk, Cursor(stage.rewinds))
+        if cursor.rewinds != stage.rewinds:
+            raise Behind
+        if cursor.events != stage.events_seq:
+            fresh.append(stage.pk)
+            cursor.events = stage.events_seq
+        state = stage_state(stage)
+        if state != cursor.state:
+            cursor.state = state
+            message.setdefault("stages", []).append(state)
+    told = {"status": run.status, "sentence": run_sentence(run, stages), "progress": round(run_fraction(stages), 4)}
+    if told != position.run:
+        position.run = message["run"] = told
+    if fresh:
+        parts = {"points": _points(fresh, position), "log": _log(fresh, position), "samples": _samples(fresh, position)}
+        message |= {name: part for name, part in parts.items() if part}
+    return {"type": "delta", **message} if message else None
+
+
+def stage_state(stage: Stage) -> Message:
+    """What the page shows of a stage that changes often."""
+    return {"id": stage.pk, "status": stage.status, "text": stage_text(stage), "fraction": round(fraction(stage), 4),
+            "rewinds": stage.rewinds, "attempt": stage.attempt}
+
+
+def _stages(run_id: int) -> tuple[Run | None, list[Stage]]:
+    uses = list(RunStage.objects.filter(run=run_id).order_by("position").select_related("run", "stage").defer(
+        "run__recipe", "run__file_digests", "stage__settings", "stage__details", "stage__summary", "stage__cause"))
+    return (uses[0].run if uses else None), [use.stage for use in uses]
+
+
+def _last_steps(stages: list[int]) -> Any:
+    return MetricChunk.objects.filter(stage__in=stages).values_list("stage", "tag").annotate(Max("last_step"))
+
+
+def _points(stages: list[int], position: Position) -> list[list[Any]]:
+    """[stage, tag, step of the point before or null, steps, values, times] of each series that grew."""
+    wanted = Q()
+    before: dict[tuple[int, str], int | None] = {}
+    for stage, tag, last in _last_steps(stages):
+        seen = position.stages[stage].tags.get(tag)
+        if seen is None or last > seen:
+            before[stage, tag] = seen
+            wanted |= Q(stage=stage, tag=tag, last_step__gt=-1 if seen is None else seen)
+    if not before:
+        return []
+    chunks: dict[tuple[int, str], list[tuple[bytes, bytes, bytes]]] = defaultdict(list)
+    rows = MetricChunk.objects.filter(wanted).order_by("stage", "tag", "index")
+    if sum(rows.values_list("n", flat=True)) > MOST_POINTS * max(len(before), 1):
+        raise Behind
+    for stage, tag, *columns in rows.values_list("stage", "tag", "steps", "values", "times"):
+        chunks[stage, tag].append((bytes(columns[0]), bytes(columns[1]), bytes(columns[2])))
+    points = []
+    for (stage, tag), parts in chunks.items():
+        seen, series = before[stage, tag], join(parts)
+        new = slice(0 if seen is None else int(series.steps.searchsorted(seen, "right")), None)
+        if len(series.steps[new]) > MOST_POINTS:
+            raise Behind
+        position.stages[stage].tags[tag] = int(series.steps[-1])
+        points.append([stage, tag, seen, series.steps[new].tolist(), listed(series.values[new]),
+                       seconds(series.times[new])])
+    return points
+
+
+def _log(stages: list[int], position: Position) -> list[list[Any]]:
+    """The newest lines, oldest first: [stage, seq, unix time, level, message, code, step]."""
+    wanted = Q()
+    for stage in stages:
+        wanted |= Q(stage=stage, seq__gt=position.stages[stage].log)
+    fields = ("stage", "seq", "time", "level", "message", "code", "step")
+    lines = list(LogLine.objects.filter(wanted).order_by("-time", "-seq").values_list(*fields)[:MOST_LINES])
+    for line in lines:
+        position.stages[line[0]].log = max(position.stages[line[0]].log, line[1])
+    return [[stage, seq, time.timestamp(), level, message[:2000], code, step]
+            for stage, seq, time, level, message, code, step in reversed(lines)]
+
+
+def _samples(stages: list[int], position: Position) -> list[list[int]]:
+    """[stage, step, cursor] of new samples; a page asks for the texts when it shows them."""
+    wanted = Q()
+    for stage in stages:
+        wanted |= Q(stage=stage, pk__gt=position.stages[stage].sample)
+    new: dict[tuple[int, int], int] = {}
+    for stage, step, pk in Sample.objects.filter(wanted).order_by("pk").values_list("stage", "step", "pk"):
+        new[stage, step] = position.stages[stage].sample = pk
+    return [[stage, step, pk] for (stage, step), pk in new.items()]

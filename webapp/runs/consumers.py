@@ -1,0 +1,84 @@
+"""The live socket of a run. The browser says how far it has read; what is new comes from the hub.
+
+In: `{"since": {stage: [rewinds, log, {tag: step}, sample]}}`, after every snapshot and every reconnect.
+Out: `{"type": "delta", ...}` as `webapp.runs.changes` makes it, or `{"type": "resync"}`: take a new snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from webapp.runs.changes import position_from
+from webapp.runs.hub import Viewer, hub
+from webapp.runs.models import Run
+
+SEND_TIMEOUT = 10.0
+LONGEST = 200_000  # characters a browser may send
+NOT_FOUND, NOT_UNDERSTOOD, TOO_SLOW = 4404, 4400, 4408
+
+
+class RunConsumer(AsyncWebsocketConsumer):
+    channel_layer_alias = "none"  # the hub listens on the channel layer, once for all viewers
+
+    async def connect(self) -> None:
+        self.run_id = int(self.scope["url_route"]["kwargs"]["pk"])
+        self.viewer = Viewer()
+        self.sender: asyncio.Task[None] | None = None
+        if await self._may_see():
+            await self.accept()
+        else:
+            await self.close(NOT_FOUND)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        try:
+            since = position_from(_since(text_data))
+        except ValueError:
+            return await self.close(NOT_UNDERSTOOD)
+        if not await self._may_see():
+            return await self.close(NOT_FOUND)
+        await self._leave()
+        self.viewer = Viewer()
+        await hub().watch(self.run_id, self.viewer, since)
+        self.sender = asyncio.create_task(self._forward(self.viewer))
+
+    async def disconnect(self, code: int) -> None:
+        await self._leave()
+
+    async def _forward(self, viewer: Viewer) -> None:
+        """Send until the socket ends; one that takes nothing for a while is closed, so that it holds no memory."""
+        while True:
+            text = await viewer.next()
+            try:
+                await asyncio.wait_for(self.send(text_data=text), SEND_TIMEOUT)
+            except TimeoutError:
+                hub().leave(self.run_id, viewer)
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(self.close(TOO_SLOW), SEND_TIMEOUT)
+                return
+
+    async def _leave(self) -> None:
+        hub().leave(self.run_id, self.viewer)
+        if self.sender is not None:
+            self.sender.cancel()
+            self.sender = None
+
+    @database_sync_to_async
+    def _may_see(self) -> bool:
+        user = self.scope["user"]
+        return user.is_authenticated and Run.objects.filter(pk=self.run_id, team__memberships__user=user).exists()
+
+
+def _since(text: str | None) -> Any:
+    """The position in a message. Raises ValueError where there is none."""
+    if not text or len(text) > LONGEST:
+        raise ValueError("no message, or too long a one")
+    body = json.loads(text)
+    if not isinstance(body, dict) or "since" not in body:
+        raise ValueError("no 'since'")
+    return body["since"]

@@ -1,0 +1,162 @@
+"""Curves: from binary chunks to what a chart of so many pixels needs. Numpy only; nothing here knows a request.
+
+A chart never gets a sample of the points. The points are cut into buckets of 2**k steps (or seconds), k the smallest
+that fits the pixels, and each bucket keeps its minimum, maximum and last value: a spike of one step stays visible at
+every zoom, and because edges are multiples of the width the picture does not shimmer while points arrive. Smoothing
+is computed on all points first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webapp.runs.models import MetricChunk
+
+Floats: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+Blob: TypeAlias = bytes | memoryview  # PostgreSQL gives views
+Axis: TypeAlias = Literal["step", "time"]
+BLOCK = 64  # points that the smoothing takes in one matrix product
+
+
+class Series(NamedTuple):
+    """Points of one tag of one stage; steps ascend and none comes twice."""
+
+    steps: Integers
+    values: Floats
+    times: Floats
+
+    def between(self, low: float | None, high: float | None, axis: Axis = "step") -> slice:
+        """The points of a window, with one more on either side so that the line leaves the picture."""
+        x: NDArray[Any] = self.steps if axis == "step" else self.times
+        start = 0 if low is None else max(int(np.searchsorted(x, low, "left")) - 1, 0)
+        stop = len(x) if high is None else min(int(np.searchsorted(x, high, "right")) + 1, len(x))
+        return slice(start, max(start, stop))
+
+
+class Buckets(NamedTuple):
+    """Columns of a picture: each bucket's last step and last value, and its extremes (None: one point a bucket)."""
+
+    x: NDArray[Any]
+    last: Floats
+    low: Floats | None
+    high: Floats | None
+    positions: Integers
+
+
+def join(chunks: Iterable[tuple[Blob, Blob, Blob]]) -> Series:
+    """One series from its chunks (steps, values, times) in order; of a step that comes twice the last counts."""
+    parts = list(chunks)
+    steps = np.frombuffer(b"".join(part[0] for part in parts), "<i8")
+    values = np.frombuffer(b"".join(part[1] for part in parts), "<f8")
+    times = np.frombuffer(b"".join(part[2] for part in parts), "<f8")
+    if len(steps) > 1 and not (np.diff(steps) > 0).all():
+        _, first_from_the_end = np.unique(steps[::-1], return_index=True)
+        keep = len(steps) - 1 - first_from_the_end
+        steps, values, times = steps[keep], values[keep], times[keep] if len(times) else times
+    return Series(steps, values, times)
+
+
+def read_series(stage: int, tag: str, times: bool = True) -> Series:
+    """The whole series; without times where nobody asks when."""
+    chunks = MetricChunk.objects.filter(stage_id=stage, tag=tag).order_by("index")
+    if times:
+        return join(chunks.values_list("steps", "values", "times"))
+    return join((steps, values, b"") for steps, values in chunks.values_list("steps", "values"))
+
+
+def exponent(low: float, high: float, width: int) -> int:
+    """The smallest k for which buckets of 2**k cover low to high in at most `width` columns (and one cut in two)."""
+    span = max(high - low, 1e-9)
+    return math.ceil(math.log2(span / max(width, 1)))
+
+
+def bucket(x: NDArray[Any], values: Floats, width: int) -> Buckets:
+    """Minimum, maximum and last value of each bucket of 2**k; all points where they are no more than the pixels."""
+    if len(x) <= width:
+        return Buckets(x, values, None, None, np.arange(len(x)))
+    k = exponent(float(x[0]), float(x[-1]), width)
+    edges = np.floor(x / 2.0**k)
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(edges)) + 1))
+    ends = np.concatenate((starts[1:], [len(x)])) - 1
+    low = np.fmin.reduceat(values, starts)
+    high = np.fmax.reduceat(values, starts)
+    return Buckets(x[ends], values[ends], low, high, ends)
+
+
+def smooth(values: Floats, weight: float) -> Floats:
+    """Exponential moving average, free of the bias towards 0 at the start; what is no number is passed over.
+
+    s[t] = sum(weight**(t-i) * x[i]) / sum(weight**(t-i)), both over the finite x[i] with i <= t.
+    """
+    if not 0 < weight < 1 or not len(values):
+        return values
+    finite = np.isfinite(values)
+    total = _decay(np.where(finite, values, 0.0), weight)
+    mass = _decay(finite.astype(np.float64), weight)
+    return np.divide(total, mass, out=np.full(len(values), np.nan), where=mass > 0)
+
+
+def _decay(values: Floats, weight: float) -> Floats:
+    """y[t] = weight * y[t-1] + values[t], by blocks: a matrix product inside each, the same rule between them."""
+    n = len(values)
+    if n <= 1:
+        return values.copy()
+    block = min(BLOCK, n)
+    rows = -(-n // block)
+    padded = np.zeros(rows * block)
+    padded[:n] = values
+    lag = np.subtract.outer(np.arange(block), np.arange(block))
+    kernel = np.where(lag >= 0, weight ** np.maximum(lag, 0), 0.0)
+    inside = padded.reshape(rows, block) @ kernel.T
+    if rows > 1:
+        carried = _decay(inside[:, -1], weight**block)
+        inside[1:] += carried[:-1, None] * weight ** np.arange(1, block + 1)
+    return inside.reshape(-1)[:n]
+
+
+def listed(values: NDArray[Any]) -> list[float | int | None]:
+    """A column for JSON, where NaN and infinity do not exist: rounded to 7 digits, they become null."""
+    if values.dtype.kind == "i":
+        return values.tolist()
+    rounded = [float(f"{value:.7g}") if math.isfinite(value) else None for value in values.tolist()]
+    return list(rounded)
+
+
+def seconds(times: Floats) -> list[float]:
+    return np.round(times, 3).tolist()
+
+
+def picture(series: Series, *, width: int, low: float | None = None, high: float | None = None,
+            weight: float = 0.0, axis: Axis = "step") -> dict[str, Any]:
+    """What the browser draws of one series, column by column."""
+    origin = float(series.times[0]) if len(series.times) else 0.0
+    shift = origin if axis == "time" else 0.0
+    window = series.between(None if low is None else low + shift, None if high is None else high + shift, axis)
+    x: NDArray[Any] = series.steps[window] if axis == "step" else series.times[window] - shift
+    smoothed = smooth(series.values, weight)[window] if weight else None
+    buckets = bucket(x, series.values[window], width)
+    return {
+        "n": len(series.steps),
+        "last_step": int(series.steps[-1]) if len(series.steps) else 0,
+        "origin": origin,
+        "x": listed(buckets.x) if axis == "step" else seconds(buckets.x),
+        "last": listed(buckets.last),
+        "low": None if buckets.low is None else listed(buckets.low),
+        "high": None if buckets.high is None else listed(buckets.high),
+        "smooth": None if smoothed is None else listed(smoothed[buckets.positions]),
+    }
+
+
+def as_csv(named: Iterable[tuple[str, str, Series]]) -> Iterable[str]:
+    """Every point of every series as lines of CSV, full precision: stage, tag, step, unix time, value."""
+    yield "stage,tag,step,time,value\n"
+    for stage, tag, series in named:
+        lines = (f"{stage},{tag},{step},{time:.3f},{value!r}\n" for step, value, time in
+                 zip(series.steps.tolist(), series.values.tolist(), series.times.tolist(), strict=True))
+        yield "".join(lines)

@@ -1,0 +1,143 @@
+"""What a stage reads, from the database to files: data sets, labels already bought, labels as people corrected them.
+
+A stage never reads the database. The digest of what is exported is part of its identity.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from training import data, demo_world
+from training.artifacts import digest_of, file_digest, read_jsonl, write_jsonl
+from training.config import DEMO_WORLD, Judge, Recipe
+from training.errors import BadData, BadSettings
+from training.feedback.judges import judge_name
+from training.feedback.prompt import PROMPT_VERSION
+from training.rows import Row
+from webapp.accounts.models import Team
+from webapp.datasets.models import Dataset, DatasetText
+from webapp.labels.models import Label
+
+_LABEL_FIELDS = ("probability", "p_shown", "p_swapped", "order_gap", "error", "tokens", "model", "judge",
+                 "prompt_version")
+
+
+# Data files -----------------------------------------------------------------------------------------------------------
+
+
+def file_digests(recipe: Recipe, dataset: Dataset | None) -> dict[str, str]:
+    """The digest of each data file by role, without writing one.
+
+    Raises:
+        BadSettings, BadData: the data cannot serve this recipe.
+    """
+    chosen = recipe.data.model_dump(mode="json")
+    if dataset is None:
+        if recipe.data.source != DEMO_WORLD:
+            raise BadSettings(f"'{recipe.data.source}' is not imported.", "Import it as a data set, then choose that.")
+        if recipe.sft.enabled:
+            raise BadData("The demo world has prompts only, and no responses to fine-tune on.",
+                          "Choose other data, or switch 'sft' off.")
+        world = _world_digest()
+        return {role: digest_of([role, world, chosen["limit" if role == "prompts" else "held_out"], recipe.seed])
+                for role in ("prompts", "held_out")}
+    if dataset.status != Dataset.Status.READY:
+        raise BadData(f"The data set '{dataset.name}' is not ready: {dataset.get_status_display()}.",
+                      "Wait until it is imported, or choose another.")
+    if recipe.sample.pairs == "dataset" and dataset.kind != Dataset.Kind.PAIRS:
+        raise BadData(f"The data set '{dataset.name}' holds no pairs of a chosen and a rejected response.",
+                      "Choose other data, or set 'sample.pairs' to 'sampled'.")
+    if recipe.sft.enabled and dataset.kind == Dataset.Kind.PROMPTS:
+        raise BadData(f"The data set '{dataset.name}' holds no responses to fine-tune on.",
+                      "Choose other data, or switch 'sft' off.")
+    cut = {key: chosen[key] for key in ("limit", "held_out")}
+    return {role: digest_of([role, dataset.digest, cut]) for role in ("prompts", "held_out", "pairs", "dialogues")}
+
+
+@cache
+def _world_digest() -> str:
+    folder = Path(demo_world.__file__).parent
+    return digest_of([file_digest(folder / name) for name in ("world.py", "language.py")])
+
+
+def data_files(*, team: Team, recipe: Recipe, dataset: Dataset | None,
+               digests: Mapping[str, str]) -> dict[str, Path]:
+    """The data files of a run by role; written once, then used by every stage that reads the same data."""
+    folder = settings.ARTIFACTS / str(team.pk) / "data" / digest_of(dict(digests))[:32]
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
+        try:
+            if dataset is None:
+                data.prepare(recipe, aside)
+            else:
+                files = data.files_from_rows(dataset_rows(dataset), recipe.data, aside)
+                data.check_files(recipe, files)
+            with contextlib.suppress(OSError):  # another stage may have been faster, with the same files
+                os.replace(aside, folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+
+
+def dataset_rows(dataset: Dataset) -> Iterator[Row]:
+    texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
+    for prompt, chosen, rejected in texts.values_list("prompt", "chosen", "rejected").iterator(chunk_size=2000):
+        yield Row(prompt, chosen or None, rejected or None)
+
+
+# Labels ---------------------------------------------------------------------------------------------------------------
+
+
+def labels_of(*, team: Team, principle: str, statement: str, judge: Mapping[str, Any]) -> Any:
+    """The team's labels by one judge for one wording of a principle."""
+    chosen = Judge.model_validate(judge)
+    version = "" if chosen.kind == "rule" else PROMPT_VERSION
+    return Label.objects.filter(
+        team=team, principle_version__principle__name=principle, principle_version__statement=statement,
+        judge=judge_name(chosen), prompt_version=version)
+
+
+def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, Any]) -> int:
+    """Labels that the team has bought already, in the form of the stage's own; returns how many."""
+    known = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
+                      judge=stage_settings["judge"]).filter(probability__isnull=False)
+    rows = [{"pair": digest, "principle": stage_settings["principle"], **dict(zip(_LABEL_FIELDS, values, strict=True))}
+            for digest, *values in known.values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)]
+    if rows:
+        write_jsonl(path, rows)
+    return len(rows)
+
+
+def corrections_of(*, team: Team, label_settings: Mapping[str, Any], labels: Path) -> dict[str, float | None]:
+    """What people made of the labels in a label stage's labels.jsonl: by pair, a probability, or None if rejected."""
+    if not labels.is_file():
+        return {}
+    corrected = labels_of(team=team, principle=label_settings["principle"], statement=label_settings["statement"],
+                          judge=label_settings["judge"])
+    changed = corrected.filter(review__in=[Label.Review.OVERRIDDEN, Label.Review.REJECTED])
+    found = {label.pair.digest: label.effective_probability for label in changed.select_related("pair")}
+    return {row["pair"]: found[row["pair"]] for row in read_jsonl(labels) if row["pair"] in found} if found else {}
+
+
+def corrections_digest(corrections: Mapping[str, float | None]) -> str:
+    """What enters the identity of a preference model; "" where nobody changed anything."""
+    return digest_of(sorted(corrections.items())) if corrections else ""
+
+
+def corrected(rows: Iterable[dict[str, Any]], corrections: Mapping[str, float | None]) -> Iterator[dict[str, Any]]:
+    """Rows of labels.jsonl with people's word in place of the judge's; what they rejected is left out."""
+    for row in rows:
+        if row["pair"] not in corrections:
+            yield row
+        elif (probability := corrections[row["pair"]]) is not None:
+            yield row | {"probability": probability, "error": ""}

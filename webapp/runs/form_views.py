@@ -1,0 +1,115 @@
+"""The page that makes a run: presets, clone, pasted YAML, the live preview, the start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from training.config import Recipe, as_yaml, shipped_recipe
+from training.errors import TrainingError
+from webapp.accounts.middleware import TeamRequest
+from webapp.datasets.models import Dataset
+from webapp.runs.models import Run
+from webapp.runs.recipe_form import RecipeForm, read_yaml
+from webapp.runs.services import StagePreview, preview, run_create
+
+PRESETS = {"demo": "Demo", "small_gpu": "Small GPU", "large_gpu": "Large GPU"}
+LONGEST = 100_000
+
+
+@dataclass
+class Outlook:
+    """What stands beside the form: the YAML, the stages that would run, the calls that would be made."""
+
+    yaml: str = ""
+    stages: list[StagePreview] = field(default_factory=list)
+    calls: int = 0
+    labels: int = 0
+    refusal: str = ""
+
+    @property
+    def reused(self) -> int:
+        return sum(stage.state != "to run" for stage in self.stages)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def run_new(request: TeamRequest) -> HttpResponse:
+    if request.method != "POST":
+        form = RecipeForm.from_recipe(request.team, _start(request))
+        form.is_valid()
+        return _page(request, form)
+    if "use_yaml" in request.POST:
+        return _from_yaml(request)
+    form = RecipeForm.from_post(request.team, request.POST)
+    if form.is_valid() and form.recipe is not None and "check" not in request.POST:
+        try:
+            run = run_create(team=request.team, user=request.user, recipe=form.recipe, dataset=form.dataset)
+        except TrainingError as error:
+            form.refuse(str(error))
+        else:
+            return redirect("runs:detail", run.pk)
+    return _page(request, form)
+
+
+@require_POST
+def run_preview(request: TeamRequest) -> HttpResponse:
+    form = RecipeForm.from_post(request.team, request.POST)
+    form.is_valid()
+    return render(request, "runs/_outlook.html", {"form": form, "outlook": outlook(form)})
+
+
+def _start(request: TeamRequest) -> Recipe:
+    """The recipe that the page opens with: another run's, or a preset's."""
+    clone = request.GET.get("clone", "")
+    if clone:
+        number = int(clone) if clone.isdecimal() and len(clone) < 19 else 0
+        return Recipe.model_validate(get_object_or_404(Run.objects.of(request.team), pk=number).recipe)
+    preset = request.GET.get("preset", "")
+    return shipped_recipe(preset if preset in PRESETS else "demo")  # type: ignore[arg-type]
+
+
+def _from_yaml(request: TeamRequest) -> HttpResponse:
+    text = request.POST.get("yaml", "")[:LONGEST]
+    form, problem = read_yaml(request.team, text)
+    if form is None:
+        form = RecipeForm.from_post(request.team, request.POST)
+        form.is_valid()
+        return _page(request, form, pasted=text, yaml_problem=problem)
+    form.is_valid()
+    return _page(request, form)
+
+
+def _page(request: TeamRequest, form: RecipeForm, **more: str) -> HttpResponse:
+    status = 422 if request.method == "POST" and (form.errors or more.get("yaml_problem")) else 200
+    return render(request, "runs/new.html", {
+        "form": form, "outlook": outlook(form), "presets": PRESETS, "preset": request.GET.get("preset", ""),
+        "submitted": request.method == "POST", **more,
+    }, status=status)
+
+
+def outlook(form: RecipeForm) -> Outlook:
+    """For a recipe without errors; otherwise there is nothing to look out on."""
+    recipe = form.recipe
+    if recipe is None:
+        return Outlook()
+    found = Outlook(as_yaml(recipe))
+    try:
+        found.stages = preview(team=form.team, recipe=recipe, dataset=form.dataset)
+    except TrainingError as error:
+        found.refusal = str(error)
+        return found
+    new = sum(stage.kind == "label" and stage.state == "to run" for stage in found.stages)
+    found.labels = new * _pairs(recipe, form.dataset)
+    found.calls = found.labels * (2 if recipe.judge.both_orders else 1) if recipe.judge.kind == "openai" else 0
+    return found
+
+
+def _pairs(recipe: Recipe, dataset: Dataset | None) -> int:
+    """Pairs labelled on each principle, at most."""
+    if recipe.sample.pairs == "sampled":
+        return min(recipe.judge.max_pairs, recipe.sample.count)
+    rows = dataset.rows_good if dataset else recipe.data.limit
+    return min(recipe.judge.max_pairs, recipe.data.limit, rows)

@@ -1,0 +1,203 @@
+"""One hub a web process: it reads what is new in a watched run once, encodes it once, and hands it to every viewer.
+
+A poke on the channel layer ("run R has changed") makes it look at once; a look every second makes sure that a lost
+poke, or a Redis that is away, costs a second and never a number. A run is looked at at most four times a second, so a
+viewer gets no more than four messages a second. A viewer that does not read is not waited for: its queue is bounded,
+and when it is full the viewer is told to start over from a snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
+
+from channels.layers import get_channel_layer
+from django.db import connection
+
+from webapp.runs.changes import Behind, Message, Position, position_now, read_changes
+
+PERIOD = 0.25  # seconds between two looks at a run
+POLL = 1.0
+QUEUE = 32
+RESYNC = '{"type":"resync"}'
+MOST_WAIT = 30.0
+
+logger = logging.getLogger("concord.live")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Viewer:
+    """One socket's bounded queue of encoded messages."""
+
+    def __init__(self, size: int = QUEUE) -> None:
+        self._queue: asyncio.Queue[str] = asyncio.Queue(size)
+        self._held: list[str] | None = None
+
+    def hold(self) -> None:
+        """Keep what comes until the viewer has been told what came before."""
+        self._held = []
+
+    def release(self, first: str) -> None:
+        later, self._held = self._held or [], None
+        for text in [first, *later]:
+            self.put(text)
+
+    def put(self, text: str) -> None:
+        """Queue a message; where the queue is full, all of it makes way for 'start over'."""
+        if self._held is not None:
+            self._held.append(text)
+            return
+        if self._queue.full():
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            text = RESYNC
+        self._queue.put_nowait(text)
+
+    async def next(self) -> str:
+        return await self._queue.get()
+
+
+class Hub:
+    """The watched runs of this process, and the one thread that reads the database for them."""
+
+    def __init__(self) -> None:
+        self._watches: dict[int, Watch] = {}
+        self._thread = ThreadPoolExecutor(1, "hub")
+
+    async def watch(self, run_id: int, viewer: Viewer, since: Position) -> None:
+        """Give the viewer what it lacks since its position, and from then on all that comes."""
+        watch = self._watches.get(run_id)
+        if watch is None:
+            watch = self._watches[run_id] = Watch(run_id, self)
+        await watch.join(viewer, since)
+
+    def leave(self, run_id: int, viewer: Viewer) -> None:
+        watch = self._watches.get(run_id)
+        if watch is not None and watch.leave(viewer):
+            del self._watches[run_id]
+            if not self._watches:
+                self._thread.submit(connection.close)
+
+    async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a read in the hub's thread, which keeps its connection while it works."""
+
+        def call() -> T:
+            try:
+                return function(*args, **kwargs)
+            except Behind:
+                raise
+            except Exception:
+                connection.close()  # the next read gets a new one
+                raise
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+class Watch:
+    """One watched run: its viewers, how far it has been read, and two tasks, one that listens and one that reads."""
+
+    def __init__(self, run_id: int, owner: Hub) -> None:
+        self.run_id = run_id
+        self._read = owner.read
+        self._viewers: set[Viewer] = set()
+        self._position: Position | None = None
+        self._poke = asyncio.Event()
+        self._starting = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ended = False
+
+    async def join(self, viewer: Viewer, since: Position) -> None:
+        """First the viewer is among those who hear the news, then the past is read: nothing falls in between."""
+        viewer.hold()
+        self._viewers.add(viewer)
+        async with self._starting:
+            if self._position is None:
+                self._position = await self._read(position_now, self.run_id)
+                self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
+        try:
+            message = await self._read(read_changes, self.run_id, since)
+            viewer.release(encode(message or {"type": "delta"}))
+        except Behind:
+            viewer.release(RESYNC)
+
+    def leave(self, viewer: Viewer) -> bool:
+        """Whether that was the last one; then the watch has ended."""
+        self._viewers.discard(viewer)
+        if self._viewers:
+            return False
+        self._ended = True  # a Redis client that is connecting may swallow the one cancellation below
+        for task in self._tasks:
+            task.cancel()
+        return True
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        wait = POLL
+        while not self._ended:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._poke.wait()
+            self._poke.clear()
+            looked = loop.time()
+            try:
+                await self._look()
+                wait = POLL
+            except Exception as error:  # the database may be away; who watches goes on watching
+                wait = min(wait * 2, MOST_WAIT)
+                logger.warning("Run %s could not be read, next try in %.0f s: %s", self.run_id, wait, error)
+            await asyncio.sleep(max(PERIOD - (loop.time() - looked), 0))
+
+    async def _look(self) -> None:
+        assert self._position is not None  # `join` has set it before it started this
+        try:
+            message = await self._read(read_changes, self.run_id, self._position)
+            text = encode(message) if message else None
+        except Behind:
+            self._position = await self._read(position_now, self.run_id)
+            text = RESYNC
+        if text is not None:
+            for viewer in self._viewers:
+                viewer.put(text)
+
+    async def _listen(self) -> None:
+        """Wake `_follow` at every poke; without Redis the look every second goes on."""
+        wait = 0.5
+        while not self._ended:
+            layer, channel = get_channel_layer(), ""
+            try:
+                channel = await layer.new_channel()
+                await layer.group_add(f"run.{self.run_id}", channel)
+                wait = 0.5
+                self._poke.set()
+                while not self._ended:
+                    await layer.receive(channel)
+                    self._poke.set()
+            except Exception as error:
+                logger.warning("No live channel for run %s, next try in %.1f s: %s", self.run_id, wait, error)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, MOST_WAIT)
+            finally:
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(layer.group_discard(f"run.{self.run_id}", channel), 2)
+
+
+def encode(message: Message) -> str:
+    return json.dumps(message, separators=(",", ":"), allow_nan=False)
+
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def hub() -> Hub:
+    """The hub of this process (of its event loop: a process has one, tests have many)."""
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        _hubs[loop] = Hub()
+    return _hubs[loop]

@@ -1,0 +1,171 @@
+"""Runs, their stages, and what stages report. The database says what runs; the broker only carries pokes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+
+from webapp.accounts.models import TeamOwned
+from webapp.datasets.models import Dataset
+
+
+class Stage(TeamOwned):
+    """One computation, identified by the hash of its settings and inputs; runs of a team share it."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "waiting for its inputs"
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "running"
+        SUCCEEDED = "succeeded", "done"
+        FAILED = "failed", "failed"
+        STOPPED = "stopped", "stopped"
+
+    identity = models.CharField(max_length=64)
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=30)
+    principle = models.CharField(max_length=64, blank=True)
+    settings = models.JSONField(default=dict)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.WAITING)
+    stop_requested = models.BooleanField(default=False)
+    attempt = models.PositiveIntegerField(default=0)
+    crashes = models.PositiveIntegerField(default=0, help_text="Deaths without a word since the last resume.")
+
+    # The lease: who runs it now. A holder that no longer has its token in the row must let go.
+    lease_token = models.CharField(max_length=32, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    host = models.CharField(max_length=200, blank=True)
+    pid = models.PositiveIntegerField(null=True, blank=True)
+
+    # How far the report stream has been recorded.
+    events_offset = models.PositiveBigIntegerField(default=0)
+    events_seq = models.PositiveBigIntegerField(default=0)
+    rewinds = models.PositiveIntegerField(default=0, help_text="Cursors from before the last rewind are void.")
+    last_step = models.PositiveIntegerField(default=0)
+    progress_done = models.PositiveIntegerField(default=0)
+    progress_total = models.PositiveIntegerField(default=0)
+    progress_unit = models.CharField(max_length=30, blank=True)
+    eta_seconds = models.FloatField(null=True, blank=True)
+
+    failure_kind = models.CharField(max_length=40, blank=True)
+    cause = models.TextField(blank=True)
+    remedy = models.TextField(blank=True)
+    details = models.TextField(blank=True)
+    summary = models.JSONField(default=dict, blank=True, help_text="The stage's small result: card, report, summary.")
+    queued_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["team", "identity"], name="stage_computed_once_a_team")]
+        indexes = [models.Index(fields=["status", "lease_until"])]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.identity[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are; see training.artifacts for the layout."""
+        return settings.ARTIFACTS / str(self.team_id) / self.identity
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in {self.Status.QUEUED, self.Status.RUNNING}
+
+
+class Run(TeamOwned):
+    """One pass through the pipeline. `recipe` is the immutable snapshot of training.config.Recipe."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running", "running"
+        SUCCEEDED = "succeeded", "done"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+
+    name = models.CharField(max_length=200)
+    recipe = models.JSONField()
+    dataset = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
+    file_digests = models.JSONField(default=dict, help_text="Digest of each data file by role.")
+    corrections = models.JSONField(default=dict, help_text="Digest of people's corrections by principle.")
+    stages = models.ManyToManyField(Stage, through="RunStage", related_name="runs")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["team", "-id"])]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RunStage(models.Model):
+    """A run's use of a stage. `reused`: it had been computed, or was being computed, for an earlier run."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="uses")
+    stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="uses")
+    name = models.CharField(max_length=100)
+    position = models.PositiveSmallIntegerField()
+    reused = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["run", "name"], name="stage_name_once_a_run")]
+
+
+class MetricChunk(models.Model):
+    """Up to 512 points of one series in binary: little-endian int64 steps, float64 values, float64 unix times.
+
+    `index` counts the chunks of a series from 0; only the last one grows. Steps ascend within a series.
+    """
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="chunks")
+    tag = models.CharField(max_length=120)
+    index = models.PositiveIntegerField()
+    first_step = models.PositiveIntegerField()
+    last_step = models.PositiveIntegerField()
+    n = models.PositiveSmallIntegerField()
+    minimum = models.FloatField()
+    maximum = models.FloatField()
+    total = models.FloatField()
+    steps = models.BinaryField()
+    values = models.BinaryField()
+    times = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["stage", "tag", "index"], name="chunk_index_once")]
+
+
+class Sample(models.Model):
+    """A response to one of the fixed prompts at a step, with its standardised principle rewards."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="samples")
+    step = models.PositiveIntegerField()
+    index = models.PositiveSmallIntegerField()
+    prompt = models.TextField()
+    response = models.TextField()
+    reward = models.FloatField()
+    rewards = models.JSONField()
+
+    class Meta:
+        ordering = ["step", "index"]
+        constraints = [models.UniqueConstraint(fields=["stage", "step", "index"], name="sample_once")]
+
+
+class LogLine(models.Model):
+    """A line of a stage's log; warnings carry a code and the step they belong to."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="log")
+    seq = models.PositiveBigIntegerField()
+    time = models.DateTimeField()
+    level = models.CharField(max_length=10)
+    message = models.TextField()
+    code = models.CharField(max_length=60, blank=True)
+    step = models.PositiveIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["seq"]
+        constraints = [models.UniqueConstraint(fields=["stage", "seq"], name="log_line_once")]

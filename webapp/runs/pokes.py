@@ -1,0 +1,66 @@
+"""Tell whoever watches that a run has changed: a poke says where to look, and is never data.
+
+One thread a process keeps one connection to the channel layer. Pokes that come faster than it sends them become one,
+and a layer that cannot be reached costs a viewer a second (the hub looks by itself), never the work that poked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from functools import partial
+
+from channels.layers import get_channel_layer
+from django.db import transaction
+
+SECONDS = 2.0  # at most for one poke
+logger = logging.getLogger("concord.pokes")
+
+
+def poke(*, runs: Iterable[int], team: int) -> None:
+    """After the current transaction: `{"type": "run.changed"}` to each run's group and to the team's."""
+    groups = {f"run.{run}" for run in runs} | {f"runs.team.{team}"}
+    transaction.on_commit(partial(_announcer().announce, groups), robust=True)
+
+
+class _Announcer:
+    """A thread with an event loop: the layer keeps its connections by loop, so one loop means one connection."""
+
+    def __init__(self) -> None:
+        self._waiting: set[str] = set()
+        self._guard = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="pokes", daemon=True).start()
+
+    def announce(self, groups: set[str]) -> None:
+        with self._guard:
+            idle = not self._waiting
+            self._waiting |= groups
+        if idle:
+            asyncio.run_coroutine_threadsafe(self._send(), self._loop)
+
+    async def _send(self) -> None:
+        with self._guard:
+            groups, self._waiting = self._waiting, set()
+        layer = get_channel_layer()
+        for group in sorted(groups):
+            try:
+                await asyncio.wait_for(layer.group_send(group, {"type": "run.changed"}), SECONDS)
+            except Exception as error:  # whatever a layer may raise: nobody who records waits for it
+                logger.debug("no poke to %s: %s", group, error)
+
+
+_guard = threading.Lock()
+_made: dict[int, _Announcer] = {}
+
+
+def _announcer() -> _Announcer:
+    """This process's announcer; a forked child makes its own."""
+    with _guard:
+        with contextlib.suppress(KeyError):
+            return _made[os.getpid()]
+        return _made.setdefault(os.getpid(), _Announcer())

@@ -1,0 +1,117 @@
+"""How far a run is, in words and numbers: pure functions over stages, for the page, the list and the socket alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.utils import timezone
+
+from webapp.runs.models import Run, Stage
+
+KINDS = {
+    "sft": "Fine-tuning", "sample": "Sampling pairs", "label": "Labels", "preference_model": "Preference models",
+    "weights": "Weights", "ppo": "PPO", "evaluate": "Evaluation",
+}
+# Rough shares of a run's time, for one bar over all of it; parallel stages of a kind share theirs.
+SHARES = {"sft": 2.0, "sample": 1.0, "label": 1.0, "preference_model": 2.0, "weights": 0.1, "ppo": 6.0, "evaluate": 1.0}
+
+
+def duration(seconds: float | None) -> str:
+    """'45 s', '3 min', '2 h 05 min', '3 d 4 h'."""
+    if seconds is None:
+        return ""
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" if whole >= 600 or whole % 60 == 0 else f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def left(seconds: float | None) -> str:
+    """'3 min left', rounded so that it does not flicker."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{max(int(-(-seconds // 5) * 5), 5)} s left"
+    return f"{duration(-(-seconds // 60) * 60)} left"
+
+
+def elapsed(start: datetime | None, end: datetime | None) -> float | None:
+    return None if start is None else ((end or timezone.now()) - start).total_seconds()
+
+
+def count(stage: Stage) -> str:
+    """'step 120 of 400', '320 of 600 pairs', or nothing before the first report."""
+    if not stage.progress_total:
+        return ""
+    unit = stage.progress_unit or "step"
+    if unit == "step":
+        return f"step {stage.progress_done} of {stage.progress_total}"
+    plural = unit if unit.endswith("s") else f"{unit}s"
+    return f"{stage.progress_done} of {stage.progress_total} {plural}"
+
+
+def fraction(stage: Stage) -> float:
+    if stage.status == Stage.Status.SUCCEEDED:
+        return 1.0
+    return min(stage.progress_done / stage.progress_total, 1.0) if stage.progress_total else 0.0
+
+
+def stage_text(stage: Stage) -> str:
+    """What a stage's box says under its name."""
+    if stage.status == Stage.Status.RUNNING:
+        return ", ".join(part for part in (count(stage), left(stage.eta_seconds)) if part) or "starting"
+    if stage.status == Stage.Status.SUCCEEDED:
+        return duration(elapsed(stage.started_at, stage.finished_at)) if stage.finished_at else "done"
+    if stage.status == Stage.Status.FAILED:
+        return "failed"
+    return {"waiting": "waiting", "queued": "queued", "stopped": "stopped"}[stage.status]
+
+
+def stage_title(stage: Stage) -> str:
+    """'PPO', 'Labels: factuality'."""
+    kind = KINDS.get(stage.kind, stage.kind)
+    return f"{kind}: {stage.principle}" if stage.principle else kind
+
+
+def run_fraction(stages: Sequence[Stage]) -> float:
+    """The whole run's progress from 0 to 1."""
+    many = {kind: sum(stage.kind == kind for stage in stages) for kind in KINDS}
+    shares = [SHARES.get(stage.kind, 1.0) / max(many.get(stage.kind, 1), 1) for stage in stages]
+    done = sum(share * fraction(stage) for share, stage in zip(shares, stages, strict=True))
+    return done / sum(shares) if stages else 0.0
+
+
+def run_sentence(run: Run, stages: Sequence[Stage]) -> str:
+    """A run's status in one sentence; `stages` in the order of the pipeline."""
+    if run.status == Run.Status.SUCCEEDED:
+        took = elapsed(run.created_at, run.finished_at)
+        return f"Done in {duration(took)}" if run.finished_at else "Done"
+    if run.status == Run.Status.FAILED:
+        failed = next((stage for stage in stages if stage.status == Stage.Status.FAILED), None)
+        return f"Failed at {stage_title(failed)}" if failed else "Failed"
+    if run.status == Run.Status.CANCELLED:
+        stopped = next((stage for stage in stages if stage.status != Stage.Status.SUCCEEDED), None)
+        where = f" at {stage_title(stopped)}" if stopped else ""
+        after = f", {count(stopped)}" if stopped and count(stopped) else ""
+        return f"Cancelled{where}{after}"
+    return _running_sentence(stages)
+
+
+def _running_sentence(stages: Sequence[Stage]) -> str:
+    running = [stage for stage in stages if stage.status == Stage.Status.RUNNING]
+    if not running:
+        queued = next((stage for stage in stages if stage.status == Stage.Status.QUEUED), None)
+        return f"{stage_title(queued)} is waiting for a worker" if queued else "Starting"
+    kind = running[-1].kind
+    same = [stage for stage in stages if stage.kind == kind]
+    if len(same) == 1:
+        return f"{KINDS.get(kind, kind)}, {stage_text(same[0])}"
+    done = sum(stage.status == Stage.Status.SUCCEEDED for stage in same)
+    etas = [stage.eta_seconds for stage in running if stage.kind == kind and stage.eta_seconds is not None]
+    tail = f", {left(max(etas))}" if etas else ""
+    return f"{KINDS.get(kind, kind)}, {done} of {len(same)} done{tail}"

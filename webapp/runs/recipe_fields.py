@@ -1,0 +1,165 @@
+"""The form's fields, made from the recipe's types: bounds, choices and help are written once, in training.config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from training.config import Recipe
+
+OWN_WIDGETS = {"name", "data.source", "principles"}  # what the template writes itself
+WORDS = {
+    "kl": "KL", "lora": "LoRA", "r": "rank", "sft": "fine-tuning", "lam": "GAE lambda", "eos": "end", "ppo": "PPO",
+    "api": "API", "url": "address", "env": "variable", "lr": "learning rate", "max": "longest", "min": "shortest",
+}
+GROUPS = {
+    "data": "Data", "sample": "Pairs to label", "weights": "Weights", "judge": "Judge", "policy": "Policy",
+    "preference_model": "Preference models", "sft": "Supervised fine-tuning", "scalarization": "Scalarization",
+    "ppo": "PPO", "evaluate": "Evaluation", "seed": "Computing", "device": "Computing", "precision": "Computing",
+}
+LABELS = {
+    "sft.enabled": "Fine-tune first", "policy.base": "Policy", "preference_model.base": "Base of the preference models",
+    "ppo.steps": "Steps", "ppo.batch_size": "Rollouts a step", "evaluate.prompts": "Evaluation prompts",
+    "data.limit": "Rows at most", "data.held_out": "Held-out prompts", "judge.max_pairs": "Pairs at most",
+    "judge.api_key_env": "Variable with the key", "judge.base_url": "Server's address", "judge.kind": "Judge",
+    "ppo.max_new_tokens": "Longest response", "evaluate.max_new_tokens": "Longest response", "ppo.micro_batch":
+    "Micro-batch", "sample.max_new_tokens": "Longest response", "preference_model.max_length": "Longest dialogue",
+    "sft.max_length": "Longest dialogue", "ppo.max_grad_norm": "Gradient clipping", "weights.mode": "Weights are",
+    "scalarization.function": "Scalarization",
+    "sample.pairs": "Pairs are", "sample.count": "Pairs to sample", "preference_model.held_out": "Held-out share",
+}
+CHOICES = {
+    "judge.kind": {"rule": "rules of the demo world", "openai": "a server that speaks OpenAI's protocol"},
+    "weights.mode": {"set": "set here", "fitted": "fitted to human choices"},
+    "sample.pairs": {"sampled": "sampled from the policy", "dataset": "the data set's own"},
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One setting: where it is in the recipe, what it may be, and what the form says about it."""
+
+    path: str
+    kind: Literal["bool", "int", "float", "text", "choice", "columns"]
+    label: str
+    help: str
+    bounds: str
+    choices: tuple[tuple[str, str], ...] = ()
+    default: Any = None
+
+    @property
+    def group(self) -> str:
+        root = self.path.split(".")[0]
+        return GROUPS.get(root, root.replace("_", " ").capitalize())
+
+
+@dataclass(frozen=True)
+class Section:
+    """One of the five parts of the form: the essentials open, the rest folded."""
+
+    key: str
+    title: str
+    intro: str
+    roots: tuple[str, ...]
+    essentials: tuple[str, ...]
+
+
+SECTIONS = (
+    Section("data", "Data", "Prompts to train on, and prompts kept aside to judge the result.", ("data", "sample"),
+            ("data.limit", "data.held_out", "sample.count")),
+    Section("principles", "Principles and weights", "What a good response is, and what counts how much.", ("weights",),
+            ("weights.mode",)),
+    Section("judge", "Judge", "The feedback model: it compares two responses on one principle at a time.", ("judge",),
+            ("judge.kind", "judge.max_pairs", "judge.model", "judge.base_url")),
+    Section("models", "Models", "The policy that learns, and the preference models that reward it.",
+            ("policy", "preference_model", "sft"), ("policy.base", "preference_model.base", "sft.enabled")),
+    Section("training", "Training", "How principle rewards become one reward, and how the policy follows it.",
+            ("scalarization", "ppo", "evaluate", "seed", "device", "precision"),
+            ("scalarization.function", "ppo.steps", "ppo.batch_size", "ppo.learning_rate", "ppo.kl.target",
+             "evaluate.prompts")),
+)
+
+
+@cache
+def specs() -> dict[str, Spec]:
+    """Every setting by its dotted path, in the order of the recipe."""
+    return {spec.path: spec for spec in _leaves(Recipe, "") if spec.path not in OWN_WIDGETS}
+
+
+def folded(section: Section) -> dict[str, list[Spec]]:
+    """What a section keeps folded, by group."""
+    groups: dict[str, list[Spec]] = {}
+    for spec in specs().values():
+        if spec.path.split(".")[0] in section.roots and spec.path not in section.essentials:
+            groups.setdefault(spec.group, []).append(spec)
+    return groups
+
+
+def show(value: Any) -> str:
+    """A setting's value as it stands in its field."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {name}" for key, name in value.items())
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _leaves(model: type[BaseModel], prefix: str) -> Iterator[Spec]:
+    for name, info in model.model_fields.items():
+        path = f"{prefix}{name}"
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _leaves(kind, f"{path}.")
+        elif path not in OWN_WIDGETS:
+            yield Spec(path, _kind(kind), _label(path), info.description or "", _bounds(info), _choices(path, kind),
+                       info.default)
+
+
+def _kind(annotation: Any) -> Literal["bool", "int", "float", "text", "choice", "columns"]:
+    if get_origin(annotation) is Literal:
+        return "choice"
+    if get_origin(annotation) is dict:
+        return "columns"
+    kinds: dict[Any, Literal["bool", "int", "float"]] = {bool: "bool", int: "int", float: "float"}
+    return kinds.get(annotation, "text")
+
+
+def _choices(path: str, annotation: Any) -> tuple[tuple[str, str], ...]:
+    if get_origin(annotation) is not Literal:
+        return ()
+    words = CHOICES.get(path, {})
+    return tuple((value, words.get(value, value.replace("_", " "))) for value in get_args(annotation))
+
+
+def _label(path: str) -> str:
+    if path in LABELS:
+        return LABELS[path]
+    parts = path.split(".")[1:] or [path]
+    words = [WORDS.get(word, word) for part in parts for word in part.split("_")]
+    text = " ".join(words)
+    return text[0].upper() + text[1:]
+
+
+def _bounds(info: FieldInfo) -> str:
+    low = high = ""
+    for rule in info.metadata:
+        if (value := getattr(rule, "ge", None)) is not None:
+            low = f"{value:,g}" if value < 1e6 else f"{value:g}"
+        if (value := getattr(rule, "gt", None)) is not None:
+            low = f"above {value:,g}"
+        if (value := getattr(rule, "le", None)) is not None:
+            high = _plain(value)
+        if (value := getattr(rule, "lt", None)) is not None:
+            high = f"below {_plain(value)}"
+    if low.startswith("above") and high:
+        return f"{low}, {'' if high.startswith('below') else 'at most '}{high}"
+    return f"{low} to {high}" if low and high else low or high
+
+
+def _plain(value: float) -> str:
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"

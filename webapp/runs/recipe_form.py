@@ -1,0 +1,328 @@
+"""The run form: a recipe as text fields, and back. Nothing typed is ever lost, whatever is wrong with it.
+
+The recipe's own types check everything; on top come the three rules of the web: data comes from the demo world, the
+team's data sets or the hub, and models come from the demo world, the hub or the server's folder of models.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import yaml
+from django.conf import settings
+from django.http import QueryDict
+from django.utils.text import slugify
+from pydantic import ValidationError
+
+from training.config import DEMO_WORLD, Recipe, field_errors
+from training.principles import library
+from webapp.accounts.models import Team
+from webapp.datasets.models import Dataset
+from webapp.principles.models import Principle
+from webapp.runs.recipe_fields import SECTIONS, Section, Spec, folded, show, specs
+
+HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}$")
+FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".gz")
+DATASET_PATH = re.compile(r"^datasets/(\d+)-[^/]*\.jsonl$")
+# Where a message about a whole section belongs.
+HOMES = (("rule judge", "judge.kind"), ("pairs 'sampled'", "sample.pairs"), ("OPENAI_API_KEY", "judge.api_key_env"),
+         ("model's name", "judge.model"))
+
+
+@dataclass
+class Entry:
+    """One setting with what was typed and what is wrong with it."""
+
+    spec: Spec
+    text: str
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def is_checked(self) -> bool:
+        return self.text == "true"
+
+
+@dataclass
+class PrincipleRow:
+    """A principle of the team (or only of this recipe) with its weight."""
+
+    name: str
+    weight: str
+    chosen: bool
+    statement: str = ""
+    principle: Principle | None = None
+    wording: str = ""
+    share: str = ""
+    errors: list[str] = field(default_factory=list)
+
+
+class RecipeForm:
+    """Text fields by dotted path, rows of principles, and, when checked, the recipe or the errors."""
+
+    def __init__(self, team: Team, texts: dict[str, str], rows: list[PrincipleRow], source: str, name: str) -> None:
+        self.team = team
+        self.name = name
+        self.source = source  # "demo-world", "dataset:ID" or "hub"
+        self.hub_id = texts.get("data.source", "")
+        self.entries = {path: Entry(spec, texts.get(path, show(spec.default))) for path, spec in specs().items()}
+        self.rows = rows
+        self.errors: dict[str, list[str]] = {}
+        self.recipe: Recipe | None = None
+        self.dataset: Dataset | None = None
+        self._share()
+
+    # Where a form comes from ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_recipe(cls, team: Team, recipe: Recipe) -> RecipeForm:
+        whole = recipe.model_dump(mode="json")
+        texts = {path: show(_at(whole, path)) for path in specs()}
+        given = {choice.name: (choice.statement, choice.weight) for choice in recipe.principles}
+        rows = _rows(team, given)
+        source, texts["data.source"] = _source_of(recipe.data.source)
+        return cls(team, texts, rows, source, recipe.name)
+
+    @classmethod
+    def from_post(cls, team: Team, post: QueryDict) -> RecipeForm:
+        texts = {path: post.get(path, "false" if spec.kind == "bool" else "") for path, spec in specs().items()}
+        texts["data.source"] = post.get("data.source", "")
+        chosen = set(post.getlist("principle"))
+        known = {row.name: row for row in _rows(team, {})}
+        rows = []
+        for name in dict.fromkeys(post.getlist("row")):
+            row = known.pop(name, None) or PrincipleRow(name, "1.0", False)
+            row.weight = post.get(f"weight:{name}", row.weight)
+            row.statement = post.get(f"statement:{name}", "").strip()
+            row.chosen = name in chosen
+            rows.append(row)
+        return cls(team, texts, [*rows, *known.values()], post.get("source", DEMO_WORLD), post.get("name", ""))
+
+    # What the template shows ------------------------------------------------------------------------------------------
+
+    @property
+    def sections(self) -> list[dict[str, Any]]:
+        return [self._section(section) for section in SECTIONS]
+
+    def _section(self, section: Section) -> dict[str, Any]:
+        groups = [(title, [self.entries[spec.path] for spec in found]) for title, found in folded(section).items()]
+        hidden = [entry for _, entries in groups for entry in entries]
+        return {"key": section.key, "title": section.title, "intro": section.intro, "groups": groups,
+                "essentials": [self.entries[path] for path in section.essentials],
+                "hidden": len(hidden), "has_hidden_error": any(entry.errors for entry in hidden)}
+
+    @cached_property
+    def datasets(self) -> list[tuple[str, Dataset]]:
+        """(value, data set) of what can be chosen."""
+        ready = Dataset.objects.of(self.team).filter(status=Dataset.Status.READY)
+        return [(f"dataset:{dataset.pk}", dataset) for dataset in ready.only("id", "name", "kind", "rows_good")]
+
+    @property
+    def lost_dataset(self) -> bool:
+        return self.source.startswith("dataset:") and self.source not in dict(self.datasets)
+
+    @property
+    def source_errors(self) -> list[str]:
+        return self.errors.get("data.source", [])
+
+    @property
+    def messages_by_field(self) -> dict[str, str]:
+        """Messages by the id of their field, for the script that puts them there while one types."""
+        return {_anchor(path): " ".join(messages) for path, messages in self.errors.items()}
+
+    @property
+    def problems(self) -> list[tuple[str, str, str]]:
+        """(id of the field, its label, message) of everything that is wrong, in the order of the page."""
+        found = []
+        for path, messages in self.errors.items():
+            found += [(_anchor(path), self._label(path), message) for message in messages]
+        return found
+
+    def _label(self, path: str) -> str:
+        if path in self.entries:
+            return self.entries[path].spec.label
+        return {"name": "Name", "data.source": "Source", "principles": "Principles", "recipe": "Recipe"}.get(
+            path, path.removeprefix("weight:"))
+
+    # The check --------------------------------------------------------------------------------------------------------
+
+    def is_valid(self) -> bool:
+        """Check everything that was typed; afterwards `recipe` and `dataset`, or `errors`, are set."""
+        self.errors = {}
+        try:
+            value = self._value()
+            self.recipe = Recipe.model_validate(value)
+        except ValidationError as error:
+            for path, message in field_errors(error):
+                self._add(self._home(path, message), message)
+        else:
+            self._check_sources(self.recipe)
+        if self.errors:
+            self.recipe = None
+        self._hand_out()
+        return not self.errors
+
+    def refuse(self, message: str) -> None:
+        """The recipe is well formed, but its data cannot serve it."""
+        self._add("data.source", message)
+        self.recipe = None
+
+    def _value(self) -> dict[str, Any]:
+        """The nested value that Recipe reads; what is no mapping of columns is an error here."""
+        value: dict[str, Any] = {"name": self.name.strip(), "principles": [
+            {"name": row.name, "weight": row.weight.strip(), "statement": self._statement(row)}
+            for row in self.rows if row.chosen]}
+        for path, entry in self.entries.items():
+            text: Any = entry.text if entry.spec.kind == "text" else entry.text.strip()
+            _put(value, path, _columns(text) if entry.spec.kind == "columns" else text)
+        _put(value, "data.source", self._source())
+        return value
+
+    def _statement(self, row: PrincipleRow) -> str:
+        """What was typed, else the team's wording where it is not the library's own."""
+        shipped = library().get(row.name)
+        statement = row.statement or row.wording
+        return "" if shipped is not None and statement == shipped.statement else statement
+
+    def _source(self) -> str:
+        if self.source.startswith("dataset:"):
+            number = self.source.removeprefix("dataset:")
+            ready = Dataset.objects.of(self.team).filter(status=Dataset.Status.READY)
+            self.dataset = ready.filter(pk=int(number)).first() if number.isdecimal() and len(number) < 19 else None
+            return f"datasets/{number}-{slugify(self.dataset.name)[:60] or 'data'}.jsonl" if self.dataset else number
+        self.dataset = None
+        return self.hub_id.strip() if self.source == "hub" else DEMO_WORLD
+
+    def _check_sources(self, recipe: Recipe) -> None:
+        if self.source.startswith("dataset:") and self.dataset is None:
+            self._add("data.source", "This data set is not there any more, or is not ready; choose another.")
+        if self.source == "hub" and not is_hub_id(recipe.data.source):
+            self._add("data.source", "A hub id looks like owner/name; import a file under Datasets first.")
+        bases = {"policy.base": recipe.policy.base, "preference_model.base": recipe.preference_model.base}
+        for path, base in bases.items():
+            if not is_allowed_model(base):
+                self._add(path, f"'{base}' is no model that can be used: give {DEMO_WORLD}, a hub id like owner/name, "
+                                "or a folder inside the server's folder of models.")
+
+    def _home(self, path: str, message: str) -> str:
+        """The field that a message belongs to."""
+        parts = path.split(".")
+        if parts[0] == "principles" and len(parts) > 1:
+            return f"weight:{[row.name for row in self.rows if row.chosen][int(parts[1])]}"
+        if path in self.entries or path in {"name", "data.source", "principles"}:
+            return path
+        if path.startswith("data.columns"):
+            return "data.columns"
+        return next((home for words, home in HOMES if words in message), path)
+
+    def _add(self, path: str, message: str) -> None:
+        self.errors.setdefault(path, []).append(message[0].upper() + message[1:])
+
+    def _hand_out(self) -> None:
+        for path, entry in self.entries.items():
+            entry.errors = self.errors.get(path, [])
+        for row in self.rows:
+            row.errors = self.errors.get(f"weight:{row.name}", [])
+
+    def _share(self) -> None:
+        weights = {row.name: _number(row.weight) for row in self.rows if row.chosen}
+        total = math.fsum(abs(weight) for weight in weights.values())
+        for row in self.rows:
+            weight = weights.get(row.name, 0.0)
+            row.share = f"{'−' if weight < 0 else ''}{abs(weight) / total:.0%}" if total and row.chosen else ""
+
+
+def read_yaml(team: Team, text: str) -> tuple[RecipeForm | None, str]:
+    """A form from pasted YAML, or why there is none. What is wrong with single settings is shown at their fields."""
+    try:
+        value = yaml.safe_load(text)
+        recipe = Recipe.model_validate(value)
+    except yaml.YAMLError as error:
+        return None, f"This is not valid YAML: {error}"
+    except ValidationError as error:
+        return None, "; ".join(f"{path}: {message}" for path, message in field_errors(error))
+    except RecursionError:
+        return None, "This YAML is nested too deeply."
+    return RecipeForm.from_recipe(team, recipe), ""
+
+
+def is_hub_id(text: str) -> bool:
+    return bool(HUB_ID.match(text)) and ".." not in text and not text.lower().endswith(FILE_ENDINGS)
+
+
+def is_allowed_model(base: str) -> bool:
+    """The demo world, a hub id, or a folder inside the server's own folder of models."""
+    if base == DEMO_WORLD or is_hub_id(base):
+        return True
+    home = (settings.VAR / "models").resolve()
+    try:
+        folder = (home / base).resolve()
+    except (OSError, ValueError):
+        return False
+    return folder != home and folder.is_relative_to(home) and folder.is_dir()
+
+
+def _rows(team: Team, given: dict[str, tuple[str, float]]) -> list[PrincipleRow]:
+    """The recipe's principles first, in their order, then the rest of the team's."""
+    ours = {principle.name: principle for principle in
+            Principle.objects.of(team).filter(archived=False).prefetch_related("versions")}
+    rows = []
+    for name in [*given, *(name for name in ours if name not in given)]:
+        principle = ours.get(name)
+        versions = principle.versions.all() if principle else []
+        wording = versions[0].statement if versions else ""
+        row = PrincipleRow(name, "1.0", name in given, principle=principle, wording=wording)
+        if name in given:
+            shipped = library()[name].statement if name in library() else ""
+            asked = given[name][0] or shipped
+            row.statement = "" if asked == wording else asked
+            row.weight = show(given[name][1])
+        rows.append(row)
+    return rows
+
+
+def _source_of(source: str) -> tuple[str, str]:
+    """(choice, hub id) for a recipe's source."""
+    if source == DEMO_WORLD:
+        return DEMO_WORLD, ""
+    if found := DATASET_PATH.match(source):
+        return f"dataset:{found[1]}", ""
+    return "hub", source
+
+
+def _columns(text: str) -> Any:
+    """{'prompt': 'question'} from 'prompt: question, chosen: answer'."""
+    if not text:
+        return {}
+    pairs = [part.split(":", 1) for part in text.split(",") if part.strip()]
+    if any(len(pair) != 2 for pair in pairs):
+        return text  # refused by the recipe, with its message at the field
+    return {key.strip(): name.strip() for key, name in pairs}
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) else 0.0
+
+
+def _anchor(path: str) -> str:
+    return "id_" + path.replace(":", "_")
+
+
+def _at(value: Any, path: str) -> Any:
+    for part in path.split("."):
+        value = value[part]
+    return value
+
+
+def _put(value: dict[str, Any], path: str, leaf: Any) -> None:
+    *parents, last = path.split(".")
+    for part in parents:
+        value = value.setdefault(part, {})
+    value[last] = leaf

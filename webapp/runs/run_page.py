@@ -1,0 +1,209 @@
+"""What the page of one run shows: its pipeline, its failure, its result, its samples, its log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.db.models import Max
+from django.urls import reverse
+
+from training.config import Recipe
+from webapp.principles.models import Principle
+from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
+from webapp.runs.progress import KINDS, elapsed, fraction, run_fraction, run_sentence, stage_text
+from webapp.runs.selectors import BADGES, Weighted, Win, principles_by_name, weighted, win_of
+
+LOG_TAIL = 200
+CARD = ("trained_on", "held_out", "loss", "calibration_error", "length_correlation")
+
+
+@dataclass(frozen=True)
+class StageBox:
+    """A stage as the pipeline shows it."""
+
+    stage: Stage
+    name: str
+    badge: str
+    text: str
+    fraction: float
+    reused_from: int | None
+    principle: Principle | None
+
+    @property
+    def seconds(self) -> float | None:
+        return elapsed(self.stage.started_at, self.stage.finished_at) if self.stage.finished_at else None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One place in the pipeline: a stage, or all stages of a kind side by side."""
+
+    kind: str
+    title: str
+    boxes: list[StageBox]
+
+    @property
+    def reused_from(self) -> int | None:
+        """The run that computed all of it, if it was one."""
+        found = {box.reused_from for box in self.boxes}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def badge(self) -> str:
+        """The most telling of its stages' states."""
+        found = {box.badge for box in self.boxes}
+        order = ("is-failed", "is-stopped", "is-running", "is-queued", "is-waiting")
+        if found == {"is-done"}:
+            return "is-reused" if all(box.reused_from for box in self.boxes) else "is-done"
+        return next((badge for badge in order if badge in found), "is-running")
+
+
+class RunPage:
+    """Everything about one run, read once; a property is what one part of the page shows."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.uses = list(RunStage.objects.filter(run=run).order_by("position").select_related("stage"))
+        self.stages = [use.stage for use in self.uses]
+        self.principles = principles_by_name(run.team)
+
+    @property
+    def badge(self) -> str:
+        return BADGES[self.run.status]
+
+    @property
+    def sentence(self) -> str:
+        return run_sentence(self.run, self.stages)
+
+    @property
+    def fraction(self) -> float:
+        return run_fraction(self.stages)
+
+    @property
+    def weighted(self) -> list[Weighted]:
+        return weighted(self.run.recipe, self.principles)
+
+    @property
+    def steps(self) -> list[Step]:
+        first = dict(RunStage.objects.filter(stage__in=self.stages, reused=False).order_by("-run_id").values_list(
+            "stage_id", "run_id"))
+        found: list[Step] = []
+        for use in self.uses:
+            stage = use.stage
+            box = StageBox(stage, use.name, BADGES[stage.status], stage_text(stage), fraction(stage),
+                           first.get(stage.pk) if use.reused else None, self._principle(stage.principle))
+            if found and found[-1].kind == stage.kind:
+                found[-1].boxes.append(box)
+            else:
+                found.append(Step(stage.kind, KINDS.get(stage.kind, stage.kind), [box]))
+        return found
+
+    def _principle(self, name: str) -> Principle | None:
+        return (self.principles.get(name) or Principle(name=name)) if name else None
+
+    @property
+    def failed(self) -> Stage | None:
+        if self.run.status != Run.Status.FAILED:
+            return None
+        return next((stage for stage in self.stages if stage.status == Stage.Status.FAILED), None)
+
+    @property
+    def can_resume(self) -> bool:
+        return self.run.status in {Run.Status.FAILED, Run.Status.CANCELLED}
+
+    @property
+    def evaluation(self) -> dict[str, Any] | None:
+        """The win rate with its interval, over all and on each principle."""
+        summary = next((stage.summary for stage in self.stages if stage.kind == "evaluate" and stage.summary), None)
+        overall = win_of(summary.get("overall")) if summary else None
+        if summary is None or overall is None:
+            return None
+        told = {name: win_of(result) for name, result in summary.get("principles", {}).items()}
+        rows: list[tuple[Principle | None, Win]] = [(self._principle(name), win) for name, win in told.items() if win]
+        return {"overall": overall, "counts": summary["overall"], "rows": rows,
+                "examples": summary.get("examples", [])[:6]}
+
+    @property
+    def cards(self) -> list[dict[str, Any]]:
+        """A card a preference model: how well it tells held-out pairs apart."""
+        return [{"principle": self._principle(stage.principle), "stage": stage, "numbers": _scalars(stage.summary),
+                 "accuracy": stage.summary.get("accuracy"), "low": stage.summary.get("accuracy_low"),
+                 "high": stage.summary.get("accuracy_high")}
+                for stage in self.stages if stage.kind == "preference_model" and stage.summary]
+
+    @property
+    def log(self) -> list[LogLine]:
+        names = {use.stage_id: use.name for use in self.uses}
+        lines = list(LogLine.objects.filter(stage__in=names).order_by("-time", "-seq")[:LOG_TAIL])[::-1]
+        for line in lines:
+            line.stage_name = names[line.stage_id]  # type: ignore[attr-defined]
+        return lines
+
+    @property
+    def failure_log(self) -> list[LogLine]:
+        return list(LogLine.objects.filter(stage=self.failed).order_by("-seq")[:12])[::-1] if self.failed else []
+
+    @property
+    def numbers(self) -> list[dict[str, Any]]:
+        """The last value of every series: what the page shows without JavaScript."""
+        return latest_numbers({use.stage_id: use.name for use in self.uses})
+
+    @property
+    def live(self) -> dict[str, Any]:
+        """What the script of the page starts from."""
+        log = dict(LogLine.objects.filter(stage__in=self.stages).values_list("stage").annotate(Max("seq")))
+        samples = dict(Sample.objects.filter(stage__in=self.stages).values_list("stage").annotate(Max("pk")))
+        recipe = Recipe.model_validate(self.run.recipe)
+        return {
+            "run": self.run.pk,
+            "metrics": reverse("runs:metrics", args=[self.run.pk]),
+            "samples": reverse("runs:samples", args=[self.run.pk]),
+            "state": reverse("runs:state", args=[self.run.pk]),
+            "stages": [{"id": use.stage_id, "name": use.name, "kind": use.stage.kind, "principle": use.stage.principle,
+                        "rewinds": use.stage.rewinds, "log": log.get(use.stage_id, 0),
+                        "sample": samples.get(use.stage_id, -1)} for use in self.uses],
+            "principles": [choice.name for choice in recipe.principles],
+            "symbols": {item.principle.name: item.principle.symbol for item in self.weighted},
+            "kl_target": recipe.ppo.kl.target if recipe.ppo.kl.adaptive else None,
+            "series": series_index([use.stage_id for use in self.uses]),
+            "warnings": [[stage, step, code, message] for stage, step, code, message in LogLine.objects.filter(
+                stage__in=self.stages, level="warning", step__isnull=False).values_list(
+                "stage", "step", "code", "message")[:200]],
+        }
+
+
+def samples_at(stages: Sequence[Stage], step: int | None) -> dict[str, Any]:
+    """The samples of a step (the newest, where none is named or it has none) and all steps that have some."""
+    stage = next((stage for stage in stages if stage.kind == "ppo"), None)
+    steps = list(Sample.objects.filter(stage=stage).order_by("step").values_list("step", flat=True).distinct())
+    if not steps:
+        return {"steps": [], "step": None, "samples": []}
+    at = step if step in steps else steps[-1]
+    return {"steps": steps, "step": at, "samples": list(Sample.objects.filter(stage=stage, step=at).order_by("index"))}
+
+
+def latest_numbers(names: dict[int, str]) -> list[dict[str, Any]]:
+    """[stage, tag, step, value] of the last point of every series; chunks are made in order."""
+    chunks = MetricChunk.objects.filter(stage__in=names)
+    newest = [pk for *_, pk in chunks.values_list("stage", "tag").annotate(Max("pk"))]
+    found = MetricChunk.objects.filter(pk__in=newest).order_by("stage", "tag").values(
+        "stage", "tag", "last_step", "values")
+    return [{"stage": names[chunk["stage"]], "tag": chunk["tag"], "step": chunk["last_step"],
+             "value": f"{np.frombuffer(bytes(chunk['values']), '<f8')[-1]:.4g}"} for chunk in found]
+
+
+def series_index(stages: Sequence[int]) -> list[list[Any]]:
+    """[stage, tag, last step] of every series of some stages."""
+    rows = MetricChunk.objects.filter(stage__in=stages).values_list("stage", "tag").annotate(Max("last_step"))
+    return [list(row) for row in rows.order_by("stage", "tag")]
+
+
+def _scalars(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """The numbers of a stage's summary, named for people."""
+    numbers = {name: value for name, value in summary.items() if type(value) in {int, float}}
+    chosen = [name for name in CARD if name in numbers] or list(numbers)
+    return [(name.replace("_", " "), f"{numbers[name]:.3g}" if isinstance(numbers[name], float) else str(numbers[name]))
+            for name in chosen]

@@ -1,0 +1,116 @@
+"""What runs next. Every change of a status is a conditional update: who changes no row was not the one to do it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from django.db import transaction
+from django.utils import timezone
+
+from training.config import Recipe
+from training.pipeline import TORCH_FREE, StagePlan, identities, plan
+from webapp.accounts.models import Team
+from webapp.celery import send
+from webapp.runs.models import Run, RunStage, Stage
+from webapp.runs.pokes import poke
+
+IO, GPU = "io", "gpu"
+S = Stage.Status
+
+
+def queue_of(kind: str) -> str:
+    """The workers' queue for a kind of stage: those that need no model do not wait for the GPU."""
+    return IO if kind in TORCH_FREE else GPU
+
+
+def enqueue(stage: Stage) -> None:
+    """Tell the workers. That the stage is QUEUED in the database is what counts; a lost message is sent again."""
+    send("workers.run_stage", stage.pk, queue=queue_of(stage.kind))
+
+
+@transaction.atomic
+def advance(*, run: Run) -> None:
+    """Queue every stage whose inputs are there, and settle the run's status. Safe to call at any time, by anyone."""
+    run.refresh_from_db(fields=["status"])
+    if run.status != Run.Status.RUNNING:
+        return
+    stages = stages_by_name(run)
+    revive([stage for stage in stages.values() if stage.status == S.STOPPED])
+    failed = any(stage.status == S.FAILED for stage in stages.values())
+    for item in plan(Recipe.model_validate(run.recipe)):
+        stage = stages[item.name]
+        ready = all(stages[name].status == S.SUCCEEDED for name in item.inputs.values())
+        # After a failure nothing new begins: a person decides whether the rest is worth its price.
+        if ready and not failed and stage.status == S.WAITING:
+            now = timezone.now()
+            if Stage.objects.filter(pk=stage.pk, status=S.WAITING).update(status=S.QUEUED, queued_at=now):
+                enqueue(stage)
+            stage.status = S.QUEUED
+    _settle(run, list(stages.values()))
+    poke(runs=[run.pk], team=run.team_id)
+
+
+def advance_users(stage: Stage) -> None:
+    """Advance every active run that uses the stage."""
+    for run in Run.objects.filter(uses__stage=stage, status=Run.Status.RUNNING):
+        advance(run=run)
+
+
+def revive(stages: Iterable[Stage]) -> None:
+    """Let stopped and failed stages wait for their turn again; folder and checkpoint stay, so they go on."""
+    stages = list(stages)
+    changed = Stage.objects.filter(pk__in=[stage.pk for stage in stages], status__in=[S.STOPPED, S.FAILED])
+    changed.update(status=S.WAITING, crashes=0, stop_requested=False, failure_kind="", cause="", remedy="", details="",
+                   finished_at=None)
+    for stage in stages:
+        stage.status = S.WAITING if stage.status in {S.STOPPED, S.FAILED} else stage.status
+
+
+def stages_by_name(run: Run) -> dict[str, Stage]:
+    """A run's stages in the order of its pipeline."""
+    return {use.name: use.stage for use in run.uses.select_related("stage")}
+
+
+def _settle(run: Run, stages: list[Stage]) -> None:
+    statuses = {stage.status for stage in stages}
+    if statuses == {S.SUCCEEDED}:
+        status = Run.Status.SUCCEEDED
+    elif S.FAILED in statuses and not statuses & {S.QUEUED, S.RUNNING}:
+        status = Run.Status.FAILED
+    else:
+        return
+    Run.objects.filter(pk=run.pk, status=Run.Status.RUNNING).update(status=status, finished_at=timezone.now())
+    run.status = status
+
+
+# Which stage a run's plan means -------------------------------------------------------------------------------------
+
+
+def stage_for(*, team: Team, item: StagePlan, identity: str) -> tuple[Stage, bool]:
+    """The team's stage of this identity, and whether it was made or is being made already."""
+    stage, made = Stage.objects.get_or_create(
+        team=team, identity=identity,
+        defaults={"name": item.name, "kind": item.kind, "principle": item.principle or "", "settings": item.settings})
+    return stage, not made and stage.status in {S.SUCCEEDED, S.QUEUED, S.RUNNING}
+
+
+@transaction.atomic
+def repoint(*, run: Run, corrections: Mapping[str, str]) -> None:
+    """Labels were corrected: the run's stages from the touched preference models on become others."""
+    merged = {**run.corrections, **corrections}
+    planned = plan(Recipe.model_validate(run.recipe))
+    found = identities(planned, run.file_digests, merged)
+    uses = {use.name: use for use in run.uses.select_related("stage")}
+    for item in planned:
+        use = uses[item.name]
+        if use.stage.identity != found[item.name]:
+            use.stage, use.reused = stage_for(team=run.team, item=item, identity=found[item.name])
+            use.save(update_fields=["stage", "reused"])
+    Run.objects.filter(pk=run.pk).update(corrections=merged)
+    run.corrections = merged
+
+
+def unshared(run: Run) -> list[int]:
+    """Keys of the run's stages that no active run uses (the run itself counts only while it is active)."""
+    used = RunStage.objects.filter(run__status=Run.Status.RUNNING).values("stage")
+    return list(run.stages.exclude(pk__in=used).values_list("pk", flat=True))

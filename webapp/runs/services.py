@@ -1,0 +1,122 @@
+"""What can be done with runs. What runs next is decided in `scheduling`, what a stage reads in `exports`."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from django.db import transaction
+from django.utils import timezone
+
+from training.artifacts import is_complete
+from training.config import Recipe
+from training.pipeline import StagePlan, identities, plan
+from webapp.accounts.models import Team, User
+from webapp.datasets.models import Dataset
+from webapp.runs import exports
+from webapp.runs.models import Run, RunStage, Stage
+from webapp.runs.pokes import poke
+from webapp.runs.scheduling import advance, revive, stage_for, unshared
+
+__all__ = ["StagePreview", "advance", "preview", "run_cancel", "run_create", "run_resume"]
+
+State = Literal["reused", "running", "to run"]
+
+
+class StagePreview(NamedTuple):
+    """What would become of one stage if the run were started now; `reused_from_run` is that run's key."""
+
+    name: str
+    kind: str
+    principle: str
+    identity: str
+    state: State
+    reused_from_run: int | None
+
+
+@transaction.atomic
+def run_create(*, team: Team, user: User, recipe: Recipe, dataset: Dataset | None) -> Run:
+    """Start a run; every stage that the team has computed, or is computing, is used again.
+
+    Raises:
+        BadSettings, BadData: the data cannot serve this recipe.
+    """
+    planned, found, digests, corrections = _identified(team, recipe, dataset)
+    run = Run.objects.create(team=team, name=recipe.name, recipe=recipe.model_dump(mode="json"), dataset=dataset,
+                             file_digests=digests, corrections=corrections, created_by=user)
+    stages = []
+    for position, item in enumerate(planned):
+        stage, reused = stage_for(team=team, item=item, identity=found[item.name])
+        if stage.status == Stage.Status.SUCCEEDED and not is_complete(stage.folder):  # its files were deleted
+            Stage.objects.filter(pk=stage.pk, status=Stage.Status.SUCCEEDED).update(status=Stage.Status.STOPPED)
+            stage.status, reused = Stage.Status.STOPPED, False
+        RunStage.objects.create(run=run, stage=stage, name=item.name, position=position, reused=reused)
+        stages.append(stage)
+    revive(stages)
+    advance(run=run)
+    return run
+
+
+@transaction.atomic
+def run_cancel(*, run: Run, user: User) -> None:
+    """Stop a run. A stage that another active run uses goes on for that one; the others keep their checkpoint."""
+    if not Run.objects.filter(pk=run.pk, status=Run.Status.RUNNING).update(
+            status=Run.Status.CANCELLED, finished_at=timezone.now()):
+        return
+    ours = Stage.objects.filter(pk__in=unshared(run))
+    ours.filter(status=Stage.Status.QUEUED).update(status=Stage.Status.STOPPED)
+    ours.filter(status=Stage.Status.RUNNING).update(stop_requested=True)
+    run.refresh_from_db(fields=["status", "finished_at"])
+    poke(runs=[run.pk], team=run.team_id)
+
+
+@transaction.atomic
+def run_resume(*, run: Run, user: User) -> None:
+    """Let a failed or cancelled run go on from where it is."""
+    if not Run.objects.filter(pk=run.pk, status__in=[Run.Status.FAILED, Run.Status.CANCELLED]).update(
+            status=Run.Status.RUNNING, finished_at=None):
+        return
+    run.refresh_from_db(fields=["status", "finished_at"])
+    # A stage that was told to stop and has not yet done so is wanted again; if it stops, it is queued again.
+    run.stages.filter(status=Stage.Status.RUNNING).update(stop_requested=False)
+    revive(run.stages.all())
+    advance(run=run)
+
+
+def preview(*, team: Team, recipe: Recipe, dataset: Dataset | None) -> list[StagePreview]:
+    """What `run_create` would compute and what it would use again.
+
+    Raises:
+        BadSettings, BadData: the data cannot serve this recipe.
+    """
+    planned, found, _, _ = _identified(team, recipe, dataset)
+    stages = {stage.identity: stage for stage in
+              Stage.objects.filter(team=team, identity__in=found.values()).defer("settings", "summary", "details")}
+    uses = RunStage.objects.filter(stage__in=[stage.pk for stage in stages.values()]).order_by("-run_id")
+    first_user = dict(uses.values_list("stage_id", "run_id"))
+    rows = []
+    for item in planned:
+        stage = stages.get(found[item.name])
+        state: State = "to run"
+        if stage is not None and stage.status == Stage.Status.SUCCEEDED:
+            state = "reused"
+        elif stage is not None and stage.is_active:
+            state = "running"
+        rows.append(StagePreview(item.name, item.kind, item.principle or "", found[item.name], state,
+                                 first_user.get(stage.pk) if stage is not None and state != "to run" else None))
+    return rows
+
+
+def _identified(team: Team, recipe: Recipe, dataset: Dataset | None) -> tuple[
+        list[StagePlan], dict[str, str], dict[str, str], dict[str, str]]:
+    """The plan, each stage's identity, the data's digests, and the digests of people's corrections by principle."""
+    digests = exports.file_digests(recipe, dataset)
+    planned = plan(recipe)
+    before = identities(planned, digests)
+    labelled = {stage.identity: stage for stage in Stage.objects.filter(
+        team=team, status=Stage.Status.SUCCEEDED, identity__in=before.values(), kind="label")}
+    corrections = {}
+    for stage in labelled.values():
+        changed = exports.corrections_of(team=team, label_settings=stage.settings,
+                                         labels=stage.folder / "labels.jsonl")
+        corrections[stage.principle] = exports.corrections_digest(changed)
+    return planned, identities(planned, digests, corrections), digests, corrections

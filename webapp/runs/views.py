@@ -1,0 +1,111 @@
+"""Pages of runs. Every view looks its run up among those of the request's team: another team's is not found."""
+
+from __future__ import annotations
+
+from django.core.paginator import Paginator
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.text import slugify
+from django.views.decorators.http import require_GET, require_POST
+
+from training.config import Recipe, as_yaml, shipped_recipe
+from webapp.accounts.middleware import TeamRequest
+from webapp.runs import metrics
+from webapp.runs.curves import as_csv
+from webapp.runs.models import Run
+from webapp.runs.run_page import RunPage, samples_at
+from webapp.runs.selectors import run_filter, run_rows, running_now
+from webapp.runs.services import run_cancel, run_create, run_resume
+
+PAGE = 25
+
+
+@require_GET
+def run_list(request: TeamRequest) -> HttpResponse:
+    text, status = request.GET.get("q", "").strip()[:200], request.GET.get("status", "")
+    page = Paginator(run_filter(request.team, text, status), PAGE).get_page(request.GET.get("page"))
+    return render(request, "runs/list.html", {
+        "page": page, "rows": run_rows(request.team, list(page.object_list)), "q": text, "status": status,
+        "statuses": Run.Status.choices, "filtered": bool(text or status),
+    })
+
+
+@require_GET
+def running(request: TeamRequest) -> HttpResponse:
+    return render(request, "runs/_running.html", {"running": running_now(request.team)})
+
+
+@require_POST
+def start_demo(request: TeamRequest) -> HttpResponse:
+    run = run_create(team=request.team, user=request.user, recipe=shipped_recipe("demo"), dataset=None)
+    return redirect("runs:detail", run.pk)
+
+
+@require_GET
+def detail(request: TeamRequest, pk: int) -> HttpResponse:
+    page = RunPage(_run(request, pk))
+    samples = samples_at(page.stages, _whole(request.GET.get("step")))
+    return render(request, "runs/detail.html", {"page": page, "run": page.run, **samples})
+
+
+@require_GET
+def state(request: TeamRequest, pk: int) -> HttpResponse:
+    page = RunPage(_run(request, pk))
+    return render(request, "runs/_state.html", {"page": page, "run": page.run})
+
+
+@require_GET
+def samples(request: TeamRequest, pk: int) -> HttpResponse:
+    page = RunPage(_run(request, pk))
+    return render(request, "runs/_samples.html", {
+        "page": page, "run": page.run, **samples_at(page.stages, _whole(request.GET.get("step")))})
+
+
+@require_GET
+def metrics_json(request: TeamRequest, pk: int) -> HttpResponse:
+    run = _run(request, pk)
+    try:
+        asked = metrics.Asked.from_query(request.GET)
+    except ValueError as error:
+        return JsonResponse({"error": str(error)}, status=400)
+    return JsonResponse(metrics.pictures(run, asked), json_dumps_params={"separators": (",", ":")})
+
+
+@require_GET
+def metrics_csv(request: TeamRequest, pk: int) -> HttpResponse:
+    run = _run(request, pk)
+    response = HttpResponse(as_csv(metrics.every_series(run)), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{_filename(run)}.csv"'
+    return response
+
+
+@require_GET
+def recipe_yaml(request: TeamRequest, pk: int) -> HttpResponse:
+    run = _run(request, pk)
+    response = HttpResponse(as_yaml(Recipe.model_validate(run.recipe)), content_type="text/yaml; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{_filename(run)}.yaml"'
+    return response
+
+
+@require_POST
+def cancel(request: TeamRequest, pk: int) -> HttpResponse:
+    run_cancel(run=_run(request, pk), user=request.user)
+    return redirect("runs:detail", pk)
+
+
+@require_POST
+def resume(request: TeamRequest, pk: int) -> HttpResponse:
+    run_resume(run=_run(request, pk), user=request.user)
+    return redirect("runs:detail", pk)
+
+
+def _run(request: TeamRequest, pk: int) -> Run:
+    return get_object_or_404(Run.objects.of(request.team).select_related("created_by", "team"), pk=pk)
+
+
+def _filename(run: Run) -> str:
+    return f"run-{run.pk}-{slugify(run.name)[:60] or 'untitled'}"
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 12 else None

@@ -1,0 +1,97 @@
+// What the page knows of a run's series: columns for the charts, and how far each series has been read.
+
+const keyOf = (stage, tag) => `${stage}|${tag}`;
+
+export class Store {
+  constructor({ stages, series }) {
+    this.stages = new Map(stages.map((stage) => [stage.id, { ...stage }]));
+    this.series = new Map();
+    for (const [stage, tag, last] of series) this.entry(stage, tag).last = last;
+  }
+
+  entry(stage, tag) {
+    const key = keyOf(stage, tag);
+    let entry = this.series.get(key);
+    if (!entry) {
+      entry = { stage, tag, last: -1, newest: null, columns: null, pending: null };
+      this.series.set(key, entry);
+    }
+    return entry;
+  }
+
+  tagged(tags) {
+    return [...this.series.values()].filter((entry) => tags.includes(entry.tag));
+  }
+
+  // What the socket needs to hear: {stage: [rewinds, log, {tag: step}, sample]}.
+  cursor() {
+    const since = {};
+    for (const [id, stage] of this.stages) since[id] = [stage.rewinds, stage.log, {}, stage.sample];
+    for (const { stage, tag, last } of this.series.values()) {
+      if (last >= 0 && since[stage]) since[stage][2][tag] = last;
+    }
+    return since;
+  }
+
+  // Deltas that arrive while a snapshot is on its way wait for it.
+  expect(tags) {
+    for (const entry of this.tagged(tags)) entry.pending ??= [];
+  }
+
+  load(snapshot, tags, { weight }) {
+    for (const [id, rewinds] of Object.entries(snapshot.stages)) {
+      const stage = this.stages.get(Number(id));
+      if (stage) stage.rewinds = rewinds;
+    }
+    const found = new Set();
+    for (const series of snapshot.series) {
+      const entry = this.entry(series.stage, series.tag);
+      found.add(entry);
+      entry.columns = { ...series, weight };
+      entry.last = series.last_step;
+      entry.newest = series.last.at(-1) ?? null;
+    }
+    let whole = true;
+    for (const entry of this.tagged(tags)) {
+      const waiting = entry.pending ?? [];
+      entry.pending = null;
+      if (!found.has(entry)) { entry.columns = null; entry.last = -1; }
+      for (const points of waiting) whole = this.append(points, {}) && whole;
+    }
+    return whole;
+  }
+
+  // Add new points of one series; false where some before them are missing.
+  append(points, { frozen = false, axis = "step" }) {
+    const [stage, tag, before, steps, values, times] = points;
+    const entry = this.entry(stage, tag);
+    if (entry.pending) { entry.pending.push(points); return true; }
+    const known = entry.last;
+    if (entry.columns && before !== null && before > known) return false;
+    for (let i = 0; i < steps.length; i += 1) {
+      if (steps[i] <= known) continue;
+      entry.last = steps[i];
+      entry.newest = values[i];
+      if (entry.columns && !frozen) extend(entry.columns, axis === "time" ? times[i] : steps[i], values[i], axis);
+    }
+    return true;
+  }
+}
+
+const extend = (columns, x, value, axis) => {
+  if (axis === "time" && !columns.x.length) columns.origin = x;
+  columns.x.push(axis === "time" ? x - columns.origin : x);
+  columns.last.push(value);
+  columns.low?.push(value);
+  columns.high?.push(value);
+  if (columns.smooth) columns.smooth.push(smoothed(columns, value));
+  columns.n += 1;
+};
+
+// The server's average, carried on: sum(w^k x) / sum(w^k) over all points so far.
+const smoothed = ({ weight, n, smooth }, value) => {
+  const before = smooth.at(-1);
+  if (value === null || before === null || before === undefined) return value ?? before ?? null;
+  const mass = (1 - weight ** n) / (1 - weight);
+  return (weight * before * mass + value) / (weight * mass + 1);
+};

@@ -1,0 +1,245 @@
+"""The inference worker: two policies answer one prompt, token by token, and a run's preference models score both.
+
+One chat at a time: generation holds a lock, the next chat waits its turn. The last few models used stay loaded. Torch
+is imported when the first chat comes or, in a worker of the inference queue, as soon as it is up. What is told to the
+page, and by which key a chat is cancelled, is written in `webapp.playground.stream`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis
+from celery import shared_task
+from celery.signals import worker_ready
+from django.conf import settings
+
+from training.config import DEMO_WORLD, Recipe, Scalarization
+from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
+from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
+from webapp.runs.models import Run, Stage
+
+if TYPE_CHECKING:
+    from training.chat import ChatPolicy
+    from training.rewards import PrincipleRewards
+
+# Threads that wait must give their core away, or a worker beside a training stage is forty times slower. Read by torch
+# when it is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+log = logging.getLogger("concord.inference")
+Model = TypeVar("Model")
+
+MOST_LOADED = 4
+BEAT = 0.05  # seconds between two writes of pieces
+
+
+class Cancelled(Exception):
+    """The person stopped the chat."""
+
+
+class Loaded:
+    """The models used last, at most `most` of them."""
+
+    def __init__(self, most: int = MOST_LOADED) -> None:
+        self._most = most
+        self._models: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, load: Callable[[], Model]) -> Model:
+        """The model under this key, loaded if need be; if memory runs out, once more with all others gone."""
+        if key not in self._models:
+            while len(self._models) >= self._most:
+                self._models.popitem(last=False)
+            try:
+                self._models[key] = load()
+            except OutOfMemory:
+                if not self._models:
+                    raise
+                self._models.clear()
+                self._models[key] = load()
+        self._models.move_to_end(key)
+        model: Model = self._models[key]
+        return model
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._models
+
+
+_loaded = Loaded()
+_turn = threading.Lock()
+
+
+@shared_task(name=TASK)
+def chat(request: dict[str, Any]) -> None:
+    """Answer, score, and say how it ended; the page hears everything, the broker nothing."""
+    asked = Request.from_json(request)
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        writer = ChatWriter(client, asked.id)
+        if writer.cancelled():
+            return
+        writer.emit("started")
+        if not _turn.acquire(blocking=False):
+            writer.emit("waiting")
+            _turn.acquire()
+        try:
+            converse(asked, writer)
+        except Cancelled:
+            writer.emit("finished", cancelled=True)
+        except TrainingError as error:
+            writer.emit("failed", cause=error.cause, remedy=error.remedy)
+        except Exception:
+            log.exception("chat %s", asked.id)
+            writer.emit("failed", cause="The inference worker met an error that it does not know.",
+                        remedy="Its log says which; send the prompt again.")
+        else:
+            writer.emit("finished", cancelled=False)
+        finally:
+            _turn.release()
+
+
+def converse(asked: Request, writer: ChatWriter) -> None:
+    """One chat from the models to the rewards.
+
+    Raises:
+        Cancelled: the person stopped it.
+        TrainingError: a model is not there, cannot be loaded, or cannot take the prompt.
+    """
+    policies = [_policy(asked, side, writer) for side in (0, 1)]
+    answers = stream_answers(policies, asked, writer)
+    if asked.scorer is not None:
+        if writer.cancelled():
+            raise Cancelled
+        writer.emit("rewards", **score(asked, answers))
+
+
+def stream_answers(policies: list[ChatPolicy], asked: Request, writer: ChatWriter) -> list[str]:
+    """Both answers, a piece of each in turn; they are written about twenty times a second.
+
+    The two must not share base weights: the adapter of one would be on while the other draws.
+    """
+    began = beat = time.monotonic()
+    sampling = asdict(asked.sampling)
+    going = {side: policies[side].stream(asked.dialogues[side], **sampling) for side in (0, 1)}
+    pieces, answers, first = ["", ""], ["", ""], True
+    while going:
+        for side, stream in list(going.items()):
+            piece = next(stream, None)
+            if piece is None:
+                del going[side]
+                pieces[side] = ""
+                tokens = policies[side].count_tokens(answers[side])
+                writer.emit("answer", side=side, text=answers[side], tokens=tokens,
+                            seconds=round(time.monotonic() - began, 2), ended=tokens < asked.sampling.max_new_tokens)
+                continue
+            pieces[side] += piece
+            answers[side] += piece
+        if first or time.monotonic() - beat >= BEAT:
+            beat, first = time.monotonic(), not any(answers)
+            for side in (0, 1):
+                if pieces[side]:
+                    writer.emit("piece", side=side, text=pieces[side])
+                    pieces[side] = ""
+            if writer.cancelled():
+                raise Cancelled
+    return answers
+
+
+def score(asked: Request, answers: list[str]) -> dict[str, Any]:
+    """Rewards of both answers by the scoring run's preference models, weights and scalarization."""
+    run = Run.objects.filter(team_id=asked.team, pk=asked.scorer or 0).first()
+    if run is None:
+        raise ModelUnavailable("The run that was to score the answers is gone.", "Choose another one under settings.")
+    rewards = _loaded.get(("rewards", run.pk), lambda: _principle_rewards(run))
+    found = rewards(asked.dialogues, answers, 2)
+    principles = [{"name": name, "scores": _rounded(found.standardised[:, column]),
+                   "parts": _rounded(found.weighted[:, column])}
+                  for column, name in enumerate(rewards.names)]
+    return {"principles": principles, "totals": _rounded(found.total)}
+
+
+def _principle_rewards(run: Run) -> PrincipleRewards:
+    from training.artifacts import read_json
+    from training.preference_models import PreferenceModels
+    from training.rewards import PrincipleRewards
+
+    recipe = Recipe.model_validate(run.recipe)
+    stages = {use.name: use.stage for use in run.uses.select_related("stage")}
+    folders = {choice.name: stages[f"preference_model:{choice.name}"].folder for choice in recipe.principles}
+    weights: dict[str, float] = read_json(stages["weights"].folder / "weights.json")["weights"]
+    return PrincipleRewards(PreferenceModels.load(folders, _device(recipe.device), recipe.precision), weights,
+                            Scalarization.model_validate(recipe.scalarization.model_dump()))
+
+
+def _policy(asked: Request, side: int, writer: ChatWriter) -> ChatPolicy:
+    """The policy of a side, loaded if need be and seen to have room for the prompt."""
+    reference = asked.policies[side]
+    tuned, started = _stage(asked.team, reference["stage"]), _stage(asked.team, reference["sft"])
+    key = ("policy", reference["stage"], reference["sft"], reference["base"])
+    if key not in _loaded:
+        writer.emit("loading", side=side)
+    policy = _loaded.get(key, lambda: _load_policy(reference["base"], started, tuned))
+    room = policy.longest - asked.sampling.max_new_tokens
+    needed = policy.count_tokens(asked.dialogues[side])
+    if needed > room:
+        raise BadSettings(
+            f"The conversation with policy {'AB'[side]} has {needed} tokens; with an answer of up to "
+            f"{asked.sampling.max_new_tokens} there is room for {max(0, room)}.",
+            "Start a new conversation, shorten the prompt, or allow a shorter answer.")
+    return policy
+
+
+def _load_policy(base: str, started: Stage | None, tuned: Stage | None) -> ChatPolicy:
+    from training.chat import ChatPolicy
+
+    told = tuned.settings if tuned else started.settings if started else {}
+    return ChatPolicy.load(base, started.folder / "model" if started else None,
+                           tuned.folder / "adapter" if tuned else None,
+                           told.get("device", "auto"), told.get("precision", "fp32"))
+
+
+def _stage(team: int, stage_id: int | None) -> Stage | None:
+    """A finished stage of the team; ids came over the broker, so they are checked once more."""
+    if stage_id is None:
+        return None
+    stage = Stage.objects.filter(team_id=team, pk=stage_id, status=Stage.Status.SUCCEEDED).first()
+    if stage is None:
+        raise ModelUnavailable("This policy's files are no longer there.", "Reload the page and choose another one.")
+    return stage
+
+
+def _device(name: str) -> Any:
+    from training.models import pick_device
+
+    return pick_device(name)
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(float(value), 4) for value in values]
+
+
+@worker_ready.connect
+def warm_up(sender: Any, **_: object) -> None:
+    """In a worker of the inference queue: import torch and load the demo world's policy before anybody waits for it."""
+    if QUEUE in sender.app.amqp.queues.consume_from:
+        threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+
+
+def _warm_up() -> None:
+    began = time.monotonic()
+    with _turn:
+        try:
+            policy = _loaded.get(("policy", None, None, DEMO_WORLD), lambda: _load_policy(DEMO_WORLD, None, None))
+            next(policy.stream([{"role": "user", "content": "Hello"}], max_new_tokens=2), None)
+        except TrainingError as error:
+            log.warning("not warmed up: %s", error)
+            return
+    log.info("warm after %.1f s", time.monotonic() - began)

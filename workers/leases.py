@@ -1,0 +1,104 @@
+"""Who runs a stage: a claim is a conditional update, a lease is a token in the row that must be renewed.
+
+The broker may deliver a task twice, or never; the database says who has the stage. A holder whose token is no longer in
+the row lets go at once and writes nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import F
+from django.utils import timezone
+
+from webapp.runs.models import Stage
+
+HOST = socket.gethostname()[:200]
+LOOK = 0.5  # seconds between two looks at the row: how soon a cancelled stage hears of it
+AWAY = (OperationalError, InterfaceError)  # the database cannot be reached, or is full, or busy: it may come back
+
+logger = logging.getLogger("concord.workers")
+T = TypeVar("T")
+
+
+def claim(stage_id: int) -> Stage | None:
+    """Take a queued stage, or None if it is not ours to take: a second delivery ends here."""
+    token, now = secrets.token_hex(16), timezone.now()
+    taken = Stage.objects.filter(pk=stage_id, status=Stage.Status.QUEUED).update(
+        status=Stage.Status.RUNNING, lease_token=token, lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
+        attempt=F("attempt") + 1, stop_requested=False, started_at=now, finished_at=None, eta_seconds=None)
+    return Stage.objects.get(pk=stage_id, lease_token=token) if taken else None
+
+
+def patiently(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
+    """Call again while the database is away."""
+    wait = 0.2
+    while True:
+        try:
+            return call()
+        except AWAY as error:
+            connection.close()  # the next query opens a new one
+            if give_up():
+                raise
+            logger.warning("the database is away, waiting: %s", error)
+            time.sleep(wait)
+            wait = min(wait * 2, 5.0)
+
+
+class Lease:
+    """Renews the lease of a claimed stage from a thread of its own, and hears there that the stage should stop."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.token = stage.lease_token
+        self.lost = threading.Event()
+        self.stop = threading.Event()
+        self._ours = Stage.objects.filter(pk=stage.pk, lease_token=self.token, status=Stage.Status.RUNNING)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease-{stage.pk}", daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join(timeout=10)
+
+    def write(self, **changes: object) -> bool:
+        """Change the stage's row if it is still ours."""
+        return self._ours.update(**changes) == 1
+
+    def release(self, **changes: object) -> bool:
+        """Change the row and give the stage up; False if it was not ours any more, and nothing was changed."""
+        return self.write(lease_token="", lease_until=None, pid=None, eta_seconds=None, **changes)
+
+    def _keep(self) -> None:
+        renewed = time.monotonic()
+        while not self._done.wait(LOOK):
+            try:
+                asked = self._ours.values_list("stop_requested", flat=True).first()
+                if asked and not self._done.is_set():
+                    self.stop.set()
+                held = asked is not None
+                if held and time.monotonic() - renewed > settings.LEASE_SECONDS / 5:
+                    until = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+                    held = self.write(lease_until=until)
+                    renewed = time.monotonic()
+            except AWAY:
+                connection.close()
+                continue
+            if not held:
+                self.lost.set()
+                break
+        connection.close()

@@ -1,0 +1,82 @@
+"""Everything a stage reads, from the database into its folder; then its job.json."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from training.artifacts import read_jsonl, write_jsonl
+from training.config import Recipe
+from training.pipeline import StagePlan, plan
+from training.runner import prepare_stage, runtime_of, stage_command
+from webapp.runs import exports
+from webapp.runs.models import Run, Stage
+from webapp.runs.scheduling import advance, repoint, stages_by_name
+
+logger = logging.getLogger("concord.workers")
+
+
+class Prepared(NamedTuple):
+    """A stage ready to start: its command, the environment variable of its judge's key, and its pairs' file."""
+
+    command: Sequence[str]
+    key_variable: str
+    pairs: Path | None
+
+
+def prepare(stage: Stage) -> Prepared | None:
+    """Write the stage's inputs and its job.json; None if no active run wants it (any more) in this form.
+
+    Raises:
+        TrainingError: the data cannot serve.
+    """
+    runs = list(Run.objects.filter(uses__stage=stage, status=Run.Status.RUNNING).order_by("-id")
+                .select_related("dataset", "team"))
+    if not runs:
+        return None
+    run = runs[0]
+    recipe = Recipe.model_validate(run.recipe)
+    stages = stages_by_name(run)
+    item = next(item for item in plan(recipe) if stages[item.name].pk == stage.pk)
+    (stage.folder / "files").mkdir(parents=True, exist_ok=True)
+    files: dict[str, Path] = {}
+    if item.files:
+        shared = exports.data_files(team=run.team, recipe=recipe, dataset=run.dataset, digests=run.file_digests)
+        files = {role: shared[role] for role in item.files}
+    if item.kind == "label":
+        known = stage.folder / "files" / "known_labels.jsonl"
+        if exports.write_known_labels(known, team=run.team, stage_settings=item.settings):
+            files["known_labels"] = known
+    if item.kind == "preference_model":
+        if not _labels_are_as_expected(stage, item, runs, stages):
+            return None
+        labels = stage.folder / "files" / "labels.jsonl"
+        if labels.is_file():
+            files["labels"] = labels
+    inputs = {role: stages[name].folder for role, name in item.inputs.items()}
+    prepare_stage(item, stage.identity, stage.folder, inputs, files, runtime_of(recipe))
+    pairs = files.get("pairs") or (inputs["sample"] / "pairs.jsonl" if "sample" in inputs else None)
+    key = recipe.judge.api_key_env if "judge" in item.settings else ""
+    return Prepared([*stage_command(stage.folder), "--die-with-parent"], key, pairs)
+
+
+def _labels_are_as_expected(stage: Stage, item: StagePlan, runs: list[Run], stages: dict[str, Stage]) -> bool:
+    """Export the labels as people corrected them, if those corrections are the ones in the stage's identity.
+
+    Where people corrected labels since the stage was planned, its runs are pointed at the stage that it now is.
+    """
+    label = stages[item.inputs["label"]]
+    path = label.folder / "labels.jsonl"
+    corrections = exports.corrections_of(team=runs[0].team, label_settings=label.settings, labels=path)
+    digest = exports.corrections_digest(corrections)
+    if digest != runs[0].corrections.get(stage.principle, ""):
+        logger.info("labels of %s were corrected: its preference model is another one now", stage.principle)
+        for run in runs:
+            repoint(run=run, corrections={stage.principle: digest})
+            advance(run=run)
+        return False
+    if corrections:
+        write_jsonl(stage.folder / "files" / "labels.jsonl", exports.corrected(read_jsonl(path), corrections))
+    return True

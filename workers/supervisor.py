@@ -1,0 +1,209 @@
+"""Run one stage: claim it, start its process, follow its report stream, and say how it ended.
+
+The stage itself knows nothing of this: it reads files, writes files, and stops when it is told to. Whatever kills a
+worker or a stage, the next claim goes on from the last checkpoint and from the last event that was recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import threading
+import time
+import traceback
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from training.artifacts import read_json
+from training.errors import TrainingError
+from training.runner import DONE, FAILED, STOPPED, TAKEN
+from webapp.runs.models import RunStage, Stage
+from webapp.runs.pokes import poke
+from webapp.runs.scheduling import advance_users, enqueue
+from workers import processes
+from workers.labels import record_pairs_file
+from workers.leases import AWAY, HOST, Lease, claim, patiently
+from workers.preparing import Prepared, prepare
+from workers.recording import LeaseLost, Recorder
+
+TICK = 0.05  # seconds between two looks at the stream
+GRACE = 20.0  # seconds a stage has to write its checkpoint before it is killed
+MOST_CRASHES = 3
+SUMMARIES = ("summary.json", "weights.json", "card.json", "report.json")
+
+# Set when this worker is told to end: its stages stop at their next checkpoint and are queued for the next worker.
+SHUTDOWN = threading.Event()
+
+S = Stage.Status
+logger = logging.getLogger("concord.workers")
+
+
+def run_stage(stage_id: int, shutdown: threading.Event = SHUTDOWN) -> None:
+    """Run a queued stage to its end. Does nothing if somebody else has it."""
+    stage = claim(stage_id)
+    if stage is None:
+        return
+    _announce(stage)
+    with Lease(stage) as lease:
+        try:
+            _Attempt(stage, lease, shutdown).run()
+        except LeaseLost:
+            logger.warning("%s is somebody else's now", stage)
+
+
+class _Attempt:
+    """One attempt at a claimed stage."""
+
+    def __init__(self, stage: Stage, lease: Lease, shutdown: threading.Event) -> None:
+        self.stage, self.lease, self.shutdown = stage, lease, shutdown
+        self.told_to_stop = False
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except (LeaseLost, *AWAY):
+            raise
+        except TrainingError as error:  # from preparing: the data cannot serve
+            self._fail(error.kind, error.cause, error.remedy)
+        except Exception as error:  # the boundary: what no one foresaw is told like any other failure
+            if self.lease.lost.is_set():
+                raise LeaseLost from error
+            logger.exception("the supervisor of %s failed", self.stage)
+            self._fail("bug", f"The stage could not be run: {type(error).__name__}: {error}.",
+                       "Report this with the details below. Resuming may help.", traceback.format_exc())
+
+    def _run(self) -> None:
+        stage = self.stage
+        if stage.host in {"", HOST}:
+            processes.kill_leftover(stage.pid, stage.folder)
+        prepared = patiently(lambda: prepare(stage), self._hopeless)
+        if prepared is None:
+            return self._settle(status=S.WAITING)
+        if self.shutdown.is_set():
+            return self._requeue()
+        patiently(self._forget_a_lost_stream, self._hopeless)
+        code = self._supervise(prepared)
+        patiently(lambda: self._finish(code), self._hopeless)
+
+    def _hopeless(self) -> bool:
+        """Whether to wait no longer for the database: the lease then runs out, and `reap` queues the stage."""
+        return self.lease.lost.is_set() or self.shutdown.is_set()
+
+    def _forget_a_lost_stream(self) -> None:
+        """If the stage's folder was deleted, its stream begins anew, and what was recorded of the old one is void."""
+        path = self.stage.folder / "events.jsonl"
+        size = path.stat().st_size if path.is_file() else 0
+        if size < self.stage.events_offset:
+            with transaction.atomic():
+                if not self.lease.write(events_offset=0, events_seq=0, last_step=0, rewinds=self.stage.rewinds + 1):
+                    raise LeaseLost
+                self.stage.chunks.all().delete()
+                self.stage.samples.all().delete()
+                self.stage.log.all().delete()
+            self.stage.refresh_from_db()
+
+    def _supervise(self, prepared: Prepared) -> int:
+        """Start the process and follow it to its end. Raises LeaseLost, and then the process is gone."""
+        process = processes.start(prepared.command, self.stage.folder, processes.environment(prepared.key_variable))
+        try:
+            if not patiently(lambda: self.lease.write(host=HOST, pid=process.pid), self._hopeless):
+                raise LeaseLost
+            code = self._follow(process, Recorder(self.stage, self.lease.token, prepared.pairs))
+            logger.info("%s ended with code %s", self.stage, code)
+            return code
+        finally:
+            processes.end(process)
+
+    def _follow(self, process: subprocess.Popen[bytes], recorder: Recorder) -> int:
+        kill_at = float("inf")
+        while True:
+            code = process.poll()
+            try:
+                more = recorder.record_new()
+            except AWAY as error:
+                connection.close()
+                if code is not None and self._hopeless():
+                    raise
+                logger.warning("cannot record %s, waiting for the database: %s", self.stage, error)
+                more = True
+                time.sleep(0.5)
+            if code is not None and not more:
+                return code
+            if self.lease.lost.is_set():
+                raise LeaseLost
+            if not self.told_to_stop and (self.lease.stop.is_set() or self.shutdown.is_set()):
+                self.told_to_stop = True
+                processes.signal_group(process, signal.SIGTERM)
+                kill_at = time.monotonic() + GRACE
+            if time.monotonic() > kill_at:
+                processes.signal_group(process, signal.SIGKILL)
+            if not more:
+                time.sleep(TICK)
+
+    def _finish(self, code: int) -> None:
+        """What the end of the process means for the stage."""
+        if code == DONE:
+            if self.stage.kind == "sample":
+                record_pairs_file(self.stage, self.stage.folder / "pairs.jsonl")
+            return self._settle(status=S.SUCCEEDED, summary=_summary(self.stage), finished_at=timezone.now(), crashes=0)
+        if code == FAILED and (self.stage.folder / "failure.json").is_file():
+            failure = read_json(self.stage.folder / "failure.json")
+            return self._fail(failure["kind"], failure["cause"], failure["remedy"], failure.get("details", ""))
+        if self.told_to_stop:
+            # If a run went active again in the meantime, advancing it below queues the stopped stage.
+            return self._requeue() if self.shutdown.is_set() else self._settle(status=S.STOPPED)
+        if code == TAKEN:  # an earlier process has not let go yet; `reap` sends the stage again in a moment
+            return self._settle(send=False, status=S.QUEUED, queued_at=timezone.now())
+        return self._crashed(code)
+
+    def _crashed(self, code: int) -> None:
+        """The process ended without a word: killed from outside, or it crashed. It goes on from its checkpoint."""
+        crashes = self.stage.crashes + 1
+        if code == STOPPED:
+            cause = "The process was told to stop by somebody else than Concord."
+        elif code < 0:
+            cause = (f"The process was killed by the system ({signal.Signals(-code).name}), most often because "
+                     "memory ran out.")
+        else:
+            cause = f"The process ended with code {code} and gave no reason."
+        if crashes < MOST_CRASHES:
+            return self._requeue(crashes=crashes)
+        remedy = ("Lower the batch size or take a smaller model, then resume: it goes on from its last checkpoint."
+                  if code < 0 else "Look at the last lines of its output below, then resume.")
+        log = processes.last_lines(self.stage.folder / "output.log")
+        return self._fail("killed", f"{cause} It was started {crashes} times.", remedy, log, crashes=crashes)
+
+    def _requeue(self, **changes: Any) -> None:
+        self._settle(status=S.QUEUED, queued_at=timezone.now(), **changes)
+
+    def _fail(self, kind: str, cause: str, remedy: str, details: str = "", **changes: Any) -> None:
+        self._settle(status=S.FAILED, failure_kind=kind[:40], cause=cause, remedy=remedy, details=details[-20_000:],
+                     finished_at=timezone.now(), **changes)
+
+    def _settle(self, *, send: bool = True, **changes: Any) -> None:
+        """Give the stage up in a new state, and let its runs go on."""
+        with transaction.atomic():
+            if not self.lease.release(**changes):
+                raise LeaseLost
+            if changes["status"] == S.QUEUED and send:
+                enqueue(self.stage)
+        advance_users(self.stage)
+        _announce(self.stage)
+
+
+def _announce(stage: Stage) -> None:
+    runs = RunStage.objects.filter(stage=stage).values_list("run_id", flat=True)
+    poke(runs=list(runs), team=stage.team_id)
+
+
+def _summary(stage: Stage) -> dict[str, Any]:
+    """The stage's small results, as the pages show them."""
+    found: dict[str, Any] = {}
+    for name in SUMMARIES:
+        if (stage.folder / name).is_file():
+            value = read_json(stage.folder / name)
+            found |= value if isinstance(value, dict) else {name.removesuffix(".json"): value}
+    return found

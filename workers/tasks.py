@@ -1,0 +1,37 @@
+"""The Celery tasks: each takes an id and calls what does the work. A task that comes twice does no harm."""
+
+from __future__ import annotations
+
+from celery.signals import worker_shutting_down
+
+from webapp.celery import app
+from workers import inference as inference  # its task, workers.chat
+
+
+@app.task(name="workers.run_stage")
+def run_stage(stage_id: int) -> None:
+    from workers.supervisor import run_stage as run
+
+    run(stage_id)
+
+
+@app.task(name="workers.reap")
+def reap() -> None:
+    from workers.reaping import reap as do
+
+    do()
+
+
+@app.task(name="workers.import_dataset")
+def import_dataset(dataset_id: int) -> None:
+    from webapp.datasets.services import dataset_import
+
+    dataset_import(dataset_id=dataset_id)
+
+
+@worker_shutting_down.connect
+def _stop_stages(**_: object) -> None:
+    """Stages write a checkpoint and are queued again; the worker ends when they have."""
+    from workers.supervisor import SHUTDOWN
+
+    SHUTDOWN.set()

@@ -1,8 +1,4 @@
-"""A run's recipe: one frozen, typed description, checked once at the edge. The web form, the YAML and the command
-line all read and write this and nothing else. Torch-free.
-
-Every field carries its bounds and one sentence of help; the form shows both.
-"""
+"""The whole recipe of a run, checked once at the edge, and its YAML. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,23 +6,17 @@ import math
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from training.config.judge import Judge
+from training.config.ppo import Ppo
+from training.config.preference_model import PreferenceModel
+from training.config.scalarization import Scalarization, Weights
+from training.config.section import DEMO_WORLD, Lora, Section
 from training.errors import BadSettings
 from training.principles import library
 
-DEMO_WORLD = "demo-world"
-
-Function = Literal[
-    "linear", "worst_case", "soft_max_min", "uncertainty_weighted", "lower_quantile", "max_median", "bernoulli_nash"
-]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, unknown keys refused, NaN and infinity refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Data(Section):
@@ -49,50 +39,10 @@ class PrincipleChoice(Section):
         return self.statement or library()[self.name].statement
 
 
-class Judge(Section):
-    kind: Literal["rule", "openai"] = Field("rule", description="The demo world's rules, or an OpenAI-like server.")
-    model: str = Field("", max_length=200, description="The model's name on the server.")
-    base_url: str = Field("", max_length=500, description="The server's address, ending in /v1; empty: OpenAI's.")
-    api_key_env: Annotated[str, StringConstraints(pattern=r"^((OPENAI|CONCORD_JUDGE)[A-Z0-9_]*_KEY)?$")] = Field(
-        "", description="The environment variable that holds the key (OPENAI_API_KEY or CONCORD_JUDGE_..._KEY).")
-    both_orders: bool = Field(True, description="Ask each pair in both orders and average: takes position bias out.")
-    max_pairs: int = Field(600, ge=2, le=1_000_000, description="At most this many pairs are labelled per principle.")
-    concurrency: int = Field(16, ge=1, le=512, description="Requests in flight.")
-    samples: int = Field(4, ge=1, le=32, description="Answers drawn where the server gives no log-probabilities.")
-
-    @model_validator(mode="after")
-    def _server_needs_a_model(self) -> Self:
-        if self.kind == "openai" and not self.model:
-            raise ValueError("a judge on a server needs the model's name in 'model'")
-        if self.api_key_env.startswith("OPENAI") and self.base_url and not self.base_url.startswith(
-            "https://api.openai.com/"):
-            raise ValueError("OPENAI_API_KEY is sent to https://api.openai.com only; for another server put its key "
-                             "in a variable CONCORD_JUDGE_..._KEY")
-        return self
-
-
-class Lora(Section):
-    r: int = Field(8, ge=1, le=512, description="Rank of the adapter.")
-    alpha: int = Field(32, ge=1, le=2048, description="Scale of the adapter: alpha / r multiplies its output.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout inside the adapter (preference models only).")
-
-
 class Policy(Section):
     base: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
         "'demo-world', a hub id, or a local folder with safetensors weights."))
     lora: Lora = Lora(r=16, alpha=32)
-
-
-class PreferenceModel(Section):
-    base: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
-        "Base of the preference models; may differ from the policy's, tokenizer included."))
-    lora: Lora = Lora(r=8, alpha=32, dropout=0.1)
-    epochs: int = Field(1, ge=1, le=100, description="Passes over the labelled pairs.")
-    learning_rate: float = Field(5e-5, gt=0, le=1, description="Peak of a cosine schedule.")
-    warmup_steps: int = Field(250, ge=0, le=100_000, description="Steps of linear warm-up (at most a tenth of all).")
-    batch_size: int = Field(32, ge=1, le=4096, description="Pairs a step.")
-    max_length: int = Field(512, ge=16, le=131_072, description="Tokens of prompt and response; cut at the left.")
-    held_out: float = Field(0.15, gt=0, lt=0.9, description="Share of the pairs kept for accuracy and calibration.")
 
 
 class Sft(Section):
@@ -110,49 +60,6 @@ class Sample(Section):
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature.")
     max_new_tokens: int = Field(24, ge=1, le=8192, description="Longest response.")
     batch_size: int = Field(128, ge=1, le=4096, description="Responses generated at a time.")
-
-
-class Weights(Section):
-    mode: Literal["set", "fitted"] = Field("set", description=(
-        "Use the weights given, or fit them to human choices in the data set by logistic regression."))
-
-
-class Scalarization(Section):
-    function: Function = Field("linear", description="How principle rewards become one reward.")
-    temperature: float = Field(1.0, gt=0, le=100, description="soft_max_min: softness of the minimum.")
-    penalty: float = Field(0.5, ge=0, le=100, description="uncertainty_weighted: times the variance across principles.")
-    quantile: float = Field(1 / 3, gt=0, le=1, description="lower_quantile: the lowest share that is averaged.")
-
-
-class Kl(Section):
-    coefficient: float = Field(0.05, ge=0, le=10, description="KL penalty per token at the start.")
-    adaptive: bool = Field(True, description="Steer the coefficient towards the target.")
-    target: float = Field(6.0, gt=0, le=1000, description="Wanted KL to the reference, in nats a response.")
-    horizon: int = Field(10_000, ge=1, le=10**9, description="Samples over which the coefficient adapts.")
-
-
-class Ppo(Section):
-    steps: int = Field(200, ge=1, le=1_000_000, description="Rollout phases.")
-    batch_size: int = Field(128, ge=2, le=65_536, description="Rollouts a phase.")
-    epochs: int = Field(4, ge=1, le=64, description="Passes over each phase's rollouts.")
-    minibatches: int = Field(1, ge=1, le=1024, description="Optimizer steps an epoch.")
-    learning_rate: float = Field(4e-6, gt=0, le=1, description="AdamW's learning rate.")
-    warmup_steps: int = Field(10, ge=0, le=100_000, description="Phases of linear warm-up.")
-    gamma: float = Field(1.0, gt=0, le=1, description="Discount a token.")
-    lam: float = Field(0.95, ge=0, le=1, description="Lambda of generalised advantage estimation.")
-    clip: float = Field(0.2, gt=0, le=10, description="Clip range of the policy's ratio.")
-    value_clip: float = Field(0.2, gt=0, le=100, description="Clip range of the value function.")
-    value_coefficient: float = Field(1.0, ge=0, le=100, description="Weight of the value loss.")
-    reward_clip: float = Field(10.0, gt=0, le=1000, description="Rewards are clipped to plus and minus this.")
-    no_eos_penalty: float = Field(1.0, ge=0, le=100, description="Taken from the reward of a response without an end.")
-    max_grad_norm: float = Field(1.0, gt=0, le=1000, description="Gradient clipping.")
-    temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature of the rollouts.")
-    max_new_tokens: int = Field(128, ge=1, le=8192, description="Longest response.")
-    micro_batch: int = Field(64, ge=1, le=65_536, description="Rows in one forward and backward pass.")
-    kl: Kl = Kl()
-    checkpoint_every: int = Field(20, ge=1, le=100_000, description="Phases between checkpoints.")
-    sample_every: int = Field(10, ge=1, le=100_000, description="Phases between sample responses.")
-    sample_prompts: int = Field(6, ge=0, le=64, description="Fixed prompts followed through training.")
 
 
 class Evaluate(Section):

@@ -1,0 +1,50 @@
+"""A run's recipe: one frozen, typed description, checked once at the edge. The web form, the YAML and the command
+line all read and write this and nothing else. Torch-free.
+
+Every field carries its bounds and one sentence of help; the form shows both.
+"""
+
+from training.config.judge import Judge
+from training.config.ppo import Kl, Ppo
+from training.config.preference_model import PreferenceModel
+from training.config.recipe import (
+    Data,
+    Evaluate,
+    Policy,
+    PrincipleChoice,
+    Recipe,
+    Sample,
+    Sft,
+    as_yaml,
+    check_recipe,
+    field_errors,
+    parse_recipe,
+    shipped_recipe,
+)
+from training.config.scalarization import Function, Scalarization, Weights
+from training.config.section import DEMO_WORLD, Lora, Section
+
+__all__ = [
+    "DEMO_WORLD",
+    "Data",
+    "Evaluate",
+    "Function",
+    "Judge",
+    "Kl",
+    "Lora",
+    "Policy",
+    "Ppo",
+    "PreferenceModel",
+    "PrincipleChoice",
+    "Recipe",
+    "Sample",
+    "Scalarization",
+    "Section",
+    "Sft",
+    "Weights",
+    "as_yaml",
+    "check_recipe",
+    "field_errors",
+    "parse_recipe",
+    "shipped_recipe",
+]

@@ -1,0 +1,38 @@
+"""How the policy is optimised. Torch-free."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from training.config.section import Section
+
+
+class Kl(Section):
+    coefficient: float = Field(0.05, ge=0, le=10, description="KL penalty per token at the start.")
+    adaptive: bool = Field(True, description="Steer the coefficient towards the target.")
+    target: float = Field(6.0, gt=0, le=1000, description="Wanted KL to the reference, in nats a response.")
+    horizon: int = Field(10_000, ge=1, le=10**9, description="Samples over which the coefficient adapts.")
+
+
+class Ppo(Section):
+    steps: int = Field(200, ge=1, le=1_000_000, description="Rollout phases.")
+    batch_size: int = Field(128, ge=2, le=65_536, description="Rollouts a phase.")
+    epochs: int = Field(4, ge=1, le=64, description="Passes over each phase's rollouts.")
+    minibatches: int = Field(1, ge=1, le=1024, description="Optimizer steps an epoch.")
+    learning_rate: float = Field(4e-6, gt=0, le=1, description="AdamW's learning rate.")
+    warmup_steps: int = Field(10, ge=0, le=100_000, description="Phases of linear warm-up.")
+    gamma: float = Field(1.0, gt=0, le=1, description="Discount a token.")
+    lam: float = Field(0.95, ge=0, le=1, description="Lambda of generalised advantage estimation.")
+    clip: float = Field(0.2, gt=0, le=10, description="Clip range of the policy's ratio.")
+    value_clip: float = Field(0.2, gt=0, le=100, description="Clip range of the value function.")
+    value_coefficient: float = Field(1.0, ge=0, le=100, description="Weight of the value loss.")
+    reward_clip: float = Field(10.0, gt=0, le=1000, description="Rewards are clipped to plus and minus this.")
+    no_eos_penalty: float = Field(1.0, ge=0, le=100, description="Taken from the reward of a response without an end.")
+    max_grad_norm: float = Field(1.0, gt=0, le=1000, description="Gradient clipping.")
+    temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature of the rollouts.")
+    max_new_tokens: int = Field(128, ge=1, le=8192, description="Longest response.")
+    micro_batch: int = Field(64, ge=1, le=65_536, description="Rows in one forward and backward pass.")
+    kl: Kl = Kl()
+    checkpoint_every: int = Field(20, ge=1, le=100_000, description="Phases between checkpoints.")
+    sample_every: int = Field(10, ge=1, le=100_000, description="Phases between sample responses.")
+    sample_prompts: int = Field(6, ge=0, le=64, description="Fixed prompts followed through training.")

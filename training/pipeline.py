@@ -4,6 +4,8 @@ A stage's identity is the hash of its kind, its own settings and the identities 
 once under an identity is never computed again, whichever run asks for it.
 
     prompts ─► sft ─► sample ─► label ─► preference_model:* ─► weights ─► ppo ─► evaluate
+
+A baseline draws one label a pair out of those of all principles, and has one preference model: label ─► draw ─► ...
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
+from training import baselines
 from training.artifacts import digest_of, file_digest
 from training.config import DEMO_WORLD, Recipe
 from training.demo_world import WEIGHTS
 
-Kind = Literal["sft", "sample", "label", "preference_model", "weights", "ppo", "evaluate"]
+Kind = Literal["sft", "sample", "label", "draw", "preference_model", "weights", "ppo", "evaluate"]
 
 # Raise a kind's number when a change to its code changes what it makes: old results are then not reused.
 VERSIONS: dict[Kind, int] = {
-    "sft": 1, "sample": 1, "label": 1, "preference_model": 1, "weights": 1, "ppo": 1, "evaluate": 1,
+    "sft": 1, "sample": 1, "label": 1, "draw": 1, "preference_model": 1, "weights": 1, "ppo": 1, "evaluate": 2,
 }
 
 # Stages that need no model: they start fast and belong on the workers' `io` queue.
-TORCH_FREE: frozenset[Kind] = frozenset({"label", "weights"})
+TORCH_FREE: frozenset[Kind] = frozenset({"label", "draw", "weights"})
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,10 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     """The stages of a recipe in an order in which each comes after what it reads."""
     whole = recipe.model_dump(mode="json")
     common = {key: whole[key] for key in ("seed", "device", "precision")}
+    repeated = common | {"seed": recipe.seed + recipe.repeat}
     policy = {"policy": whole["policy"]}
-    names = [choice.name for choice in recipe.principles]
+    given = baselines.rewarded(recipe)
+    names = list(given)
     stages: list[StagePlan] = []
     start: dict[str, str] = {}
     if recipe.sft.enabled:
@@ -59,21 +64,27 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     pair_files = () if pairs else ("pairs",)
     # A judge's speed is not part of what its labels are.
     judge = {key: value for key, value in whole["judge"].items() if key not in {"concurrency", "api_key_env"}}
-    for choice in recipe.principles:
-        settings = {"judge": judge, "principle": choice.name, "statement": choice.wording, "seed": recipe.seed}
-        stages.append(StagePlan(f"label:{choice.name}", "label", settings, pairs, pair_files, choice.name))
-    for choice in recipe.principles:
-        settings = common | {"preference_model": whole["preference_model"], "principle": choice.name}
-        inputs = pairs | {"label": f"label:{choice.name}"}
-        stages.append(StagePlan(f"preference_model:{choice.name}", "preference_model", settings, inputs, pair_files,
-                                choice.name))
+    wordings = {choice.name: choice.wording for choice in recipe.principles}
+    labelled = baselines.labelled(recipe)
+    for name in labelled:
+        settings = {"judge": judge, "principle": name, "statement": wordings[name], "seed": recipe.seed}
+        stages.append(StagePlan(f"label:{name}", "label", settings, pairs, pair_files, name))
+    if baselines.is_mixed(recipe):
+        settings = {"baseline": recipe.baseline.kind, "shares": recipe.weights_by_name, "seed": recipe.seed}
+        stages.append(StagePlan("draw", "draw", settings, {f"label:{name}": f"label:{name}" for name in labelled}))
+    for name in names:
+        settings = common | {"preference_model": whole["preference_model"], "principle": name}
+        inputs = pairs | {"label": "draw" if baselines.is_mixed(recipe) else f"label:{name}"}
+        stages.append(StagePlan(f"preference_model:{name}", "preference_model", settings, inputs, pair_files, name))
     models = {f"preference_model:{name}": f"preference_model:{name}" for name in names}
-    weights = {"weights": whole["weights"], "given": {choice.name: choice.weight for choice in recipe.principles}}
+    # One preference model has one weight, and nothing to fit.
+    weights = {"weights": whole["weights"] if recipe.baseline.kind == "none" else {"mode": "set"}, "given": given}
     stages.append(StagePlan("weights", "weights", weights, models))
-    settings = common | policy | {"ppo": whole["ppo"], "scalarization": whole["scalarization"], "principles": names}
+    settings = repeated | policy | {"ppo": whole["ppo"], "scalarization": whole["scalarization"], "principles": names}
+    if recipe.ppo.judge_samples:
+        settings |= {"judge": judge}
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))
-    settings = common | policy | {"evaluate": whole["evaluate"], "judge": judge,
-                                  "principles": {choice.name: choice.wording for choice in recipe.principles}}
+    settings = repeated | policy | {"evaluate": whole["evaluate"], "judge": judge, "principles": wordings}
     stages.append(StagePlan("evaluate", "evaluate", settings, start | {"ppo": "ppo"}, ("held_out",)))
     return stages
 
@@ -86,11 +97,15 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
         stages: as `plan` gives them.
         file_digests: digest of each data file by role ("prompts", "pairs", "dialogues", "held_out").
         corrections: by principle, the digest of what people changed in its labels; "" or absent where nobody did.
-            It enters the identity of that principle's preference model, and through it of all that reads it.
+            It enters the identity of that principle's preference model, and through it of all that reads it; a
+            baseline's draw reads the labels of them all.
     """
     found: dict[str, str] = {}
+    changed = {name: digest for name, digest in (corrections or {}).items() if digest}
     for stage in stages:
-        corrected = (corrections or {}).get(stage.principle or "", "") if stage.kind == "preference_model" else ""
+        corrected = changed.get(stage.principle or "", "") if stage.kind == "preference_model" else ""
+        if stage.kind == "draw" and changed:
+            corrected = digest_of(changed)
         found[stage.name] = digest_of({
             "kind": stage.kind,
             "version": VERSIONS[stage.kind],

@@ -49,12 +49,11 @@ def prepare(stage: Stage) -> Prepared | None:
         known = stage.folder / "files" / "known_labels.jsonl"
         if exports.write_known_labels(known, team=run.team, stage_settings=item.settings):
             files["known_labels"] = known
-    if item.kind == "preference_model":
-        if not _labels_are_as_expected(stage, item, runs, stages):
+    if item.kind in {"preference_model", "draw"}:
+        corrected = _corrected_labels(stage, item, runs, stages)
+        if corrected is None:
             return None
-        labels = stage.folder / "files" / "labels.jsonl"
-        if labels.is_file():
-            files["labels"] = labels
+        files |= corrected
     inputs = {role: stages[name].folder for role, name in item.inputs.items()}
     prepare_stage(item, stage.identity, stage.folder, inputs, files, runtime_of(recipe))
     pairs = files.get("pairs") or (inputs["sample"] / "pairs.jsonl" if "sample" in inputs else None)
@@ -62,21 +61,28 @@ def prepare(stage: Stage) -> Prepared | None:
     return Prepared([*stage_command(stage.folder), "--die-with-parent"], key, pairs)
 
 
-def _labels_are_as_expected(stage: Stage, item: StagePlan, runs: list[Run], stages: dict[str, Stage]) -> bool:
-    """Export the labels as people corrected them, if those corrections are the ones in the stage's identity.
+def _corrected_labels(stage: Stage, item: StagePlan, runs: list[Run], stages: dict[str, Stage]) -> (
+        dict[str, Path] | None):
+    """Labels as people corrected them, exported by role where there are corrections; those are in the identity.
 
-    Where people corrected labels since the stage was planned, its runs are pointed at the stage that it now is.
+    None where people corrected labels since the stage was planned: its runs are then pointed at what it now is.
     """
-    label = stages[item.inputs["label"]]
-    path = label.folder / "labels.jsonl"
-    corrections = exports.corrections_of(team=runs[0].team, label_settings=label.settings, labels=path)
-    digest = exports.corrections_digest(corrections)
-    if digest != runs[0].corrections.get(stage.principle, ""):
-        logger.info("labels of %s were corrected: its preference model is another one now", stage.principle)
-        for run in runs:
-            repoint(run=run, corrections={stage.principle: digest})
-            advance(run=run)
-        return False
-    if corrections:
-        write_jsonl(stage.folder / "files" / "labels.jsonl", exports.corrected(read_jsonl(path), corrections))
-    return True
+    found: dict[str, Path] = {}
+    for role, name in item.inputs.items():
+        label = stages[name]
+        if label.kind != "label":
+            continue
+        path = label.folder / "labels.jsonl"
+        corrections = exports.corrections_of(team=runs[0].team, label_settings=label.settings, labels=path)
+        digest = exports.corrections_digest(corrections)
+        if digest != runs[0].corrections.get(label.principle, ""):
+            logger.info("labels of %s were corrected: what reads them is another stage now", label.principle)
+            for run in runs:
+                repoint(run=run, corrections={label.principle: digest})
+                advance(run=run)
+            return None
+        if corrections:
+            key = "labels" if role == "label" else role.replace("label:", "labels:", 1)
+            found[key] = stage.folder / "files" / f"{key.replace(':', '-')}.jsonl"
+            write_jsonl(found[key], exports.corrected(read_jsonl(path), corrections))
+    return found

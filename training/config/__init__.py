@@ -4,6 +4,7 @@ line all read and write this and nothing else. Torch-free.
 Every field carries its bounds and one sentence of help; the form shows both.
 """
 
+from training.config.baseline import CONSTITUTION, Baseline
 from training.config.judge import Judge
 from training.config.ppo import Kl, Ppo
 from training.config.preference_model import PreferenceModel
@@ -25,7 +26,9 @@ from training.config.scalarization import Function, Scalarization, Weights
 from training.config.section import DEMO_WORLD, Lora, Section
 
 __all__ = [
+    "CONSTITUTION",
     "DEMO_WORLD",
+    "Baseline",
     "Data",
     "Evaluate",
     "Function",

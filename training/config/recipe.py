@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from training.config.baseline import CONSTITUTION, Baseline
 from training.config.judge import Judge
 from training.config.ppo import Ppo
 from training.config.preference_model import PreferenceModel
@@ -81,9 +82,12 @@ class Recipe(Section):
     sample: Sample = Sample()
     weights: Weights = Weights()
     scalarization: Scalarization = Scalarization()
+    baseline: Baseline = Baseline()
     ppo: Ppo = Ppo()
     evaluate: Evaluate = Evaluate()
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything random.")
+    repeat: int = Field(0, ge=0, le=1_000_000, description=(
+        "Number of a repetition: PPO and evaluation are drawn anew, on the same pairs, labels and preference models."))
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Number format of the weights in forward passes.")
 
@@ -105,6 +109,12 @@ class Recipe(Section):
     def _parts_fit(self) -> Self:
         if self.judge.kind == "rule" and self.data.source != DEMO_WORLD:
             raise ValueError("the rule judge knows the demo world only; choose a judge on a server for this data")
+        names = [choice.name for choice in self.principles]
+        if self.baseline.principle and self.baseline.principle not in names:
+            raise ValueError(f"the baseline's principle '{self.baseline.principle}' is none of this recipe's; "
+                             f"choose one of {', '.join(names)}")
+        if self.baseline.kind in {"single_pm", "pooled_pm"} and CONSTITUTION in names:
+            raise ValueError(f"'{CONSTITUTION}' is the name of the baseline's preference model; rename the principle")
         if self.sample.pairs == "dataset" and self.data.source == DEMO_WORLD:
             raise ValueError("the demo world has prompts only; choose pairs 'sampled'")
         return self

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from training import models, rollouts
-from training.artifacts import Job, read_jsonl, write_json
+from training.artifacts import Job, read_jsonl, write_json, write_jsonl
 from training.config import Evaluate, Policy
 from training.dialogue import Dialogue
 from training.errors import BadData
@@ -31,7 +31,8 @@ EXAMPLES = 50
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Write report.json: `overall` and `principles` (win rates with n and interval) and up to 50 `examples`.
+    """Write report.json: `overall` and `principles` (win rates with n and interval) and up to 50 `examples`; and
+    answers.jsonl, a row a prompt, so that policies of other runs can be compared with this one.
 
     Raises:
         BadData: there are no held-out prompts.
@@ -53,6 +54,9 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     verdicts = asyncio.run(ask(judge, prompts, tuned, plain, job.settings["principles"], reporter))
     report = make_report(prompts, tuned, plain, verdicts)
     write_json(folder / "report.json", report)
+    write_jsonl(folder / "answers.jsonl", (
+        {"prompt": prompt, "policy": one, "base": other}
+        for prompt, one, other in zip(prompts, tuned, plain, strict=True)))
     reporter.metric(1, {"win_rate/overall": report["overall"]["win_rate"]}
                     | {f"win_rate/{name}": rate["win_rate"] for name, rate in report["principles"].items()})
     for name, column in verdicts.items():

@@ -10,11 +10,13 @@ from django.utils import timezone
 from webapp.runs.models import Run, Stage
 
 KINDS = {
-    "sft": "Fine-tuning", "sample": "Sampling pairs", "label": "Labels", "preference_model": "Preference models",
+    "sft": "Fine-tuning", "sample": "Sampling pairs", "label": "Labels", "draw": "Drawn labels",
+    "preference_model": "Preference models",
     "weights": "Weights", "ppo": "PPO", "evaluate": "Evaluation",
 }
 # Rough shares of a run's time, for one bar over all of it; parallel stages of a kind share theirs.
-SHARES = {"sft": 2.0, "sample": 1.0, "label": 1.0, "preference_model": 2.0, "weights": 0.1, "ppo": 6.0, "evaluate": 1.0}
+SHARES = {"sft": 2.0, "sample": 1.0, "label": 1.0, "draw": 0.1, "preference_model": 2.0, "weights": 0.1, "ppo": 6.0,
+          "evaluate": 1.0}
 
 
 def duration(seconds: float | None) -> str:

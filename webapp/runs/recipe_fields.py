@@ -20,7 +20,8 @@ WORDS = {
 GROUPS = {
     "data": "Data", "sample": "Pairs to label", "weights": "Weights", "judge": "Judge", "policy": "Policy",
     "preference_model": "Preference models", "sft": "Supervised fine-tuning", "scalarization": "Scalarization",
-    "ppo": "PPO", "evaluate": "Evaluation", "seed": "Computing", "device": "Computing", "precision": "Computing",
+    "ppo": "PPO", "evaluate": "Evaluation", "baseline": "Baseline",
+    "seed": "Computing", "repeat": "Computing", "device": "Computing", "precision": "Computing",
 }
 LABELS = {
     "sft.enabled": "Fine-tune first", "policy.base": "Policy", "preference_model.base": "Base of the preference models",
@@ -30,11 +31,15 @@ LABELS = {
     "ppo.max_new_tokens": "Longest response", "evaluate.max_new_tokens": "Longest response", "ppo.micro_batch":
     "Micro-batch", "sample.max_new_tokens": "Longest response", "preference_model.max_length": "Longest dialogue",
     "sft.max_length": "Longest dialogue", "ppo.max_grad_norm": "Gradient clipping", "weights.mode": "Weights are",
-    "scalarization.function": "Scalarization",
+    "scalarization.function": "Scalarization", "baseline.kind": "Baseline", "repeat": "Repetition",
     "sample.pairs": "Pairs are", "sample.count": "Pairs to sample", "preference_model.held_out": "Held-out share",
 }
 CHOICES = {
     "judge.kind": {"rule": "rules of the demo world", "openai": "a server that speaks OpenAI's protocol"},
+    "baseline.kind": {"none": "none: every principle has its preference model",
+                      "single_pm": "one preference model, one principle drawn for each pair",
+                      "pooled_pm": "one preference model on all principles' labels",
+                      "single_principle": "one principle alone"},
     "weights.mode": {"set": "set here", "fitted": "fitted to human choices"},
     "sample.pairs": {"sampled": "sampled from the policy", "dataset": "the data set's own"},
 }
@@ -79,7 +84,7 @@ SECTIONS = (
     Section("models", "Models", "The policy that learns, and the preference models that reward it.",
             ("policy", "preference_model", "sft"), ("policy.base", "preference_model.base", "sft.enabled")),
     Section("training", "Training", "How principle rewards become one reward, and how the policy follows it.",
-            ("scalarization", "ppo", "evaluate", "seed", "device", "precision"),
+            ("scalarization", "baseline", "ppo", "evaluate", "seed", "repeat", "device", "precision"),
             ("scalarization.function", "ppo.steps", "ppo.batch_size", "ppo.learning_rate", "ppo.kl.target",
              "evaluate.prompts")),
 )

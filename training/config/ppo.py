@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from training.config.section import Section
+
+Algorithm = Literal["ppo", "grpo", "rloo"]
 
 
 class Kl(Section):
@@ -15,6 +19,11 @@ class Kl(Section):
 
 
 class Ppo(Section):
+    algorithm: Algorithm = Field("ppo", description=(
+        "ppo: a critic, and a KL penalty on each token. grpo, rloo: no critic; an answer is measured against the "
+        "others to its prompt."))
+    group_size: int = Field(8, ge=2, le=1024, description=(
+        "grpo and rloo: answers to each prompt; the batch size is a multiple of it."))
     steps: int = Field(200, ge=1, le=1_000_000, description="Rollout phases.")
     batch_size: int = Field(128, ge=2, le=65_536, description="Rollouts a phase.")
     epochs: int = Field(4, ge=1, le=64, description="Passes over each phase's rollouts.")
@@ -36,3 +45,19 @@ class Ppo(Section):
     checkpoint_every: int = Field(20, ge=1, le=100_000, description="Phases between checkpoints.")
     sample_every: int = Field(10, ge=1, le=100_000, description="Phases between sample responses.")
     sample_prompts: int = Field(6, ge=0, le=64, description="Fixed prompts followed through training.")
+    judge_samples: bool = Field(False, description=(
+        "The judge compares each report of samples with the first: warns when the reward rises and quality falls."))
+    conflict_every: int = Field(0, ge=0, le=100_000, description=(
+        "Phases between measurements of the conflict between the principles' gradients; 0: never."))
+
+    @model_validator(mode="after")
+    def _groups_fill_the_batch(self) -> Self:
+        if self.algorithm == "ppo":
+            return self
+        if self.batch_size % self.group_size:
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of group_size {self.group_size}; "
+                             f"choose {max(1, self.batch_size // self.group_size) * self.group_size}")
+        if self.batch_size % self.minibatches:
+            raise ValueError(f"batch_size {self.batch_size} cannot be cut into {self.minibatches} equal minibatches, "
+                             f"which {self.algorithm} asks for; choose minibatches that divide it")
+        return self

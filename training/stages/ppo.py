@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from training import models, rollouts
+from training import health, models, rollouts
 from training import policy_gradient as pg
 from training.artifacts import Job, newest_checkpoint, publish_checkpoint, read_json, read_jsonl, write_json
 from training.config import Policy, Ppo, Scalarization
@@ -80,6 +80,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     prompts: list[Dialogue] = [row["prompt"] for row in read_jsonl(job.files["prompts"])]
     if not prompts:
         raise BadData("There are no prompts to train on.", "Import a data set with prompts.")
+    reporter = health.watched(reporter, job, folder, prompts[: settings.sample_prompts])
     checkpoints = folder / "checkpoint"
     resumed_from = newest_checkpoint(checkpoints)
     learner = load_learner(job, settings, resumed_from)

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from training import health, models, rollouts
+from training import group_policy, health, models, rollouts
 from training import policy_gradient as pg
 from training.artifacts import Job, newest_checkpoint, publish_checkpoint, read_json, read_jsonl, write_json
 from training.config import Policy, Ppo, Scalarization
@@ -81,6 +81,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     if not prompts:
         raise BadData("There are no prompts to train on.", "Import a data set with prompts.")
     reporter = health.watched(reporter, job, folder, prompts[: settings.sample_prompts])
+    if settings.algorithm != "ppo":
+        return group_policy.train(job, folder, reporter, prompts)
     checkpoints = folder / "checkpoint"
     resumed_from = newest_checkpoint(checkpoints)
     learner = load_learner(job, settings, resumed_from)
@@ -96,7 +98,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     if resumed_from is not None:
         reporter.log(f"resumed after step {learner.step}")
     else:
-        report_samples(learner, followed, sampling, rewards_of, seed, reporter)
+        report_samples(language, learner.step, followed, sampling, rewards_of, seed, reporter)
         save()
     metrics: dict[str, float] = {}
     while learner.step < settings.steps:
@@ -161,7 +163,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         reporter.metric(learner.step, metrics)
         reporter.progress(learner.step, settings.steps)
         if learner.step % settings.sample_every == 0 or learner.step == settings.steps:
-            report_samples(learner, followed, sampling, rewards_of, seed, reporter)
+            report_samples(language, learner.step, followed, sampling, rewards_of, seed, reporter)
         if learner.step % settings.checkpoint_every == 0 or learner.step == settings.steps:
             save()
         reporter.checkpoint_if_stopped(save)
@@ -277,22 +279,22 @@ def principle_metrics(names: tuple[str, ...], rewards: Rewards) -> dict[str, flo
 
 
 def report_samples(
-    learner: Learner, prompts: list[Dialogue], sampling: rollouts.Sampling, rewards_of: PrincipleRewards, seed: int,
-    reporter: Reporter,
+    language: models.LanguageModel, step: int, prompts: list[Dialogue], sampling: rollouts.Sampling,
+    rewards_of: PrincipleRewards, seed: int, reporter: Reporter,
 ) -> None:  # fmt: skip
     """Answer the fixed prompts. The generator is fresh each time: training draws the same numbers with and without."""
     if not prompts:
         return
     generator = torch.Generator().manual_seed(seed)
-    ids, mask = rollouts.pad_prompts(learner.language, prompts, sampling.max_new_tokens)
-    with models.merged(learner.language):
-        rollout = rollouts.generate(learner.language, ids, mask, sampling, generator)
-    responses = rollouts.texts(learner.language, rollout)
+    ids, mask = rollouts.pad_prompts(language, prompts, sampling.max_new_tokens)
+    with models.merged(language):
+        rollout = rollouts.generate(language, ids, mask, sampling, generator)
+    responses = rollouts.texts(language, rollout)
     rewards = rewards_of(prompts, responses, len(prompts))
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         shown = prompt[0]["content"] if len(prompt) == 1 else as_text(prompt).strip()
         scores = dict(zip(rewards_of.names, rewards.standardised[i].tolist(), strict=True))
-        reporter.sample(learner.step, i, shown, response, float(rewards.total[i]), scores)
+        reporter.sample(step, i, shown, response, float(rewards.total[i]), scores)
 
 
 def load_rewards(job: Job, device: torch.device) -> PrincipleRewards:

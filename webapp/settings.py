@@ -35,6 +35,8 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = _secret_key()
+# What seals judges' keys in the database; several, newest first, while they are rotated. Empty: the secret key alone.
+FIELD_KEYS = env.words("CONCORD_FIELD_KEY")
 ALLOWED_HOSTS = env.words("CONCORD_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = env.words("CONCORD_ORIGINS")
 
@@ -56,6 +58,7 @@ INSTALLED_APPS = [
     "webapp.datasets",
     "webapp.labels",
     "webapp.runs",
+    "webapp.judges",
     "webapp.playground",
 ]
 

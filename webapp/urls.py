@@ -13,6 +13,7 @@ urlpatterns = [
     path("principles/", include("webapp.principles.urls")),
     path("datasets/", include("webapp.datasets.urls")),
     path("labels/", include("webapp.labels.urls")),
+    path("judges/", include("webapp.judges.urls")),
     path("playground/", include("webapp.playground.urls")),
     path("review/", admin.site.urls),
 ]

@@ -13,6 +13,7 @@ _RAIL = (
     ("Principles", "principles:list", "principles"),
     ("Datasets", "datasets:list", "datasets"),
     ("Labels", "labels:list", "labels"),
+    ("Judges", "judges:list", "judges"),
     ("Playground", "playground:page", "playground"),
 )
 

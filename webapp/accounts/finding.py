@@ -15,7 +15,7 @@ from webapp.runs.models import Run
 
 EACH = 6
 _ACTIONS = (("New run", "runs:new"), ("New principle", "principles:new"), ("New dataset", "datasets:new"),
-            ("Team", "team"))
+            ("New judge", "judges:new"), ("Team", "team"))
 
 
 @dataclass(frozen=True)

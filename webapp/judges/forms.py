@@ -1,0 +1,110 @@
+"""The form of a saved judge. Its key is written here and never shown."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django import forms
+
+from webapp.accounts.models import Team
+from webapp.judges.models import Connection
+
+OPENAI = "https://api.openai.com/v1"
+K = Connection.Kind
+
+
+class ConnectionForm(forms.Form):
+    """A new judge, or with `connection` the edit of one."""
+
+    name = forms.CharField(max_length=100, help_text="What your team calls it.")
+    kind = forms.ChoiceField(label="Where it is", choices=K.choices, initial=K.OPENAI)
+    base_url = forms.CharField(
+        label="Server’s address", max_length=500, required=False,
+        widget=forms.URLInput(attrs={"placeholder": "http://gpu-box:8000/v1"}),
+        help_text="Ends in /v1: vLLM, llama.cpp, ollama, TGI, or another service. OpenAI needs none.")
+    model = forms.CharField(max_length=200, required=False, help_text="Its name on the server, a hub id or a folder.")
+    key = forms.CharField(
+        label="API key", max_length=1000, required=False, strip=True,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="Kept encrypted, used for this address only, and never shown again.")
+    forget_key = forms.BooleanField(label="Forget the key that is saved", required=False)
+    price_in = forms.FloatField(label="Price in", min_value=0, max_value=10_000, required=False,
+                                widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
+                                help_text="Dollars a million tokens. Empty: the list price, where one is known.")
+    price_out = forms.FloatField(label="Price out", min_value=0, max_value=10_000, required=False,
+                                 widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
+                                 help_text="Dollars a million tokens.")
+    concurrency = forms.IntegerField(label="Requests in flight", min_value=1, max_value=512, initial=16)
+    requests_per_minute = forms.IntegerField(label="Requests a minute", min_value=0, max_value=10_000_000, initial=0,
+                                             help_text="0: as many as the server takes.")
+    tokens_per_minute = forms.IntegerField(label="Tokens a minute", min_value=0, max_value=2_000_000_000, initial=0,
+                                           help_text="0: as many as the server takes.")
+
+    def __init__(self, *args: Any, team: Team, connection: Connection | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._team, self._connection = team, connection
+        if connection is None or not connection.has_key:
+            del self.fields["forget_key"]
+        else:
+            self.fields["key"].label = "Another API key"
+            self.fields["key"].help_text = "Empty: the one that is saved stays. It is never shown."
+
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"])
+        others = Connection.objects.of(self._team).filter(name=name)
+        if self._connection:
+            others = others.exclude(pk=self._connection.pk)
+        if others.exists():
+            raise forms.ValidationError("The team has a judge of this name. Choose another.")
+        return name
+
+    def clean_base_url(self) -> str:
+        address = str(self.cleaned_data["base_url"]).strip().rstrip("/")
+        if not address:
+            return ""
+        parts = urlsplit(address)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise forms.ValidationError("A server’s address looks like https://judge.example.org/v1.")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise forms.ValidationError("Leave name, password and query out of the address; a key has its own field.")
+        return address
+
+    def clean_key(self) -> str:
+        key = str(self.cleaned_data["key"])
+        if any(ord(letter) < 33 or ord(letter) > 126 for letter in key):
+            raise forms.ValidationError("A key holds no spaces and no letters beyond ASCII. Paste it again.")
+        return key
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or {}
+        kind = found.get("kind")
+        if kind == K.RULE:
+            found |= {"model": "", "base_url": "", "key": ""}
+        elif not found.get("model"):
+            self.add_error("model", "Give the model’s name.")
+        if kind in {K.OPENAI, K.LOCAL}:
+            if kind == K.OPENAI and found.get("base_url") not in {"", OPENAI}:
+                self.add_error("base_url", "OpenAI’s address is known. For another one choose a server.")
+            found["base_url"] = ""
+        if kind == K.LOCAL:
+            found["key"] = ""
+        if kind == K.SERVER and not found.get("base_url") and "base_url" not in self.errors:
+            self.add_error("base_url", "Give the server’s address; it ends in /v1.")
+        self._check_key(found)
+        return found
+
+    def _check_key(self, found: dict[str, Any]) -> None:
+        """A saved key never follows its connection to another address: who edits one could send it to themselves."""
+        saved = self._connection
+        if (saved and saved.has_key and found.get("base_url", saved.base_url) != saved.base_url
+                and not found.get("key") and not found.get("forget_key") and found.get("kind") in {K.OPENAI, K.SERVER}):
+            self.add_error("key", "The saved key is for the address as it was. Enter the key of the new one, or let "
+                                  "the saved one be forgotten.")
+
+
+def initial_of(connection: Connection) -> dict[str, Any]:
+    """A connection as the form's fields; no key among them."""
+    names = ("name", "kind", "base_url", "model", "price_in", "price_out", "concurrency", "requests_per_minute",
+             "tokens_per_minute")
+    return {name: getattr(connection, name) for name in names}

@@ -1,0 +1,62 @@
+"""Which key a judge is asked with: one that the team saved, or one of this process's environment.
+
+A saved key is handed to a stage's process through its environment only, and only for the address it was saved for.
+"""
+
+from __future__ import annotations
+
+import re
+
+from training import config
+from training.errors import BadSettings
+from webapp import environment
+from webapp.accounts.models import Team
+from webapp.judges.models import Connection
+from webapp.judges.sealing import Sealed, unseal
+
+_SAVED = re.compile(r"CONCORD_JUDGE_SAVED_([1-9][0-9]{0,17})_KEY")
+
+
+def saved_number(variable: str) -> int | None:
+    """The connection that a recipe's `api_key_env` means, or None for a variable of the environment."""
+    found = _SAVED.fullmatch(variable)
+    return int(found[1]) if found else None
+
+
+def saved_key(*, team: Team, judge: config.Judge) -> str:
+    """The key of the team's connection that the judge's `api_key_env` names; "" where it names none.
+
+    Raises:
+        BadSettings: the connection is gone, is for another address, or its key cannot be opened.
+    """
+    number = saved_number(judge.api_key_env)
+    if number is None:
+        return ""
+    connection = Connection.objects.of(team).filter(pk=number).first()
+    if connection is None or not connection.sealed_key:
+        raise BadSettings(f"The saved judge that '{judge.api_key_env}' names is not there, or has no key.",
+                          "Choose another judge in 'judge', or save its connection again under Judges.")
+    if connection.base_url != judge.base_url:
+        raise BadSettings(f"The key of the judge '{connection.name}' is for another address than '{judge.base_url}'.",
+                          "Choose the saved judge anew, so that its own address is used.")
+    try:
+        return unseal(connection.sealed_key, connection.key_context)
+    except Sealed:
+        raise BadSettings(f"The key of the judge '{connection.name}' cannot be opened: the site's own key has changed.",
+                          "Enter the judge's key again under Judges.") from None
+
+
+def key_of(*, team: Team, judge: config.Judge) -> str:
+    """The key that this judge is asked with from this process; "" where it needs none.
+
+    Raises:
+        BadSettings: the recipe names a key that is not to be had.
+    """
+    if not judge.api_key_env:
+        return ""
+    if key := saved_key(team=team, judge=judge):
+        return key
+    if key := environment.text(judge.api_key_env, ""):
+        return key
+    raise BadSettings(f"The variable {judge.api_key_env} is not set where the web server runs.",
+                      "Set it, or leave the field empty for a server that asks for no key.")

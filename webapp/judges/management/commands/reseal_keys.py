@@ -1,0 +1,19 @@
+"""manage.py reseal_keys: seal all judges' keys with the newest CONCORD_FIELD_KEY, before an old one is taken away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from webapp.judges.services import keys_reseal
+
+
+class Command(BaseCommand):
+    help = "Seal the keys of all saved judges with the first key of CONCORD_FIELD_KEY."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        done, lost = keys_reseal()
+        self.stdout.write(f"{done} keys sealed anew.")
+        if lost:
+            self.stderr.write(f"{lost} keys cannot be opened with any key of this site: enter them again under Judges.")

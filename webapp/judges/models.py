@@ -1,0 +1,90 @@
+"""Saved connections to judges: where a team's judge is, what it costs, and its key, which no page ever shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+from training import config
+from training.feedback.judges import judge_name
+from webapp.accounts.models import TeamOwned
+from webapp.judges.prices import FREE, Price, list_price
+
+
+class Connection(TeamOwned):
+    """One judge of a team. A run's recipe carries its model and address, and names its key without holding it."""
+
+    class Kind(models.TextChoices):
+        OPENAI = "openai", "OpenAI"
+        SERVER = "server", "a server that speaks OpenAI's protocol"
+        LOCAL = "local", "a model on the workers' own machine"
+        RULE = "rule", "the demo world's rules"
+
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.OPENAI)
+    base_url = models.CharField(max_length=500, blank=True, help_text="Ends in /v1; empty: OpenAI's, or none.")
+    model = models.CharField(max_length=200, blank=True)
+    sealed_key = models.TextField(blank=True, editable=False)
+    price_in = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)],
+                                 help_text="Dollars a million tokens in; empty: the list price.")
+    price_out = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)],
+                                  help_text="Dollars a million tokens out; empty: the list price.")
+    concurrency = models.PositiveIntegerField(default=16, validators=[MinValueValidator(1), MaxValueValidator(512)])
+    requests_per_minute = models.PositiveIntegerField(default=0, help_text="0: no limit of our own.")
+    tokens_per_minute = models.PositiveIntegerField(default=0, help_text="0: no limit of our own.")
+    report = models.JSONField(default=dict, blank=True, help_text="What the last test found.")
+    tested_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["team", "name"], name="judge_name_once_a_team")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def has_key(self) -> bool:
+        return bool(self.sealed_key)
+
+    @property
+    def key_variable(self) -> str:
+        """How a recipe names the key: the variable under which a stage's process is told it."""
+        return f"CONCORD_JUDGE_SAVED_{self.pk}_KEY" if self.sealed_key else ""
+
+    @property
+    def key_context(self) -> str:
+        """The place that the key is sealed for: this row with this address."""
+        return f"judges.Connection:{self.pk}:{self.base_url}"
+
+    @property
+    def price(self) -> Price | None:
+        """The connection's own price, else the list price; None where neither is known."""
+        if self.kind in {self.Kind.LOCAL, self.Kind.RULE}:
+            return FREE
+        listed = list_price(self.model) if self.kind == self.Kind.OPENAI else None
+        tokens_in = self.price_in if self.price_in is not None else listed and listed.tokens_in
+        tokens_out = self.price_out if self.price_out is not None else listed and listed.tokens_out
+        return None if tokens_in is None or tokens_out is None else Price(tokens_in, tokens_out)
+
+    @property
+    def recipe_kind(self) -> str:
+        return "openai" if self.kind == self.Kind.SERVER else self.kind
+
+    def recipe_fields(self) -> dict[str, Any]:
+        """What a recipe's judge section says of this connection."""
+        fields: dict[str, Any] = {"kind": self.recipe_kind, "model": self.model, "base_url": self.base_url,
+                                  "api_key_env": self.key_variable, "concurrency": self.concurrency}
+        return fields
+
+    def settings(self) -> config.Judge:
+        return config.Judge.model_validate(self.recipe_fields())
+
+    @property
+    def label_name(self) -> str:
+        """What its labels name as their judge."""
+        return judge_name(self.settings())

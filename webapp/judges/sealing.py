@@ -1,0 +1,62 @@
+"""Secrets at rest: sealed for one place in the database, opened only there.
+
+A sealed text carries its context inside, so that a ciphertext moved to another row, or kept while the row's address was
+changed, does not open. Keys are derived from CONCORD_FIELD_KEY (several, newest first, while they are rotated) and, last,
+from the site's own secret key. Left out: hardware keys, a key for each team.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+
+
+class Sealed(Exception):
+    """The text cannot be opened here: another key sealed it, or it was sealed for another place."""
+
+
+def seal(text: str, context: str) -> str:
+    """The text sealed with the newest key, for one place named by `context`."""
+    return _fernet().encrypt(json.dumps([context, text]).encode()).decode()
+
+
+def unseal(token: str, context: str) -> str:
+    """What was sealed for this context.
+
+    Raises:
+        Sealed: with no word of what is inside.
+    """
+    try:
+        found, text = json.loads(_fernet().decrypt(token.encode()))
+    except InvalidToken:
+        raise Sealed from None
+    if found != context:
+        raise Sealed
+    return str(text)
+
+
+def reseal(token: str) -> str:
+    """The same secret for the same place, sealed with the newest key.
+
+    Raises:
+        Sealed: no key of this site opens it.
+    """
+    try:
+        return _fernet().rotate(token.encode()).decode()
+    except InvalidToken:
+        raise Sealed from None
+
+
+def _fernet() -> MultiFernet:
+    secrets = [*settings.FIELD_KEYS, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return MultiFernet([_derived(secret) for secret in secrets])
+
+
+def _derived(secret: str) -> Fernet:
+    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"concord.fields").derive(secret.encode())
+    return Fernet(base64.urlsafe_b64encode(key))

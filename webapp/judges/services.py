@@ -1,0 +1,78 @@
+"""What changes saved judges: made, changed, tested, deleted. A key goes in and never comes out of these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from webapp.accounts.models import Team, User
+from webapp.judges import testing
+from webapp.judges.models import Connection
+from webapp.judges.sealing import Sealed, reseal, seal
+
+_FIELDS = ("name", "kind", "base_url", "model", "price_in", "price_out", "concurrency", "requests_per_minute",
+           "tokens_per_minute")
+_MATTERS = ("kind", "base_url", "model")  # what a test was about
+
+
+@transaction.atomic
+def connection_create(*, team: Team, user: User, key: str = "", **fields: Any) -> Connection:
+    connection = Connection.objects.create(team=team, created_by=user, **_given(fields))
+    _keep_key(connection, key)
+    return connection
+
+
+@transaction.atomic
+def connection_edit(*, connection: Connection, key: str = "", forget_key: bool = False, **fields: Any) -> Connection:
+    """Change a connection. Its key stays unless a new one comes, it is to be forgotten, or the address is another."""
+    locked = Connection.objects.select_for_update().get(pk=connection.pk)
+    before = {name: getattr(locked, name) for name in _MATTERS}
+    for name, value in _given(fields).items():
+        setattr(locked, name, value)
+    if any(getattr(locked, name) != value for name, value in before.items()) or key or forget_key:
+        locked.report, locked.tested_at = {}, None
+    if forget_key or locked.base_url != before["base_url"]:
+        locked.sealed_key = ""
+    locked.save()
+    _keep_key(locked, key)
+    return locked
+
+
+def connection_delete(*, connection: Connection) -> None:
+    """Forget a judge and its key. Labels and runs stay; a run that still needs the key will say so."""
+    connection.delete()
+
+
+def connection_test(*, connection: Connection) -> dict[str, Any]:
+    """Ask the judge now, and keep what was found if the connection is still the one that was asked."""
+    report = testing.report_on(connection)
+    same = {name: getattr(connection, name) for name in (*_MATTERS, "sealed_key")}
+    Connection.objects.filter(pk=connection.pk, **same).update(report=report, tested_at=timezone.now())
+    return report
+
+
+@transaction.atomic
+def keys_reseal() -> tuple[int, int]:
+    """Seal every key with the newest field key; how many were, and how many nobody can open any more."""
+    done, lost = 0, 0
+    for connection in Connection.objects.select_for_update().exclude(sealed_key=""):
+        try:
+            connection.sealed_key = reseal(connection.sealed_key)
+        except Sealed:
+            lost += 1
+            continue
+        connection.save(update_fields=["sealed_key"])
+        done += 1
+    return done, lost
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: fields[name] for name in _FIELDS if name in fields}
+
+
+def _keep_key(connection: Connection, key: str) -> None:
+    if key:
+        connection.sealed_key = seal(key, connection.key_context)
+        connection.save(update_fields=["sealed_key"])

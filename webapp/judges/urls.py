@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from webapp.judges import views
+
+app_name = "judges"
+urlpatterns = [
+    path("", views.connection_list, name="list"),
+    path("new/", views.connection_new, name="new"),
+    path("<int:pk>/", views.connection_detail, name="detail"),
+    path("<int:pk>/edit/", views.connection_edit, name="edit"),
+    path("<int:pk>/delete/", views.connection_delete, name="delete"),
+    path("<int:pk>/test/", views.connection_test, name="test"),
+]

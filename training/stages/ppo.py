@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from training import group_policy, health, models, rollouts
+from training import gradient_conflict, group_policy, health, models, rollouts
 from training import policy_gradient as pg
 from training.artifacts import Job, newest_checkpoint, publish_checkpoint, read_json, read_jsonl, write_json
 from training.config import Policy, Ppo, Scalarization
@@ -130,6 +130,9 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             token_rewards, old.values, rollout.mask, settings.gamma, settings.lam
         )
         experience = Experience(rollout, old, reference, pg.masked_whiten(advantages, rollout.mask), returns)
+        conflicts = gradient_conflict.of_phase(
+            settings, learner.step + 1, language, rollout, rewards_of.names, rewards
+        )
 
         # 5. Learn.
         rate = settings.learning_rate * min(1.0, (learner.step + 1) / max(1, settings.warmup_steps))
@@ -144,6 +147,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             "kl/mean": kl,
             "kl/coefficient": learner.kl_coefficient,
             **learnt,
+            **conflicts,
             "value/explained_variance": pg.explained_variance(old.values, returns, rollout.mask),
             "response/length": float(rollout.mask.sum(dim=1).mean()),
             "response/eos_rate": float(rollout.ended.float().mean()),

@@ -18,11 +18,13 @@ const CHARTS = [
   { id: "pm-held-out", kind: "preference_model", group: "models", title: "Preference models: held-out accuracy",
     tags: ["pm/held_out_accuracy"] },
 ];
+const PAIR = /^conflict\/(.+)~(.+)$/;
 const PART = /^principle\/(.+)\/(raw|standardised|weighted)$/;
 
 export const groups = [
   { key: "models", title: "Labels and preference models" },
   { key: "policy", title: "Policy" },
+  { key: "conflict", title: "Conflict between the principles' gradients (cosine)" },
   { key: "more", title: "More series" },
 ];
 
@@ -32,6 +34,11 @@ export const principleOf = (tag) => PART.exec(tag)?.[1];
 export const chartsOf = (tag, kind, principles, part) => {
   const found = PART.exec(tag);
   if (found) return partsOf(found[1], found[2], principles, part);
+  const pair = PAIR.exec(tag);
+  if (pair) {
+    return [{ id: `conflict-${pair[1]}-${pair[2]}`, kind, group: "conflict", title: `${pair[1]} and ${pair[2]}`,
+      tags: [tag], order: 0 }];
+  }
   const place = CHARTS.findIndex((chart) => chart.kind === kind && chart.tags.includes(tag));
   if (place >= 0) return [{ order: place, ...CHARTS[place] }];
   const name = kind === "ppo" ? tag : `${tag} (${kind.replace("_", " ")})`;

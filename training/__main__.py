@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,8 +24,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from training import data, runner  # noqa: E402
-from training.artifacts import digest_of, file_digest, is_complete, read_json, write_json  # noqa: E402
-from training.config import Recipe, parse_recipe, shipped_recipe  # noqa: E402
+from training.artifacts import is_complete, read_json, write_json  # noqa: E402
+from training.config import Recipe, check_recipe, parse_recipe, shipped_recipe  # noqa: E402
+from training.data_files import kept_files  # noqa: E402
 from training.errors import BadSettings, TrainingError  # noqa: E402
 from training.feedback.judges import use_key  # noqa: E402
 from training.pipeline import StagePlan, identities, plan  # noqa: E402
@@ -45,12 +45,22 @@ def main(arguments: list[str] | None = None) -> int:
     stage.add_argument("folder", type=Path)
     stage.add_argument("--die-with-parent", action="store_true", help="stop when the parent process goes away")
     commands.add_parser("presets", help="list the recipes that come with Concord")
+    paper = commands.add_parser("paper", help="do the paper's experiments again, or go on with them; write the report")
+    paper.add_argument("--out", type=Path, required=True, help="the folder of the experiment")
+    paper.add_argument("--recipe", help="a YAML file, or the name of a preset; without it: the demo world")
+    paper.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="repetitions of PPO and evaluation")
+    paper.add_argument("--jobs", type=int, default=2, help="stages at a time")
+    paper.add_argument("--phases", type=int, help="PPO phases of every policy, in place of the recipe's")
+    paper.add_argument("--single", type=int, default=4, help="single-principle baselines at most, the weightiest")
+    paper.add_argument("--docs", type=Path, help="a folder that gets paper.md and images/paper/ as well")
     options = parser.parse_args(arguments)
     try:
         if options.command == "presets":
             return _presets()
         if options.command == "stage":
             return _stage(options.folder, options.die_with_parent)
+        if options.command == "paper":
+            return _paper(options)
         return _run(_read_recipe(options.recipe), options.out, options.stage_only)
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -90,7 +100,7 @@ def _stage(folder: Path, die_with_parent: bool) -> int:
 
 def _run(recipe: Recipe, out: Path, only: str | None) -> int:
     """Run every stage that is not complete, each in a process of its own, in order."""
-    files = _data_files(recipe, out / "data")
+    files = kept_files(recipe, out / "data")
     stages = plan(recipe)
     found = identities(stages, data.digests(files))
     folders = {stage.name: out / "stages" / found[stage.name] for stage in stages}
@@ -117,19 +127,27 @@ def _run(recipe: Recipe, out: Path, only: str | None) -> int:
     return runner.DONE
 
 
-def _data_files(recipe: Recipe, folder: Path) -> Mapping[data.FileRole, Path]:
-    """The run's data files, made once: a hub data set is not streamed again for a resumed run."""
-    source = Path(recipe.data.source)
-    wanted = digest_of([recipe.data.model_dump(), recipe.seed, file_digest(source) if source.is_file() else ""])
-    record = folder / "made.json"
-    if record.is_file() and read_json(record)["settings"] == wanted:
-        files: dict[data.FileRole, Path] = {role: folder / name for role, name in read_json(record)["files"].items()}
-        data.check_files(recipe, files)
-        return files
-    record.unlink(missing_ok=True)
-    files = data.prepare(recipe, folder)
-    write_json(record, {"settings": wanted, "files": {role: path.name for role, path in files.items()}})
-    return files
+def _paper(options: argparse.Namespace) -> int:
+    """Two stages of one thread each do more on two cores than one of two: the tensors of small models are small."""
+    from training.paper.command import reproduce
+    from training.paper.experiment import demo_recipe
+
+    recipe = _read_recipe(options.recipe) if options.recipe else demo_recipe()
+    if options.phases is not None:
+        whole_recipe = recipe.model_dump(mode="json")
+        whole_recipe["ppo"]["steps"] = options.phases
+        recipe = check_recipe(whole_recipe)
+    if recipe.judge.api_key_env:
+        use_key(os.environ.get(recipe.judge.api_key_env, ""))
+    threads = max(1, (os.cpu_count() or 1) // max(1, options.jobs))
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+    given = [f"--recipe {options.recipe}"] if options.recipe else []
+    given += [f"--seeds {' '.join(map(str, options.seeds))}", f"--jobs {options.jobs}"]
+    given += [f"--phases {options.phases}"] if options.phases is not None else []
+    command = f"python -m training paper --out DIR {' '.join(given)}"
+    whole = reproduce(recipe, options.out, command, environment, lambda line: print(line, flush=True),
+                      seeds=options.seeds, jobs=options.jobs, single=options.single, docs=options.docs)
+    return runner.DONE if whole else runner.STOPPED
 
 
 def _follow(stage: StagePlan, folder: Path) -> int:

@@ -1,0 +1,29 @@
+"""The data files of a run on the command line: made once, found again by what they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from training import data
+from training.artifacts import digest_of, file_digest, read_json, write_json
+from training.config import Recipe
+
+
+def kept_files(recipe: Recipe, folder: Path) -> Mapping[data.FileRole, Path]:
+    """The recipe's data files in `folder`: a hub data set is not streamed again for a resumed run.
+
+    Raises:
+        BadData: see `data.prepare`.
+    """
+    source = Path(recipe.data.source)
+    wanted = digest_of([recipe.data.model_dump(), recipe.seed, file_digest(source) if source.is_file() else ""])
+    record = folder / "made.json"
+    if record.is_file() and read_json(record)["settings"] == wanted:
+        files: dict[data.FileRole, Path] = {role: folder / name for role, name in read_json(record)["files"].items()}
+        data.check_files(recipe, files)
+        return files
+    record.unlink(missing_ok=True)
+    files = data.prepare(recipe, folder)
+    write_json(record, {"settings": wanted, "files": {role: path.name for role, path in files.items()}})
+    return files

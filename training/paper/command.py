@@ -1,0 +1,61 @@
+"""`python -m training paper`: train every arm, measure, and write the report. What is complete is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from training.artifacts import read_jsonl, write_text
+from training.config import Recipe, as_yaml
+from training.data_files import kept_files
+from training.errors import BadSettings
+from training.paper.experiment import MOST_SINGLE, arms, repetitions, wants_small_models
+from training.paper.measures import Experiment
+from training.paper.overall import Overall
+from training.paper.report import results, write_report
+from training.paper.schedule import carry_out, works
+from training.paper.small_base import make_small_base
+
+
+def reproduce(
+    recipe: Recipe, out: Path, command: str, environment: Mapping[str, str], tell: Callable[[str], None], *,
+    seeds: Sequence[int] = (0, 1, 2), jobs: int = 2, single: int = MOST_SINGLE, docs: Path | None = None,
+) -> bool:  # fmt: skip
+    """Run the experiment in `out` and write its report; False if it was interrupted and can go on.
+
+    Args:
+        recipe: the multi-objective run; every arm is made of it.
+        command: what was typed, for the report.
+        environment: of the stages' processes.
+        seeds: repetitions of PPO and evaluation, each once.
+        jobs: stages at a time.
+        single: single-principle baselines at most.
+        docs: a folder that gets paper.md and images/paper/ as well.
+
+    Raises:
+        BadSettings: no seed, a seed twice, or no job.
+        StageFailed, BadData, ModelUnavailable, JudgeUnavailable: see there.
+    """
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise BadSettings(f"'--seeds {' '.join(map(str, seeds))}' names no seed, a negative one, or one twice.",
+                          "Give different whole numbers, for example --seeds 0 1 2.")
+    if jobs < 1:
+        raise BadSettings(f"'--jobs {jobs}' leaves nobody to work.", "Give at least 1.")
+    write_text(out / "recipe.yaml", as_yaml(recipe))
+    small = make_small_base(recipe.policy.base, out / "small_base") if wants_small_models(recipe) else ""
+    files = kept_files(recipe, out / "data")
+    found = arms(recipe, single, small)
+    todo = works([one for arm in found for one in repetitions(arm, seeds)], files, out / "stages")
+    if not carry_out(todo, files, jobs, environment, tell):
+        return False
+    tell("measuring")
+    experiment = Experiment(found, seeds, files, out / "stages", Overall(recipe.judge, out / "verdicts.jsonl"))
+    write_report(results(experiment), out, command, sum(map(_minutes, (work.folder for work in todo))), docs)
+    tell(f"done: {out / 'report.md'}")
+    return True
+
+
+def _minutes(folder: Path) -> float:
+    """From the first event of a stage to its last."""
+    times = [event["time"] for event in read_jsonl(folder / "events.jsonl")]
+    return (times[-1] - times[0]) / 60 if times else 0.0

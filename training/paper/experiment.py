@@ -1,0 +1,87 @@
+"""What is trained to reproduce MORLAIF (arXiv 2406.07295): the arms of the comparison and their recipes. Torch-free.
+
+All arms share one set of prompts, pairs, labels and preference models: their recipes differ in the scalarization or in
+the baseline alone, and their repetitions in the draw of PPO and evaluation. Left out: several judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from training.config import DEMO_WORLD, Function, Recipe, check_recipe, shipped_recipe
+
+SCALARIZATIONS: tuple[Function, ...] = (
+    "linear", "worst_case", "soft_max_min", "uncertainty_weighted", "lower_quantile", "max_median", "bernoulli_nash",
+)  # fmt: skip
+"""The seven functions of the paper; the first one is what the other arms are compared with."""
+
+MOST_SINGLE = 4
+DEMO_PHASES = 40
+"""The demo preset has 60; the thirteen arms, three times each, stay under an hour on two cores with these."""
+
+
+class Arm(NamedTuple):
+    """One way of making a policy. `group` says what it is compared as."""
+
+    name: str
+    title: str
+    group: str
+    recipe: Recipe
+
+
+def demo_recipe(phases: int = DEMO_PHASES) -> Recipe:
+    """The demo preset with fewer phases, and with more pairs, of which more are held out: 200 to tell accuracies by."""
+    whole = shipped_recipe("demo").model_dump(mode="json")
+    whole["judge"]["max_pairs"] = whole["sample"]["count"] = 800
+    whole["preference_model"]["held_out"] = 0.25
+    whole["ppo"] |= {"steps": phases, "sample_prompts": 0}
+    return check_recipe(whole | {"name": "The paper"})
+
+
+def arms(recipe: Recipe, single: int = MOST_SINGLE, small_base: str = "") -> list[Arm]:
+    """The arms: every scalarization, both one-model baselines, the weightiest principles alone, small models.
+
+    Args:
+        recipe: the multi-objective run; its own scalarization and baseline are replaced.
+        single: at most this many single-principle baselines, those of the largest weight.
+        small_base: a base for preference models that are smaller than the policy; "": no such arm.
+    """
+    found = [_arm(recipe, function, function.replace("_", " "), "scalarization", function=function)
+             for function in SCALARIZATIONS]
+    found.append(_arm(recipe, "single_pm", "single PM", "baseline", baseline={"kind": "single_pm"}))
+    found.append(_arm(recipe, "pooled_pm", "pooled PM", "baseline", baseline={"kind": "pooled_pm"}))
+    weightiest = sorted(recipe.principles, key=lambda choice: -abs(choice.weight))[:single]
+    for choice in recipe.principles:
+        if choice in weightiest and choice.weight > 0:
+            found.append(_arm(recipe, f"only_{choice.name}", f"{choice.name} only", "single principle",
+                              baseline={"kind": "single_principle", "principle": choice.name}))
+    if small_base:
+        found.append(_arm(recipe, "small_pms", "small PMs", "small models", base=small_base))
+    return found
+
+
+def repetitions(arm: Arm, seeds: Sequence[int]) -> list[Recipe]:
+    """The arm's recipe once a seed."""
+    return [check_recipe(arm.recipe.model_dump(mode="json") | {"repeat": seed, "name": f"{arm.recipe.name}, {seed}"})
+            for seed in seeds]
+
+
+def wants_small_models(recipe: Recipe) -> bool:
+    """Whether an arm of smaller preference models can be made here: out of the demo world's own base."""
+    return recipe.preference_model.base == DEMO_WORLD == recipe.policy.base
+
+
+def has_small_models(recipe: Recipe) -> bool:
+    """Whether the recipe's own preference models have another base than the policy."""
+    return recipe.preference_model.base != recipe.policy.base
+
+
+def _arm(recipe: Recipe, name: str, title: str, group: str, function: str = "linear", base: str = "",
+         baseline: dict[str, str] | None = None) -> Arm:
+    whole: dict[str, Any] = recipe.model_dump(mode="json")
+    whole["scalarization"]["function"] = function
+    whole["baseline"] = baseline or {"kind": "none"}
+    if base:
+        whole["preference_model"]["base"] = base
+    return Arm(name, title, group, check_recipe(whole | {"name": f"{recipe.name}: {title}"[:190]}))

@@ -1,0 +1,262 @@
+"""From the folders of the stages to the numbers of the five figures.
+
+Everything is read from what the stages left; the judge is asked once more, which response is better all in all: on the
+pairs (unless a person chose between them) and between the answers of every two policies.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.artifacts import read_json, read_jsonl
+from training.calibration import wilson
+from training.config import CONSTITUTION, Scalarization
+from training.data import FileRole
+from training.dialogue import Dialogue
+from training.evaluation import TIE, win_rate
+from training.paper.experiment import Arm, repetitions
+from training.paper.overall import Overall
+from training.paper.schedule import stage_folders
+from training.paper.statistics import Share, share_agreeing, share_right, share_won, turned
+from training.scalarization import scalarize
+from training.stages.weights import fit
+
+MOST_ORDERS = 24
+CERTAIN = 1e-6
+
+
+class Pairs(NamedTuple):
+    """The labelled pairs that all preference models scored.
+
+    Attributes:
+        digests: of the pairs.
+        held_out: whether no preference model learnt from it, [pairs] of bool.
+        truth: the probability that `a` is better all in all, by a person or else by the judge; NaN unknown.
+        scores: standardised scores by model, each [pairs, 2] of `a` and `b`.
+    """
+
+    digests: list[str]
+    held_out: NDArray[np.bool_]
+    truth: NDArray[np.float64]
+    scores: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A finished experiment: its arms, its seeds, and where their stages are."""
+
+    arms: list[Arm]
+    seeds: Sequence[int]
+    files: Mapping[FileRole, Path]
+    store: Path
+    overall: Overall
+
+    def folders(self, arm: str, seed: int | None = None) -> dict[str, Path]:
+        """The folders of an arm's stages by name; without a seed those of the first one."""
+        found = next(found for found in self.arms if found.name == arm)
+        recipe = repetitions(found, [self.seeds[0] if seed is None else seed])[0]
+        return stage_folders(recipe, self.files, self.store)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The recipe's principles."""
+        return [choice.name for choice in self.arms[0].recipe.principles]
+
+    def model_folders(self, arm: str) -> dict[str, Path]:
+        """The folders of the arm's preference models, by what they model."""
+        return {name.partition(":")[2]: folder for name, folder in self.folders(arm).items()
+                if name.startswith("preference_model:")}
+
+
+# Pairs ----------------------------------------------------------------------------------------------------------------
+
+
+def read_pairs(experiment: Experiment) -> Pairs:
+    """Scores by principle, by both baselines' models (under the arm's name), and the truth."""
+    folders = experiment.model_folders("linear") | {
+        arm: experiment.model_folders(arm)[CONSTITUTION] for arm in ("single_pm", "pooled_pm")}
+    rows = {name: {row["pair"]: row for row in read_jsonl(folder / "scores.jsonl")} for name, folder in folders.items()}
+    first = rows[experiment.names[0]]
+    digests = [digest for digest in first if all(digest in found for found in rows.values())]
+    scores = {name: torch.tensor([[found[digest]["z_a"], found[digest]["z_b"]] for digest in digests])
+              for name, found in rows.items()}
+    held_out = np.array([bool(first[digest]["held_out"]) for digest in digests])
+    return Pairs(digests, held_out, _truth(experiment, digests), scores)
+
+
+def _truth(experiment: Experiment, digests: list[str]) -> NDArray[np.float64]:
+    path = experiment.files.get("pairs") or experiment.folders("linear")["sample"] / "pairs.jsonl"
+    pairs = {pair["digest"]: pair for pair in read_jsonl(path)}
+    chosen = {digest: pairs[digest].get("human") for digest in digests}
+    open_ones = [digest for digest in digests if chosen[digest] is None]
+    asked = experiment.overall.ask([(pairs[digest]["prompt"], pairs[digest]["a"], pairs[digest]["b"])
+                                    for digest in open_ones])
+    chosen |= dict(zip(open_ones, asked, strict=True))
+    return np.array([np.nan if chosen[digest] is None else float(chosen[digest]) for digest in digests])
+
+
+def model_accuracies(experiment: Experiment, arms: Sequence[str]) -> list[dict[str, Any]]:
+    """Figure 1: how well each preference model tells its own judge's labels, on held-out pairs."""
+    found = []
+    for arm in arms:
+        for name, folder in experiment.model_folders(arm).items():
+            card = read_json(folder / "card.json")
+            share = Share(card["accuracy"], card["accuracy_low"], card["accuracy_high"], card["decided"])
+            found.append({"arm": arm, "model": name, **share.as_json()})
+    return found
+
+
+def objective_accuracies(experiment: Experiment, pairs: Pairs) -> dict[str, Any]:
+    """Figure 2: how often each objective's reward is on the side of the truth, on held-out pairs, and the ceiling.
+
+    The ceiling is the linear objective with perfect preference models: the log-odds of the labels in place of scores.
+    """
+    weights = _weights(experiment)
+    known = pairs.held_out & ~np.isnan(pairs.truth)
+    truth = pairs.truth[known].tolist()
+    names = experiment.names
+    stacked = torch.stack([pairs.scores[name][torch.from_numpy(known)] for name in names], dim=2)  # [pairs, 2, K]
+    found = []
+    for arm in experiment.arms:
+        if arm.group == "scalarization":
+            settings = arm.recipe.scalarization
+            rewards = [scalarize(stacked[:, side], weights, settings) for side in (0, 1)]
+        elif arm.group == "baseline":
+            rewards = list(pairs.scores[arm.name][torch.from_numpy(known)].T)
+        elif arm.group == "single principle":
+            rewards = list(pairs.scores[arm.recipe.baseline.principle][torch.from_numpy(known)].T)
+        else:
+            continue
+        share = share_right((rewards[0] - rewards[1]).tolist(), truth)
+        found.append({"arm": arm.name, "title": arm.title, "group": arm.group, **share.as_json()})
+    labels = _labels(experiment)
+    odds = torch.tensor([[_log_odds(labels[name].get(digest)) for name in names]
+                         for digest, chosen in zip(pairs.digests, known, strict=True) if chosen])
+    ceiling = share_right(scalarize(odds, weights, Scalarization()).tolist(), truth)
+    return {"objectives": found, "ceiling": ceiling.as_json()}
+
+
+def _weights(experiment: Experiment) -> Tensor:
+    given = read_json(experiment.folders("linear")["weights"] / "weights.json")["weights"]
+    return torch.tensor([given[name] for name in experiment.names])
+
+
+def _labels(experiment: Experiment) -> dict[str, dict[str, float | None]]:
+    """Labels by principle and pair."""
+    folders = experiment.folders("linear")
+    return {name: {row["pair"]: row["probability"] for row in read_jsonl(folders[f"label:{name}"] / "labels.jsonl")}
+            for name in experiment.names}
+
+
+def _log_odds(probability: float | None) -> float:
+    p = min(max(0.5 if probability is None else probability, CERTAIN), 1 - CERTAIN)
+    return float(np.log(p / (1 - p)))
+
+
+def agreement(experiment: Experiment, pairs: Pairs) -> dict[str, Any]:
+    """Figure 4: how often the labels of two principles, or a principle's and the truth, name the same response."""
+    labels: dict[str, Sequence[float]] = {
+        name: [0.5 if (p := found.get(digest)) is None else p for digest in pairs.digests]
+        for name, found in _labels(experiment).items()}
+    labels["overall"] = np.nan_to_num(pairs.truth, nan=0.5).tolist()
+    names = list(labels)
+    return {"names": names, "cells": {one: {other: share_agreeing(labels[one], labels[other]).as_json()
+                                            for other in names} for one in names}}
+
+
+def ablation(experiment: Experiment, pairs: Pairs) -> list[dict[str, Any]]:
+    """Figure 5: accuracy on held-out pairs as principles are dropped one by one, weights fitted anew each time.
+
+    The mean over orders (all of them up to four principles, else 24 drawn ones); low and high are the order that does
+    worst and the one that does best.
+    """
+    names = experiment.names
+    known = ~np.isnan(pairs.truth)
+    differences = np.stack([(pairs.scores[name][:, 0] - pairs.scores[name][:, 1]).numpy() for name in names], axis=1)
+    learnt, tested = known & ~pairs.held_out, known & pairs.held_out
+    cached: dict[frozenset[int], float] = {}
+
+    def accuracy_of(kept: Sequence[int]) -> float:
+        key = frozenset(kept)
+        if key not in cached:
+            columns = sorted(key)
+            weights = fit(differences[learnt][:, columns].tolist(), pairs.truth[learnt].tolist())
+            cached[key] = share_right((differences[tested][:, columns] @ np.array(weights)).tolist(),
+                                      pairs.truth[tested].tolist()).value
+        return cached[key]
+
+    draw = random.Random(0)
+    orders = list(itertools.permutations(range(len(names)))) if len(names) <= 4 else [
+        tuple(draw.sample(range(len(names)), len(names))) for _ in range(MOST_ORDERS)]
+    found = []
+    for dropped in range(len(names)):
+        values = [accuracy_of(order[dropped:]) for order in orders]
+        found.append({"dropped": dropped, "value": sum(values) / len(values), "low": min(values), "high": max(values),
+                      "orders": len(orders)})
+    return found
+
+
+# Policies -------------------------------------------------------------------------------------------------------------
+
+
+def answers(experiment: Experiment, arm: str, whose: str = "policy") -> list[list[str]]:
+    """What the arm's policy (or its base) answered: [seed][prompt]."""
+    return [[row[whose] for row in read_jsonl(experiment.folders(arm, seed)["evaluate"] / "answers.jsonl")]
+            for seed in experiment.seeds]
+
+
+def held_out_prompts(experiment: Experiment) -> list[Dialogue]:
+    return [row["prompt"] for row in read_jsonl(experiment.folders("linear")["evaluate"] / "answers.jsonl")]
+
+
+def compared(experiment: Experiment, one: list[list[str]], other: list[list[str]]) -> Share:
+    """The win rate of one policy's answers, [seed][prompt], over another's on the same prompts."""
+    prompts = held_out_prompts(experiment)
+    questions = [(prompt, a, b) for row, column in zip(one, other, strict=True)
+                 for prompt, a, b in zip(prompts, row, column, strict=True)]
+    verdicts = experiment.overall.ask(questions)
+    scores = [np.nan if p is None else 0.5 if abs(p - 0.5) <= TIE else float(p > 0.5) for p in verdicts]
+    return share_won(np.array(scores).reshape(len(one), len(prompts)))
+
+
+def win_matrix(experiment: Experiment) -> dict[str, Any]:
+    """Figure 3: the win rate of each arm over each other; a cell and its mirror sum to 1."""
+    given = {arm.name: answers(experiment, arm.name) for arm in experiment.arms}
+    names = list(given)
+    cells: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for one, other in itertools.combinations(names, 2):
+        share = compared(experiment, given[one], given[other])
+        cells[one][other], cells[other][one] = share.as_json(), turned(share).as_json()
+    return {"names": names, "titles": {arm.name: arm.title for arm in experiment.arms},
+            "groups": {arm.name: arm.group for arm in experiment.arms}, "cells": cells}
+
+
+def against_base(experiment: Experiment) -> dict[str, Any]:
+    """The win rate of each arm over the policy that it began as, all in all and on each principle."""
+    found: dict[str, Any] = {}
+    for arm in experiment.arms:
+        share = compared(experiment, answers(experiment, arm.name), answers(experiment, arm.name, "base"))
+        reports = [read_json(experiment.folders(arm.name, seed)["evaluate"] / "report.json")
+                   for seed in experiment.seeds]
+        principles = {}
+        for name in experiment.names:
+            rates = [report["principles"][name] for report in reports]
+            n = sum(rate["n"] for rate in rates)
+            won = sum(rate["win_rate"] * rate["n"] for rate in rates)
+            principles[name] = Share(won / n if n else win_rate([]).win_rate, *wilson(won, n), n).as_json()
+        summaries = [read_json(experiment.folders(arm.name, seed)["ppo"] / "summary.json") for seed in experiment.seeds]
+        found[arm.name] = {"title": arm.title, "group": arm.group, **share.as_json(), "principles": principles,
+                           "kl": [summary["last"]["kl/mean"] for summary in summaries],
+                           "reward": [summary["last"]["reward/total"] for summary in summaries]}
+    return found

@@ -1,0 +1,58 @@
+"""Which of two responses is better, all in all: asked of the recipe's judge, each question once. Torch-free.
+
+Verdicts of a judge on a server are written down as they arrive, so that a command that goes on pays for none twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.artifacts import digest_of, read_jsonl
+from training.config import Judge
+from training.dialogue import Dialogue
+from training.feedback.judges import Comparison, Verdict, make_judge
+
+Question = tuple[Dialogue, str, str]
+
+
+class Overall:
+    """Asks the judge without a principle; `path` is where its verdicts are kept."""
+
+    def __init__(self, settings: Judge, path: Path) -> None:
+        self._settings = settings
+        self._path = path
+        self._known: dict[str, float] = {}
+        if path.is_file():
+            self._known = {row["question"]: row["probability"] for row in read_jsonl(path)}
+
+    def ask(self, questions: Sequence[Question]) -> list[float | None]:
+        """The probability that the first response is the better one, in the order of the questions.
+
+        Equal responses are a half, unasked; None where the judge gave no verdict.
+        """
+        if self._settings.kind == "rule":
+            return self._asked(list(questions))
+        keys = [self._key(question) for question in questions]
+        missing = {key: question for key, question in zip(keys, questions, strict=True)
+                   if key not in self._known and question[1] != question[2]}
+        self._asked(list(missing.values()), list(missing))
+        return [0.5 if one == other else self._known.get(key)
+                for key, (_, one, other) in zip(keys, questions, strict=True)]
+
+    def _asked(self, questions: list[Question], keys: Sequence[str] = ()) -> list[float | None]:
+        def keep(index: int, verdict: Verdict) -> None:
+            if keys and verdict.probability is not None:
+                self._known[keys[index]] = verdict.probability
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"question": keys[index], "probability": verdict.probability}) + "\n")
+
+        if not questions:
+            return []
+        items = [Comparison(*question) for question in questions]
+        return [verdict.probability for verdict in asyncio.run(make_judge(self._settings).compare(items, keep))]
+
+    def _key(self, question: Question) -> str:
+        return digest_of([self._settings.kind, self._settings.model, self._settings.both_orders, list(question)])[:32]

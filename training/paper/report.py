@@ -1,0 +1,164 @@
+"""The report: results.json, five figures and report.md, all from the numbers of one experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.artifacts import write_json, write_text
+from training.paper import published
+from training.paper.experiment import has_small_models
+from training.paper.figures import NAMES, figures
+from training.paper.measures import (
+    Experiment,
+    ablation,
+    against_base,
+    agreement,
+    model_accuracies,
+    objective_accuracies,
+    read_pairs,
+    win_matrix,
+)
+from training.paper.small_base import sizes
+from training.paper.verdicts import Verdict, told, verdicts
+
+READINGS = {
+    "preference_models": "Share of decided held-out labels whose side a preference model takes, with Wilson's 95 % "
+                         "interval. The band is the paper's; its judge and its text are others.",
+    "objectives": "Share of held-out pairs on which the reward of an objective is on the side of the overall choice. "
+                  "The ceiling is the linear objective on the labels themselves.",
+    "win_rates": "Every policy against every other on the same held-out prompts, by the judge, all in all.",
+    "agreement": "Share of pairs on which the labels of two principles, or a principle's and the overall choice, name "
+                 "the same response; 50 % is chance, less is a conflict.",
+    "ablation": "Principles are dropped one by one in many orders, the weights fitted anew each time by logistic "
+                "regression on the pairs that the models learnt from; accuracy on the held-out ones.",
+}
+
+COUNTED = """## How it was counted
+
+A baseline has the pairs, the judge, the prompt, the loss, the training and the seeds of the multi-objective run. The
+single PM learns from one principle's label a pair, drawn by weight: as many labels as any other preference model, but K
+times fewer than the multi-objective run paid for. The pooled PM therefore learns from all of them.
+
+Win rates count a tie as half. Their intervals draw seeds and prompts anew (two-way bootstrap); with {seeds} seeds they
+are somewhat too narrow, so that the rate of each seed is shown as well. A verdict follows the rule that stands with it,
+which was written before the numbers."""
+
+
+def results(experiment: Experiment) -> dict[str, Any]:
+    """Every number of the report, as results.json holds them."""
+    pairs = read_pairs(experiment)
+    names = [arm.name for arm in experiment.arms]
+    recipe = experiment.arms[0].recipe
+    small = "small_pms" if "small_pms" in names else "linear" if has_small_models(recipe) else ""
+    counted = next(arm.recipe for arm in experiment.arms if arm.name == small) if small else recipe
+    found = sizes(counted.preference_model.base, recipe.policy.base) if small else None
+    if found is not None and small == "linear" and found.models >= found.policy:
+        small = ""
+    return {
+        "settings": {"seeds": list(experiment.seeds), "phases": recipe.ppo.steps, "rollouts": recipe.ppo.batch_size,
+                     "principles": recipe.weights_by_name, "judge": recipe.judge.model or recipe.judge.kind,
+                     "policy": recipe.policy.base, "preference_models": recipe.preference_model.base,
+                     "pairs": len(pairs.digests), "held_out_pairs": int(pairs.held_out.sum()),
+                     "runs": len(names) * len(experiment.seeds)},
+        "preference_models": model_accuracies(experiment, [
+            name for name in ("linear", "single_pm", "pooled_pm", "small_pms") if name in names]),
+        "objectives": objective_accuracies(experiment, pairs),
+        "win_matrix": win_matrix(experiment),
+        "agreement": agreement(experiment, pairs),
+        "ablation": ablation(experiment, pairs),
+        "against_base": against_base(experiment),
+        "small_models": {"arm": small, "sizes": found._asdict() if found else {}},
+    }
+
+
+def write_report(found: Mapping[str, Any], out: Path, command: str, minutes: float, docs: Path | None = None) -> None:
+    """Write results.json, figures/*.svg and report.md into `out`, and the page and its pictures into `docs`."""
+    claims = verdicts(found)
+    write_json(out / "results.json", {**found, "verdicts": [claim._asdict() for claim in claims]})
+    drawn = figures(found)
+    places = [(out / "report.md", out / "figures", "figures")]
+    if docs is not None:
+        places.append((docs / "paper.md", docs / "images" / "paper", "images/paper"))
+    for page, folder, prefix in places:
+        for name, text in drawn.items():
+            write_text(folder / f"{name}.svg", text)
+        write_text(page, text_of(found, claims, command, minutes, prefix))
+
+
+def text_of(found: Mapping[str, Any], claims: Sequence[Verdict], command: str, minutes: float, prefix: str) -> str:
+    """The report in Markdown; pictures are named under `prefix`."""
+    given = found["settings"]
+    weights = ", ".join(f"{name} {weight:+.2f}" for name, weight in given["principles"].items())
+    parts = [
+        "# The paper, reproduced",
+        "What came out when the experiments of MORLAIF ([arXiv 2406.07295](https://arxiv.org/abs/2406.07295)) were "
+        "done again by one command, whether it agrees with the paper or not:",
+        f"    {command}",
+        f"{given['runs']} policies of {given['phases']} PPO phases of {given['rollouts']} rollouts, seeds "
+        f"{', '.join(map(str, given['seeds']))}; policy `{given['policy']}`, preference models on "
+        f"`{given['preference_models']}`, judge `{given['judge']}`; weights {weights}. All share {given['pairs']} "
+        f"labelled pairs, {given['held_out_pairs']} of them held out, their labels and their preference models. The "
+        f"stages took {minutes:.0f} minutes, counted one after another. `results.json` in `DIR` holds every number.",
+        "## The three claims",
+        *(f"**{claim.claim}** *{claim.held.capitalize()}.* {claim.numbers[0].upper()}{claim.numbers[1:]} {claim.rule}"
+          for claim in claims),
+        "## Beside the published numbers",
+        "The paper's models, texts and judge are others, so that its numbers are a yardstick and not a target. Ours "
+        "have their 95 % interval.",
+        _table(("measure", "here", "published"), _beside(found)),
+        "## The five figures",
+        *(f"![{READINGS[name]}]({prefix}/{name}.svg)\n\n{READINGS[name]}" for name in NAMES),
+        "## Every policy against its base",
+        _table(("policy", "win rate", *given["principles"], "KL, nats"), _policies(found)),
+        COUNTED.format(seeds=len(given["seeds"])),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _beside(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    models = [row for row in found["preference_models"] if row["arm"] == "linear"]
+    worst, best = (pick(models, key=lambda row: row["value"]) for pick in (min, max))
+    objectives = {row["arm"]: row for row in found["objectives"]["objectives"]}
+    matrix = found["win_matrix"]
+    functions = [name for name, group in matrix["groups"].items() if group == "scalarization"]
+    over = [matrix["cells"][name]["single_pm"] for name in functions]
+    among = [matrix["cells"][one][other] for one in functions for other in functions if one != other]
+    dropped = found["ablation"]
+    rows = [
+        (f"PM accuracy, worst principle ({worst['model']})", told(worst), published.span(published.WORST_PM)),
+        (f"PM accuracy, best principle ({best['model']})", told(best), published.span(published.BEST_PM)),
+        ("combined reward, linear", told(objectives["linear"]), published.span(published.LINEAR)),
+        ("combined reward, single PM", told(objectives["single_pm"]), published.span(published.SINGLE_PM)),
+        ("combined reward, ceiling", told(found["objectives"]["ceiling"]), f"{100 * published.CEILING:.1f} %"),
+        ("win rate, linear over single PM", told(matrix["cells"]["linear"]["single_pm"]),
+         published.span(published.MULTI_OVER_SINGLE)),
+        ("win rate, each function over single PM", _spread(over), published.span(published.FUNCTION_OVER_SINGLE)),
+        ("win rate, functions among themselves", _spread(among), published.span(published.FUNCTIONS_AMONG_THEMSELVES)),
+        (f"accuracy, all {len(dropped)} principles to the last one",
+         f"{100 * dropped[0]['value']:.1f} to {100 * dropped[-1]['value']:.1f} %",
+         f"{100 * published.ABLATION[0]:.0f} to {100 * published.ABLATION[1]:.0f} %"),
+    ]
+    cells = found["agreement"]["cells"]
+    rows += [(f"agreement, {one} and {other}", told(cells[one][other]), f"{100 * share:.0f} %")
+             for (one, other), share in published.AGREEMENT.items() if one in cells and other in cells]
+    return rows
+
+
+def _spread(shares: Sequence[Mapping[str, Any]]) -> str:
+    low, high = (pick(share["value"] for share in shares) for pick in (min, max))
+    outer = min(share["low"] for share in shares), max(share["high"] for share in shares)
+    return f"{100 * low:.1f} to {100 * high:.1f} % (intervals from {100 * outer[0]:.1f} to {100 * outer[1]:.1f})"
+
+
+def _policies(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [(row["title"], told(row), *(f"{100 * share['value']:.0f} %" for share in row["principles"].values()),
+             f"{sum(row['kl']) / len(row['kl']):.2f}") for row in found["against_base"].values()]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+

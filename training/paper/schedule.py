@@ -1,0 +1,114 @@
+"""All stages of many recipes, each once, several at a time. Torch-free: a stage is a process of its own.
+
+A stage is done when its folder holds a manifest, so that a killed command goes on where it was. Left out: retries, and
+stages on other machines.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from training import runner
+from training.artifacts import is_complete, read_json
+from training.config import Recipe
+from training.data import FileRole, digests
+from training.errors import TrainingError
+from training.pipeline import StagePlan, identities, plan
+
+POLL_SECONDS = 0.2
+
+
+class StageFailed(TrainingError):
+    """A stage of the experiment failed."""
+
+    kind = "stage"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One stage that some recipes share. `needs` are the folders of what it reads, by role."""
+
+    plan: StagePlan
+    identity: str
+    folder: Path
+    needs: dict[str, Path]
+    recipe: Recipe
+
+
+def stage_folders(recipe: Recipe, files: Mapping[FileRole, Path], store: Path) -> dict[str, Path]:
+    """The folder of each stage of a recipe, by the stage's name."""
+    return {name: store / identity for name, identity in identities(plan(recipe), digests(files)).items()}
+
+
+def works(recipes: Iterable[Recipe], files: Mapping[FileRole, Path], store: Path) -> list[Work]:
+    """Every stage of the recipes once, each after what it reads."""
+    found: dict[Path, Work] = {}
+    for recipe in recipes:
+        folders = stage_folders(recipe, files, store)
+        for stage in plan(recipe):
+            folder = folders[stage.name]
+            needs = {role: folders[name] for role, name in stage.inputs.items()}
+            found.setdefault(folder, Work(stage, folder.name, folder, needs, recipe))
+    return list(found.values())
+
+
+def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, environment: Mapping[str, str],
+              tell: Callable[[str], None]) -> bool:
+    """Run what is not complete, `jobs` stages at a time; whether all of it is done (Ctrl-C stops at safe points).
+
+    Args:
+        environment: of the stages' processes.
+        tell: is given a line whenever a stage ends.
+
+    Raises:
+        StageFailed: naming the stage, its cause and its remedy, after the stages beside it have stopped.
+    """
+    waiting = [work for work in todo if not is_complete(work.folder)]
+    total, running = len(waiting), dict[Path, tuple[Work, subprocess.Popen[bytes], float]]()
+    tell(f"{len(todo)} stages, {len(todo) - total} of them done before")
+    try:
+        while waiting or running:
+            for work in [work for work in waiting if all(is_complete(need) for need in work.needs.values())]:
+                if len(running) < jobs:
+                    waiting.remove(work)
+                    running[work.folder] = work, _start(work, files, environment), time.monotonic()
+            for work, process, started in list(running.values()):
+                if (code := process.poll()) is None:
+                    continue
+                del running[work.folder]
+                if code != runner.DONE:
+                    raise _failure(work, code)
+                done = total - len(waiting) - len(running)
+                tell(f"{done}/{total}  {work.plan.name} of '{work.recipe.name}' ({time.monotonic() - started:.0f} s)")
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        tell("stopping at the next safe points; the same command goes on from here")
+        return False
+    finally:
+        for _, process, _ in running.values():
+            process.send_signal(signal.SIGTERM)
+        for _, process, _ in running.values():
+            process.wait()
+    return True
+
+
+def _start(work: Work, files: Mapping[FileRole, Path], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    own = {str(role): path for role, path in files.items() if role in work.plan.files}
+    runner.prepare_stage(work.plan, work.identity, work.folder, work.needs, own, runner.runtime_of(work.recipe))
+    with (work.folder / "output.log").open("ab") as output:
+        return subprocess.Popen([*runner.stage_command(work.folder), "--die-with-parent"], env=dict(environment),
+                                stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def _failure(work: Work, code: int) -> StageFailed:
+    if (work.folder / "failure.json").is_file():
+        failure = read_json(work.folder / "failure.json")
+        cause, remedy = failure["cause"], failure["remedy"]
+    else:
+        cause, remedy = f"Its process ended with code {code}.", f"Look at {work.folder / 'output.log'}, then try again."
+    return StageFailed(f"{work.plan.name} of '{work.recipe.name}' failed: {cause}", remedy)

@@ -1,0 +1,89 @@
+"""The paper's three claims, held against what came out: each with its rule, written before the numbers. Torch-free."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from training.paper.published import FUNCTIONS_AMONG_THEMSELVES
+
+Held = Literal["held", "not held here", "undecided", "not tested"]
+
+
+class Verdict(NamedTuple):
+    """What became of a claim: the rule that decides and the numbers it was applied to."""
+
+    claim: str
+    held: Held
+    rule: str
+    numbers: str
+
+
+def verdicts(results: Mapping[str, Any]) -> list[Verdict]:
+    """The verdicts on results as `report.results` makes them."""
+    return [_multi_beats_single(results), _small_aligns_large(results), _function_hardly_matters(results)]
+
+
+def told(share: Mapping[str, Any]) -> str:
+    """'71.2 % (65.0 to 77.1, n = 900; seeds 70, 71, 73)'."""
+    seeds = ", ".join(f"{100 * rate:.0f}" for rate in share.get("by_seed", ()))
+    tail = f"; seeds {seeds}" if seeds else ""
+    interval = f"{100 * share['low']:.1f} to {100 * share['high']:.1f}"
+    return f"{100 * share['value']:.1f} % ({interval}, n = {share['n']}{tail})"
+
+
+def _above_a_half(share: Mapping[str, Any]) -> Held:
+    every = share.get("by_seed") or [share["value"]]
+    if share["low"] > 0.5 and min(every) > 0.5:
+        return "held"
+    return "not held here" if share["high"] < 0.5 and max(every) < 0.5 else "undecided"
+
+
+def _multi_beats_single(results: Mapping[str, Any]) -> Verdict:
+    cells = results["win_matrix"]["cells"]["linear"]
+    share = cells["single_pm"]
+    numbers = [f"linear over the single PM {told(share)}"]
+    numbers.append(f"over the pooled PM, which learnt from all labels, {told(cells['pooled_pm'])}")
+    alone = [name for name, group in results["win_matrix"]["groups"].items() if group == "single principle"]
+    if alone:
+        strongest = min(alone, key=lambda name: cells[name]["value"])
+        title = results["win_matrix"]["titles"][strongest]
+        numbers.append(f"over the strongest single principle ({title}) {told(cells[strongest])}")
+    return Verdict("Many preference models beat single-objective RLAIF.", _above_a_half(share),
+                   "Held if the interval of the linear policy's win rate over the single PM, and each seed, is above "
+                   "50 %; not held if all are below.", "; ".join(numbers) + ".")
+
+
+def _small_aligns_large(results: Mapping[str, Any]) -> Verdict:
+    claim = "Small preference models can align a larger policy."
+    rule = ("Held if the policy trained on preference models smaller than itself beats its own base: interval and each "
+            "seed above 50 %.")
+    arm, sizes = results["small_models"]["arm"], results["small_models"]["sizes"]
+    if not arm:
+        return Verdict(claim, "not tested", rule, "This recipe's preference models are no smaller than its policy.")
+    share = results["against_base"][arm]
+    numbers = f"preference models of {sizes['models']:,} parameters, a policy of {sizes['policy']:,}: {told(share)}"
+    if arm != "linear":
+        numbers += (f"; against the policy aligned by models of its own size "
+                    f"{told(results['win_matrix']['cells'][arm]['linear'])}")
+    return Verdict(claim, _above_a_half(share), rule, numbers + ".")
+
+
+def _function_hardly_matters(results: Mapping[str, Any]) -> Verdict:
+    low, high = FUNCTIONS_AMONG_THEMSELVES
+    matrix = results["win_matrix"]
+    names = [name for name, group in matrix["groups"].items() if group == "scalarization"]
+    cells = [(one, other, matrix["cells"][one][other]) for one, other in itertools.combinations(names, 2)]
+    outside = [cell for cell in cells if cell[2]["low"] > high or cell[2]["high"] < low]
+    inside = all(low <= share["value"] <= high for *_, share in cells)
+    held: Held = "not held here" if outside else "held" if inside else "undecided"
+    one, other, furthest = max(cells, key=lambda cell: abs(cell[2]["value"] - 0.5))
+    if furthest["value"] < 0.5:
+        one, other, furthest = other, one, matrix["cells"][other][one]
+    titles = matrix["titles"]
+    numbers = (f"{len(cells)} pairs of functions, {len(outside)} of them wholly outside; the furthest is "
+               f"{titles[one]} over {titles[other]}, {told(furthest)}")
+    return Verdict("The scalarization function hardly matters.", held,
+                   f"Held if every win rate among the seven is within {100 * low:.0f} to {100 * high:.0f} %, as the "
+                   "paper's are; not held if an interval lies wholly outside.", numbers + ".")

@@ -7,7 +7,7 @@ Every field carries its bounds and one sentence of help; the form shows both.
 from training.config.baseline import CONSTITUTION, Baseline
 from training.config.judge import Judge
 from training.config.ppo import Kl, Ppo
-from training.config.preference_model import PreferenceModel
+from training.config.preference_model import Architecture, LabelUse, PreferenceModel
 from training.config.recipe import (
     Data,
     Evaluate,
@@ -18,22 +18,24 @@ from training.config.recipe import (
     Sft,
     as_yaml,
     check_recipe,
-    field_errors,
     parse_recipe,
     shipped_recipe,
 )
 from training.config.scalarization import Function, Scalarization, Weights
 from training.config.section import DEMO_WORLD, Lora, Section
+from training.config.wording import field_errors
 
 __all__ = [
     "CONSTITUTION",
     "DEMO_WORLD",
+    "Architecture",
     "Baseline",
     "Data",
     "Evaluate",
     "Function",
     "Judge",
     "Kl",
+    "LabelUse",
     "Lora",
     "Policy",
     "Ppo",

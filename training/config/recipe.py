@@ -14,6 +14,7 @@ from training.config.ppo import Ppo
 from training.config.preference_model import PreferenceModel
 from training.config.scalarization import Scalarization, Weights
 from training.config.section import DEMO_WORLD, Lora, Section
+from training.config.wording import field_errors
 from training.errors import BadSettings
 from training.principles import library
 
@@ -145,18 +146,6 @@ def check_recipe(value: Any) -> Recipe:
     except ValidationError as error:
         problems = "; ".join(f"{field}: {message}" for field, message in field_errors(error))
         raise BadSettings(f"The recipe cannot be used: {problems}.", "Change these fields and try again.") from error
-
-
-def field_errors(error: ValidationError) -> list[tuple[str, str]]:
-    """(dotted field, message with the value) of each problem, for people."""
-    problems = []
-    for item in error.errors(include_url=False):
-        field = ".".join(str(part) for part in item["loc"]) or "recipe"
-        message = item["msg"].removeprefix("Value error, ")
-        given = item.get("input")
-        shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) and field != "recipe" else ""
-        problems.append((field, message + shown))
-    return problems
 
 
 def as_yaml(recipe: Recipe) -> str:

@@ -214,6 +214,9 @@ LOGGING = {
     "loggers": {"concord": {"level": "INFO"}, "axes": {"level": "ERROR"}},
 }
 
+# Hosts that judges may be at although they are not public, and may be asked over plain http.
+JUDGE_ALLOWED_HOSTS = env.words("CONCORD_JUDGE_ALLOWED_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,::1")
+
 # A lost lease is taken over after this many seconds without a heartbeat.
 LEASE_SECONDS = env.number("CONCORD_LEASE_SECONDS", 15)
 DEMO_USER, DEMO_PASSWORD = "demo", "concord-demo"

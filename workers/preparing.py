@@ -11,6 +11,7 @@ from training.artifacts import read_jsonl, write_jsonl
 from training.config import Recipe
 from training.pipeline import StagePlan, plan
 from training.runner import prepare_stage, runtime_of, stage_command
+from webapp.judges.keys import saved_key
 from webapp.runs import exports
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import advance, repoint, stages_by_name
@@ -19,11 +20,15 @@ logger = logging.getLogger("concord.workers")
 
 
 class Prepared(NamedTuple):
-    """A stage ready to start: its command, the environment variable of its judge's key, and its pairs' file."""
+    """A stage ready to start: its command, its pairs' file, and its judge's key: the variable, and a saved one."""
 
     command: Sequence[str]
     key_variable: str
     pairs: Path | None
+    saved_key: str = ""
+
+    def __repr__(self) -> str:
+        return f"Prepared({self.command!r}, {self.key_variable!r}, {self.pairs!r})"  # no key in any log
 
 
 def prepare(stage: Stage) -> Prepared | None:
@@ -57,8 +62,10 @@ def prepare(stage: Stage) -> Prepared | None:
     inputs = {role: stages[name].folder for role, name in item.inputs.items()}
     prepare_stage(item, stage.identity, stage.folder, inputs, files, runtime_of(recipe))
     pairs = files.get("pairs") or (inputs["sample"] / "pairs.jsonl" if "sample" in inputs else None)
-    key = recipe.judge.api_key_env if "judge" in item.settings else ""
-    return Prepared([*stage_command(stage.folder), "--die-with-parent"], key, pairs)
+    command = [*stage_command(stage.folder), "--die-with-parent"]
+    if "judge" not in item.settings:
+        return Prepared(command, "", pairs)
+    return Prepared(command, recipe.judge.api_key_env, pairs, saved_key(team=run.team, judge=recipe.judge))
 
 
 def _corrected_labels(stage: Stage, item: StagePlan, runs: list[Run], stages: dict[str, Stage]) -> (

@@ -22,12 +22,13 @@ _PASSED = re.compile(
 _KEY = re.compile(r"(OPENAI|CONCORD_JUDGE)[A-Z0-9_]*_KEY")
 
 
-def environment(key_variable: str = "") -> dict[str, str]:
-    """The environment of a stage, with the one judge's key that its recipe names."""
+def environment(key_variable: str = "", saved_key: str = "") -> dict[str, str]:
+    """The environment of a stage, with the one judge's key that its recipe names: a saved one, or the worker's own."""
     passed = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
-    if _KEY.fullmatch(key_variable) and key_variable in os.environ:
-        passed[key_variable] = os.environ[key_variable]
-    return passed | {"PYTHONUNBUFFERED": "1"}
+    if _KEY.fullmatch(key_variable) and (key := saved_key or os.environ.get(key_variable, "")):
+        passed[key_variable] = key
+    allowed = ",".join(settings.JUDGE_ALLOWED_HOSTS)
+    return passed | {"PYTHONUNBUFFERED": "1", "CONCORD_JUDGE_ALLOWED_HOSTS": allowed}
 
 
 def start(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -107,7 +107,8 @@ class _Attempt:
 
     def _supervise(self, prepared: Prepared) -> int:
         """Start the process and follow it to its end. Raises LeaseLost, and then the process is gone."""
-        process = processes.start(prepared.command, self.stage.folder, processes.environment(prepared.key_variable))
+        told = processes.environment(prepared.key_variable, prepared.saved_key)
+        process = processes.start(prepared.command, self.stage.folder, told)
         try:
             if not patiently(lambda: self.lease.write(host=HOST, pid=process.pid), self._hopeless):
                 raise LeaseLost

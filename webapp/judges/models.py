@@ -78,7 +78,11 @@ class Connection(TeamOwned):
     def recipe_fields(self) -> dict[str, Any]:
         """What a recipe's judge section says of this connection."""
         fields: dict[str, Any] = {"kind": self.recipe_kind, "model": self.model, "base_url": self.base_url,
-                                  "api_key_env": self.key_variable, "concurrency": self.concurrency}
+                                  "api_key_env": self.key_variable, "concurrency": self.concurrency,
+                                  "requests_per_minute": self.requests_per_minute,
+                                  "tokens_per_minute": self.tokens_per_minute}
+        if price := self.price:
+            fields |= {"price_in": price.tokens_in, "price_out": price.tokens_out}
         return fields
 
     def settings(self) -> config.Judge:

@@ -1,8 +1,8 @@
 """Secrets at rest: sealed for one place in the database, opened only there.
 
-A sealed text carries its context inside, so that a ciphertext moved to another row, or kept while the row's address was
-changed, does not open. Keys are derived from CONCORD_FIELD_KEY (several, newest first, while they are rotated) and, last,
-from the site's own secret key. Left out: hardware keys, a key for each team.
+A sealed text carries its context inside, so that a ciphertext moved to another row, or kept while the row's address
+was changed, does not open. Keys are derived from CONCORD_FIELD_KEY (several, newest first, while they are rotated) and,
+last, from the site's own secret key. Left out: hardware keys, a key for each team.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from django.db.models import Count
 
+from training import config
 from webapp.accounts.models import Team
+from webapp.judges.keys import saved_number
 from webapp.judges.models import Connection
 from webapp.labels.models import Label
 
@@ -31,3 +33,21 @@ def by_name(*, team: Team) -> dict[str, Connection]:
     for connection in Connection.objects.of(team):
         found.setdefault(connection.label_name, connection)
     return found
+
+
+def saved_judge(team: Team, number: str) -> Connection | None:
+    """The team's connection that a form names, or None."""
+    if not number.isdecimal() or len(number) > 18:
+        return None
+    return Connection.objects.of(team).filter(pk=int(number)).first()
+
+
+def saved_judge_of(team: Team, judge: config.Judge) -> Connection | None:
+    """The connection that a recipe's judge came from, as long as it still means the same judge."""
+    if judge.kind == "rule":
+        return None
+    number = saved_number(judge.api_key_env)
+    found = Connection.objects.of(team)
+    found = found.filter(pk=number) if number else found.filter(model=judge.model, base_url=judge.base_url)
+    same = {"kind": judge.kind, "model": judge.model, "base_url": judge.base_url, "api_key_env": judge.api_key_env}
+    return next((one for one in found if same.items() <= one.recipe_fields().items()), None)

@@ -6,29 +6,71 @@ import asyncio
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from pydantic import ValidationError
 
+from training import config
 from training.config import field_errors
 from training.errors import TrainingError
+from training.feedback.addresses import AddressGuard
+from training.feedback.connection_test import ConnectionReport, test_connection
 from webapp.judges.keys import key_of
 from webapp.judges.models import Connection
 
 PATIENCE = 15.0  # seconds
 
 
+def guard() -> AddressGuard:
+    """The addresses that a judge may be at: public ones, and those that the administrator listed."""
+    return AddressGuard(tuple(settings.JUDGE_ALLOWED_HOSTS))
+
+
 def report_on(connection: Connection) -> dict[str, Any]:
-    """What works and what does not; whatever hinders the test is the report's `reason`, never an exception."""
+    """{works, reason, facts: [[name, words]]}; whatever hinders the test is its `reason`, never an exception."""
     try:
         judge = connection.settings()
         key = key_of(team=connection.team, judge=judge)
     except ValidationError as error:
-        return _broken("; ".join(message for _, message in field_errors(error)))
+        return _told(ConnectionReport(False, "; ".join(message for _, message in field_errors(error))))
     except TrainingError as problem:
-        return _broken(str(problem))
+        return _told(ConnectionReport(False, str(problem)))
     if judge.kind == "rule":
-        return {"works": True, "reason": "", "facts": [["Answers", "at once, by rule, for nothing"]]}
-    return _broken("not there yet" + key[:0])
+        return {"works": True, "reason": "", "facts": [["Answers", "by rule, at once, for nothing"]]}
+    if judge.kind == "local":
+        return {"works": True, "reason": "", "facts": [["Answers", "on the workers’ machine; it is loaded when a run "
+                                                                   "asks it, so nothing was asked now"]]}
+    try:
+        return _told(async_to_sync(_ask)(judge, key))
+    except TimeoutError:
+        return _told(ConnectionReport(False, f"The judge did not answer within {PATIENCE:.0f} seconds. Is the address "
+                                             "right, and does the server run?"))
+    finally:
+        del key  # an error page shows local variables where a site is debugged
 
 
-def _broken(reason: str) -> dict[str, Any]:
-    return {"works": False, "reason": reason, "facts": []}
+async def _ask(judge: config.Judge, key: str) -> ConnectionReport:
+    async with asyncio.timeout(PATIENCE):
+        return await test_connection(judge, key, guard())
+
+
+def _told(report: ConnectionReport) -> dict[str, Any]:
+    facts: list[list[str]] = []
+    if report.works:
+        facts = [
+            ["Answered by", report.model or "a model that does not say its name"],
+            ["Answered in", f"{1000 * report.latency:.0f} ms"],
+            ["Log-probabilities", f"yes, of the {report.top_logprobs} likeliest tokens: one call an order"
+             if report.logprobs else "no: several answers are drawn for each order and counted"],
+            ["Limits seen", _limits(report)],
+            ["Tokens", f"{report.tokens_in} in, {report.tokens_out} out" if report.tokens_in else "not told"],
+        ]
+    return {"works": report.works, "reason": report.reason, "facts": facts, "logprobs": report.logprobs}
+
+
+def _limits(report: ConnectionReport) -> str:
+    limits = report.limits
+    if limits is None:
+        return "none told"
+    parts = [f"{value:,} {name} a minute".replace(",", "\u202f") for value, name in
+             ((limits.limit_requests, "requests"), (limits.limit_tokens, "tokens")) if value is not None]
+    return ", ".join(parts) or "none told"

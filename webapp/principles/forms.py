@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from training import config
 from training.config import field_errors
 from webapp.accounts.models import Team
+from webapp.judges.models import Connection
 from webapp.principles.models import Principle
 
 SYMBOLS = ("●", "▲", "■", "◆", "★", "♥", "⬟", "⬢", "▼", "✚", "❖", "—", "◐", "◧", "☀", "☂", "♣", "♠", "✦", "✱", "⚑", "⚙",
@@ -91,6 +92,13 @@ class TrialForm(forms.Form):
 
     judge: config.Judge
 
+    def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._saved = {f"saved:{one.pk}": one for one in Connection.objects.of(team)}
+        kind = self.fields["kind"]
+        assert isinstance(kind, forms.ChoiceField)
+        kind.choices = [*kind.choices, *((value, one.name) for value, one in self._saved.items())]
+
     def clean_base_url(self) -> str:
         address = str(self.cleaned_data["base_url"]).strip()
         if address and not address.startswith(("http://", "https://")):
@@ -102,6 +110,9 @@ class TrialForm(forms.Form):
         if self.errors:
             return found
         try:
+            if saved := self._saved.get(found["kind"]):
+                self.judge = saved.settings()
+                return found
             self.judge = config.Judge.model_validate({key: found[key] for key in
                                                       ("kind", "base_url", "model", "api_key_env")})
         except ValidationError as error:

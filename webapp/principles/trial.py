@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 
 from training import config
 from training.demo_world.world import FACTS, RELATIONS
 from training.dialogue import as_text, parse_hh
 from training.errors import JudgeUnavailable, TrainingError
+from training.feedback.addresses import use_allowed_hosts
 from training.feedback.judges import Comparison, Verdict, failed, make_judge
-from webapp import environment
+from webapp.accounts.models import Team
+from webapp.judges.keys import key_of
 from webapp.labels.models import Pair
 
 PATIENCE = 15.0  # seconds
 
 
-def try_principle(*, judge: config.Judge, principle: str, statement: str, prompt: str, a: str, b: str) -> Verdict:
+def try_principle(*, team: Team, judge: config.Judge, principle: str, statement: str, prompt: str, a: str,
+                  b: str) -> Verdict:
     """The judge's verdict; whatever hinders it is the verdict's `error`, worded for the person who asked."""
-    key = environment.text(judge.api_key_env, "") if judge.api_key_env else ""
-    if judge.api_key_env and not key:
-        return failed(f"The variable {judge.api_key_env} is not set where the web server runs. Set it, or leave the "
-                      "field empty for a server that asks for no key.")
+    try:
+        key = key_of(team=team, judge=judge)
+    except TrainingError as problem:
+        return failed(str(problem))
     item = Comparison(parse_hh(prompt), a.strip(), b.strip(), statement, principle)
     try:
         return async_to_sync(_ask)(judge, key, item)
@@ -35,6 +39,7 @@ def try_principle(*, judge: config.Judge, principle: str, statement: str, prompt
 
 
 async def _ask(judge: config.Judge, key: str, item: Comparison) -> Verdict:
+    use_allowed_hosts(settings.JUDGE_ALLOWED_HOSTS)
     async with asyncio.timeout(PATIENCE):
         return (await make_judge(judge, key).compare([item]))[0]
 

@@ -31,7 +31,7 @@ def principle_detail(request: TeamRequest, pk: int) -> HttpResponse:
     return render(request, "principles/detail.html", {
         "principle": principle, "latest": wordings[0] if wordings else None, "wordings": wordings,
         "accuracy": selectors.accuracy_of(principle), "report": getattr(principle, "report", None) or {},
-        "form": TrialForm(initial=_pair_to_try(request) | {"kind": "rule"}),
+        "form": TrialForm(initial=_pair_to_try(request) | {"kind": "rule"}, team=request.team),
         "pairs": selectors.pairs_to_try(team=request.team),
     })
 
@@ -86,11 +86,11 @@ def principle_try(request: TeamRequest, pk: int) -> HttpResponse:
     """The judge's word on the pair in the form: a fragment for htmx, the whole page without."""
     principle = get_object_or_404(selectors.principle_detail(team=request.team), pk=pk)
     wordings = selectors.wordings(principle=principle)
-    form = TrialForm(request.POST)
+    form = TrialForm(request.POST, team=request.team)
     context = {"principle": principle, "form": form, "wordings": wordings, "latest": wordings[0] if wordings else None}
     if form.is_valid() and wordings:
         texts = {key: form.cleaned_data[key] for key in ("prompt", "a", "b")}
-        context["verdict"] = trial.try_principle(judge=form.judge, principle=principle.name,
+        context["verdict"] = trial.try_principle(team=request.team, judge=form.judge, principle=principle.name,
                                                  statement=wordings[0].version.statement, **texts)
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "principles/_try.html", context)

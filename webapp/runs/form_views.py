@@ -12,6 +12,7 @@ from training.config import Recipe, as_yaml, shipped_recipe
 from training.errors import TrainingError
 from webapp.accounts.middleware import TeamRequest
 from webapp.datasets.models import Dataset
+from webapp.judges.selectors import saved_judge
 from webapp.runs.models import Run
 from webapp.runs.recipe_form import RecipeForm, read_yaml
 from webapp.runs.services import StagePreview, preview, run_create
@@ -39,6 +40,8 @@ class Outlook:
 def run_new(request: TeamRequest) -> HttpResponse:
     if request.method != "POST":
         form = RecipeForm.from_recipe(request.team, _start(request))
+        if judge := saved_judge(request.team, request.GET.get("judge", "")):
+            form.use_judge(judge)
         form.is_valid()
         return _page(request, form)
     if "use_yaml" in request.POST:

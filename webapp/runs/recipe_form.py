@@ -19,9 +19,13 @@ from django.utils.text import slugify
 from pydantic import ValidationError
 
 from training.config import DEMO_WORLD, Recipe, field_errors
+from training.errors import TrainingError
 from training.principles import library
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
+from webapp.judges.keys import saved_key
+from webapp.judges.models import Connection
+from webapp.judges.selectors import saved_judge, saved_judge_of
 from webapp.principles.models import Principle
 from webapp.runs.recipe_fields import SECTIONS, Section, Spec, folded, show, specs
 
@@ -73,6 +77,7 @@ class RecipeForm:
         self.errors: dict[str, list[str]] = {}
         self.recipe: Recipe | None = None
         self.dataset: Dataset | None = None
+        self.saved_judge: Connection | None = None
         self._share()
 
     # Where a form comes from ------------------------------------------------------------------------------------------
@@ -84,7 +89,9 @@ class RecipeForm:
         given = {choice.name: (choice.statement, choice.weight) for choice in recipe.principles}
         rows = _rows(team, given)
         source, texts["data.source"] = _source_of(recipe.data.source)
-        return cls(team, texts, rows, source, recipe.name)
+        form = cls(team, texts, rows, source, recipe.name)
+        form.use_judge(saved_judge_of(team, recipe.judge))
+        return form
 
     @classmethod
     def from_post(cls, team: Team, post: QueryDict) -> RecipeForm:
@@ -99,7 +106,19 @@ class RecipeForm:
             row.statement = post.get(f"statement:{name}", "").strip()
             row.chosen = name in chosen
             rows.append(row)
-        return cls(team, texts, [*rows, *known.values()], post.get("source", DEMO_WORLD), post.get("name", ""))
+        form = cls(team, texts, [*rows, *known.values()], post.get("source", DEMO_WORLD), post.get("name", ""))
+        form.use_judge(saved_judge(team, post.get("saved_judge", "")))
+        return form
+
+    def use_judge(self, connection: Connection | None) -> None:
+        """Let a saved judge fill the fields that say where the judge is, at what pace and price."""
+        self.saved_judge = connection
+        for name, value in (connection.recipe_fields() if connection else {}).items():
+            self.entries[f"judge.{name}"].text = show(value)
+
+    @cached_property
+    def saved_judges(self) -> list[Connection]:
+        return list(Connection.objects.of(self.team))
 
     # What the template shows ------------------------------------------------------------------------------------------
 
@@ -201,6 +220,10 @@ class RecipeForm:
             self._add("data.source", "This data set is not there any more, or is not ready; choose another.")
         if self.source == "hub" and not is_hub_id(recipe.data.source):
             self._add("data.source", "A hub id looks like owner/name; import a file under Datasets first.")
+        try:
+            saved_key(team=self.team, judge=recipe.judge)
+        except TrainingError as problem:
+            self._add("judge.api_key_env", str(problem))
         bases = {"policy.base": recipe.policy.base, "preference_model.base": recipe.preference_model.base}
         for path, base in bases.items():
             if not is_allowed_model(base):

@@ -1,4 +1,4 @@
-"""A judge's key goes in and is never shown: not by a page, a recipe, an export, an error or the database's own bytes."""
+"""A judge's key goes in and is never shown: not by a page, a recipe, an error or the database's own bytes."""
 
 from __future__ import annotations
 

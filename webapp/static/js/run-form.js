@@ -32,10 +32,15 @@ const keepSliderAndNumberEqual = ({ target }) => {
   showShares();
 };
 
+// "name=value", "name!=value", or "name=" for a field that is empty.
+const applies = (condition) => {
+  const [name, value] = condition.split(/!?=/);
+  return (form.elements.namedItem(name)?.value === value) !== condition.includes("!=");
+};
+
 const showWhatApplies = () => {
   for (const field of form.querySelectorAll("[data-when]")) {
-    const [name, value] = field.dataset.when.split("=");
-    field.hidden = form.elements.namedItem(name)?.value !== value;
+    field.hidden = !field.dataset.when.split(" ").every(applies);
   }
 };
 

@@ -57,4 +57,4 @@ def test_all_that_is_wrong_is_said_at_once_and_with_a_way_out() -> None:
 
 
 def test_what_is_no_section_at_all_is_said_plainly() -> None:
-    assert said(ppo=7) == {"ppo": "must be a section of settings (given: 7)"}
+    assert said(ppo=7) == {"ppo": "must be a mapping of settings (given: 7)"}

@@ -29,7 +29,7 @@ _WORDS = {
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
     "dict_type": "must be a mapping, such as {{prompt: question}}",
-    "model_type": "must be a section of settings",
+    "model_type": "must be a mapping of settings",
     "tuple_type": "must be a list",
     "literal_error": "must be one of {expected}",
 }

@@ -78,10 +78,10 @@ def test_check_starts_nothing(team: Team, owner_client: Client) -> None:
 
 
 @pytest.mark.parametrize(("field", "text", "words"), [
-    ("ppo.steps", "abc", "valid integer"), ("ppo.steps", "0", "greater than or equal to 1"), ("ppo.steps", "", "valid"),
-    ("ppo.kl.target", "-1", "greater than 0"), ("ppo.learning_rate", "nan", "finite"), ("name", " ", "at least 1"),
-    ("scalarization.function", "magic", "linear"), ("judge.api_key_env", "HOME", "pattern"),
-    ("data.columns", "prompt", "dictionary"), ("policy.base", "/etc", "no model that can be used"),
+    ("ppo.steps", "abc", "whole number"), ("ppo.steps", "0", "at least 1"), ("ppo.steps", "", "whole number"),
+    ("ppo.kl.target", "-1", "above 0"), ("ppo.learning_rate", "nan", "neither infinite nor NaN"), ("name", " ", "not be empty"),
+    ("scalarization.function", "magic", "linear"), ("judge.api_key_env", "HOME", "OPENAI_API_KEY"),
+    ("data.columns", "prompt", "must be a mapping"), ("policy.base", "/etc", "no model that can be used"),
     ("preference_model.base", "../../x", "no model that can be used"), ("weight:factuality", "many", "number"),
 ])
 def test_what_is_wrong_is_said_at_its_field_and_kept(
@@ -171,7 +171,7 @@ def test_pasted_yaml_fills_the_form(team: Team, owner_client: Client) -> None:
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("{", "not valid YAML"), ("- 1", "dictionary"), ("principles: []", "at least 1 item"),
+    ("{", "not valid YAML"), ("- 1", "must be a mapping"), ("principles: []", "needs at least 1"),
     ("surprise: 1\nprinciples: [{name: bias}]", "surprise"), ("!!python/object/apply:os.system [ls]", "not valid YAML"),
 ])
 def test_pasted_yaml_that_is_wrong_is_kept_with_the_reason(

@@ -28,6 +28,7 @@ from training.artifacts import is_complete, read_json, write_json  # noqa: E402
 from training.config import Recipe, check_recipe, parse_recipe, shipped_recipe  # noqa: E402
 from training.data_files import kept_files  # noqa: E402
 from training.errors import BadSettings, TrainingError  # noqa: E402
+from training.feedback import addresses  # noqa: E402
 from training.feedback.judges import use_key  # noqa: E402
 from training.pipeline import StagePlan, identities, plan  # noqa: E402
 
@@ -92,6 +93,8 @@ def _stage(folder: Path, die_with_parent: bool) -> int:
     variable = runner.read_job(folder).runtime.get("judge", {}).get("api_key_env", "")
     if variable:
         use_key(os.environ.get(variable, ""))
+    if (listed := os.environ.get(addresses.VARIABLE)) is not None:
+        addresses.use_allowed_hosts(host.strip() for host in listed.split(",") if host.strip())
     code = runner.run_stage(folder, die_with_parent)
     if code == runner.TAKEN:
         print(f"{folder.name}: another process has this stage", file=sys.stderr)

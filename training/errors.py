@@ -40,6 +40,12 @@ class JudgeUnavailable(TrainingError):
     kind = "judge"
 
 
+class BudgetSpent(TrainingError):
+    """What labels may cost is spent; what was bought is kept."""
+
+    kind = "budget"
+
+
 class ModelUnavailable(TrainingError):
     """A base model or tokenizer could not be loaded."""
 

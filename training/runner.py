@@ -22,8 +22,9 @@ from typing import Any, get_args
 
 from training.artifacts import Job, is_complete, read_json, write_json, write_manifest
 from training.config import Recipe
+from training.config.judge import BUDGETS, PACE
 from training.errors import OutOfMemory, StopRequested, TrainingError
-from training.pipeline import Kind, StagePlan
+from training.pipeline import Kind, StagePlan, plan
 from training.reporting import EventFile
 
 DONE, FAILED, TAKEN, STOPPED = 0, 1, 73, 75
@@ -37,8 +38,17 @@ _APPETITE: dict[str, tuple[str, str]] = {
 
 
 def runtime_of(recipe: Recipe) -> dict[str, Any]:
-    """What a stage is told beside its identity: pace and account of the judge."""
-    return {"judge": {"concurrency": recipe.judge.concurrency, "api_key_env": recipe.judge.api_key_env}}
+    """What a stage is told beside its identity: pace, account, prices and budget of the judge.
+
+    Principles are labelled in stages of their own, on the same pairs: each gets an equal share of the run's budget, so
+    that together they keep it, however many run at once.
+    """
+    told = {name: value for name, value in recipe.judge.model_dump(mode="json").items() if name in PACE}
+    stages = max(1, sum(stage.kind == "label" for stage in plan(recipe)))
+    for name in BUDGETS:
+        if told[name]:
+            told[name] = told[name] / stages if name == "budget_money" else max(1, told[name] // stages)
+    return {"judge": told}
 
 
 def prepare_stage(plan: StagePlan, identity: str, folder: Path, inputs: Mapping[str, Path], files: Mapping[str, Path],

@@ -8,24 +8,55 @@ from pydantic import Field, StringConstraints, model_validator
 
 from training.config.section import Section
 
+Layout = Literal["paper", "shared_prefix"]
+
+PACE = frozenset({
+    "api_key_env", "concurrency", "timeout", "mode", "requests_per_minute", "tokens_per_minute", "budget_calls",
+    "budget_tokens", "budget_money", "price_in", "price_out"})
+"""How fast, by what account and at what price a judge is asked: never what its labels are, so no part of a stage."""
+
+BUDGETS = ("budget_calls", "budget_tokens", "budget_money")
+
 
 class Judge(Section):
-    kind: Literal["rule", "openai"] = Field("rule", description="The demo world's rules, or an OpenAI-like server.")
-    model: str = Field("", max_length=200, description="The model's name on the server.")
+    kind: Literal["rule", "openai", "local"] = Field(
+        "rule", description="The demo world's rules, an OpenAI-like server, or a model on the workers' machine.")
+    model: str = Field("", max_length=200, description="The model's name on the server; for a local judge, a hub id.")
     base_url: str = Field("", max_length=500, description="The server's address, ending in /v1; empty: OpenAI's.")
     api_key_env: Annotated[str, StringConstraints(pattern=r"^((OPENAI|CONCORD_JUDGE)[A-Z0-9_]*_KEY)?$")] = Field(
         "", description="The environment variable that holds the key (OPENAI_API_KEY or CONCORD_JUDGE_..._KEY).")
     both_orders: bool = Field(True, description="Ask each pair in both orders and average: takes position bias out.")
+    layout: Layout = Field("paper", description="The paper's question, or the principle last, so that the calls on a "
+                                                "pair share a prefix that servers keep.")
+    few_shot: int = Field(0, ge=0, le=4, description="Worked examples before the question, half of them answered B.")
+    reasoning: bool = Field(False, description="The judge thinks before its letter: dearer, and slower.")
     max_pairs: int = Field(600, ge=2, le=1_000_000, description="At most this many pairs are labelled per principle.")
-    concurrency: int = Field(16, ge=1, le=512, description="Requests in flight.")
     samples: int = Field(4, ge=1, le=32, description="Answers drawn where the server gives no log-probabilities.")
+    mode: Literal["live", "batch"] = Field(
+        "live", description="Ask at once, or through the provider's Batch API: cheaper, and done within a day.")
+    concurrency: int = Field(16, ge=1, le=512, description="Requests in flight at most.")
+    timeout: int = Field(60, ge=1, le=3600, description="Seconds that a request may take.")
+    requests_per_minute: int = Field(0, ge=0, le=10_000_000, description="Requests a minute at most; 0: as the server "
+                                                                         "allows.")
+    tokens_per_minute: int = Field(0, ge=0, le=10_000_000_000, description="Tokens a minute at most; 0: as the server "
+                                                                           "allows.")
+    budget_calls: int = Field(0, ge=0, le=1_000_000_000, description="Answers that a run's labels may cost; 0: no "
+                                                                     "limit.")
+    budget_tokens: int = Field(0, ge=0, le=1_000_000_000_000, description="Tokens that a run's labels may cost; 0: no "
+                                                                          "limit.")
+    budget_money: float = Field(0, ge=0, le=1e9, description="Money that a run's labels may cost, at the prices "
+                                                             "below; 0: no limit.")
+    price_in: float = Field(0, ge=0, le=1e6, description="Price of a million tokens that the judge reads.")
+    price_out: float = Field(0, ge=0, le=1e6, description="Price of a million tokens that the judge writes.")
 
     @model_validator(mode="after")
-    def _server_needs_a_model(self) -> Self:
-        if self.kind == "openai" and not self.model:
-            raise ValueError("a judge on a server needs the model's name in 'model'")
+    def _can_be_asked(self) -> Self:
+        if self.kind != "rule" and not self.model:
+            raise ValueError("a judge that is a model needs the model's name in 'model'")
         if self.api_key_env.startswith("OPENAI") and self.base_url and not self.base_url.startswith(
             "https://api.openai.com/"):
             raise ValueError("OPENAI_API_KEY is sent to https://api.openai.com only; for another server put its key "
                              "in a variable CONCORD_JUDGE_..._KEY")
+        if self.budget_money and not (self.price_in or self.price_out):
+            raise ValueError("a budget in money needs the prices: set 'price_in' and 'price_out', or 'budget_tokens'")
         return self

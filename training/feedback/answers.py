@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 Letter = Literal["A", "B"]
@@ -42,6 +43,24 @@ def _letter(text: str) -> Letter:
     return "A" if text in "Aa" else "B"
 
 
+_LAST = re.compile(rf"(?i:.*\b(?:answer|choice)(?:\s+is|\s*[:=-]))\s*{_SIGNS}([ABab]){_SIGNS}")
+_WAVERING = re.compile(r"\b(?:neither|nor|not|or|and|both|if|unless)\b", re.IGNORECASE)
+
+
+def last_letter(text: str) -> Letter | None:
+    """The letter that a judge names on its last line, after it has thought; None if that line names none.
+
+    >>> last_letter("A is longer.\\nSo the answer is: B"), last_letter("Answer: A or B")
+    ('B', None)
+    """
+    last = text.rstrip().rpartition("\n")[2]
+    if bare := _BARE.fullmatch(last):
+        return _letter(bare[1])
+    found = _LAST.fullmatch(last)
+    return _letter(found[1]) if found and not _WAVERING.search(last) else None
+
+
+@lru_cache(maxsize=4096)
 def letter_of(token: str) -> Letter | None:
     """The letter that a token is a spelling of: "A", " A", "a", "(B", "B." and the like."""
     bare = token.strip().strip("\"'`*()[]{}.:▁Ġ").upper()

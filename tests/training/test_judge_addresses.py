@@ -1,0 +1,94 @@
+"""Where a judge may be: public addresses, and those that the administrator listed."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import httpx2
+import pytest
+from aiohttp import ClientSession
+
+from tests.training.scripted_server import Reply, letters, serving
+from training.errors import JudgeUnavailable
+from training.feedback.addresses import AddressGuard, GuardedTransport, guarded_connector, is_public
+
+CLOSED, OPEN = AddressGuard(), AddressGuard(("127.0.0.1", "localhost"))
+
+
+@pytest.mark.parametrize("url", [
+    "https://127.0.0.1/v1", "https://169.254.169.254/latest/meta-data", "https://10.0.0.7/v1", "https://[::1]/v1",
+    "https://[::ffff:10.0.0.1]/v1", "https://2130706433/v1", "https://0x7f000001/v1", "https://127.1/v1",
+    "https://100.64.0.1/v1", "https://[fd00::1]/v1", "https://[fe80::1]/v1", "https://0.0.0.0/v1",
+    "https://[2002:7f00:1::]/v1", "https://[64:ff9b::a00:1]/v1"])
+def test_an_address_inside_is_refused_however_it_is_written(url: str) -> None:
+    with pytest.raises(JudgeUnavailable, match="inside a private network"):
+        CLOSED.check_url(url)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "gopher://x/", "https://", "", "//x/v1"])
+def test_what_is_no_web_address_is_refused(url: str) -> None:
+    with pytest.raises(JudgeUnavailable, match="no web address"):
+        CLOSED.check_url(url)
+
+
+def test_plain_http_is_for_listed_hosts_only() -> None:
+    with pytest.raises(JudgeUnavailable, match="not encrypted"):
+        CLOSED.check_url("http://example.com/v1")
+    assert AddressGuard(("vllm.lan",)).check_url("http://vllm.lan:8000/v1") == "vllm.lan"
+    assert CLOSED.check_url("https://api.openai.com/v1") == "api.openai.com"
+
+
+def test_a_key_in_the_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(JudgeUnavailable, match="user name or a password") as caught:
+        CLOSED.check_url("https://me:sk-secret@example.com/v1")
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_a_listed_network_lets_its_addresses_in_and_no_others() -> None:
+    guard = AddressGuard(("10.1.0.0/16",))
+    assert guard.check_url("http://10.1.2.3:8000/v1") == "10.1.2.3"
+    with pytest.raises(JudgeUnavailable):
+        guard.check_url("http://10.2.0.1/v1")
+
+
+def test_the_internet_is_public_and_nothing_else_is() -> None:
+    assert is_public(ipaddress.ip_address("93.184.215.14")) and is_public(ipaddress.ip_address("2606:4700::1111"))
+    assert not any(is_public(ipaddress.ip_address(inside)) for inside in
+                   ("224.0.0.1", "240.0.0.1", "192.168.1.1", "::", "ff02::1"))
+
+
+async def test_a_name_that_resolves_inside_is_refused_where_it_is_connected_to() -> None:
+    with serving(lambda *_: letters(0.5)) as server:
+        port = server.server_address[1]
+        async with ClientSession(connector=guarded_connector(CLOSED)) as session:
+            with pytest.raises(JudgeUnavailable, match="'localhost' is inside a private network"):
+                await session.post(f"https://localhost:{port}/v1/chat/completions", json={})
+        async with httpx2.AsyncClient(transport=GuardedTransport(CLOSED)) as client:
+            with pytest.raises(JudgeUnavailable, match="inside a private network"):
+                await client.post(f"https://localhost:{port}/v1/chat/completions", json={})
+        assert server.requests == []
+
+
+async def test_a_listed_host_is_connected_to_under_its_own_name() -> None:
+    hosts: list[str] = []
+
+    def script(*_: object) -> Reply:
+        return letters(0.5)
+
+    with serving(script) as server:
+        port = server.server_address[1]
+        async with httpx2.AsyncClient(transport=GuardedTransport(OPEN)) as client:
+            reply = await client.post(f"http://localhost:{port}/v1/chat/completions", json={})
+            hosts.append(reply.request.headers["host"])
+        async with ClientSession(connector=guarded_connector(OPEN)) as session:
+            answer = await session.post(f"http://localhost:{port}/v1/chat/completions", json={})
+            await answer.read()
+    assert hosts == [f"localhost:{port}"] and reply.status_code == answer.status == 200
+
+
+async def test_a_redirect_into_the_network_is_not_followed() -> None:
+    script = lambda *_: Reply(307, {}, {"Location": "http://169.254.169.254/latest/meta-data"})  # noqa: E731
+    with serving(script) as server:
+        async with httpx2.AsyncClient(transport=GuardedTransport(OPEN)) as client:
+            reply = await client.post(f"{server.base_url}/chat/completions", json={})
+    assert reply.status_code == 307 and len(server.requests) == 1

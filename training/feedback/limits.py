@@ -1,0 +1,67 @@
+"""How much a server lets one ask: read from its answers' headers. Pure functions.
+
+OpenAI and those who follow it send `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`; resets are durations
+("6m0s", "20ms") or seconds. `Retry-After` is seconds or a date.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import NamedTuple
+
+MARK = "x-ratelimit-limit-requests"
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+class RateLimits(NamedTuple):
+    """What a server said of one of its answers; None where it said nothing. Resets are seconds from now."""
+
+    limit_requests: int | None = None
+    remaining_requests: int | None = None
+    reset_requests: float | None = None
+    limit_tokens: int | None = None
+    remaining_tokens: int | None = None
+    reset_tokens: float | None = None
+
+
+def read_limits(headers: Mapping[str, str]) -> RateLimits | None:
+    """The limits that a reply's headers name, None if they name none. `headers` must not mind upper case."""
+    if MARK not in headers and "x-ratelimit-limit-tokens" not in headers:
+        return None
+    return RateLimits(*(read(headers.get(f"x-ratelimit-{what}-{unit}", "")) for unit in ("requests", "tokens")
+                        for what, read in (("limit", _count), ("remaining", _count), ("reset", seconds))))
+
+
+def seconds(text: str) -> float | None:
+    """A duration in seconds.
+
+    >>> seconds("6m0s"), seconds("20ms"), seconds("1.5"), seconds("soon")
+    (360.0, 0.02, 1.5, None)
+    """
+    text = text.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def retry_after(text: str, now: float) -> float | None:
+    """Seconds to wait by a Retry-After header, given the time of day `now`; None if it is empty or unreadable."""
+    if not text.strip():
+        return None
+    if (duration := seconds(text)) is not None:
+        return duration if isfinite(duration) else None
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None

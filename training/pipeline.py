@@ -18,6 +18,7 @@ from typing import Any, Literal
 from training import baselines
 from training.artifacts import digest_of, file_digest
 from training.config import DEMO_WORLD, Recipe
+from training.config.judge import PACE
 from training.demo_world import WEIGHTS
 
 Kind = Literal["sft", "sample", "label", "draw", "preference_model", "weights", "ppo", "evaluate"]
@@ -63,7 +64,7 @@ def plan(recipe: Recipe) -> list[StagePlan]:
         pairs = {"sample": "sample"}
     pair_files = () if pairs else ("pairs",)
     # A judge's speed is not part of what its labels are.
-    judge = {key: value for key, value in whole["judge"].items() if key not in {"concurrency", "api_key_env"}}
+    judge = {key: value for key, value in whole["judge"].items() if key not in PACE}
     wordings = {choice.name: choice.wording for choice in recipe.principles}
     labelled = baselines.labelled(recipe)
     for name in labelled:

@@ -144,7 +144,7 @@ def _paper(options: argparse.Namespace) -> int:
         use_key(os.environ.get(recipe.judge.api_key_env, ""))
     threads = max(1, (os.cpu_count() or 1) // max(1, options.jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
-    given = [f"--recipe {options.recipe}"] if options.recipe else []
+    given = [f"--recipe {Path(options.recipe).name}"] if options.recipe else []
     given += [f"--seeds {' '.join(map(str, options.seeds))}", f"--jobs {options.jobs}"]
     given += [f"--phases {options.phases}"] if options.phases is not None else []
     command = f"python -m training paper --out DIR {' '.join(given)}"

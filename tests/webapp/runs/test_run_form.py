@@ -79,9 +79,9 @@ def test_check_starts_nothing(team: Team, owner_client: Client) -> None:
 
 @pytest.mark.parametrize(("field", "text", "words"), [
     ("ppo.steps", "abc", "whole number"), ("ppo.steps", "0", "at least 1"), ("ppo.steps", "", "whole number"),
-    ("ppo.kl.target", "-1", "above 0"), ("ppo.learning_rate", "nan", "neither infinite nor NaN"), ("name", " ", "not be empty"),
+    ("ppo.kl.target", "-1", "above 0"), ("ppo.learning_rate", "nan", "nor NaN"), ("name", " ", "not be empty"),
     ("scalarization.function", "magic", "linear"), ("judge.api_key_env", "HOME", "OPENAI_API_KEY"),
-    ("data.columns", "prompt", "must be a mapping"), ("policy.base", "/etc", "no model that can be used"),
+    ("data.columns", "prompt", "be a mapping"), ("policy.base", "/etc", "no model that can be used"),
     ("preference_model.base", "../../x", "no model that can be used"), ("weight:factuality", "many", "number"),
 ])
 def test_what_is_wrong_is_said_at_its_field_and_kept(

@@ -10,6 +10,7 @@ from training import config
 from webapp.accounts.models import Team
 from webapp.judges.keys import saved_number
 from webapp.judges.models import Connection
+from webapp.judges.prices import Price
 from webapp.labels.models import Label
 
 
@@ -27,11 +28,12 @@ def connection_rows(*, team: Team) -> list[Row]:
     return [Row(one, counted.get(one.label_name, 0)) for one in Connection.objects.of(team)]
 
 
-def by_name(*, team: Team) -> dict[str, Connection]:
-    """The team's connections by the name that their labels give their judge; of several alike the first."""
-    found: dict[str, Connection] = {}
+def prices_by_name(*, team: Team) -> dict[str, Price]:
+    """Prices by the name that labels give their judge; of several connections to one model the first that has one."""
+    found: dict[str, Price] = {}
     for connection in Connection.objects.of(team):
-        found.setdefault(connection.label_name, connection)
+        if price := connection.price:
+            found.setdefault(connection.label_name, price)
     return found
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.labels import views
+from webapp.labels import quality_views, views
 
 app_name = "labels"
 urlpatterns = [
@@ -11,5 +11,6 @@ urlpatterns = [
     path("<int:pk>/judge/", views.judge, name="judge"),
     path("pairs/<int:pk>/", views.pair, name="pair"),
     path("review/", views.review_all, name="review_all"),
+    path("quality/", quality_views.label_quality, name="quality"),
     path("undo/", views.undo_all, name="undo_all"),
 ]

@@ -1,0 +1,154 @@
+"""The page "Label quality": counted by principle and judge, agreement with people, judges and principles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from tests.webapp.labels.conftest import MakeLabel, MakePair
+from webapp.accounts.models import Team, User
+from webapp.judges.prices import Price
+from webapp.judges.services import connection_create
+from webapp.labels import quality
+from webapp.labels.models import Label
+from webapp.labels.services import label_approve, label_override, label_reject
+
+MINI = "openai:gpt-4o-mini"
+
+
+def opened(client: Client, **chosen: str) -> Any:
+    answer = client.get(reverse("labels:quality"), chosen)
+    assert answer.status_code == 200
+    return answer
+
+
+def labels_of(team: Team) -> Any:
+    return Label.objects.of(team)
+
+
+def test_a_team_without_labels_is_led_to_runs(owner_client: Client, team: Team) -> None:
+    assert "No labels yet" in opened(owner_client).content.decode()
+
+
+def test_flips_confidence_and_failures_are_counted_by_principle_and_judge(
+        team: Team, make_pair: MakePair, make_label: MakeLabel, owner_client: Client) -> None:
+    pairs = [make_pair(team, question=f"Question {number}?") for number in range(4)]
+    make_label(pairs[0], shown=0.9, swapped=0.7, judge=MINI, tokens=300)
+    make_label(pairs[1], shown=0.8, swapped=0.3, judge=MINI, tokens=300)
+    make_label(pairs[2], shown=None, swapped=None, judge=MINI, tokens=100, error="refused: I cannot say")
+    make_label(pairs[3], shown=None, swapped=None, judge=MINI, tokens=0, error="HTTP 400: too long")
+    make_label(pairs[0], shown=0.9, swapped=0.9)
+
+    mini, rule = opened(owner_client).context["lines"]
+    assert (mini.n, mini.usable, mini.flips, mini.both) == (4, 2, 1, 2)
+    assert mini.flip_rate == 0.5
+    assert mini.confidence == pytest.approx((0.6 + 0.1) / 2)
+    assert mini.failures == {"the judge declined to say": 1, "the server refused the request": 1}
+    assert mini.tokens_each == 350
+    assert (rule.n, rule.unusable) == (1, 0)
+
+
+def test_a_failure_in_the_swapped_order_is_of_the_same_kind(
+        team: Team, make_pair: MakePair, make_label: MakeLabel, owner_client: Client) -> None:
+    make_label(make_pair(team), shown=None, swapped=None, error="in the swapped order: unreadable: 'Both'")
+
+    assert opened(owner_client).context["lines"][0].failures == {"the answer names no letter": 1}
+
+
+def test_a_usable_label_costs_what_all_calls_cost(
+        team: Team, owner: User, make_pair: MakePair, make_label: MakeLabel, owner_client: Client) -> None:
+    connection_create(team=team, user=owner, name="Mini", kind="openai", model="gpt-4o-mini")
+    make_label(make_pair(team), judge=MINI, tokens=1_000_002)
+
+    line = opened(owner_client).context["lines"][0]
+    assert line.money_each == pytest.approx(0.15 + 2 * 0.60 / 1e6)  # a million tokens in, two answers of one token
+
+
+def test_money_of_tokens_is_what_was_read_and_the_letters_that_were_written() -> None:
+    assert quality.money(1_000_000, 0, Price(2.0, 8.0)) == pytest.approx(2.0)
+    assert quality.money(10, 10, Price(0.0, 1e6)) == pytest.approx(10.0)
+
+
+def test_two_judges_agree_on_the_pairs_that_both_labelled(
+        team: Team, make_pair: MakePair, make_label: MakeLabel) -> None:
+    for number, (first, second) in enumerate([(0.9, 0.8), (0.2, 0.1), (0.7, 0.4), (0.9, 0.5)]):
+        pair = make_pair(team, question=f"Question {number}?")
+        make_label(pair, shown=first, swapped=first, judge="openai:a")
+        make_label(pair, shown=second, swapped=second, judge="openai:b")
+    make_label(make_pair(team, question="By one judge only?"), judge="openai:a")
+
+    found, = quality.between_judges(quality.principles_of(team), labels_of(team))
+    assert (found.first, found.second) == ("openai:a, question 1", "openai:b, question 1")
+    counts = found.agreement  # the fourth pair is undecided by the second judge
+    assert (counts.both_a, counts.first_a, counts.second_a, counts.both_b) == (1, 1, 0, 1)
+    assert counts.raw == pytest.approx(2 / 3)
+
+
+def test_a_judge_is_compared_with_the_choices_of_the_data_and_with_reviews(
+        team: Team, reviewer: User, make_pair: MakePair, make_label: MakeLabel) -> None:
+    right = make_label(make_pair(team, question="1?", human=1.0), shown=0.9, swapped=0.9)
+    wrong = make_label(make_pair(team, question="2?", human=0.0), shown=0.9, swapped=0.9)
+    thrown = make_label(make_pair(team, question="3?"), shown=0.9, swapped=0.9)
+    label_approve(label=right, by=reviewer)
+    label_override(label=wrong, probability=0.0, by=reviewer)
+    label_reject(label=thrown, by=reviewer)
+
+    data, review = quality.with_people(quality.principles_of(team), labels_of(team))
+    assert (data.second, data.agreement.both_a, data.agreement.first_a, data.agreement.n) == (
+        "chosen in the data set", 1, 1, 2)
+    assert (review.second, review.agreement.both_a, review.agreement.first_a, review.agreement.n) == (
+        "reviewed by your team", 1, 1, 2)
+
+
+def test_near_duplicates_and_conflicts_among_principles_are_named(
+        team: Team, make_pair: MakePair, make_label: MakeLabel, owner_client: Client) -> None:
+    for number in range(40):
+        pair, p = make_pair(team, question=f"Question {number}?"), 0.9 if number % 2 else 0.1
+        make_label(pair, "factuality", shown=p, swapped=p)
+        make_label(pair, "bias", shown=p, swapped=p)
+        make_label(pair, "conciseness", shown=1 - p, swapped=1 - p)
+
+    context = opened(owner_client).context
+    named = {frozenset((cell.row.name, cell.column.name)) for cell in context["duplicates"]}
+    opposed = {frozenset((cell.row.name, cell.column.name)) for cell in context["conflicts"]}
+    assert named == {frozenset(("factuality", "bias"))}
+    assert opposed == {frozenset(("factuality", "conciseness")), frozenset(("bias", "conciseness"))}
+
+
+def test_labels_of_two_judges_are_not_mixed_in_the_matrix(
+        team: Team, make_pair: MakePair, make_label: MakeLabel) -> None:
+    pair = make_pair(team)
+    make_label(pair, "factuality", judge="openai:a")
+    make_label(pair, "bias", judge="openai:b")
+
+    (cell,), = quality.matrix(quality.principles_of(team), labels_of(team))
+    assert cell.agreement.n == 0
+
+
+def test_the_filter_of_the_address_counts_what_it_names(
+        team: Team, make_pair: MakePair, make_label: MakeLabel, owner_client: Client) -> None:
+    make_label(make_pair(team), "factuality")
+    make_label(make_pair(team, question="Another?"), "bias")
+
+    assert [line.principle.name for line in opened(owner_client, principle="bias").context["lines"]] == ["bias"]
+
+
+def test_another_teams_labels_are_counted_nowhere(
+        team: Team, other_team: Team, make_pair: MakePair, make_label: MakeLabel, owner_client: Client) -> None:
+    make_label(make_pair(other_team))
+
+    assert opened(owner_client).context["lines"] == []
+
+
+def test_more_labels_take_no_more_queries(
+        team: Team, make_pair: MakePair, make_label: MakeLabel, owner_client: Client,
+        django_assert_max_num_queries: Any) -> None:
+    for number in range(12):
+        pair = make_pair(team, question=f"Question {number}?", human=1.0)
+        for name in ("factuality", "bias", "conciseness"):
+            make_label(pair, name, judge=f"openai:{number % 3}")
+    with django_assert_max_num_queries(16):
+        opened(owner_client)

@@ -1,0 +1,73 @@
+"""Agreement of two who choose between A and B: raw, and beyond chance (Cohen's kappa, 1960), with n and base rates.
+
+Who is undecided (a probability of exactly one half) has named no winner and is counted nowhere. Pure functions.
+Left out: weighted kappa, intervals by bootstrap (the interval here is Wilson's, on the raw share).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often two name the same winner: counts of pairs by (first says A, second says A)."""
+
+    both_a: int
+    first_a: int  # the first says A, the second B
+    second_a: int  # the second says A, the first B
+    both_b: int
+
+    @property
+    def n(self) -> int:
+        return self.both_a + self.first_a + self.second_a + self.both_b
+
+    @property
+    def raw(self) -> float | None:
+        """The share of pairs on which they name the same winner."""
+        return (self.both_a + self.both_b) / self.n if self.n else None
+
+    @property
+    def base_rates(self) -> tuple[float, float] | None:
+        """How often each says A: where both nearly always do, a high raw agreement means little."""
+        if not self.n:
+            return None
+        return (self.both_a + self.first_a) / self.n, (self.both_a + self.second_a) / self.n
+
+    @property
+    def kappa(self) -> float | None:
+        """(raw - chance) / (1 - chance); None where chance alone would make them agree always."""
+        if self.raw is None or self.base_rates is None:
+            return None
+        first, second = self.base_rates
+        chance = first * second + (1 - first) * (1 - second)
+        return None if chance > 1 - 1e-12 else (self.raw - chance) / (1 - chance)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Wilson's 95 % interval of the raw agreement."""
+        if self.raw is None:
+            return None
+        z, n = 1.959964, self.n
+        middle = (self.raw + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(self.raw * (1 - self.raw) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def in_words(kappa: float | None) -> str:
+    """The strength of an agreement in the words of Landis and Koch (1977)."""
+    if kappa is None:
+        return "not to be told"
+    steps = ((0.0, "none"), (0.2, "slight"), (0.4, "fair"), (0.6, "moderate"), (0.8, "substantial"))
+    return next((words for limit, words in steps if kappa <= limit), "almost perfect")
+
+
+DUPLICATE, CONFLICT, ENOUGH = 0.8, -0.4, 30
+
+
+def relation(agreement: Agreement) -> str:
+    """What two principles are to each other: "duplicate", "conflict" or "", from kappa and only where n is enough."""
+    if agreement.n < ENOUGH or agreement.kappa is None:
+        return ""
+    return "duplicate" if agreement.kappa >= DUPLICATE else "conflict" if agreement.kappa <= CONFLICT else ""

@@ -1,0 +1,34 @@
+"""The page "Label quality": of a data set, a run, a principle or a judge, as the filter in its address says."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from webapp.accounts.middleware import TeamRequest
+from webapp.judges.selectors import prices_by_name
+from webapp.labels import quality, selectors
+from webapp.labels.forms import LabelFilterForm
+
+FILTERS = ("principle", "dataset", "run", "judge")
+
+
+@require_safe
+def label_quality(request: TeamRequest) -> HttpResponse:
+    form = LabelFilterForm(request.team, request.GET, selectors.filter_choices(request.team))
+    chosen = {name: value for name, value in form.chosen.items() if name in FILTERS}
+    labels = selectors.labels_of(request.team, chosen)
+    principles = quality.principles_of(request.team)
+    matrix = quality.matrix(principles, labels)
+    cells = [cell for row in matrix for cell in row]
+    return render(request, "labels/quality.html", {
+        "fields": [form[name] for name in FILTERS], "query": urlencode(chosen), "is_filtered": bool(chosen),
+        "lines": quality.lines(principles, labels, prices_by_name(team=request.team)),
+        "judges": quality.between_judges(principles, labels), "people": quality.with_people(principles, labels),
+        "matrix": matrix, "columns": matrix[-1] if matrix else [],
+        "duplicates": [cell for cell in cells if cell.relation == "duplicate"],
+        "conflicts": [cell for cell in cells if cell.relation == "conflict"],
+    })

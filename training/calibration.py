@@ -33,7 +33,7 @@ def soft_loss(differences: Sequence[float], labels: Sequence[float], temperature
     """Mean of -p log sigmoid(d / T) - (1 - p) log sigmoid(-d / T), in nats."""
     losses = (_softplus(-d / temperature) * p + _softplus(d / temperature) * (1 - p)
               for d, p in zip(differences, labels, strict=True))
-    return math.fsum(losses) / len(labels)
+    return math.fsum(losses) / max(1, len(labels))
 
 
 def best_temperature(differences: Sequence[float], labels: Sequence[float]) -> float:
@@ -48,23 +48,44 @@ def best_temperature(differences: Sequence[float], labels: Sequence[float]) -> f
     return math.exp((low + high) / 2)
 
 
-def calibration_error(differences: Sequence[float], labels: Sequence[float], bins: int = 10) -> float:
-    """Expected calibration error of sigmoid(d) against soft labels, each pair seen from the side the model prefers."""
+def reliability(differences: Sequence[float], labels: Sequence[float], bins: int = 10) -> list[dict[str, float]]:
+    """The reliability curve of sigmoid(d) against soft labels, each pair seen from the side the model prefers.
+
+    Returns:
+        A row for each bin of confidence from 1/2 to 1 that holds any pair: `low` and `high` (its bounds), `n`, and the
+        means `confidence` (what the model says) and `agreed` (what the labels say); equal where it is calibrated.
+    """
     buckets: dict[int, list[tuple[float, float]]] = {}
     for difference, label in zip(differences, labels, strict=True):
         confidence = 1 / (1 + math.exp(-min(abs(difference), 700.0)))
         agreed = label if difference >= 0 else 1 - label
         buckets.setdefault(min(int((confidence - 0.5) * 2 * bins), bins - 1), []).append((confidence, agreed))
-    return sum(abs(math.fsum(c - a for c, a in bucket)) for bucket in buckets.values()) / max(1, len(labels))
+    return [{"low": 0.5 + place / (2 * bins), "high": 0.5 + (place + 1) / (2 * bins), "n": len(bucket),
+             "confidence": math.fsum(c for c, _ in bucket) / len(bucket),
+             "agreed": math.fsum(a for _, a in bucket) / len(bucket)} for place, bucket in sorted(buckets.items())]
+
+
+def calibration_error(differences: Sequence[float], labels: Sequence[float], bins: int = 10) -> float:
+    """Expected calibration error: the mean distance of confidence and agreement over the bins of `reliability`."""
+    rows = reliability(differences, labels, bins)
+    return math.fsum(row["n"] * abs(row["confidence"] - row["agreed"]) for row in rows) / max(1, len(labels))
 
 
 def correlation(one: Sequence[float], other: Sequence[float]) -> float:
     """Pearson's correlation; 0 where either does not vary."""
-    n = len(one)
+    n = max(1, len(one))
     mean_one, mean_other = math.fsum(one) / n, math.fsum(other) / n
     covariance = math.fsum((x - mean_one) * (y - mean_other) for x, y in zip(one, other, strict=True))
     spread = math.fsum((x - mean_one) ** 2 for x in one) * math.fsum((y - mean_other) ** 2 for y in other)
     return covariance / math.sqrt(spread) if spread > 0 else 0.0
+
+
+def slope(values: Sequence[float], over: Sequence[float]) -> float:
+    """By how much the values rise for each unit of `over`, by least squares; 0 where that does not vary."""
+    n = max(1, len(over))
+    mean, middle = math.fsum(values) / n, math.fsum(over) / n
+    spread = math.fsum((x - middle) ** 2 for x in over)
+    return math.fsum((x - middle) * (y - mean) for x, y in zip(over, values, strict=True)) / spread if spread else 0.0
 
 
 def _softplus(x: float) -> float:

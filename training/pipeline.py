@@ -25,8 +25,11 @@ Kind = Literal["sft", "sample", "label", "draw", "preference_model", "weights", 
 
 # Raise a kind's number when a change to its code changes what it makes: old results are then not reused.
 VERSIONS: dict[Kind, int] = {
-    "sft": 1, "sample": 1, "label": 1, "draw": 1, "preference_model": 1, "weights": 1, "ppo": 1, "evaluate": 2,
+    "sft": 1, "sample": 1, "label": 1, "draw": 1, "preference_model": 2, "weights": 1, "ppo": 1, "evaluate": 2,
 }
+
+SHARED = "preference_model:shared"
+"""The name of the stage that trains every principle's head on one trunk."""
 
 # Stages that need no model: they start fast and belong on the workers' `io` queue.
 TORCH_FREE: frozenset[Kind] = frozenset({"label", "draw", "weights"})
@@ -73,11 +76,8 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     if baselines.is_mixed(recipe):
         settings = {"baseline": recipe.baseline.kind, "shares": recipe.weights_by_name, "seed": recipe.seed}
         stages.append(StagePlan("draw", "draw", settings, {f"label:{name}": f"label:{name}" for name in labelled}))
-    for name in names:
-        settings = common | {"preference_model": whole["preference_model"], "principle": name}
-        inputs = pairs | {"label": "draw" if baselines.is_mixed(recipe) else f"label:{name}"}
-        stages.append(StagePlan(f"preference_model:{name}", "preference_model", settings, inputs, pair_files, name))
-    models = {f"preference_model:{name}": f"preference_model:{name}" for name in names}
+    trained, models = _preference_models(recipe, common, names, pairs, pair_files)
+    stages += trained
     # One preference model has one weight, and nothing to fit.
     weights = {"weights": whole["weights"] if recipe.baseline.kind == "none" else {"mode": "set"}, "given": given}
     stages.append(StagePlan("weights", "weights", weights, models))
@@ -90,6 +90,31 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     return stages
 
 
+def _preference_models(recipe: Recipe, common: dict[str, Any], names: list[str], pairs: dict[str, str],
+                       pair_files: tuple[str, ...]) -> tuple[list[StagePlan], dict[str, str]]:
+    """The stages that train preference models, and the stage that serves each principle, by role.
+
+    One stage a principle, or one for all of them on a shared trunk: who reads asks for a principle in either case.
+    """
+    settings = common | {"preference_model": recipe.preference_model.model_dump(mode="json")}
+    if recipe.preference_model.architecture == "shared_trunk" and not baselines.is_mixed(recipe):
+        inputs = pairs | {f"label:{name}": f"label:{name}" for name in names}
+        stage = StagePlan(SHARED, "preference_model", settings | {"principles": names}, inputs, pair_files)
+        return [stage], {f"preference_model:{name}": SHARED for name in names}
+    stages = []
+    for name in names:
+        inputs = pairs | {"label": "draw" if baselines.is_mixed(recipe) else f"label:{name}"}
+        stages.append(StagePlan(f"preference_model:{name}", "preference_model", settings | {"principle": name}, inputs,
+                                pair_files, name))
+    return stages, {f"preference_model:{name}": f"preference_model:{name}" for name in names}
+
+
+def served_by(stages: list[StagePlan]) -> dict[str, str]:
+    """By principle, in the order of the reward's columns, the name of the stage whose folder holds its model."""
+    ppo = next(stage for stage in stages if stage.kind == "ppo")
+    return {name: ppo.inputs[f"preference_model:{name}"] for name in ppo.settings["principles"]}
+
+
 def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
                corrections: Mapping[str, str] | None = None) -> dict[str, str]:
     """The identity of each stage by name.
@@ -99,14 +124,15 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
         file_digests: digest of each data file by role ("prompts", "pairs", "dialogues", "held_out").
         corrections: by principle, the digest of what people changed in its labels; "" or absent where nobody did.
             It enters the identity of that principle's preference model, and through it of all that reads it; a
-            baseline's draw reads the labels of them all.
+            shared trunk and a baseline's draw read the labels of them all.
     """
     found: dict[str, str] = {}
     changed = {name: digest for name, digest in (corrections or {}).items() if digest}
     for stage in stages:
         corrected = changed.get(stage.principle or "", "") if stage.kind == "preference_model" else ""
-        if stage.kind == "draw" and changed:
-            corrected = digest_of(changed)
+        read = [role.removeprefix("label:") for role in stage.inputs if role.startswith("label:")]
+        if touched := {name: changed[name] for name in read if name in changed}:
+            corrected = digest_of(touched)
         found[stage.name] = digest_of({
             "kind": stage.kind,
             "version": VERSIONS[stage.kind],

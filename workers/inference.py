@@ -21,9 +21,9 @@ from celery import shared_task
 from celery.signals import worker_ready
 from django.conf import settings
 
-from training.baselines import rewarded
 from training.config import DEMO_WORLD, Recipe, Scalarization
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
+from training.pipeline import plan, served_by
 from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
 from webapp.runs.models import Run, Stage
 
@@ -174,7 +174,7 @@ def _principle_rewards(run: Run) -> PrincipleRewards:
 
     recipe = Recipe.model_validate(run.recipe)
     stages = {use.name: use.stage for use in run.uses.select_related("stage")}
-    folders = {name: stages[f"preference_model:{name}"].folder for name in rewarded(recipe)}
+    folders = {name: stages[stage].folder for name, stage in served_by(plan(recipe)).items()}
     weights: dict[str, float] = read_json(stages["weights"].folder / "weights.json")["weights"]
     return PrincipleRewards(PreferenceModels.load(folders, _device(recipe.device), recipe.precision), weights,
                             Scalarization.model_validate(recipe.scalarization.model_dump()))

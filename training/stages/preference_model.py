@@ -1,10 +1,11 @@
-"""Train the preference model of one principle on soft labels (MORLAIF, arXiv 2406.07295; Bradley-Terry).
+"""Train the preference model of one principle, or the heads of all on one trunk (MORLAIF, arXiv 2406.07295).
 
-Loss of a pair: -p log sigmoid(d) - (1 - p) log sigmoid(-d), d the score of `a` minus that of `b`. TRL's RewardTrainer
-knows no soft labels, hence a loop of our own: LoRA and a head, AdamW, cosine with warm-up. Pairs are held out by
-prompt, the same ones for every principle of a run. Labels that people changed come in `files["labels"]` and win.
+The loss of a label is Bradley-Terry's (`training.preference_models.losses`), a batch's the mean of its labels'. TRL's
+RewardTrainer knows no soft labels and no second head, hence a loop of our own: LoRA (or the whole base) and a linear
+head, AdamW, cosine with warm-up. Pairs are held out by prompt, the same ones for every principle of a run. Labels that
+people changed come in `files["labels"]`, on a shared trunk in `files["labels:<principle>"]`, and win.
 
-Left out: the label margin of the original, early stopping, several devices.
+Left out: early stopping, a weight a principle on the shared trunk, several devices.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from training import preference_models as pm
+from training import quality
 from training.artifacts import (
     Job,
     digest_of,
@@ -27,9 +29,8 @@ from training.artifacts import (
     publish_checkpoint,
     read_jsonl,
     write_json,
-    write_jsonl,
 )
-from training.calibration import accuracy, best_temperature, calibration_error, correlation, soft_loss, wilson
+from training.calibration import accuracy
 from training.config import PreferenceModel as Settings
 from training.errors import BadData, Diverged
 from training.models import load_tokenizer, memory_named, pad_id, pick_device
@@ -42,33 +43,41 @@ MAX_GRAD_NORM = 1.0
 
 
 class Example(NamedTuple):
-    """A labelled pair: token ids of both responses and the probability that the first is better."""
+    """A labelled pair: token ids of both responses with how many of them are the response's, the probability that the
+    first is better on each principle (None where it has no label), and the person's choice."""
 
     digest: str
     prompt: str
     a: list[int]
     b: list[int]
-    probability: float
+    lengths: tuple[int, int]
+    labels: tuple[float | None, ...]
     human: float | None
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Write the adapter, head.safetensors, card.json and scores.jsonl (a row a labelled pair).
+    """Write adapter (or trunk/), head.safetensors, card.json and the scores of all labelled pairs.
 
     Raises:
         BadData: too few labelled pairs.
+        BadSettings: more layers are to be adapted than the base has.
         Diverged: the loss stopped being a number.
         StopRequested: after a checkpoint.
     """
     settings = Settings.model_validate(job.settings["preference_model"])
+    names = principles_of(job)
     device = pick_device(job.settings["device"])
     tokenizer = load_tokenizer(settings.base)
     pad = pad_id(tokenizer, (tokenizer.eos_token_id,))
     examples = read_examples(job, tokenizer, settings.max_length)
     training, held_out = split(examples, settings.held_out, job.settings["seed"])
+    for index, name in enumerate(names):
+        if not any(example.labels[index] is not None for example in training):
+            raise BadData(f"No pair to train on has a label for '{name}'.", "Label more pairs ('judge.max_pairs').")
     torch.manual_seed(job.settings["seed"])
-    model, adapter = pm.new_model(settings.base, settings.lora, device, job.settings["precision"])
-    reporter.log(f"{len(training)} pairs to train on, {len(held_out)} held out, {job.settings['principle']}")
+    model, adapter = pm.new_model(settings.base, settings.lora, device, job.settings["precision"], heads=len(names),
+                                  layers=settings.lora_layers, full=settings.architecture == "full")
+    reporter.log(f"{len(training)} pairs to train on, {len(held_out)} held out, {', '.join(names)}")
     with memory_named():
         _fit(model, training, held_out[:WATCHED], settings, job, folder, reporter, pad)
         scores = score_pairs(model, examples, pad)
@@ -76,15 +85,26 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     _report(job, folder, settings, examples, {example.digest for example in held_out}, scores, reporter)
 
 
+def principles_of(job: Job) -> list[str]:
+    """The principles that the stage trains a head for, in the order of the heads."""
+    named: list[str] = job.settings.get("principles") or [job.settings["principle"]]
+    return named
+
+
 def read_examples(job: Job, tokenizer: Any, max_length: int) -> list[Example]:
-    """The labelled pairs in file order; pairs whose label is an error are left out."""
+    """The pairs that any principle has a label for, in file order; a label that is an error is none."""
     pairs_file = job.files.get("pairs") or job.inputs["sample"] / "pairs.jsonl"
-    labels_file = job.files.get("labels") or job.inputs["label"] / "labels.jsonl"
-    labels = {row["pair"]: row["probability"] for row in read_jsonl(labels_file) if row["probability"] is not None}
-    pairs = {pair["digest"]: pair for pair in read_jsonl(pairs_file) if pair["digest"] in labels}
+    # The stage of one principle knows its labels by the bare role, whoever made them.
+    roles = [f":{name}" for name in job.settings["principles"]] if "principles" in job.settings else [""]
+    labels = [{row["pair"]: row["probability"] for row in read_jsonl(
+        job.files.get(f"labels{role}") or job.inputs[f"label{role}"] / "labels.jsonl")
+        if row["probability"] is not None} for role in roles]
+    pairs = {pair["digest"]: pair for pair in read_jsonl(pairs_file) if any(pair["digest"] in of for of in labels)}
     return [
         Example(digest, digest_of(pair["prompt"]), pm.encode(tokenizer, pair["prompt"], pair["a"], max_length),
-                pm.encode(tokenizer, pair["prompt"], pair["b"], max_length), labels[digest], pair.get("human"))
+                pm.encode(tokenizer, pair["prompt"], pair["b"], max_length),
+                (pm.reply_length(tokenizer, pair["a"]), pm.reply_length(tokenizer, pair["b"])),
+                tuple(of.get(digest) for of in labels), pair.get("human"))
         for digest, pair in pairs.items()
     ]
 
@@ -131,33 +151,22 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
         chosen = order[place * settings.batch_size:(place + 1) * settings.batch_size].tolist()
         batch = [training[index] for index in chosen]
 
-        # 4. One optimizer step on the mean loss of the batch, in as many passes as the memory wants.
-        model.train()
+        # 4. One optimizer step on the mean loss of the batch's labels.
         optimizer.zero_grad()
-        differences: list[float] = []
-        loss = 0.0
-        for part in _parts(batch):
-            difference = _difference(model, part, pad)
-            labels = torch.tensor([example.probability for example in part], device=difference.device)
-            part_loss = pm.soft_bradley_terry(difference, labels).sum() / len(batch)
-            part_loss.backward()
-            loss += part_loss.item()
-            differences += difference.tolist()
+        loss, right = _backward(model, batch, settings, pad)
         if not math.isfinite(loss):
             raise Diverged(f"The preference model's loss became {loss} at step {step + 1}.",
                            f"Lower 'preference_model.learning_rate' from {settings.learning_rate:g}.")
         norm = torch.nn.utils.clip_grad_norm_(list(learnt.values()), MAX_GRAD_NORM)
         values = {"pm/loss": loss, "pm/grad_norm": float(norm), "pm/learning_rate": float(scheduler.get_last_lr()[0]),
-                  "pm/accuracy": accuracy(differences, [example.probability for example in batch])[0]}
+                  "pm/accuracy": right}
         optimizer.step()
         scheduler.step()
         step += 1
 
         # 5. Tell, and keep what is needed to go on.
         if step % watch_every == 0 or step == total:
-            seen = score_pairs(model, watched, pad)
-            values["pm/held_out_accuracy"] = accuracy((seen[:, 0] - seen[:, 1]).tolist(),
-                                                      [example.probability for example in watched])[0]
+            values |= _watch(model, watched, principles_of(job), pad)
         reporter.metric(step, values)
         reporter.progress(step, total)
         reporter.checkpoint_if_stopped(save)
@@ -165,6 +174,46 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
             save()
             saved = time.monotonic()
     model.eval()
+
+
+def _backward(model: pm.PreferenceModel, batch: Sequence[Example], settings: Settings, pad: int) -> tuple[float, float]:
+    """Add the gradient of the batch's mean loss, in as many passes as the memory wants; that loss, and the accuracy."""
+    model.train()
+    known = sum(label is not None for example in batch for label in example.labels)
+    loss = 0.0
+    found = []
+    for part in _parts(batch):
+        difference = _difference(model, part, pad)
+        part_loss = pm.label_loss(settings.labels, difference, _labels(part, difference.device)).sum() / known
+        part_loss.backward()
+        loss += part_loss.item()
+        found.append(difference.detach())
+    return loss, _accuracy(torch.cat(found), batch)
+
+
+def _watch(model: pm.PreferenceModel, watched: Sequence[Example], names: Sequence[str], pad: int) -> dict[str, float]:
+    """Accuracy on held-out pairs: over all labels and, where there are several principles, on each."""
+    seen = score_pairs(model, watched, pad)
+    difference = seen[:, 0] - seen[:, 1]
+    values = {"pm/held_out_accuracy": _accuracy(difference, watched)}
+    if len(names) > 1:
+        values |= {f"pm/held_out_accuracy/{name}": _accuracy(difference[:, index:index + 1], [
+            example._replace(labels=(example.labels[index],)) for example in watched])
+            for index, name in enumerate(names)}
+    return values
+
+
+def _labels(examples: Sequence[Example], device: torch.device) -> Tensor:
+    """Probabilities [pairs, principles], NaN where there is no label."""
+    return torch.tensor([[math.nan if label is None else label for label in example.labels] for example in examples],
+                        device=device)
+
+
+def _accuracy(difference: Tensor, examples: Sequence[Example]) -> float:
+    """Over all labels of [pairs, principles]."""
+    told = [(d, label) for row, example in zip(difference.tolist(), examples, strict=True)
+            for d, label in zip(row, example.labels, strict=True) if label is not None]
+    return accuracy([d for d, _ in told], [label for _, label in told])[0]
 
 
 def rate(step: int, warmup: int, total: int) -> float:
@@ -181,7 +230,7 @@ def _parts(batch: Sequence[Example]) -> list[Sequence[Example]]:
 
 
 def _difference(model: pm.PreferenceModel, part: Sequence[Example], pad: int) -> Tensor:
-    """Score of `a` minus score of `b`, [pairs]; both go through the model in one batch."""
+    """Scores of `a` minus scores of `b`, [pairs, principles]; both go through the model in one batch."""
     rows = [example.a for example in part] + [example.b for example in part]
     one, other = model(*pm.padded(rows, pad, model.head.weight.device)).chunk(2)
     return one - other
@@ -189,11 +238,11 @@ def _difference(model: pm.PreferenceModel, part: Sequence[Example], pad: int) ->
 
 @torch.no_grad()
 def score_pairs(model: pm.PreferenceModel, examples: Sequence[Example], pad: int) -> Tensor:
-    """Raw scores [pairs, 2] of `a` and `b`, on the CPU."""
+    """Raw scores [pairs, 2, principles] of `a` and `b`, on the CPU."""
     model.eval()
     rows = [row for example in examples for row in (example.a, example.b)]
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    scores = torch.empty(len(rows))
+    scores = torch.empty(len(rows), model.head.out_features)
     start = 0
     while start < len(order):
         # Sorted by length: the rows that fit are counted by the shortest, then cut to what the longest allows.
@@ -202,42 +251,44 @@ def score_pairs(model: pm.PreferenceModel, examples: Sequence[Example], pad: int
         chosen = order[start:end]
         scores[chosen] = model(*pm.padded([rows[i] for i in chosen], pad, model.head.weight.device)).cpu()
         start = end
-    return scores.view(-1, 2)
+    return scores.view(-1, 2, model.head.out_features)
 
 
 def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Example], held_out: set[str],
             scores: Tensor, reporter: Reporter) -> None:
-    """Card and standardised scores, and what the card says as last metrics."""
-    unseen = [index for index, example in enumerate(examples) if example.digest in held_out]
-    seen = [index for index, example in enumerate(examples) if example.digest not in held_out]
-    differences = (scores[unseen, 0] - scores[unseen, 1]).tolist()
-    labels = [examples[index].probability for index in unseen]
-    share, decided = accuracy(differences, labels)
-    low, high = wilson(share * decided, decided)
-    raw = scores[seen].flatten()
-    lengths = [float(len(row)) for index in seen for row in (examples[index].a, examples[index].b)]
-    temperature = best_temperature(differences, labels)
-    mean, std = raw.mean().item(), max(raw.std(correction=0).item(), 1e-6)
-    card = {
-        "principle": job.settings["principle"], "base": settings.base, "max_length": settings.max_length,
-        "lora": settings.lora.model_dump(), "mean": mean, "std": std, "trained_on": len(seen), "held_out": len(unseen),
-        "decided": decided, "accuracy": share, "accuracy_low": low, "accuracy_high": high,
-        "loss": soft_loss(differences, labels), "calibration_error": calibration_error(differences, labels),
-        "temperature": temperature,
-        "calibration_error_at_temperature": calibration_error([d / temperature for d in differences], labels),
-        "length_correlation": correlation(raw.tolist(), lengths),
-    }
-    write_json(folder / pm.CARD, card)
-    standard = ((scores - mean) / std).tolist()
-    write_jsonl(folder / "scores.jsonl", (
-        {"pair": example.digest, "z_a": z_a, "z_b": z_b, "human": example.human, "held_out": example.digest in held_out}
-        for example, (z_a, z_b) in zip(examples, standard, strict=True)))
-    if decided == 0:
-        reporter.warning("no_decided_labels", "No held-out label is decided: the accuracy says nothing.")
-    elif low < 0.5:
-        reporter.warning("weak_preference_model", f"Held-out accuracy {share:.2f} (95 % from {low:.2f} to {high:.2f}, "
-                         f"n = {decided}) is no better than a coin: this principle was not learnt.")
-    reporter.artifact("preference model", pm.CARD)
+    """A card and the standardised scores of each principle; what a card says against its model is warned of."""
+    names = principles_of(job)
+    cards: dict[str, dict[str, Any]] = {}
+    for head, name in enumerate(names):
+        pairs = [quality.Scored((a, b), example.lengths, example.labels[head], example.human,
+                                example.digest in held_out)
+                 for example, (a, b) in zip(examples, scores[:, :, head].tolist(), strict=True)]
+        built = {"principle": name, "head": head, "lora": settings.lora.model_dump(), **{key: getattr(settings, key) for
+                 key in ("architecture", "base", "max_length", "lora_layers", "labels")}}
+        if settings.debias_length:
+            rise, mean = quality.length_line(pairs)
+            before = quality.card(pairs)["length_correlation"]
+            built |= {"length_slope": rise, "length_mean": mean, "length_correlation_before": before}
+            pairs = quality.without_length(pairs, rise, mean)
+        cards[name] = built | quality.card(pairs)
+        scores_file = folder / "scores" / f"{name}.jsonl" if "principles" in job.settings else folder / "scores.jsonl"
+        quality.write_scores(scores_file, [example.digest for example in examples], pairs, cards[name]["mean"],
+                             cards[name]["std"])
+        _warn(cards[name], reporter)
+    one = cards[names[0]] if "principles" not in job.settings else {"architecture": settings.architecture,
+                                                                    "cards": cards}
+    write_json(folder / quality.CARD, one)
+    reporter.artifact("preference model", quality.CARD)
+
+
+def _warn(card: dict[str, Any], reporter: Reporter) -> None:
+    if card["decided"] == 0:
+        reporter.warning("no_decided_labels", f"No held-out label of {card['principle']} is decided: its accuracy says "
+                         "nothing.")
+    elif card["accuracy_low"] < 0.5:
+        interval = f"95 % from {card['accuracy_low']:.2f} to {card['accuracy_high']:.2f}, n = {card['decided']}"
+        reporter.warning("weak_preference_model", f"Held-out accuracy on {card['principle']} {card['accuracy']:.2f} "
+                         f"({interval}) is no better than a coin: this principle was not learnt.")
 
 
 def _save(folder: Path, step: int, learnt: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer,

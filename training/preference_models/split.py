@@ -1,0 +1,185 @@
+"""A trunk cut in two: what several preference models have in common is computed once, the rest for each of them.
+
+Both halves are the trunk itself with other layers in it, so masks and positions are made by the model's own code,
+whatever its architecture. Below the cut the layers are the base's; the hidden states that come out are put in again
+above it. The adapters above the cut are either merged into copies of the layers, or stacked: rows of all principles go
+through the base's matrices together, and each principle's rows through its own pair of low rank by one batched product.
+
+Left out: trunks whose upper layers read more of the lower ones than their output.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def decoder_layers(trunk: Any) -> tuple[str, nn.ModuleList]:
+    """Where the layers of a trunk are, and they; the first list that has as many as its configuration says."""
+    return next((name, module) for name, module in trunk.named_modules()
+                if isinstance(module, nn.ModuleList) and len(module) == trunk.config.num_hidden_layers)
+
+
+class Seam:
+    """What the parts of a split trunk tell one another: hidden states at the cut, and whose rows are going through."""
+
+    def __init__(self) -> None:
+        self.hidden: Tensor | None = None
+        self.group = slice(0, 1)
+
+
+class _Cut(Exception):  # noqa: N818 - no error: how the lower half ends
+    """The hidden states have arrived where the trunk is cut."""
+
+
+class _StandIn(nn.Module):
+    """In the place of a layer; whatever a trunk asks of a layer but its work, the layer itself answers."""
+
+    def __init__(self, layer: nn.Module, seam: Seam, gives_tuple: bool) -> None:
+        super().__init__()
+        self.__dict__["_layer"], self.__dict__["_seam"] = layer, seam  # not as a submodule: it is not ours
+        self._gives_tuple = gives_tuple
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["_layer"], name)
+
+
+class _Catch(_StandIn):
+    """The end of the lower half."""
+
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
+        self._seam.hidden = hidden
+        raise _Cut
+
+
+class _Give(_StandIn):
+    """A layer of the upper half that lies below the cut: what it would give is known."""
+
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
+        return (self._seam.hidden,) if self._gives_tuple else self._seam.hidden
+
+
+class SplitTrunk:
+    """The lower half of a trunk, run once a batch, and upper halves to go on with.
+
+    Args:
+        trunk: a decoder in evaluation mode.
+        cut: layers below the cut; with 0 the halves are nothing and the whole trunk.
+    """
+
+    def __init__(self, trunk: Any, cut: int) -> None:
+        self._trunk, self.cut, self.seam = trunk, cut, Seam()
+        self._path, layers = decoder_layers(trunk)
+        self._gives_tuple = cut > 0 and _gives_tuple(trunk, layers[0])
+        self._lower = self._with([*layers[:cut], *(_Catch(layer, self.seam, False) for layer in layers[cut:])])
+
+    def lower(self, ids: Tensor, mask: Tensor) -> None:
+        """Run the layers below the cut on ids and mask [rows, tokens]; `upper` goes on from there."""
+        self.seam.hidden = None
+        if self.cut:
+            try:
+                self._lower(input_ids=ids, attention_mask=mask, use_cache=False)
+            except _Cut:
+                return
+
+    def upper(self, layers: Iterable[nn.Module]) -> Any:
+        """The trunk with these layers above the cut; called like a trunk, on the rows that `lower` has seen."""
+        below = decoder_layers(self._trunk)[1][:self.cut]
+        return self._with([*(_Give(layer, self.seam, self._gives_tuple) for layer in below), *layers])
+
+    def _with(self, layers: Iterable[nn.Module]) -> Any:
+        """The trunk with other layers: every module between it and them is copied, nothing else is."""
+        found = _shallow(self._trunk)
+        *parents, last = self._path.split(".")
+        at = found
+        for name in parents:
+            at._modules[name] = _shallow(at._modules[name])
+            at = at._modules[name]
+        at._modules[last] = nn.ModuleList(layers)
+        return found.eval()
+
+
+class StackedLinear(nn.Module):
+    """A linear map of a base with the low-rank additions of several principles.
+
+    Rows [group * batch, ...] come in with all rows of one principle together: y = W x + B_k A_k x.
+
+    Args:
+        base: the map that all share.
+        a: [principle, rank, in], rows of zeros where an adapter has a lower rank.
+        b: [principle, out, rank], scaled already.
+        seam: says which principles' rows go through.
+    """
+
+    def __init__(self, base: nn.Module, a: Tensor, b: Tensor, seam: Seam) -> None:
+        super().__init__()
+        self.base = base
+        self.down = nn.Parameter(a.transpose(1, 2).contiguous(), requires_grad=False)
+        self.up = nn.Parameter(b.transpose(1, 2).contiguous(), requires_grad=False)
+        self.seam = seam
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, up = self.down[self.seam.group], self.up[self.seam.group]
+        found: Tensor = self.base(x)
+        low = torch.bmm(x.reshape(len(down), -1, x.shape[-1]), down)
+        rows = found.reshape(len(down), -1, found.shape[-1])
+        return torch.baddbmm(rows, low, up).view(found.shape)
+
+
+def stack_adapters(trunk: nn.Module, names: Sequence[str], seam: Seam) -> None:
+    """Put a `StackedLinear` in the place of every map that peft has wrapped, its adapters in the order of names."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, wrapped in [(name, module) for name, module in trunk.named_modules() if isinstance(module, LoraLayer)]:
+        parent, _, last = name.rpartition(".")
+        setattr(trunk.get_submodule(parent), last, _stacked(wrapped, names, seam))
+
+
+def _stacked(wrapped: Any, names: Sequence[str], seam: Seam) -> StackedLinear:
+    base = wrapped.get_base_layer()
+    rank = max(wrapped.r.values())
+    weight = base.weight
+    a = weight.new_zeros(len(names), rank, wrapped.in_features)
+    b = weight.new_zeros(len(names), wrapped.out_features, rank)
+    for index, name in enumerate(names):
+        if name in wrapped.lora_A:
+            r = wrapped.r[name]
+            a[index, :r] = wrapped.lora_A[name].weight.detach().to(weight.dtype)
+            b[index, :, :r] = (wrapped.lora_B[name].weight.detach() * wrapped.scaling[name]).to(weight.dtype)
+    return StackedLinear(base, a, b, seam)
+
+
+def groups(principles: int, tokens: int, tokens_at_once: int) -> Iterator[slice]:
+    """The principles in runs that have at most so many tokens together, at least one principle a run.
+
+    Args:
+        tokens: of all rows of one principle.
+    """
+    many = max(1, tokens_at_once // tokens)
+    for start in range(0, principles, many):
+        yield slice(start, min(start + many, principles))
+
+
+def _shallow(module: Any) -> Any:
+    found = copy.copy(module)
+    found._modules = dict(module._modules)
+    return found
+
+
+@torch.no_grad()
+def _gives_tuple(trunk: Any, layer: nn.Module) -> bool:
+    """Whether the layers of a trunk give a tuple: asked of one token."""
+    seen: list[bool] = []
+    hook = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(isinstance(output, tuple)))
+    device = next(trunk.parameters()).device
+    one = torch.ones(1, 1, dtype=torch.long, device=device)
+    trunk(input_ids=one, attention_mask=one, use_cache=False)
+    hook.remove()
+    return seen[0]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.training.tiny_models import PROMPTS, Remembering
 from training.errors import JudgeUnavailable
-from training.feedback.judges import Comparison, Verdict, joined
+from training.feedback.judges import Comparison, Verdict
 from training.health import SampleJudge, Watch, WatchedReporter
 
 
@@ -184,7 +184,7 @@ class Likes:
         self.asked += items
         if self.best is None:
             raise JudgeUnavailable("It is out of reach.", "Start it.")
-        return [joined(float(item.a == self.best), None, 0, "") for item in items]
+        return [Verdict(float(item.a == self.best), None, None, None, "", 0, "") for item in items]
 
 
 def test_the_judge_compares_each_report_of_samples_with_the_first() -> None:

@@ -68,6 +68,8 @@ class Evaluate(Section):
     prompts: int = Field(300, ge=2, le=100_000, description="Held-out prompts on which the policy meets its base.")
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature.")
     max_new_tokens: int = Field(128, ge=1, le=8192, description="Longest response.")
+    best_of: int = Field(0, ge=0, le=1024, description=(
+        "Also compare the best of so many of the base's answers, chosen by the reward, with the base; 0: no."))
 
 
 class Recipe(Section):

@@ -2,7 +2,8 @@
 
 Both answer every held-out prompt, drawing the same random numbers; the judge that labelled the pairs says which answer
 is better, over all and on each principle. The base is the policy that PPO began with, after its fine-tuning if there
-was one: the same weights with the adapter off.
+was one: the same weights with the adapter off. On request, the best of n of the base's answers by the reward meets the
+base as well: what no training would give.
 
 Left out: more than two policies, people's votes, several samples a prompt. A restart begins anew.
 """
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from training import models, rollouts
+from training import best_of_n, models, rollouts
 from training.artifacts import Job, read_jsonl, write_json, write_jsonl
 from training.config import Evaluate, Policy
 from training.dialogue import Dialogue
@@ -53,12 +54,15 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     judge = make_judge(judge_settings(job))
     verdicts = asyncio.run(ask(judge, prompts, tuned, plain, job.settings["principles"], reporter))
     report = make_report(prompts, tuned, plain, verdicts)
+    rates = {"win_rate/overall": report["overall"]["win_rate"]}
+    if settings.best_of:
+        report["best_of_n"] = against_best_of_n(job, settings, language, judge, prompts, plain, reporter)
+        rates["win_rate/best_of_n"] = report["best_of_n"]["overall"]["win_rate"]
     write_json(folder / "report.json", report)
     write_jsonl(folder / "answers.jsonl", (
         {"prompt": prompt, "policy": one, "base": other}
         for prompt, one, other in zip(prompts, tuned, plain, strict=True)))
-    reporter.metric(1, {"win_rate/overall": report["overall"]["win_rate"]}
-                    | {f"win_rate/{name}": rate["win_rate"] for name, rate in report["principles"].items()})
+    reporter.metric(1, rates | {f"win_rate/{name}": rate["win_rate"] for name, rate in report["principles"].items()})
     for name, column in verdicts.items():
         missing = sum(verdict.probability is None for verdict in column)
         if missing:
@@ -103,6 +107,28 @@ async def ask(
         reporter.progress(done, len(questions), "question")
         reporter.checkpoint_if_stopped(lambda: None)
     return found
+
+
+def against_best_of_n(
+    job: Job, settings: Evaluate, language: models.LanguageModel, judge: Judge, prompts: Sequence[Dialogue],
+    plain: Sequence[str], reporter: Reporter,
+) -> dict[str, Any]:  # fmt: skip
+    """How the base does if the reward may choose among its answers: `n`, `kl` (a bound), rewards, and win rates."""
+    from training.stages.ppo import load_rewards
+
+    rewarded = job.model_copy(update={"settings": job.settings | {"principles": job.settings["rewarded"]}})
+    rewards_of = load_rewards(rewarded, language.device)
+    sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
+
+    def on_batch(done: int) -> None:
+        reporter.progress(done, len(prompts), "best answer")
+        reporter.checkpoint_if_stopped(lambda: None)
+
+    best = best_of_n.draw(language, prompts, settings.best_of, sampling, rewards_of, job.settings["seed"], on_batch)
+    verdicts = asyncio.run(ask(judge, prompts, best.responses, plain, job.settings["principles"], reporter))
+    rates = {name: win_rate([verdict.probability for verdict in column])._asdict() for name, column in verdicts.items()}
+    return {"n": settings.best_of, "kl": best_of_n.kl_bound(settings.best_of), "reward": best.reward,
+            "reward_of_all": best.reward_of_all, "overall": rates.pop("overall"), "principles": rates}
 
 
 def make_report(

@@ -124,7 +124,15 @@ class RunPage:
         told = {name: win_of(result) for name, result in summary.get("principles", {}).items()}
         rows: list[tuple[Principle | None, Win]] = [(self._principle(name), win) for name, win in told.items() if win]
         return {"overall": overall, "counts": summary["overall"], "rows": rows,
-                "examples": summary.get("examples", [])[:6]}
+                "examples": summary.get("examples", [])[:6], "best_of_n": self._best_of_n(summary.get("best_of_n"))}
+
+    def _best_of_n(self, found: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The baseline that no training needs, and the KL of the policy to hold beside its own."""
+        if not found:
+            return None
+        ppo = next((stage.summary for stage in self.stages if stage.kind == "ppo" and stage.summary), {})
+        return {"win": win_of(found["overall"]), "n": found["n"], "kl": found["kl"],
+                "policy_kl": ppo.get("last", {}).get("kl/mean")}
 
     @property
     def cards(self) -> list[dict[str, Any]]:
@@ -167,7 +175,7 @@ class RunPage:
                         "sample": samples.get(use.stage_id, -1)} for use in self.uses],
             "principles": [choice.name for choice in recipe.principles],
             "symbols": {item.principle.name: item.principle.symbol for item in self.weighted},
-            "kl_target": recipe.ppo.kl.target if recipe.ppo.kl.adaptive else None,
+            "kl_target": recipe.ppo.kl.target if recipe.ppo.kl.adaptive and recipe.ppo.algorithm == "ppo" else None,
             "series": series_index([use.stage_id for use in self.uses]),
             "warnings": [[stage, step, code, message] for stage, step, code, message in LogLine.objects.filter(
                 stage__in=self.stages, level="warning", step__isnull=False).values_list(

@@ -77,6 +77,19 @@ def test_a_run_that_is_done_shows_its_result(owner_client: Client, team: Team, o
     assert f"/playground/?run={made.pk}" in page
 
 
+def test_best_of_n_stands_beside_the_policy(owner_client: Client, team: Team, owner: User) -> None:
+    made, stages = make_run(team, owner, until="nothing", status=Run.Status.SUCCEEDED)
+    fill(stages, 20)
+    finish(stages)
+    assert "Without training" not in owner_client.get(f"/runs/{made.pk}/").content.decode()
+    overall = {"win_rate": 0.62, "low": 0.56, "high": 0.67, "n": 300}
+    stages["evaluate"].summary["best_of_n"] = {"n": 16, "kl": 1.835, "overall": overall}
+    stages["evaluate"].save()
+    page = owner_client.get(f"/runs/{made.pk}/").content.decode()
+    assert "the best of 16 answers of the base" in page and "<strong>62 %</strong> of 300 pairs" in page
+    assert "at a KL of at most 1.8 nats" in page
+
+
 def test_what_was_computed_before_names_its_run(
     owner_client: Client, team: Team, owner: User, run: tuple[Run, dict[str, Stage]],
 ) -> None:

@@ -1,0 +1,112 @@
+"""Best of n: the baseline that needs no training, and its place in the comparison at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
+from training import best_of_n, models, rollouts
+from training.artifacts import read_json
+from training.config import Lora, Scalarization
+from training.dialogue import Dialogue
+from training.feedback.judges import Verdict
+from training.pipeline import plan
+from training.rewards import PrincipleRewards
+from training.stages import evaluate
+
+
+class Longest:
+    """A preference model that likes long answers."""
+
+    names = ("length",)
+    mean, std = torch.zeros(1), torch.ones(1)
+
+    def score_raw(self, prompts: Sequence[Dialogue], responses: Sequence[str], batch_size: int = 64) -> torch.Tensor:
+        return torch.tensor([[float(len(response))] for response in responses])
+
+
+REWARDS = PrincipleRewards(Longest(), {"length": 1.0}, Scalarization())
+
+
+@pytest.fixture(scope="module")
+def base(tiny_base: Path) -> models.LanguageModel:
+    return models.load_language_model(str(tiny_base), torch.device("cpu"))
+
+
+def draw(base: models.LanguageModel, n: int) -> best_of_n.Best:
+    return best_of_n.draw(base, PROMPTS, n, rollouts.Sampling(5), REWARDS, seed=0, on_batch=lambda done: None)
+
+
+def test_the_bound_of_its_kl_worked_out_by_hand() -> None:
+    assert best_of_n.kl_bound(1) == 0
+    assert best_of_n.kl_bound(2) == pytest.approx(math.log(2) - 0.5)
+    assert best_of_n.kl_bound(16) == pytest.approx(2.7726 - 0.9375, abs=1e-4)
+
+
+def test_the_reward_chooses_among_n_answers_to_each_prompt(base: models.LanguageModel) -> None:
+    found = draw(base, 8)
+    assert len(found.responses) == len(PROMPTS)
+    assert found.reward == pytest.approx(sum(map(len, found.responses)) / len(PROMPTS))
+    assert found.reward > found.reward_of_all
+    assert draw(base, 8) == found
+
+
+def test_the_best_of_one_is_any_answer(base: models.LanguageModel) -> None:
+    found = draw(base, 1)
+    assert found.reward == found.reward_of_all
+
+
+def test_a_policy_answers_as_its_base(base: models.LanguageModel, tiny_base: Path) -> None:
+    before = draw(base, 4)
+    torch.manual_seed(5)
+    policy = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
+    for parameter in models.trainable_parameters(policy):
+        torch.nn.init.normal_(parameter, std=0.3)
+    assert draw(policy, 4) == before
+
+
+def test_progress_is_told_prompt_by_prompt_and_never_more_than_a_batch_is_drawn(base: models.LanguageModel) -> None:
+    done: list[int] = []
+    best_of_n.draw(base, PROMPTS, 32, rollouts.Sampling(2), REWARDS, seed=0, on_batch=done.append)
+    assert done == [2, 4, 5]  # 64 answers at a time are two prompts
+
+
+class LikesLong:
+    """A judge that prefers the longer answer."""
+
+    async def compare(self, items: Any, on_verdict: Any = None) -> list[Verdict]:
+        longer = [0.5 + (len(item.a) > len(item.b)) / 4 - (len(item.a) < len(item.b)) / 4 for item in items]
+        return [Verdict(probability, None, None, None, "", 0, "") for probability in longer]
+
+
+def test_the_report_holds_it_beside_the_policy(
+    tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "make_judge", lambda settings: LikesLong())
+    torch.manual_seed(1)
+    language = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
+    models.save_adapter(language, tmp_path / "ppo" / "adapter")
+    recipe = make_recipe(tiny_base, evaluate={"prompts": 5, "max_new_tokens": 5, "best_of": 4})
+    inputs = ppo_inputs | {"ppo": tmp_path / "ppo"}
+    told = Remembering()
+    job = make_job(recipe, "evaluate", tmp_path, inputs, held_out=[{"prompt": prompt} for prompt in PROMPTS])
+    evaluate.run(job, tmp_path / "run", told)
+    report = read_json(tmp_path / "run" / "report.json")
+    assert report["overall"]["ties"] == 5  # the adapter changes nothing
+    best = report["best_of_n"]
+    assert (best["n"], best["overall"]["n"], set(best["principles"])) == (4, 5, {"factuality", "toxicity"})
+    assert best["kl"] == best_of_n.kl_bound(4) and best["reward"] > best["reward_of_all"]
+
+
+def test_only_a_recipe_that_asks_for_it_reads_the_preference_models_at_the_end(tiny_base: Path) -> None:
+    plain, asked = (next(stage for stage in plan(make_recipe(tiny_base, evaluate={"best_of": n}))
+                         if stage.kind == "evaluate") for n in (0, 4))  # fmt: skip
+    assert set(plain.inputs) == {"ppo"} and "scalarization" not in plain.settings
+    assert set(asked.inputs) == {"ppo", "weights", "preference_model:factuality", "preference_model:toxicity"}
+    assert asked.settings["rewarded"] == ["factuality", "toxicity"]

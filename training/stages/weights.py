@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from training.artifacts import Job, read_jsonl, write_json
+from training.artifacts import Job, write_json
 from training.errors import BadData
+from training.quality import score_correlations, scores_of
 from training.reporting import Reporter
 
 LEAST_HELD_OUT = 50
@@ -19,7 +20,8 @@ LEAST_HELD_OUT = 50
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Write weights.json: `weights` (shares, sum of absolute values 1), `mode`, `n` (choices used), `rows`.
+    """Write weights.json: `weights` (shares, sum of absolute values 1), `mode`, `n` (choices used), `rows`, and
+    `correlations` of the principles' score differences, by principle and principle.
 
     Raises:
         BadData: weights are to be fitted and there are no human choices, or they tell nothing.
@@ -37,6 +39,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             if weight * given[name] < 0:
                 reporter.warning("sign_flip", f"The fitted weight of {name} is {weight:+.2f} and was given as "
                                  f"{given[name]:+.2f}: people chose against it. Look before you train on it.")
+    result["correlations"] = score_correlations({name: job.inputs[role] for name in given
+                                                 if (role := f"preference_model:{name}") in job.inputs})
     write_json(folder / "weights.json", result)
     reporter.metric(0, {f"weights/{name}": weight for name, weight in result["weights"].items()})
     reporter.artifact("weights", "weights.json")
@@ -62,7 +66,7 @@ def fit(differences: list[list[float]], choices: list[float]) -> list[float]:
 
 def _choices(job: Job, names: list[str]) -> tuple[list[list[float]], list[float], str]:
     """Differences [rows, principles] and choices [rows] of the pairs that a person chose between."""
-    scores = {name: {row["pair"]: row for row in read_jsonl(job.inputs[f"preference_model:{name}"] / "scores.jsonl")}
+    scores = {name: {row["pair"]: row for row in scores_of(job.inputs[f"preference_model:{name}"], name)}
               for name in names}
     shared = [pair for pair in scores[names[0]] if all(pair in scores[name] for name in names)]
     chosen = [pair for pair in shared if scores[names[0]][pair]["human"] is not None]

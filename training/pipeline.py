@@ -86,7 +86,11 @@ def plan(recipe: Recipe) -> list[StagePlan]:
         settings |= {"judge": judge}
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))
     settings = repeated | policy | {"evaluate": whole["evaluate"], "judge": judge, "principles": wordings}
-    stages.append(StagePlan("evaluate", "evaluate", settings, start | {"ppo": "ppo"}, ("held_out",)))
+    inputs = start | {"ppo": "ppo"}
+    if recipe.evaluate.best_of:
+        settings |= {"scalarization": whole["scalarization"], "rewarded": names}
+        inputs |= models | {"weights": "weights"}
+    stages.append(StagePlan("evaluate", "evaluate", settings, inputs, ("held_out",)))
     return stages
 
 

@@ -6,6 +6,8 @@ The layout of a stage's folder:
     files/          inputs exported for this stage (prompts.jsonl, pairs.jsonl, labels.jsonl ...)
     events.jsonl    the report stream
     checkpoint/     where a stopped or killed stage goes on from; removed at the end
+    control.json    what may be changed while a label stage runs: pause, pace, budget
+    batches.json    what a label stage has sent to a Batch API
     failure.json    why it failed (`kind`, `cause`, `remedy`, `details`), if it did
     ...             what the stage made
     manifest.json   {"files": {relative path: sha256}}: its presence says that the stage is complete
@@ -25,7 +27,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 MANIFEST = "manifest.json"
-_NOT_ARTIFACTS = {"job.json", "events.jsonl", "failure.json", MANIFEST, "lock", "output.log"}
+_NOT_ARTIFACTS = {"job.json", "events.jsonl", "failure.json", "control.json", "batches.json", MANIFEST, "lock",
+                  "output.log"}
 
 
 class Job(BaseModel):
@@ -51,10 +54,15 @@ class Job(BaseModel):
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, never half of it."""
+    write_pieces(path, (text,))
+
+
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """`write_text` of pieces that are never in memory together."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+        file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
     os.chmod(temporary, 0o644)
@@ -66,7 +74,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    """Rows one by one, however many there are."""
+    write_pieces(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_json(path: Path) -> Any:

@@ -300,6 +300,9 @@ class WatchedReporter:
     def label(self, label: Mapping[str, Any]) -> None:
         self._inner.label(label)
 
+    def answer(self, answer: Mapping[str, Any]) -> None:
+        self._inner.answer(answer)
+
     def artifact(self, name: str, path: str) -> None:
         self._inner.artifact(name, path)
 

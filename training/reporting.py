@@ -7,6 +7,7 @@ A stage writes one JSON line an event to `events.jsonl`. Every event has `seq` (
     progress  done, total, unit
     sample    step, index, prompt, response, reward, rewards {principle: float}   (rewards are standardised)
     label     pair (digest), principle, probability, p_shown, p_swapped, order_gap, judge, prompt_version, error, tokens
+    answer    pair, probability, ...: the first of two orders of a pair; its label follows with the second
     artifact  name, path (relative to the stage's folder)
     log       level, message
     warning   step, code, message
@@ -27,7 +28,7 @@ from typing import Any, Literal, Protocol
 
 from training.errors import StopRequested
 
-Kind = Literal["metric", "progress", "sample", "label", "artifact", "log", "warning", "rewind"]
+Kind = Literal["metric", "progress", "sample", "answer", "label", "artifact", "log", "warning", "rewind"]
 
 
 class Reporter(Protocol):
@@ -38,6 +39,7 @@ class Reporter(Protocol):
     def sample(self, step: int, index: int, prompt: str, response: str, reward: float,
                rewards: Mapping[str, float]) -> None: ...
     def label(self, label: Mapping[str, Any]) -> None: ...
+    def answer(self, answer: Mapping[str, Any]) -> None: ...
     def artifact(self, name: str, path: str) -> None: ...
     def log(self, message: str, level: str = "info") -> None: ...
     def warning(self, code: str, message: str, step: int = 0) -> None: ...
@@ -75,6 +77,9 @@ class EventFile:
     def label(self, label: Mapping[str, Any]) -> None:
         self.emit("label", **label)
 
+    def answer(self, answer: Mapping[str, Any]) -> None:
+        self.emit("answer", **answer)
+
     def artifact(self, name: str, path: str) -> None:
         self.emit("artifact", name=name, path=path)
 
@@ -101,10 +106,14 @@ def _repair(path: Path) -> int:
     """Cut a torn last line off and return the last sequence number (0 for a new file)."""
     if not path.exists():
         return 0
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) != len(data):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
+    with path.open("r+b") as file:
+        size = start = file.seek(0, os.SEEK_END)
+        tail = b""
+        while start and tail.count(b"\n") < 2:  # the file may be far larger than what is needed of it
+            start = max(0, start - 65536)
+            file.seek(start)
+            tail = file.read(size - start)
+        whole = tail[: tail.rfind(b"\n") + 1]
+        file.truncate(start + len(whole))
     lines = whole.splitlines()
     return int(json.loads(lines[-1])["seq"]) if lines else 0

@@ -145,15 +145,16 @@ async def test_an_account_without_credit_is_not_asked_again() -> None:
     assert len(server.requests) == 1
 
 
-async def test_a_server_that_speaks_another_language_is_named_as_such() -> None:
-    reply, message = Reply(200, b"<html>hello</html>", {"Content-Type": "text/html"}), "answered none of 10 requests"
+async def test_a_server_that_speaks_another_language_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.feedback.pace.PROBES_AT_FIRST", 1)
+    reply, message = Reply(200, b"<html>hello</html>", {"Content-Type": "text/html"}), "answered none of 4 requests"
     with serving(lambda *_: reply) as server, pytest.raises(JudgeUnavailable, match=message):
         await ask(server.base_url, [PAIR] * 30, concurrency=1)
 
 
 async def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.feedback.openai_judge.ATTEMPTS", 2)
-    with pytest.raises(JudgeUnavailable, match=r"http://127.0.0.1:9/v1 cannot be reached \(2 attempts\)"):
+    monkeypatch.setattr("training.feedback.pace.PROBES_AT_FIRST", 1)
+    with pytest.raises(JudgeUnavailable, match="http://127.0.0.1:9/v1 answered none .* cannot be reached"):
         await ask("http://127.0.0.1:9/v1")
 
 

@@ -67,7 +67,7 @@ class Dialect:
     temperature: bool = True
     room: int = 1
 
-    def body(self, settings: Judge, text: str, draws: int = 1) -> dict[str, Any]:
+    def body(self, settings: Judge, text: str, draws: int = 0) -> dict[str, Any]:
         """The request for one question; `draws` answers where log-probabilities cannot be had."""
         room = THINKING if settings.reasoning else self.room if self.top is not None else ROOM
         body: dict[str, Any] = {"model": settings.model, "messages": [{"role": "user", "content": text}],
@@ -76,7 +76,7 @@ class Dialect:
             body["temperature"] = 0.0 if self.top is not None else 1.0
         if self.top is not None:
             body["logprobs"], body["top_logprobs"] = True, self.top
-        elif draws > 1:
+        elif draws:
             body["n"] = draws
         return body
 
@@ -103,7 +103,7 @@ class Dialect:
         """Whether a reply answers what was asked; if not, the next request is worded otherwise."""
         if "top_logprobs" in body and not reading.fault and reading.drawn and not reading.top:
             self.top = None
-            return bool(reading.letters)  # its letter is there all the same: a hard one
+            return False  # one letter at temperature 0 would say 0 or 1 of what is 0.6
         if reading.opening and body[self.limit if self.limit in body else "max_tokens"] < ROOM:
             self.room = ROOM
             return False

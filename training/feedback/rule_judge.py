@@ -5,12 +5,12 @@ It has no position bias, so both orders agree. Left out: anything outside the de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from training.demo_world import rules
 from training.dialogue import last_user_message
 from training.errors import BadSettings
-from training.feedback.judges import Comparison, Verdict, joined
+from training.feedback.judges import Comparison, Listener, Ticket, Verdict, collect, joined
 
 
 class RuleJudge:
@@ -19,13 +19,14 @@ class RuleJudge:
     async def compare(self, items: Sequence[Comparison],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
         """See `judges.Judge`. Raises BadSettings for a principle that no rule decides."""
-        verdicts = []
-        for index, item in enumerate(items):
+        return await collect(self, items, on_verdict)
+
+    async def stream(self, tickets: Iterator[Ticket], listener: Listener) -> None:
+        """See `judges.StreamingJudge`. Raises BadSettings as `compare`."""
+        for ticket in tickets:
+            item = ticket.item
             shown, swapped = _first_is_better(item, item.a, item.b), 1 - _first_is_better(item, item.b, item.a)
-            verdicts.append(joined(shown, swapped, tokens=0, model="rules"))
-            if on_verdict:
-                on_verdict(index, verdicts[-1])
-        return verdicts
+            listener.judged(ticket, joined(shown, swapped, tokens=0, model="rules"))
 
 
 def _first_is_better(item: Comparison, first: str, second: str) -> float:

@@ -1,20 +1,38 @@
 """Label pairs by one principle: ask the judge which response serves it better, keep the probability.
 
 MORLAIF (arXiv 2406.07295) keeps the harder letter of one order; here both orders are asked and the mean is a soft
-label. A label is reported the moment it is there, before the next one is paid for, and none is bought twice: those of
-`known_labels` and of an earlier attempt of this stage are taken as they are. Torch-free.
+label. Whatever arrives is in the report stream before anything else happens: the first of two orders as an `answer`,
+the pair as a `label`. So none is bought twice: what `known_labels` and an earlier attempt of this stage hold is taken
+as it is, half a pair too. Pairs are streamed, never held. Torch-free, but for a local judge.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-from training.artifacts import Job, digest_of, read_jsonl, write_jsonl
+from training.artifacts import Job, write_jsonl
 from training.errors import BadData, JudgeUnavailable
-from training.feedback.judges import Comparison, Verdict, as_label, judge_settings, make_judge
+from training.feedback.control import ControlFile
+from training.feedback.judges import (
+    Answer,
+    Comparison,
+    Ticket,
+    Verdict,
+    as_answer,
+    as_label,
+    judge_settings,
+    make_judge,
+)
+from training.feedback.label_book import LabelBook
+from training.feedback.pace import Pace
+from training.feedback.pair_index import PairIndex
 from training.reporting import Reporter
+
+EVERY = 2.0  # seconds between two reports, where fewer labels than a fiftieth came
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
@@ -23,78 +41,107 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     Raises:
         BadData: no pairs.
         JudgeUnavailable: the judge is out of reach, or could not label more than half of the pairs.
+        BudgetSpent: the next answer would cost more than the settings allow.
     """
     settings = judge_settings(job)
-    principle, statement = job.settings["principle"], job.settings["statement"]
     pairs = chosen_pairs(job, settings.max_pairs)
-    labels = _known(job, folder, principle, {pair["digest"] for pair in pairs})
-    missing = [pair for pair in pairs if pair["digest"] not in labels]
-    reporter.log(f"{len(pairs)} pairs to label for {principle}, {len(labels)} of them labelled before")
-    if labels:
-        reporter.rewind(len(labels))  # pairs that failed in an earlier attempt are counted again
-
-    def on_verdict(index: int, verdict: Verdict) -> None:
-        label = as_label(missing[index]["digest"], principle, verdict, settings)
-        labels[label["pair"]] = label
-        reporter.label(label)
-        if len(labels) % max(1, len(pairs) // 50) == 0 or len(labels) == len(pairs):
-            reporter.progress(len(labels), len(pairs), "label")
-            reporter.metric(len(labels), summary(list(labels.values())))
-        reporter.checkpoint_if_stopped(lambda: None)  # labels are in the stream already
-
-    items = [Comparison(pair["prompt"], pair["a"], pair["b"], statement, principle) for pair in missing]
-    if items:
-        asyncio.run(make_judge(settings).compare(items, on_verdict))
-    _check(list(labels.values()), reporter)
-    write_jsonl(folder / "labels.jsonl", (labels[pair["digest"]] for pair in pairs))
+    known = job.files.get("known_labels")
+    book = LabelBook(pairs, job.settings["principle"], settings.both_orders, known, folder / "events.jsonl")
+    reporter.log(f"{len(pairs)} pairs to label for {job.settings['principle']}, {book.count} of them labelled before")
+    if book.count:
+        reporter.rewind(book.count)  # pairs that failed in an earlier attempt are counted again
+    clerk = _Clerk(job, folder, pairs, book, reporter)
+    if book.count < len(pairs):
+        judge = make_judge(clerk.settings, spent=book.spent, folder=folder)
+        _run(judge.stream(clerk.tickets(), clerk))
+    _check(book, reporter)
+    write_jsonl(folder / "labels.jsonl", book.rows())
     reporter.progress(len(pairs), len(pairs), "label")
     reporter.artifact("labels", "labels.jsonl")
 
 
-def chosen_pairs(job: Job, most: int) -> list[dict[str, Any]]:
+class _Clerk:
+    """Hands out what is to be judged, and writes down every answer as it arrives (a `judges.Listener`)."""
+
+    def __init__(self, job: Job, folder: Path, pairs: PairIndex, book: LabelBook, reporter: Reporter) -> None:
+        self._job, self._pairs, self._book, self._reporter = job, pairs, book, reporter
+        self._recipe = judge_settings(job)
+        self._digests: dict[int, str] = {}  # of what is in flight
+        self._control = ControlFile(folder)
+        self._control.look()
+        self.settings = self._control.control.applied_to(self._recipe)
+        self._told_at, self._told_count = time.monotonic(), -1
+        self._paused = False
+
+    def tickets(self) -> Iterator[Ticket]:
+        principle, statement = self._job.settings["principle"], self._job.settings["statement"]
+        for position, pair in self._pairs.rows(self._book.open):
+            self._digests[position] = pair["digest"]
+            item = Comparison(pair["prompt"], pair["a"], pair["b"], statement, principle)
+            yield Ticket(position, item, self._book.half.get(position))
+
+    def answered(self, ticket: Ticket, answer: Answer) -> None:
+        self._reporter.answer(as_answer(self._digests[ticket.key], answer))
+
+    def judged(self, ticket: Ticket, verdict: Verdict) -> None:
+        label = as_label(self._digests.pop(ticket.key), self._job.settings["principle"], verdict, self.settings)
+        self._reporter.label(label)
+        self._book.add(ticket.key, label)
+        count, total = self._book.count, len(self._pairs)
+        if count % max(1, total // 50) == 0 or count == total:
+            self._tell()
+        self._reporter.checkpoint_if_stopped(lambda: None)  # labels are in the stream already
+
+    def tick(self, pace: Pace) -> None:
+        if self._control.look():
+            self.settings = self._control.control.applied_to(self._recipe)
+            pace.apply(self.settings)
+        if self._control.control.paused != self._paused:
+            self._paused = pace.paused = self._control.control.paused
+            self._reporter.log("paused: nothing more is asked until it is resumed" if self._paused else "resumed")
+        if time.monotonic() - self._told_at > EVERY and self._book.count > self._told_count:
+            self._tell()
+        self._reporter.checkpoint_if_stopped(lambda: None)
+
+    def _tell(self) -> None:
+        self._told_at, self._told_count = time.monotonic(), self._book.count
+        values = self._book.summary()
+        if self._recipe.price_in or self._recipe.price_out:
+            values["label/cost"] = self._book.spent.money(self._recipe)
+        self._reporter.progress(self._book.count, len(self._pairs), "label")
+        self._reporter.metric(self._book.count, values)
+
+
+def chosen_pairs(job: Job, most: int) -> PairIndex:
     """At most `most` pairs in file order, each once; the same ones for every principle of a run.
 
     Raises:
         BadData: there are none.
     """
     path = job.files.get("pairs") or job.inputs["sample"] / "pairs.jsonl"
-    pairs = {pair["digest"]: pair for pair in read_jsonl(path) if pair["a"] != pair["b"]}
-    if not pairs:
+    pairs = PairIndex(path, most, job.settings["seed"])
+    if not len(pairs):
         raise BadData("There are no pairs to label.", "Sample more pairs, or choose data with preference pairs.")
-    drawn = set(sorted(pairs, key=lambda digest: digest_of([job.settings["seed"], digest]))[:most])
-    return [pair for digest, pair in pairs.items() if digest in drawn]
+    return pairs
 
 
-def _known(job: Job, folder: Path, principle: str, wanted: set[str]) -> dict[str, dict[str, Any]]:
-    """Labels that need not be asked for again, by pair. Errors are no labels: those pairs are asked again."""
-    rows = list(read_jsonl(job.files["known_labels"])) if "known_labels" in job.files else []
-    if (folder / "events.jsonl").is_file():
-        events = (event for event in read_jsonl(folder / "events.jsonl") if event["kind"] == "label")
-        rows += [{key: value for key, value in event.items() if key not in ("seq", "time", "kind")} for event in events]
-    return {row["pair"]: row for row in rows
-            if row["principle"] == principle and row["pair"] in wanted and row["probability"] is not None}
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end on uvloop, which takes a third less CPU a question; where it is not to be had, on asyncio."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        asyncio.run(work)
+        return
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(work)
 
 
-def summary(labels: list[dict[str, Any]]) -> dict[str, float]:
-    """`label/done`, the mean `label/confidence` max(p, 1 - p), and the `label/flip_rate`: orders that disagree."""
-    good = [label for label in labels if label["probability"] is not None]
-    both = [label for label in good if label["p_swapped"] is not None]
-    values = {"label/done": float(len(labels))}
-    if good:
-        sure = sum(max(label["probability"], 1 - label["probability"]) for label in good)
-        values["label/confidence"] = sure / len(good)
-    if both:
-        flips = sum((label["p_shown"] - 0.5) * (label["p_swapped"] - 0.5) < 0 for label in both)
-        values["label/flip_rate"] = flips / len(both)
-    return values
-
-
-def _check(labels: list[dict[str, Any]], reporter: Reporter) -> None:
-    errors = [label["error"] for label in labels if label["probability"] is None]
+def _check(book: LabelBook, reporter: Reporter) -> None:
+    errors = book.reasons.total()
     if not errors:
         return
-    often = max(sorted(set(errors)), key=errors.count)
-    if 2 * len(errors) > len(labels):
-        raise JudgeUnavailable(f"The judge could not label {len(errors)} of {len(labels)} pairs; most often: {often}.",
+    often = book.reasons.most_common(1)[0][0]
+    if 2 * errors > book.count:
+        raise JudgeUnavailable(f"The judge could not label {errors} of {book.count} pairs; most often: {often}.",
                                "Try the principle on one pair, choose another judge model, then resume.")
-    reporter.warning("label_errors", f"{len(errors)} of {len(labels)} pairs have no label; most often: {often}.")
+    reporter.warning("label_errors", f"{errors} of {book.count} pairs have no label; most often: {often}.")

@@ -29,6 +29,8 @@ from training.paper.experiment import Arm, repetitions
 from training.paper.overall import Overall
 from training.paper.schedule import stage_folders
 from training.paper.statistics import Share, share_agreeing, share_right, share_won, turned
+from training.pipeline import plan, served_by
+from training.quality import card_of, scores_of
 from training.scalarization import scalarize
 from training.stages.weights import fit
 
@@ -75,8 +77,9 @@ class Experiment:
 
     def model_folders(self, arm: str) -> dict[str, Path]:
         """The folders of the arm's preference models, by what they model."""
-        return {name.partition(":")[2]: folder for name, folder in self.folders(arm).items()
-                if name.startswith("preference_model:")}
+        folders = self.folders(arm)
+        recipe = next(found.recipe for found in self.arms if found.name == arm)
+        return {name: folders[stage] for name, stage in served_by(plan(recipe)).items()}
 
 
 # Pairs ----------------------------------------------------------------------------------------------------------------
@@ -86,7 +89,7 @@ def read_pairs(experiment: Experiment) -> Pairs:
     """Scores by principle, by both baselines' models (under the arm's name), and the truth."""
     folders = experiment.model_folders("linear") | {
         arm: experiment.model_folders(arm)[CONSTITUTION] for arm in ("single_pm", "pooled_pm")}
-    rows = {name: {row["pair"]: row for row in read_jsonl(folder / "scores.jsonl")} for name, folder in folders.items()}
+    rows = {name: {row["pair"]: row for row in scores_of(folder, name)} for name, folder in folders.items()}
     first = rows[experiment.names[0]]
     digests = [digest for digest in first if all(digest in found for found in rows.values())]
     scores = {name: torch.tensor([[found[digest]["z_a"], found[digest]["z_b"]] for digest in digests])
@@ -111,7 +114,7 @@ def model_accuracies(experiment: Experiment, arms: Sequence[str]) -> list[dict[s
     found = []
     for arm in arms:
         for name, folder in experiment.model_folders(arm).items():
-            card = read_json(folder / "card.json")
+            card = card_of(folder, name)
             share = Share(card["accuracy"], card["accuracy_low"], card["accuracy_high"], card["decided"])
             found.append({"arm": arm, "model": name, **share.as_json()})
     return found

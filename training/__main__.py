@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from training import data, runner  # noqa: E402
 from training.artifacts import is_complete, read_json, write_json  # noqa: E402
+from training.checks import check_run  # noqa: E402
 from training.config import Recipe, check_recipe, parse_recipe, shipped_recipe  # noqa: E402
 from training.data_files import kept_files  # noqa: E402
 from training.errors import BadSettings, TrainingError  # noqa: E402
@@ -103,6 +104,7 @@ def _stage(folder: Path, die_with_parent: bool) -> int:
 
 def _run(recipe: Recipe, out: Path, only: str | None) -> int:
     """Run every stage that is not complete, each in a process of its own, in order."""
+    check_run(recipe, out)
     files = kept_files(recipe, out / "data")
     stages = plan(recipe)
     found = identities(stages, data.digests(files))

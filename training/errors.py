@@ -58,6 +58,12 @@ class OutOfMemory(TrainingError):
     kind = "out of memory"
 
 
+class DiskFull(TrainingError):
+    """The disk has no room for what is to be written. The last checkpoint is whole."""
+
+    kind = "disk full"
+
+
 class Diverged(TrainingError):
     """The numbers stopped being numbers (NaN or infinity in a loss)."""
 

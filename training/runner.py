@@ -6,6 +6,7 @@ The exit code says how it ended: 0 done, 75 stopped on request with a checkpoint
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib
 import os
@@ -21,21 +22,27 @@ from pathlib import Path
 from typing import Any, get_args
 
 from training.artifacts import Job, is_complete, read_json, write_json, write_manifest
+from training.checks import check_job
 from training.config import Recipe
 from training.config.judge import BUDGETS, PACE
-from training.errors import OutOfMemory, StopRequested, TrainingError
+from training.errors import DiskFull, OutOfMemory, StopRequested, TrainingError
 from training.pipeline import Kind, StagePlan, plan
 from training.reporting import EventFile
 
 DONE, FAILED, TAKEN, STOPPED = 0, 1, 73, 75
 
-# What to lower when memory runs out: section and key of the stage's settings.
-_APPETITE: dict[str, tuple[str, str]] = {
-    "sft": ("sft", "batch_size"), "sample": ("sample", "batch_size"),
-    "preference_model": ("preference_model", "batch_size"), "ppo": ("ppo", "micro_batch"),
-    "evaluate": ("evaluate", "max_new_tokens"),
+# What to lower when memory runs out, best first: section and key of the stage's settings, and the least it may be.
+_APPETITE: dict[str, tuple[tuple[str, str, int], ...]] = {
+    "sft": (("sft", "batch_size", 1), ("sft", "max_length", 16)),
+    "sample": (("sample", "batch_size", 1), ("sample", "max_new_tokens", 1)),
+    "label": (("judge", "max_pairs", 8),),
+    "preference_model": (("preference_model", "batch_size", 1), ("preference_model", "max_length", 16)),
+    "ppo": (("ppo", "micro_batch", 1), ("ppo", "max_new_tokens", 1)),
+    "evaluate": (("evaluate", "max_new_tokens", 1), ("evaluate", "prompts", 2)),
 }
 
+# How torch and safetensors, which know no errno, say that the disk is full.
+_FULL = ("no space left on device", "pytorchstreamwriter failed writing")
 
 def runtime_of(recipe: Recipe) -> dict[str, Any]:
     """What a stage is told beside its identity: pace, account, prices and budget of the judge.
@@ -105,6 +112,7 @@ def _run(job: Job, folder: Path, reporter: EventFile) -> int:
     try:
         if job.kind not in get_args(Kind):
             raise ValueError(f"no stage is called {job.kind!r}")
+        check_job(job, folder)
         importlib.import_module(f"training.stages.{job.kind}").run(job, folder, reporter)
         write_manifest(folder)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
@@ -113,6 +121,7 @@ def _run(job: Job, folder: Path, reporter: EventFile) -> int:
         reporter.log("stopped on request; it goes on from here when resumed")
         return STOPPED
     except Exception as error:  # the boundary: whatever it is, it is written down for the person who started the run
+        shutil.rmtree(folder / "checkpoint" / "unfinished", ignore_errors=True)  # on a full disk: room for the reason
         failure = describe(error, job) | {"details": traceback.format_exc()}
         write_json(folder / "failure.json", failure)
         reporter.log(f"{failure['cause']} {failure['remedy']}", level="error")
@@ -125,6 +134,9 @@ def describe(error: BaseException, job: Job) -> dict[str, str]:
     if isinstance(error, (OutOfMemory, MemoryError)) or type(error).__name__ == "OutOfMemoryError" or (
             isinstance(error, RuntimeError) and ("out of memory" in text or "not enough memory" in text)):
         return {"kind": OutOfMemory.kind, "cause": "The memory of the device was not enough.", "remedy": _diet(job)}
+    if getattr(error, "errno", None) == errno.ENOSPC or any(sign in text for sign in _FULL):
+        return {"kind": DiskFull.kind, "cause": "The disk is full. What was saved before is whole.",
+                "remedy": "Free some space, then resume: it goes on from the last checkpoint."}
     if isinstance(error, TrainingError):
         return {"kind": error.kind, "cause": error.cause, "remedy": error.remedy}
     return {"kind": "bug", "cause": f"An unexpected error: {type(error).__name__}: {error}.",
@@ -132,11 +144,11 @@ def describe(error: BaseException, job: Job) -> dict[str, str]:
 
 
 def _diet(job: Job) -> str:
-    section, key = _APPETITE.get(job.kind, ("", ""))
-    value = job.settings.get(section, {}).get(key)
-    if not isinstance(value, int) or value < 2:
-        return "Choose a smaller base model, or a machine with more memory."
-    return f"Lower '{section}.{key}' from {value} to {value // 2}, then start it again."
+    for section, key, least in _APPETITE.get(job.kind, ()):
+        value = job.settings.get(section, {}).get(key)
+        if isinstance(value, int) and value // 2 >= least:
+            return f"Lower '{section}.{key}' from {value} to {value // 2}, then start it again."
+    return "Choose a smaller base model, or a machine with more memory."
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from tests.training.scripted_server import Reply, failure, letters, serving
 from tests.training.stage_folders import events, job, pair
 from training import runner
 from training.artifacts import is_complete, read_json
-from training.config import shipped_recipe
+from training.config import Recipe, shipped_recipe
 from training.errors import BadData, OutOfMemory
 from training.pipeline import plan
 
@@ -135,6 +137,42 @@ def test_out_of_memory_names_the_setting_and_the_numbers(tmp_path: Path, error: 
     found = runner.describe(error, made)
     assert found["kind"] == "out of memory"
     assert found["remedy"] == "Lower 'ppo.micro_batch' from 64 to 32, then start it again."
+
+
+HUNGRY = {
+    ("sft", "sft"): [("batch_size", 16, 8), ("max_length", 512, 256)],
+    ("sample", "sample"): [("batch_size", 128, 64), ("max_new_tokens", 24, 12)],
+    ("label", "judge"): [("max_pairs", 600, 300)],
+    ("preference_model", "preference_model"): [("batch_size", 32, 16), ("max_length", 512, 256)],
+    ("ppo", "ppo"): [("micro_batch", 64, 32), ("max_new_tokens", 128, 64)],
+    ("evaluate", "evaluate"): [("max_new_tokens", 128, 64), ("prompts", 300, 150)],
+}
+
+
+@pytest.mark.parametrize(("kind", "section"), HUNGRY)
+def test_out_of_memory_says_from_what_to_what_and_when_that_is_at_its_least_the_next(
+    tmp_path: Path, kind: str, section: str
+) -> None:
+    whole = {"principles": [{"name": "detail"}]}
+    settings = Recipe.model_validate(whole).model_dump(mode="json")[section]
+    for key, before, after in HUNGRY[kind, section]:
+        found = runner.describe(MemoryError(), job(kind, tmp_path, {section: settings}))
+        assert settings[key] == before
+        assert found["remedy"] == f"Lower '{section}.{key}' from {before} to {after}, then start it again."
+        Recipe.model_validate(whole | {section: {key: after}})  # what is advised can be followed
+        settings[key] = 1
+    found = runner.describe(MemoryError(), job(kind, tmp_path, {section: settings}))
+    assert found["remedy"] == "Choose a smaller base model, or a machine with more memory."
+
+
+FULL = [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error: No space left on device"),
+        RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/0: file write failed")]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_a_full_disk_is_named_whoever_finds_it(tmp_path: Path, error: Exception) -> None:
+    found = runner.describe(error, job("ppo", tmp_path, {}))
+    assert found["kind"] == "disk full" and "goes on from the last checkpoint" in found["remedy"]
 
 
 def test_an_expected_failure_keeps_its_own_words(tmp_path: Path) -> None:

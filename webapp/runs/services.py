@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from training.artifacts import is_complete
+from training.checks import check_run
 from training.config import Recipe
 from training.pipeline import StagePlan, identities, plan
 from webapp.accounts.models import Team, User
@@ -38,7 +40,7 @@ def run_create(*, team: Team, user: User, recipe: Recipe, dataset: Dataset | Non
     """Start a run; every stage that the team has computed, or is computing, is used again.
 
     Raises:
-        BadSettings, BadData: the data cannot serve this recipe.
+        TrainingError: the data cannot serve this recipe, or its models or the disk cannot (`training.checks`).
     """
     planned, found, digests, corrections = _identified(team, recipe, dataset)
     run = Run.objects.create(team=team, name=recipe.name, recipe=recipe.model_dump(mode="json"), dataset=dataset,
@@ -109,6 +111,7 @@ def preview(*, team: Team, recipe: Recipe, dataset: Dataset | None) -> list[Stag
 def _identified(team: Team, recipe: Recipe, dataset: Dataset | None) -> tuple[
         list[StagePlan], dict[str, str], dict[str, str], dict[str, str]]:
     """The plan, each stage's identity, the data's digests, and the digests of people's corrections by principle."""
+    check_run(recipe, settings.ARTIFACTS)
     digests = exports.file_digests(recipe, dataset)
     planned = plan(recipe)
     before = identities(planned, digests)

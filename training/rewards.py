@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from training.config import Scalarization
+from training.constraints import Constraints
 from training.dialogue import Dialogue
 from training.errors import BadSettings
-from training.scalarization import contributions, scalarize
+from training.scalarization import active, contributions, scalarize
 
 
 class Rewards(NamedTuple):
@@ -26,12 +27,14 @@ class Rewards(NamedTuple):
         standardised: z = (raw - mu) / sd with each model's frozen mu and sd, [batch, principle].
         weighted: contributions, [batch, principle]; their sum over principles is `total`.
         total: the scalarized reward, [batch].
+        active: the index of the principle that drives each row, [batch].
     """
 
     raw: Tensor
     standardised: Tensor
     weighted: Tensor
     total: Tensor
+    active: Tensor
 
 
 class Scorer(Protocol):
@@ -47,7 +50,10 @@ class Scorer(Protocol):
 
 
 class PrincipleRewards:
-    """Scores responses and scalarizes the scores; weights are taken by name, whatever their order."""
+    """Scores responses and scalarizes the scores; weights are taken by name, whatever their order.
+
+    `constraints` holds the caps and thresholds, and multipliers that learn where a run calls `constraints.learn`.
+    """
 
     def __init__(self, scorer: Scorer, weights: Mapping[str, float], settings: Scalarization) -> None:
         missing = [name for name in scorer.names if name not in weights]
@@ -57,6 +63,7 @@ class PrincipleRewards:
         self._settings = settings
         self.names = tuple(scorer.names)
         self.weights = torch.tensor([weights[name] for name in scorer.names])
+        self.constraints = Constraints(self.names, settings)
 
     @property
     def weights_by_name(self) -> dict[str, float]:
@@ -71,7 +78,5 @@ class PrincipleRewards:
 
     def of_scores(self, raw: Tensor, standardised: Tensor) -> Rewards:
         """Rewards of given scores, both [batch, principle]."""
-        return Rewards(
-            raw, standardised, contributions(standardised, self.weights, self._settings),
-            scalarize(standardised, self.weights, self._settings),
-        )  # fmt: skip
+        given = standardised, self.weights, self._settings, self.constraints.limits
+        return Rewards(raw, standardised, contributions(*given), scalarize(*given), active(*given))

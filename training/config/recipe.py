@@ -118,9 +118,26 @@ class Recipe(Section):
                              f"choose one of {', '.join(names)}")
         if self.baseline.kind in {"single_pm", "pooled_pm"} and CONSTITUTION in names:
             raise ValueError(f"'{CONSTITUTION}' is the name of the baseline's preference model; rename the principle")
+        strange = sorted({*self.scalarization.caps, *self.scalarization.thresholds} - set(names))
+        if strange:
+            raise ValueError(f"'caps' and 'thresholds' name {', '.join(strange)}, no principle of this recipe; "
+                             f"name only {', '.join(names)}")
+        if self.scalarization.function == "constrained" and self.baseline.kind == "none":
+            self._can_be_constrained()
         if self.sample.pairs == "dataset" and self.data.source == DEMO_WORLD:
             raise ValueError("the demo world has prompts only; choose pairs 'sampled'")
         return self
+
+    def _can_be_constrained(self) -> None:
+        bound = self.scalarization.thresholds
+        if not bound:
+            raise ValueError("'constrained' needs a principle with a threshold in 'thresholds', e.g. {toxicity: 0.5}")
+        if all(choice.name in bound or choice.weight == 0 for choice in self.principles):
+            raise ValueError("'constrained' needs a principle with a weight that is no constraint; "
+                             "take one out of 'thresholds'")
+        if self.ppo.algorithm != "ppo":
+            raise ValueError(f"the multipliers of 'constrained' are learnt by the algorithm 'ppo', not by "
+                             f"'{self.ppo.algorithm}'; choose another scalarization or 'ppo'")
 
     @property
     def weights_by_name(self) -> dict[str, float]:

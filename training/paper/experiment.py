@@ -17,7 +17,7 @@ SCALARIZATIONS: tuple[Function, ...] = (
 """The seven functions of the paper; the first one is what the other arms are compared with."""
 
 MOST_SINGLE = 4
-DEMO_PHASES = 40
+DEMO_PHASES = 50
 """The demo preset has 60; the thirteen arms, three times each, stay under an hour on two cores with these."""
 
 

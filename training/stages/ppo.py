@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,8 +45,8 @@ from training.rollouts import Passed, Rollout
 class Learner:
     """All that changes while training goes on, which is what a checkpoint holds.
 
-    `step` counts finished phases. Everything random is drawn from `generator`; the prompts and the learning rate of a
-    phase follow from its number.
+    `step` counts finished phases, `multipliers` are the logarithms of those of hard constraints. Everything random is
+    drawn from `generator`; the prompts and the learning rate of a phase follow from its number.
     """
 
     language: models.LanguageModel
@@ -55,6 +55,7 @@ class Learner:
     generator: torch.Generator
     kl_coefficient: float
     step: int = 0
+    multipliers: dict[str, float] = field(default_factory=dict)
 
 
 class Experience(NamedTuple):
@@ -88,6 +89,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     learner = load_learner(job, settings, resumed_from)
     language = learner.language
     rewards_of = load_rewards(job, language.device)
+    rewards_of.constraints.load_state_dict(learner.multipliers)
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
     followed = prompts[: settings.sample_prompts]
 
@@ -143,6 +145,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         kl = float(log_ratio.sum(dim=1).mean())
         metrics = {
             **principle_metrics(rewards_of.names, rewards),
+            **{f"constraint/{name}/multiplier": of for name, of in rewards_of.constraints.multipliers.items()},
             "reward/optimised": float(reward.mean()) - learner.kl_coefficient * kl,
             "kl/mean": kl,
             "kl/coefficient": learner.kl_coefficient,
@@ -157,6 +160,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             "time/update": ended - scored,
             "throughput/samples_per_second": settings.batch_size / (ended - began),
         }
+        rewards_of.constraints.learn(rewards.standardised)
+        learner.multipliers = rewards_of.constraints.state_dict()
         if settings.kl.adaptive:
             learner.kl_coefficient = pg.next_kl_coefficient(
                 learner.kl_coefficient, kl, settings.kl.target, settings.batch_size, settings.kl.horizon
@@ -273,12 +278,15 @@ def batch_indices(step: int, size: int, count: int, seed: int) -> list[int]:
 
 
 def principle_metrics(names: tuple[str, ...], rewards: Rewards) -> dict[str, float]:
-    """The reward as it is optimised and, for each principle, what it scored and what it put in."""
+    """The reward as it is optimised and, for each principle, what it scored, what it put in and the share of responses
+    whose reward it drove."""
     found = {"reward/total": float(rewards.total.mean()), "reward/total_std": float(rewards.total.std())}
     for i, name in enumerate(names):
         found[f"principle/{name}/raw"] = float(rewards.raw[:, i].mean())
         found[f"principle/{name}/standardised"] = float(rewards.standardised[:, i].mean())
         found[f"principle/{name}/weighted"] = float(rewards.weighted[:, i].mean())
+        if len(names) > 1:
+            found[f"active/{name}"] = float((rewards.active == i).float().mean())
     return found
 
 
@@ -337,6 +345,7 @@ def restore(learner: Learner, checkpoint: Path) -> None:
     learner.generator.set_state(state["generator"])
     learner.kl_coefficient = state["kl_coefficient"]
     learner.step = state["step"]
+    learner.multipliers = state["multipliers"]
 
 
 def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
@@ -353,6 +362,7 @@ def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
         "generator": learner.generator.get_state(),
         "kl_coefficient": learner.kl_coefficient,
         "step": learner.step,
+        "multipliers": learner.multipliers,
     }
     torch.save(state, temporary / "state.pt")
     publish_checkpoint(temporary, checkpoints, learner.step)

@@ -26,6 +26,7 @@ from webapp.runs.scheduling import advance_users, enqueue
 from workers import processes
 from workers.labels import record_pairs_file
 from workers.leases import AWAY, HOST, Lease, claim, patiently
+from workers.pacing import Pacing
 from workers.preparing import Prepared, prepare
 from workers.recording import LeaseLost, Recorder
 
@@ -60,6 +61,7 @@ class _Attempt:
     def __init__(self, stage: Stage, lease: Lease, shutdown: threading.Event) -> None:
         self.stage, self.lease, self.shutdown = stage, lease, shutdown
         self.told_to_stop = False
+        self.pacing = Pacing(stage)
 
     def run(self) -> None:
         try:
@@ -85,6 +87,7 @@ class _Attempt:
         if self.shutdown.is_set():
             return self._requeue()
         patiently(self._forget_a_lost_stream, self._hopeless)
+        patiently(self.pacing.look, self._hopeless)
         code = self._supervise(prepared)
         patiently(lambda: self._finish(code), self._hopeless)
 
@@ -124,6 +127,7 @@ class _Attempt:
             code = process.poll()
             try:
                 more = recorder.record_new()
+                self.pacing.look()
             except AWAY as error:
                 connection.close()
                 if code is not None and self._hopeless():

@@ -29,6 +29,13 @@ def import_dataset(dataset_id: int) -> None:
     dataset_import(dataset_id=dataset_id)
 
 
+@app.task(name="workers.compare_wordings")
+def compare_wordings(comparison_id: int) -> None:
+    from webapp.judges.wordings import comparison_run
+
+    comparison_run(comparison_id=comparison_id)
+
+
 @worker_shutting_down.connect
 def _stop_stages(**_: object) -> None:
     """Stages write a checkpoint and are queued again; the worker ends when they have."""

@@ -1,4 +1,4 @@
-"""Saved connections to judges: where a team's judge is, what it costs, and its key, which no page ever shows."""
+"""What a team keeps of its judges: saved connections, the pace of stages that ask them, two wordings compared."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils import timezone
 
 from training import config
 from training.feedback.judges import judge_name
 from webapp.accounts.models import TeamOwned
 from webapp.judges.prices import FREE, Price, list_price
+from webapp.labels.models import Pair
+from webapp.principles.models import Principle
+from webapp.runs.models import Stage
 
 
 class Connection(TeamOwned):
@@ -92,3 +96,64 @@ class Connection(TeamOwned):
     def label_name(self) -> str:
         """What its labels name as their judge."""
         return judge_name(self.settings())
+
+
+class Pace(TeamOwned):
+    """How a label stage is to be worked on from now on; the worker that has it writes this into the stage's folder."""
+
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, related_name="pace")
+    paused = models.BooleanField(default=False)
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as the recipe has it.")
+    concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as the recipe has it.")
+
+    def __str__(self) -> str:
+        return f"{'paused' if self.paused else 'on'}: {self.stage}"
+
+
+class Comparison(TeamOwned):
+    """Two wordings of a principle on the same pairs by the same judge: cheap to know before many labels are bought."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+
+    principle = models.ForeignKey(Principle, on_delete=models.CASCADE, related_name="comparisons")
+    statement_a = models.TextField(max_length=2000)
+    statement_b = models.TextField(max_length=2000)
+    judge = models.JSONField(help_text="The judge section of a recipe.")
+    judge_title = models.CharField(max_length=300)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
+    error = models.TextField(blank=True)
+    seen_at = models.DateTimeField(default=timezone.now, help_text="When it last moved: a lost one can be sent again.")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.principle.name}: {self.statement_a[:40]} / {self.statement_b[:40]}"
+
+
+class ComparisonAnswer(models.Model):
+    """What the judge said of one pair by one of the two wordings; neither probability nor error: not asked yet."""
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="answers")
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="+")
+    wording = models.CharField(max_length=1, choices=[("a", "A"), ("b", "B")])
+    probability = models.FloatField(null=True, blank=True)
+    p_shown = models.FloatField(null=True, blank=True)
+    p_swapped = models.FloatField(null=True, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+    tokens = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["comparison", "pair", "wording"], name="compared_once")]
+
+    @property
+    def flipped(self) -> bool:
+        """Whether its two orders name different winners."""
+        return (self.p_shown is not None and self.p_swapped is not None
+                and (self.p_shown - 0.5) * (self.p_swapped - 0.5) < 0)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.judges import views
+from webapp.judges import steering_views, views
 
 app_name = "judges"
 urlpatterns = [
@@ -12,4 +12,6 @@ urlpatterns = [
     path("<int:pk>/edit/", views.connection_edit, name="edit"),
     path("<int:pk>/delete/", views.connection_delete, name="delete"),
     path("<int:pk>/test/", views.connection_test, name="test"),
+    path("runs/<int:pk>/labelling/", steering_views.run_labelling, name="run_labelling"),
+    path("runs/<int:pk>/steer/", steering_views.run_steer, name="run_steer"),
 ]

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from training.config import Recipe, as_yaml, shipped_recipe
 from training.errors import TrainingError
 from webapp.accounts.middleware import TeamRequest
-from webapp.datasets.models import Dataset
+from webapp.judges.estimating import Costs, costs_of, pairs_of
 from webapp.judges.selectors import saved_judge
 from webapp.runs.models import Run
 from webapp.runs.recipe_form import RecipeForm, read_yaml
@@ -29,6 +29,7 @@ class Outlook:
     stages: list[StagePreview] = field(default_factory=list)
     calls: int = 0
     labels: int = 0
+    costs: Costs | None = None
     refusal: str = ""
 
     @property
@@ -104,15 +105,8 @@ def outlook(form: RecipeForm) -> Outlook:
     except TrainingError as error:
         found.refusal = str(error)
         return found
-    new = sum(stage.kind == "label" and stage.state == "to run" for stage in found.stages)
-    found.labels = new * _pairs(recipe, form.dataset)
-    found.calls = found.labels * (2 if recipe.judge.both_orders else 1) if recipe.judge.kind == "openai" else 0
+    wanted = [stage.principle for stage in found.stages if stage.kind == "label" and stage.state == "to run"]
+    found.labels = len(wanted) * pairs_of(recipe, form.dataset)
+    found.calls = found.labels * (2 if recipe.judge.both_orders else 1) if recipe.judge.kind != "rule" else 0
+    found.costs = costs_of(team=form.team, recipe=recipe, dataset=form.dataset, wanted=wanted)
     return found
-
-
-def _pairs(recipe: Recipe, dataset: Dataset | None) -> int:
-    """Pairs labelled on each principle, at most."""
-    if recipe.sample.pairs == "sampled":
-        return min(recipe.judge.max_pairs, recipe.sample.count)
-    rows = dataset.rows_good if dataset else recipe.data.limit
-    return min(recipe.judge.max_pairs, recipe.data.limit, rows)

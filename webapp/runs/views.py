@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from training.config import Recipe, as_yaml, shipped_recipe
 from webapp.accounts.middleware import TeamRequest
+from webapp.judges.labelling import labelling_of
 from webapp.runs import metrics
 from webapp.runs.curves import as_csv
 from webapp.runs.models import Run
@@ -45,7 +46,8 @@ def start_demo(request: TeamRequest) -> HttpResponse:
 def detail(request: TeamRequest, pk: int) -> HttpResponse:
     page = RunPage(_run(request, pk))
     samples = samples_at(page.stages, _whole(request.GET.get("step")))
-    return render(request, "runs/detail.html", {"page": page, "run": page.run, **samples})
+    return render(request, "runs/detail.html", {"page": page, "run": page.run, "labelling": labelling_of(page.run),
+                                                **samples})
 
 
 @require_GET

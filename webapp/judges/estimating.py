@@ -1,0 +1,150 @@
+"""What the labels of a run will cost, before they are bought and while they are: from the real prompts, per principle.
+
+The questions are built from an even sample of the data as the judge will see them. Where the policy has yet to write
+the responses, they are taken to be half as long as they may be. Left out: tokenizers of judges; the first hundred
+replies say better what a character costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count
+
+from training.config import Recipe
+from training.demo_world import language
+from training.feedback.estimate import Estimate, Observed, Range, corrected, estimate
+from training.feedback.judges import judge_name
+from training.feedback.prompt import prompt_version, question_of
+from webapp.accounts.models import Team
+from webapp.datasets.models import Dataset, DatasetText
+from webapp.labels.models import Label
+from webapp.principles.models import Principle
+from webapp.runs.selectors import principles_by_name
+
+SAMPLE = 60  # pairs whose questions are built, spread over the data
+CHARS_PER_TOKEN = 4
+_NOTHING = Range(0.0, 0.0, 0.0)
+
+Texts = tuple[Any, str, str]  # a prompt and two responses
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One line of the estimate: a principle's labels, or what the evaluation asks."""
+
+    title: str
+    principle: Principle | None
+    known: int  # labels that the team has already
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Costs:
+    """All that a run asks its judge."""
+
+    lines: list[Cost]
+    priced: bool
+    budget: str = ""  # which budget would stop it, in words
+
+    @property
+    def total(self) -> Estimate:
+        return together([line.estimate for line in self.lines])
+
+
+def pairs_of(recipe: Recipe, dataset: Dataset | None) -> int:
+    """Pairs labelled on each principle, at most."""
+    if recipe.sample.pairs == "sampled":
+        return min(recipe.judge.max_pairs, recipe.sample.count)
+    rows = dataset.rows_good if dataset else recipe.data.limit
+    return min(recipe.judge.max_pairs, recipe.data.limit, rows)
+
+
+def costs_of(*, team: Team, recipe: Recipe, dataset: Dataset | None, wanted: Sequence[str]) -> Costs | None:
+    """What labelling `wanted` principles and evaluating will ask of a judge; None for the rules, which cost nothing."""
+    judge = recipe.judge
+    if judge.kind == "rule":
+        return None
+    texts, pairs, known = sample_of(recipe, dataset), pairs_of(recipe, dataset), _known(team, recipe, dataset)
+    orders = 2 if judge.both_orders else 1
+    ours = principles_by_name(team)
+    lines = []
+    for choice in recipe.principles:
+        if choice.name not in wanted:
+            continue
+        had = min(known.get((choice.name, choice.wording), 0), pairs)
+        lines.append(Cost(choice.name, ours.get(choice.name) or Principle(name=choice.name), had,
+                          _asked(recipe, texts, choice.wording, (pairs - had) * orders)))
+    questions = recipe.evaluate.prompts * (1 + len(recipe.principles)) * orders
+    lines.append(Cost("evaluation", None, 0, _asked(recipe, texts, "", questions)))
+    found = Costs(lines, bool(judge.price_in or judge.price_out))
+    return Costs(lines, found.priced, _budget(recipe, together([line.estimate for line in lines if line.principle])))
+
+
+def question_costs(*, recipe: Recipe, dataset: Dataset | None, calls: int, wording: str) -> Estimate:
+    """The same for some calls about one wording."""
+    return _asked(recipe, sample_of(recipe, dataset), wording, calls)
+
+
+def so_far(first: Estimate, *, calls: int, tokens_in: int, tokens_out: int, seconds: float, recipe: Recipe) -> Estimate:
+    """The estimate put right by what the first hundred replies and more have cost.
+
+    The characters that were asked are taken as an even part of all.
+    """
+    chars = round(first.chars * calls / first.calls) if first.calls else 0
+    return corrected(first, Observed(calls, chars, tokens_in, tokens_out, seconds), recipe.judge)
+
+
+def together(parts: Sequence[Estimate]) -> Estimate:
+    """Several estimates as one; their calls share what is in flight, so that times add up."""
+    def added(name: str) -> Range:
+        ranges = [getattr(part, name) for part in parts]
+        return Range(*(sum(values) for values in zip(*ranges, strict=True))) if ranges else _NOTHING
+
+    return Estimate(sum(part.calls for part in parts), sum(part.chars for part in parts), added("tokens_in"),
+                    added("tokens_out"), added("money"), added("seconds"))
+
+
+def sample_of(recipe: Recipe, dataset: Dataset | None) -> list[Texts]:
+    """An even sample of the pairs that will be asked about, as far as they are known."""
+    guess = "x" * (recipe.sample.max_new_tokens * CHARS_PER_TOKEN // 2)
+    if dataset is None:
+        prompts = language.prompts(SAMPLE, recipe.seed, "train")
+        return [([{"role": "user", "content": prompt}], guess, guess) for prompt in prompts]
+    rows = DatasetText.objects.filter(row__dataset=dataset)
+    step = max(1, dataset.rows_good // SAMPLE)
+    numbers = [1 + step * place for place in range(SAMPLE)]
+    texts = list(rows.filter(row__number__in=numbers).values_list("prompt", "chosen", "rejected"))
+    texts = texts or list(rows.order_by("row__number").values_list("prompt", "chosen", "rejected")[:SAMPLE])
+    if recipe.sample.pairs == "sampled":
+        return [(prompt, guess, guess) for prompt, _, _ in texts]
+    return [(prompt, chosen, rejected) for prompt, chosen, rejected in texts]
+
+
+def _asked(recipe: Recipe, texts: Sequence[Texts], wording: str, calls: int) -> Estimate:
+    questions = [question_of(recipe.judge, prompt, a, b, wording) for prompt, a, b in texts] if calls > 0 else []
+    return estimate(questions, recipe.judge, len(questions) / calls if questions else 1.0)
+
+
+def _known(team: Team, recipe: Recipe, dataset: Dataset | None) -> dict[tuple[str, str], int]:
+    """Labels that need not be bought again, by principle and wording; sure only of pairs of the data's own."""
+    if recipe.sample.pairs == "sampled":
+        return {}
+    had = Label.objects.of(team).filter(judge=judge_name(recipe.judge), prompt_version=prompt_version(recipe.judge),
+                                        pair__dataset=dataset, probability__isnull=False)
+    rows = had.order_by().values_list("principle_version__principle__name", "principle_version__statement").annotate(
+        Count("pk"))
+    return {(name, statement): count for name, statement, count in rows}
+
+
+def _budget(recipe: Recipe, labels: Estimate) -> str:
+    judge = recipe.judge
+    tokens = labels.tokens_in.likely + labels.tokens_out.likely
+    limits = ((judge.budget_calls, labels.calls, "calls"), (judge.budget_tokens, tokens, "tokens"),
+              (judge.budget_money, labels.money.likely, "money"))
+    for limit, likely, what in limits:
+        if limit and likely > limit:
+            return f"The budget in {what} will stop labelling after some {limit / likely:.0%} of it."
+    return ""

@@ -1,0 +1,164 @@
+"""A run's labelling while it goes on: counts, pace, price so far and to come, and how it may be steered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from training.config import Recipe
+from training.feedback.estimate import Estimate
+from training.feedback.judges import judge_name
+from training.feedback.prompt import prompt_version
+from webapp.judges.estimating import costs_of, pairs_of, so_far, together
+from webapp.judges.models import Pace
+from webapp.judges.prices import Price
+from webapp.labels import quality
+from webapp.labels.models import Label
+from webapp.principles.models import Principle
+from webapp.runs.models import Run, Stage
+from webapp.runs.selectors import BADGES, principles_by_name
+
+S = Stage.Status
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The labels of one principle of a run."""
+
+    principle: Principle
+    stage: Stage
+    paused: bool
+    line: quality.Line | None  # what was bought since the run was started
+    estimate: Estimate | None  # of all its labels, put right by the replies so far
+
+    @property
+    def badge(self) -> str:
+        return "is-stopped" if self.paused and self.is_open else BADGES[self.stage.status]
+
+    @property
+    def state(self) -> str:
+        return "paused" if self.paused and self.is_open else self.stage.get_status_display()
+
+    @property
+    def is_open(self) -> bool:
+        return self.stage.status != S.SUCCEEDED
+
+    @property
+    def a_minute(self) -> float | None:
+        """Labels a minute, as the time that is left says."""
+        stage = self.stage
+        if stage.status != S.RUNNING or self.paused or not stage.eta_seconds:
+            return None
+        return 60 * (stage.progress_total - stage.progress_done) / stage.eta_seconds
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """All principles of a run."""
+
+    run: Run
+    recipe: Recipe
+    rows: list[Progress]
+    requests_per_minute: int | None
+    concurrency: int | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is left to label and a worker may still do so."""
+        return self.run.status == Run.Status.RUNNING and any(row.is_open for row in self.rows)
+
+    @property
+    def paused(self) -> bool:
+        return any(row.paused for row in self.rows if row.is_open)
+
+    @property
+    def asks_a_model(self) -> bool:
+        return self.recipe.judge.kind != "rule"
+
+    @property
+    def priced(self) -> bool:
+        return bool(self.recipe.judge.price_in or self.recipe.judge.price_out)
+
+    @property
+    def spent(self) -> float:
+        return sum(row.line.money or 0.0 for row in self.rows if row.line)
+
+    @property
+    def bought(self) -> int:
+        return sum(row.line.n for row in self.rows if row.line)
+
+    @property
+    def done(self) -> int:
+        return sum(row.stage.progress_done for row in self.rows)
+
+    @property
+    def wanted(self) -> int:
+        """Labels that all its stages are for; before a stage has counted its pairs, as many as the recipe allows."""
+        most = pairs_of(self.recipe, self.run.dataset)
+        return sum(row.stage.progress_total or most for row in self.rows)
+
+    @property
+    def estimate(self) -> Estimate | None:
+        parts = [row.estimate for row in self.rows if row.estimate]
+        return together(parts) if parts else None
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the last running principle is done."""
+        left = [row.stage.eta_seconds for row in self.rows if row.stage.eta_seconds and not row.paused]
+        return max(left) if left else None
+
+
+def labelling_of(run: Run) -> Labelling:
+    """A run's labelling as it stands, in a number of queries that does not grow."""
+    recipe = Recipe.model_validate(run.recipe)
+    stages = list(run.stages.filter(kind="label").order_by("uses__position").defer("settings", "summary", "details"))
+    paces = {pace.stage_id: pace for pace in Pace.objects.filter(stage__in=stages)}
+    ours = principles_by_name(run.team)
+    wording = {choice.name: choice.wording for choice in recipe.principles}
+    lines = {line.principle.name: line for line in _lines(run, recipe, wording)}
+    costs = costs_of(team=run.team, recipe=recipe, dataset=run.dataset, wanted=list(wording))
+    first = {cost.title: cost.estimate for cost in costs.lines if cost.principle} if costs else {}
+    rows = []
+    for stage in stages:
+        name, pace = stage.principle, paces.get(stage.pk)
+        rows.append(Progress(ours.get(name) or Principle(name=name), stage, bool(pace and pace.paused),
+                             lines.get(name), _estimate(first.get(name), lines.get(name), stage, recipe)))
+    newest = max(paces.values(), key=lambda pace: pace.pk, default=None)
+    return Labelling(run, recipe, rows, newest and newest.requests_per_minute, newest and newest.concurrency)
+
+
+@transaction.atomic
+def labelling_steer(*, run: Run, paused: bool | None = None, requests_per_minute: int | None = None,
+                    concurrency: int | None = None) -> int:
+    """Pause a run's labelling, let it go on, or change its pace from now on; how many stages that touches.
+
+    None leaves a setting as it is. A stage that another run shares is steered for both.
+    """
+    changes = {name: value for name, value in (("paused", paused), ("requests_per_minute", requests_per_minute),
+                                               ("concurrency", concurrency)) if value is not None}
+    stages = run.stages.filter(kind="label").exclude(status=S.SUCCEEDED)
+    for stage in stages:
+        Pace.objects.update_or_create(stage=stage, defaults=changes, create_defaults={"team": run.team, **changes})
+    return len(stages)
+
+
+def _lines(run: Run, recipe: Recipe, wording: dict[str, str]) -> list[quality.Line]:
+    """What this run's stages have bought since it was started."""
+    judge = recipe.judge
+    labels = Label.objects.of(run.team).filter(
+        judge=judge_name(judge), prompt_version=prompt_version(judge), created_at__gte=run.created_at,
+        principle_version__principle__name__in=wording, principle_version__statement__in=wording.values())
+    prices = {judge_name(judge): Price(judge.price_in, judge.price_out)}
+    return quality.lines(quality.principles_of(run.team), labels, prices)
+
+
+def _estimate(first: Estimate | None, line: quality.Line | None, stage: Stage, recipe: Recipe) -> Estimate | None:
+    if first is None or line is None:
+        return first
+    calls = line.usable + line.both
+    began = stage.started_at
+    seconds = ((stage.finished_at or stage.started_at) - began).total_seconds() if began and stage.finished_at else 0.0
+    return so_far(first, calls=calls, tokens_in=max(line.tokens - calls, 0), tokens_out=min(calls, line.tokens),
+                  seconds=seconds, recipe=recipe)

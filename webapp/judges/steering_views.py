@@ -1,0 +1,50 @@
+"""The labels of a run while they are bought: the part of the run's page that renews itself, and the steering."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from webapp.accounts.middleware import TeamRequest
+from webapp.judges.labelling import labelling_of, labelling_steer
+from webapp.runs.models import Run
+
+
+class PaceForm(forms.Form):
+    """How fast a run's judge may be asked from now on."""
+
+    requests_per_minute = forms.IntegerField(min_value=0, max_value=10_000_000)
+    concurrency = forms.IntegerField(label="In flight", min_value=1, max_value=512)
+
+
+@require_safe
+def run_labelling(request: TeamRequest, pk: int) -> HttpResponse:
+    run = _run(request, pk)
+    return render(request, "judges/_labelling.html", {"run": run, "labelling": labelling_of(run)})
+
+
+@require_POST
+def run_steer(request: TeamRequest, pk: int) -> HttpResponse:
+    """Pause, go on, or another pace; the worker that has the stage hears of it within a second."""
+    run = _run(request, pk)
+    action = request.POST.get("action", "")
+    if action in {"pause", "go"}:
+        touched = labelling_steer(run=run, paused=action == "pause")
+        told = "Labelling is paused; what is in flight still arrives." if action == "pause" else "Labelling goes on."
+        messages.success(request, told if touched else "All labels are there already.")
+    elif action == "pace":
+        form = PaceForm(request.POST)
+        if form.is_valid():
+            labelling_steer(run=run, **form.cleaned_data)
+            messages.success(request, "The pace is set.")
+        else:
+            messages.error(request, " ".join(f"{form.fields[name].label or name}: {error}" for name, errors in
+                                             form.errors.items() for error in errors))
+    return redirect("runs:detail", pk)
+
+
+def _run(request: TeamRequest, pk: int) -> Run:
+    return get_object_or_404(Run.objects.of(request.team).select_related("team", "dataset"), pk=pk)

@@ -1,0 +1,198 @@
+"""Two wordings of a principle on the same pairs: asked in the background, stored in parts, told side by side.
+
+What the team has bought for a wording before is taken as it is. Left out: three wordings and more, and two judges on
+one wording, which the page "Label quality" compares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from training import config
+from training.errors import TrainingError
+from training.feedback import judges as engine
+from training.feedback.addresses import use_allowed_hosts
+from training.feedback.prompt import prompt_version
+from webapp.accounts.models import Team, User
+from webapp.celery import send
+from webapp.datasets.models import Dataset
+from webapp.judges.keys import key_of
+from webapp.judges.models import Comparison, ComparisonAnswer
+from webapp.labels.agreement import Agreement
+from webapp.labels.models import Label, Pair
+from webapp.principles.models import Principle
+
+PART = 25  # questions asked before what came of them is stored
+LOST = timedelta(minutes=2)  # without a sign of life a comparison may be sent again
+S = Comparison.Status
+_JUDGED = ["probability", "p_shown", "p_swapped", "error", "tokens"]
+
+
+@transaction.atomic
+def comparison_start(*, team: Team, user: User, principle: Principle, statement_a: str, statement_b: str,
+                     judge: config.Judge, judge_title: str, pairs: int, dataset: Dataset | None) -> Comparison | None:
+    """Compare two wordings on the newest pairs of a data set, or of the team; None where there are no pairs."""
+    found = Pair.objects.of(team)
+    chosen = list((found.filter(dataset=dataset) if dataset else found).values_list("pk", flat=True)[:pairs])
+    if not chosen:
+        return None
+    comparison = Comparison.objects.create(
+        team=team, principle=principle, statement_a=statement_a, statement_b=statement_b, created_by=user,
+        judge=judge.model_dump(mode="json"), judge_title=judge_title)
+    ComparisonAnswer.objects.bulk_create(
+        ComparisonAnswer(comparison=comparison, pair_id=pair, wording=wording) for pair in chosen for wording in "ab")
+    send("workers.compare_wordings", comparison.pk, queue="io")
+    return comparison
+
+
+def comparison_again(*, comparison: Comparison) -> bool:
+    """Send a failed or a lost comparison off again; what was answered stays. False if it is well and under way."""
+    lost = Q(status__in=[S.QUEUED, S.RUNNING], seen_at__lt=timezone.now() - LOST)
+    with transaction.atomic():
+        changed = Comparison.objects.filter(Q(status=S.FAILED) | lost, pk=comparison.pk).update(
+            status=S.QUEUED, error="", seen_at=timezone.now())
+        if changed:
+            send("workers.compare_wordings", comparison.pk, queue="io")
+    return bool(changed)
+
+
+def comparison_run(*, comparison_id: int) -> None:
+    """Ask what is not answered yet. A second delivery of the task finds nothing to do."""
+    if not Comparison.objects.filter(pk=comparison_id, status=S.QUEUED).update(status=S.RUNNING, seen_at=timezone.now()):
+        return
+    comparison = Comparison.objects.select_related("team", "principle").get(pk=comparison_id)
+    try:
+        _run(comparison)
+    except TrainingError as problem:
+        _settle(comparison, S.FAILED, str(problem))
+    except Exception:
+        _settle(comparison, S.FAILED, "Something unforeseen happened. The workers' log has the details.")
+        raise
+    else:
+        _settle(comparison, S.DONE)
+
+
+def _run(comparison: Comparison) -> None:
+    judge = config.Judge.model_validate(comparison.judge)
+    key = key_of(team=comparison.team, judge=judge)
+    for wording, statement in (("a", comparison.statement_a), ("b", comparison.statement_b)):
+        _take_known(comparison, wording, statement, judge)
+        waiting = list(comparison.answers.filter(wording=wording, probability=None, error="").values_list("pk", flat=True))
+        for start in range(0, len(waiting), PART):
+            part = list(ComparisonAnswer.objects.filter(pk__in=waiting[start:start + PART]).select_related("pair__text"))
+            items = [engine.Comparison(one.pair.text.prompt, one.pair.text.response_a, one.pair.text.response_b,
+                                       statement, comparison.principle.name) for one in part]
+            _keep(part, asyncio.run(_ask(judge, key, items)))
+            Comparison.objects.filter(pk=comparison.pk).update(seen_at=timezone.now())
+
+
+async def _ask(judge: config.Judge, key: str, items: Sequence[engine.Comparison]) -> list[engine.Verdict]:
+    use_allowed_hosts(settings.JUDGE_ALLOWED_HOSTS)
+    return await engine.make_judge(judge, key).compare(items)
+
+
+def _keep(part: Sequence[ComparisonAnswer], verdicts: Sequence[engine.Verdict]) -> None:
+    for one, verdict in zip(part, verdicts, strict=True):
+        one.probability, one.p_shown, one.p_swapped = verdict.probability, verdict.p_shown, verdict.p_swapped
+        one.error, one.tokens = verdict.error[:500], verdict.tokens
+    ComparisonAnswer.objects.bulk_update(part, _JUDGED)
+
+
+def _take_known(comparison: Comparison, wording: str, statement: str, judge: config.Judge) -> None:
+    """Labels that the team has bought for this wording from this judge, at no price."""
+    waiting = {one.pair_id: one for one in comparison.answers.filter(wording=wording, probability=None, error="")}
+    known = Label.objects.of(comparison.team).filter(
+        pair__in=list(waiting), principle_version__principle=comparison.principle, judge=engine.judge_name(judge),
+        principle_version__statement=statement, prompt_version=prompt_version(judge), probability__isnull=False)
+    had = []
+    for label in known:
+        one = waiting[label.pair_id]
+        one.probability, one.p_shown, one.p_swapped = label.probability, label.p_shown, label.p_swapped
+        had.append(one)
+    ComparisonAnswer.objects.bulk_update(had, _JUDGED[:3])
+
+
+def _settle(comparison: Comparison, status: str, error: str = "") -> None:
+    Comparison.objects.filter(pk=comparison.pk, status=S.RUNNING).update(status=status, error=error,
+                                                                         seen_at=timezone.now())
+
+
+# What came of it --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Side:
+    """One wording's answers."""
+
+    statement: str
+    answered: int
+    usable: int
+    flips: int
+    both: int
+    sureness: float
+    tokens: int
+
+    @property
+    def flip_rate(self) -> float | None:
+        return self.flips / self.both if self.both else None
+
+    @property
+    def confidence(self) -> float | None:
+        return self.sureness / self.usable if self.usable else None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Both wordings side by side, with the pairs on which they name different winners, the widest apart first."""
+
+    a: Side
+    b: Side
+    pairs: int
+    agreement: Agreement
+    differing: list[tuple[ComparisonAnswer, ComparisonAnswer]]
+
+    @property
+    def answered(self) -> int:
+        return self.a.answered + self.b.answered
+
+    @property
+    def fraction(self) -> float:
+        return self.answered / (2 * self.pairs) if self.pairs else 0.0
+
+
+def result_of(comparison: Comparison) -> Result:
+    """What is there so far; one query for at most a few hundred narrow rows."""
+    by_wording: dict[str, dict[int, ComparisonAnswer]] = {"a": {}, "b": {}}
+    for one in comparison.answers.select_related("pair").order_by("pk"):
+        by_wording[one.wording][one.pair_id] = one
+    both = [(one, by_wording["b"][pair]) for pair, one in by_wording["a"].items()]
+    counts = {(first, second): 0 for first in (True, False) for second in (True, False)}
+    differing = []
+    for one, other in both:
+        if one.probability in (None, 0.5) or other.probability in (None, 0.5):
+            continue
+        first, second = one.probability > 0.5, other.probability > 0.5
+        counts[first, second] += 1
+        if first != second:
+            differing.append((one, other))
+    differing.sort(key=lambda pair: -abs(pair[0].probability - pair[1].probability))
+    agreement = Agreement(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
+    return Result(_side(comparison.statement_a, by_wording["a"]), _side(comparison.statement_b, by_wording["b"]),
+                  len(both), agreement, differing)
+
+
+def _side(statement: str, answers: dict[int, ComparisonAnswer]) -> Side:
+    usable = [one for one in answers.values() if one.probability is not None]
+    failed = sum(bool(one.error) for one in answers.values())
+    return Side(statement, len(usable) + failed, len(usable), sum(one.flipped for one in usable),
+                sum(one.p_swapped is not None for one in usable),
+                sum(abs(2 * one.probability - 1) for one in usable if one.probability is not None),
+                sum(one.tokens for one in answers.values()))

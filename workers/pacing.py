@@ -1,0 +1,38 @@
+"""What people say of the pace of a label stage, from the database into the file that its process reads.
+
+The row is looked at by whoever has the stage, on whatever machine that is, so a page needs to know no folder. Left out:
+stages of other kinds, which have no pace.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from training.feedback.control import read_control, write_control
+from webapp.judges.models import Pace
+from webapp.runs.models import Stage
+
+LOOK = 0.5  # seconds between two looks at the row
+
+
+class Pacing:
+    """Keeps the control file of one stage as its row says."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._next = 0.0
+
+    def look(self) -> None:
+        """Write the file if the row says something new; at most one query each `LOOK` seconds."""
+        if self._stage.kind != "label" or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + LOOK
+        row = Pace.objects.filter(stage=self._stage).values("paused", "requests_per_minute", "concurrency").first()
+        if row is not None and not _says(self._stage, row):
+            write_control(self._stage.folder, **row)
+
+
+def _says(stage: Stage, row: dict[str, Any]) -> bool:
+    control = read_control(stage.folder).model_dump()
+    return all(control[name] == value for name, value in row.items())

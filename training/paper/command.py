@@ -14,7 +14,7 @@ from training.paper.measures import Experiment
 from training.paper.overall import Overall
 from training.paper.report import results, write_report
 from training.paper.schedule import carry_out, works
-from training.paper.small_base import make_small_base
+from training.paper.small_base import LAYERS, make_small_base
 
 
 def reproduce(
@@ -42,7 +42,8 @@ def reproduce(
     if jobs < 1:
         raise BadSettings(f"'--jobs {jobs}' leaves nobody to work.", "Give at least 1.")
     write_text(out / "recipe.yaml", as_yaml(recipe))
-    small = make_small_base(recipe.policy.base, out / "small_base") if wants_small_models(recipe) else ""
+    small = {layers: make_small_base(recipe.policy.base, out / f"base_of_{layers}_layers", layers)
+             for layers in LAYERS} if wants_small_models(recipe) else {}
     files = kept_files(recipe, out / "data")
     found = arms(recipe, single, small)
     todo = works([one for arm in found for one in repetitions(arm, seeds)], files, out / "stages")

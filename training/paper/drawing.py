@@ -35,8 +35,8 @@ class Mark(NamedTuple):
 def whiskers(title: str, points: Sequence[Point], marks: Sequence[Mark] = (), axis: str = "%",
              floor: float = 0.0) -> str:
     """A row a value: a dot, its interval, and the number; published spans as bands behind all rows."""
-    left, right, row, top = 190.0, 120.0, 26.0, 58.0 + 16 * len(marks)
-    width, bottom = 760.0, 34.0
+    left, right, row, top = 220.0, 120.0, 26.0, 58.0 + 16 * len(marks)
+    width, bottom = 790.0, 34.0
     height = top + row * len(points) + bottom
     scale = _scale(left, width - right, floor, 1.0)
     parts = [_text(16, 26, title, size=15, weight=650)]
@@ -62,7 +62,7 @@ def whiskers(title: str, points: Sequence[Point], marks: Sequence[Mark] = (), ax
 def matrix(title: str, names: Sequence[str], cell: Callable[[int, int], float | None], note: str = "") -> str:
     """A square of shares, row over column: blue above a half, orange below; None is left blank."""
     size, left, top = 46.0, 170.0, 150.0
-    width, height = left + size * len(names) + 24, top + size * len(names) + 34
+    width, height = left + size * len(names) + 84, top + size * len(names) + 34
     parts = [_text(16, 26, title, size=15, weight=650), _text(16, height - 12, note, size=11, color=MUTED)]
     for i, name in enumerate(names):
         parts.append(_text(left - 10, top + size * i + size / 2 + 4, name, anchor="end"))

@@ -6,7 +6,7 @@ the baseline alone, and their repetitions in the draw of PPO and evaluation. Lef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from training.config import DEMO_WORLD, Function, Recipe, check_recipe, shipped_recipe
@@ -16,9 +16,10 @@ SCALARIZATIONS: tuple[Function, ...] = (
 )  # fmt: skip
 """The seven functions of the paper; the first one is what the other arms are compared with."""
 
+SMALL = "small_pms"
 MOST_SINGLE = 4
 DEMO_PHASES = 50
-"""The demo preset has 60; the thirteen arms, three times each, stay under an hour on two cores with these."""
+"""The demo preset has 60; the fifteen arms, three times each, stay under an hour on two cores with these."""
 
 
 class Arm(NamedTuple):
@@ -39,13 +40,13 @@ def demo_recipe(phases: int = DEMO_PHASES) -> Recipe:
     return check_recipe(whole | {"name": "The paper"})
 
 
-def arms(recipe: Recipe, single: int = MOST_SINGLE, small_base: str = "") -> list[Arm]:
+def arms(recipe: Recipe, single: int = MOST_SINGLE, small_bases: Mapping[int, str] | None = None) -> list[Arm]:
     """The arms: every scalarization, both one-model baselines, the weightiest principles alone, small models.
 
     Args:
         recipe: the multi-objective run; its own scalarization and baseline are replaced.
         single: at most this many single-principle baselines, those of the largest weight.
-        small_base: a base for preference models that are smaller than the policy; "": no such arm.
+        small_bases: bases for preference models that are smaller than the policy, by their number of layers.
     """
     found = [_arm(recipe, function, function.replace("_", " "), "scalarization", function=function)
              for function in SCALARIZATIONS]
@@ -56,8 +57,9 @@ def arms(recipe: Recipe, single: int = MOST_SINGLE, small_base: str = "") -> lis
         if choice in weightiest and choice.weight > 0:
             found.append(_arm(recipe, f"only_{choice.name}", f"{choice.name} only", "single principle",
                               baseline={"kind": "single_principle", "principle": choice.name}))
-    if small_base:
-        found.append(_arm(recipe, "small_pms", "small PMs", "small models", base=small_base))
+    for layers, base in (small_bases or {}).items():
+        title = f"PMs of {layers} layer{'s' if layers > 1 else ''}"
+        found.append(_arm(recipe, f"{SMALL}_{layers}", title, "small models", base=base))
     return found
 
 
@@ -68,7 +70,7 @@ def repetitions(arm: Arm, seeds: Sequence[int]) -> list[Recipe]:
 
 
 def wants_small_models(recipe: Recipe) -> bool:
-    """Whether an arm of smaller preference models can be made here: out of the demo world's own base."""
+    """Whether arms of smaller preference models can be made here: out of the demo world's own base."""
     return recipe.preference_model.base == DEMO_WORLD == recipe.policy.base
 
 

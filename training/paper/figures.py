@@ -19,7 +19,8 @@ def figures(results: Mapping[str, Any]) -> dict[str, str]:
 
 def preference_models(results: Mapping[str, Any]) -> str:
     """Figure 1: accuracy of each preference model on its own held-out labels."""
-    arms = {"linear": "", "single_pm": " (drawn labels)", "pooled_pm": " (pooled labels)", "small_pms": " (small base)"}
+    arms = {"linear": "", "single_pm": " (drawn labels)", "pooled_pm": " (pooled labels)"}
+    arms |= {arm["arm"]: f" ({arm['title']})" for arm in results["small_models"] if arm["arm"] != "linear"}
     points = [Point(f"{row['model']}{arms[row['arm']]}", row["value"], row["low"], row["high"], row["arm"] == "linear")
               for row in results["preference_models"]]
     marks = [Mark(f"paper: from the worst principle with GPT-2-medium to the best with Llama-2-7b, "

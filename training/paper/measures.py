@@ -101,12 +101,12 @@ def read_pairs(experiment: Experiment) -> Pairs:
 def _truth(experiment: Experiment, digests: list[str]) -> NDArray[np.float64]:
     path = experiment.files.get("pairs") or experiment.folders("linear")["sample"] / "pairs.jsonl"
     pairs = {pair["digest"]: pair for pair in read_jsonl(path)}
-    chosen = {digest: pairs[digest].get("human") for digest in digests}
+    chosen: dict[str, float | None] = {digest: pairs[digest].get("human") for digest in digests}
     open_ones = [digest for digest in digests if chosen[digest] is None]
     asked = experiment.overall.ask([(pairs[digest]["prompt"], pairs[digest]["a"], pairs[digest]["b"])
                                     for digest in open_ones])
     chosen |= dict(zip(open_ones, asked, strict=True))
-    return np.array([np.nan if chosen[digest] is None else float(chosen[digest]) for digest in digests])
+    return np.array([np.nan if (p := chosen[digest]) is None else p for digest in digests], dtype=float)
 
 
 def model_accuracies(experiment: Experiment, arms: Sequence[str]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from training.paper.measures import (
 from training.paper.small_base import sizes
 from training.paper.verdicts import Verdict, told, verdicts
 
+BASELINES = ("linear", "single_pm", "pooled_pm")
 READINGS = {
     "preference_models": "Share of decided held-out labels whose side a preference model takes, with Wilson's 95 % "
                          "interval. The band is the paper's; its judge and its text are others.",
@@ -51,11 +52,6 @@ def results(experiment: Experiment) -> dict[str, Any]:
     pairs = read_pairs(experiment)
     names = [arm.name for arm in experiment.arms]
     recipe = experiment.arms[0].recipe
-    small = "small_pms" if "small_pms" in names else "linear" if has_small_models(recipe) else ""
-    counted = next(arm.recipe for arm in experiment.arms if arm.name == small) if small else recipe
-    found = sizes(counted.preference_model.base, recipe.policy.base) if small else None
-    if found is not None and small == "linear" and found.models >= found.policy:
-        small = ""
     return {
         "settings": {"seeds": list(experiment.seeds), "phases": recipe.ppo.steps, "rollouts": recipe.ppo.batch_size,
                      "principles": recipe.weights_by_name, "judge": recipe.judge.model or recipe.judge.kind,
@@ -63,14 +59,25 @@ def results(experiment: Experiment) -> dict[str, Any]:
                      "pairs": len(pairs.digests), "held_out_pairs": int(pairs.held_out.sum()),
                      "runs": len(names) * len(experiment.seeds)},
         "preference_models": model_accuracies(experiment, [
-            name for name in ("linear", "single_pm", "pooled_pm", "small_pms") if name in names]),
+            arm.name for arm in experiment.arms if arm.name in BASELINES or arm.group == "small models"]),
         "objectives": objective_accuracies(experiment, pairs),
         "win_matrix": win_matrix(experiment),
         "agreement": agreement(experiment, pairs),
         "ablation": ablation(experiment, pairs),
         "against_base": against_base(experiment),
-        "small_models": {"arm": small, "sizes": found._asdict() if found else {}},
+        "small_models": _small_models(experiment),
     }
+
+
+def _small_models(experiment: Experiment) -> list[dict[str, Any]]:
+    """The arms whose preference models are smaller than their policy, with both sizes."""
+    found = []
+    for arm in experiment.arms:
+        if arm.group == "small models" or (arm.name == "linear" and has_small_models(arm.recipe)):
+            both = sizes(arm.recipe.preference_model.base, arm.recipe.policy.base)
+            if both.models < both.policy:
+                found.append({"arm": arm.name, "title": arm.title, **both._asdict()})
+    return found
 
 
 def write_report(found: Mapping[str, Any], out: Path, command: str, minutes: float, docs: Path | None = None) -> None:
@@ -126,7 +133,7 @@ def _beside(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     over = [matrix["cells"][name]["single_pm"] for name in functions]
     among = [matrix["cells"][one][other] for one in functions for other in functions if one != other]
     dropped = found["ablation"]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (f"PM accuracy, worst principle ({worst['model']})", told(worst), published.span(published.WORST_PM)),
         (f"PM accuracy, best principle ({best['model']})", told(best), published.span(published.BEST_PM)),
         ("combined reward, linear", told(objectives["linear"]), published.span(published.LINEAR)),

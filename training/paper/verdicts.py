@@ -57,17 +57,21 @@ def _multi_beats_single(results: Mapping[str, Any]) -> Verdict:
 
 def _small_aligns_large(results: Mapping[str, Any]) -> Verdict:
     claim = "Small preference models can align a larger policy."
-    rule = ("Held if the policy trained on preference models smaller than itself beats its own base: interval and each "
-            "seed above 50 %.")
-    arm, sizes = results["small_models"]["arm"], results["small_models"]["sizes"]
-    if not arm:
+    rule = ("Held if a policy trained on preference models smaller than itself beats its own base: interval and each "
+            "seed above 50 %; not held if all such policies lose to it.")
+    arms = results["small_models"]
+    if not arms:
         return Verdict(claim, "not tested", rule, "This recipe's preference models are no smaller than its policy.")
-    share = results["against_base"][arm]
-    numbers = f"preference models of {sizes['models']:,} parameters, a policy of {sizes['policy']:,}: {told(share)}"
-    if arm != "linear":
-        numbers += (f"; against the policy aligned by models of its own size "
-                    f"{told(results['win_matrix']['cells'][arm]['linear'])}")
-    return Verdict(claim, _above_a_half(share), rule, numbers + ".")
+    numbers, found = [], []
+    for arm in arms:
+        share = results["against_base"][arm["arm"]]
+        found.append(_above_a_half(share))
+        text = f"{arm['models']:,} parameters for a policy of {arm['policy']:,}: {told(share)} over its base"
+        if arm["arm"] != "linear":
+            text += f", {told(results['win_matrix']['cells'][arm['arm']]['linear'])} over models of the policy's size"
+        numbers.append(text)
+    held: Held = "held" if "held" in found else "undecided" if "undecided" in found else "not held here"
+    return Verdict(claim, held, rule, "; ".join(numbers) + ".")
 
 
 def _function_hardly_matters(results: Mapping[str, Any]) -> Verdict:

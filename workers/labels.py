@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from training.artifacts import read_jsonl
 from training.dialogue import last_user_message
+from training.feedback.pair_index import PairIndex
 from webapp.datasets.models import Dataset
 from webapp.labels.models import Label, Pair, PairText
 from webapp.principles.models import Principle, PrincipleVersion
@@ -19,35 +19,42 @@ _BATCH = 500
 _JUDGED = ["model", "probability", "p_shown", "p_swapped", "order_gap", "confidence", "order_flip", "error", "tokens"]
 
 
+class _Held(NamedTuple):
+    """A label that is there: its row, and whether it is an error that another answer would replace."""
+
+    pk: int
+    failed: bool
+
+
 class LabelRecorder:
-    """Records the label events of one stage."""
+    """Records the label events of one stage, in a handful of queries a batch, whatever its size."""
 
     def __init__(self, stage: Stage, pairs: Path | None) -> None:
         self._stage = stage
         self._pairs = pairs
-        self._places: dict[str, int] | None = None
+        self._index: PairIndex | None = None
         self._version: PrincipleVersion | None = None
-        self._known: dict[str, int] = {}
         self._dataset = dataset_of(stage)
 
     def record(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Insert what is new; a label that was an error before is replaced, any other stays as it was bought."""
         latest = {event["pair"]: event for event in events}
         pairs = self._pair_ids(list(latest))
-        labels = {digest: self._label(event, pairs[digest]) for digest, event in latest.items() if digest in pairs}
-        there = Label.objects.filter(pair__in=pairs.values(), principle_version=self.version)
-        held = {(label.pair_id, label.judge, label.prompt_version): label for label in there}
+        held = self._held(list(pairs.values()))
         fresh, mended = [], []
-        for label in labels.values():
-            before = held.get((label.pair_id, label.judge, label.prompt_version))
+        for digest, event in latest.items():
+            if digest not in pairs:
+                continue
+            before = held.get((pairs[digest], event["judge"][:300], event["prompt_version"]))
             if before is None:
-                fresh.append(label)
-            elif before.probability is None and label.probability is not None:
+                fresh.append(self._label(event, pairs[digest]))
+            elif before.failed and event["probability"] is not None:
+                label = self._label(event, pairs[digest])
                 label.pk = before.pk
                 mended.append(label)
-        Label.objects.bulk_create(fresh, ignore_conflicts=True)
+        Label.objects.bulk_create(fresh, ignore_conflicts=True, batch_size=_BATCH)
         if mended:
-            Label.objects.bulk_update(mended, _JUDGED)
+            Label.objects.bulk_update(mended, _JUDGED, batch_size=_BATCH)
 
     @property
     def version(self) -> PrincipleVersion:
@@ -55,39 +62,37 @@ class LabelRecorder:
             self._version = principle_version(self._stage)
         return self._version
 
+    def _held(self, pairs: list[int]) -> dict[tuple[int, str, str], _Held]:
+        """Which labels of these pairs there are, without their rows."""
+        found: dict[tuple[int, str, str], _Held] = {}
+        for start in range(0, len(pairs), _BATCH):
+            there = Label.objects.filter(pair__in=pairs[start: start + _BATCH], principle_version=self.version)
+            for pk, pair, judge, version, probability in there.values_list("pk", "pair_id", "judge", "prompt_version",
+                                                                          "probability"):
+                found[pair, judge, version] = _Held(pk, probability is None)
+        return found
+
     def _label(self, event: Mapping[str, Any], pair: int) -> Label:
         probability, shown, swapped = event["probability"], event["p_shown"], event["p_swapped"]
         both = shown is not None and swapped is not None
         return Label(
-            team_id=self._stage.team_id, pair_id=pair, principle_version=self.version, judge=event["judge"][:300],
+            team_id=self._stage.team_id, pair_id=pair, principle_version_id=self.version.pk, judge=event["judge"][:300],
             prompt_version=event["prompt_version"], model=event.get("model", "")[:200], probability=probability,
             p_shown=shown, p_swapped=swapped, order_gap=abs(shown - swapped) if both else None,
             confidence=None if probability is None else abs(2 * probability - 1),
-            order_flip=both and (shown - 0.5) * (swapped - 0.5) < 0, error=event["error"][:500],
+            order_flip=both and (shown - 0.5) * (swapped - 0.5) < 0, error=without_nul(event["error"])[:500],
             tokens=event["tokens"])
 
     def _pair_ids(self, digests: list[str]) -> dict[str, int]:
-        missing = [digest for digest in digests if digest not in self._known]
-        if missing:
-            self._known |= _ids(self._stage.team_id, missing)
-            unknown = [digest for digest in missing if digest not in self._known]
-            record_pairs(team_id=self._stage.team_id, dataset=self._dataset, rows=self._rows(unknown))
-            self._known |= _ids(self._stage.team_id, unknown)
-        return {digest: self._known[digest] for digest in digests if digest in self._known}
-
-    def _rows(self, digests: list[str]) -> Iterator[dict[str, Any]]:
-        """The pairs of the stage's input by digest; the file may be large, so places are kept and not texts."""
-        if self._pairs is None or not digests:
-            return
-        with self._pairs.open("rb") as file:
-            if self._places is None:
-                self._places = {}
-                while line := file.readline():
-                    self._places[json.loads(line)["digest"]] = file.tell() - len(line)
-            for digest in digests:
-                if digest in self._places:
-                    file.seek(self._places[digest])
-                    yield json.loads(file.readline())
+        """Not kept from batch to batch: a pair comes once a stage, and there may be a million."""
+        found = _ids(self._stage.team_id, digests)
+        unknown = [digest for digest in digests if digest not in found]
+        if unknown and self._pairs is not None:
+            if self._index is None:
+                self._index = PairIndex(self._pairs)
+            found |= record_pairs(team_id=self._stage.team_id, dataset=self._dataset,
+                                  rows=self._index.rows_of(unknown))
+        return found
 
 
 def record_pairs_file(stage: Stage, path: Path) -> None:
@@ -98,20 +103,22 @@ def record_pairs_file(stage: Stage, path: Path) -> None:
         record_pairs(team_id=stage.team_id, dataset=dataset, rows=part)
 
 
-def record_pairs(*, team_id: int, dataset: Dataset | None, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert pairs and their texts; those that are there stay. In order of digest, so that no two writers deadlock."""
+def record_pairs(*, team_id: int, dataset: Dataset | None, rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Insert pairs and their texts, and return their ids by digest; those that are there stay. In order of digest, so
+    that no two writers deadlock."""
     by_digest = {row["digest"]: row for row in sorted(rows, key=lambda row: str(row["digest"]))}
     if not by_digest:
-        return
+        return {}
     Pair.objects.bulk_create(
         [Pair(team_id=team_id, digest=digest, dataset=dataset, human=row.get("human"),
               excerpt=without_nul(last_user_message(row["prompt"])[:120]))
-         for digest, row in by_digest.items()], ignore_conflicts=True)
+         for digest, row in by_digest.items()], ignore_conflicts=True, batch_size=_BATCH)
     ids = _ids(team_id, list(by_digest))
     PairText.objects.bulk_create(
         [PairText(pair_id=ids[digest], prompt=row["prompt"], response_a=without_nul(row["a"]),
                   response_b=without_nul(row["b"]))
-         for digest, row in by_digest.items()], ignore_conflicts=True)
+         for digest, row in by_digest.items()], ignore_conflicts=True, batch_size=_BATCH)
+    return ids
 
 
 def dataset_of(stage: Stage) -> Dataset | None:

@@ -87,8 +87,7 @@ class AddressGuard:
         Raises:
             JudgeUnavailable: one of them is refused. OSError: the name has none.
         """
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM,
-                                                             family=family)  # type: ignore[arg-type]
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
         addresses = list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
         for address in addresses:
             self.check_address(host, address)

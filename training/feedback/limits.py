@@ -32,8 +32,12 @@ def read_limits(headers: Mapping[str, str]) -> RateLimits | None:
     """The limits that a reply's headers name, None if they name none. `headers` must not mind upper case."""
     if MARK not in headers and "x-ratelimit-limit-tokens" not in headers:
         return None
-    return RateLimits(*(read(headers.get(f"x-ratelimit-{what}-{unit}", "")) for unit in ("requests", "tokens")
-                        for what, read in (("limit", _count), ("remaining", _count), ("reset", seconds))))
+    def told(what: str) -> str:
+        return headers.get(f"x-ratelimit-{what}", "")
+
+    return RateLimits(
+        _count(told("limit-requests")), _count(told("remaining-requests")), seconds(told("reset-requests")),
+        _count(told("limit-tokens")), _count(told("remaining-tokens")), seconds(told("reset-tokens")))
 
 
 def seconds(text: str) -> float | None:

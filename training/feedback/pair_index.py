@@ -7,7 +7,7 @@ thirty million. Left out: files that change while they are read.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,14 @@ class PairIndex:
                     file.seek(place)
                     yield position, orjson.loads(file.readline())
 
-    def row(self, digest: str) -> dict[str, Any] | None:
-        position = self.position(digest)
-        if position is None:
-            return None
+    def rows_of(self, digests: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """The rows of those pairs that are here."""
         with self._path.open("rb") as file:
-            file.seek(int(self._places[position]))
-            found: dict[str, Any] = orjson.loads(file.readline())
-            return found
+            for digest in digests:
+                position = self.position(digest)
+                if position is not None:
+                    file.seek(int(self._places[position]))
+                    yield orjson.loads(file.readline())
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

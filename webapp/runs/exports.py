@@ -21,7 +21,7 @@ from training.artifacts import digest_of, file_digest, read_jsonl, write_jsonl
 from training.config import DEMO_WORLD, Judge, Recipe
 from training.errors import BadData, BadSettings
 from training.feedback.judges import judge_name
-from training.feedback.prompt import PROMPT_VERSION
+from training.feedback.prompt import prompt_version
 from training.rows import Row
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetText
@@ -101,21 +101,21 @@ def dataset_rows(dataset: Dataset) -> Iterator[Row]:
 def labels_of(*, team: Team, principle: str, statement: str, judge: Mapping[str, Any]) -> Any:
     """The team's labels by one judge for one wording of a principle."""
     chosen = Judge.model_validate(judge)
-    version = "" if chosen.kind == "rule" else PROMPT_VERSION
     return Label.objects.filter(
         team=team, principle_version__principle__name=principle, principle_version__statement=statement,
-        judge=judge_name(chosen), prompt_version=version)
+        judge=judge_name(chosen), prompt_version=prompt_version(chosen))
 
 
 def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, Any]) -> int:
     """Labels that the team has bought already, in the form of the stage's own; returns how many."""
     known = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
                       judge=stage_settings["judge"]).filter(probability__isnull=False)
-    rows = [{"pair": digest, "principle": stage_settings["principle"], **dict(zip(_LABEL_FIELDS, values, strict=True))}
-            for digest, *values in known.values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)]
-    if rows:
-        write_jsonl(path, rows)
-    return len(rows)
+    count = known.count()
+    if count:
+        found = known.values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)
+        write_jsonl(path, ({"pair": digest, "principle": stage_settings["principle"],
+                            **dict(zip(_LABEL_FIELDS, values, strict=True))} for digest, *values in found))
+    return count
 
 
 def corrections_of(*, team: Team, label_settings: Mapping[str, Any], labels: Path) -> dict[str, float | None]:

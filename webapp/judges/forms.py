@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 
 from django import forms
 
+from training import config
 from webapp.accounts.models import Team
+from webapp.datasets.models import Dataset
 from webapp.judges.models import Connection
 
 OPENAI = "https://api.openai.com/v1"
@@ -101,6 +103,46 @@ class ConnectionForm(forms.Form):
                 and not found.get("key") and not found.get("forget_key") and found.get("kind") in {K.OPENAI, K.SERVER}):
             self.add_error("key", "The saved key is for the address as it was. Enter the key of the new one, or let "
                                   "the saved one be forgotten.")
+
+
+class ComparisonForm(forms.Form):
+    """Two wordings, who is asked, and on how many pairs of what."""
+
+    statement_a = forms.CharField(label="Wording A: which response is …", max_length=2000,
+                                  widget=forms.Textarea(attrs={"rows": 3}))
+    statement_b = forms.CharField(label="Wording B: which response is …", max_length=2000,
+                                  widget=forms.Textarea(attrs={"rows": 3}))
+    judge = forms.ChoiceField(help_text="Saved judges, and the demo world’s rules.")
+    dataset = forms.ChoiceField(label="Pairs", required=False)
+    pairs = forms.IntegerField(label="How many", min_value=2, max_value=300, initial=100,
+                               help_text="The newest ones; both wordings are asked about each, in both orders.")
+
+    chosen: config.Judge
+    title: str
+
+    def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A local model needs a GPU worker for itself; two wordings are asked by a worker that has none.
+        self._judges = {str(one.pk): one for one in Connection.objects.of(team).exclude(kind__in=[K.LOCAL, K.RULE])}
+        self._datasets = {str(one.pk): one for one in Dataset.objects.of(team).filter(pairs__isnull=False).distinct()}
+        judges, datasets = self.fields["judge"], self.fields["dataset"]
+        assert isinstance(judges, forms.ChoiceField)
+        assert isinstance(datasets, forms.ChoiceField)
+        judges.choices = [*((pk, one.name) for pk, one in self._judges.items()), ("rule", "The demo world’s rules")]
+        datasets.choices = [("", "the team’s newest pairs"), *((pk, one.name) for pk, one in self._datasets.items())]
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or {}
+        for name in ("statement_a", "statement_b"):
+            found[name] = " ".join(str(found.get(name, "")).split()).rstrip("?").strip()
+        if found["statement_a"] and found["statement_a"] == found["statement_b"]:
+            self.add_error("statement_b", "The two wordings are the same; change one.")
+        if "judge" in found:
+            saved = self._judges.get(found["judge"])
+            self.chosen = saved.settings() if saved else config.Judge(kind="rule")
+            self.title = saved.name if saved else "the demo world’s rules"
+        found["dataset"] = self._datasets.get(found.get("dataset", ""))
+        return found
 
 
 def initial_of(connection: Connection) -> dict[str, Any]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.judges import steering_views, views
+from webapp.judges import comparison_views, steering_views, views
 
 app_name = "judges"
 urlpatterns = [
@@ -12,6 +12,10 @@ urlpatterns = [
     path("<int:pk>/edit/", views.connection_edit, name="edit"),
     path("<int:pk>/delete/", views.connection_delete, name="delete"),
     path("<int:pk>/test/", views.connection_test, name="test"),
+    path("principles/<int:pk>/compare/", comparison_views.principle_compare, name="principle_compare"),
+    path("comparisons/<int:pk>/", comparison_views.comparison_detail, name="comparison_detail"),
+    path("comparisons/<int:pk>/state/", comparison_views.comparison_state, name="comparison_state"),
+    path("comparisons/<int:pk>/again/", comparison_views.comparison_again, name="comparison_again"),
     path("runs/<int:pk>/labelling/", steering_views.run_labelling, name="run_labelling"),
     path("runs/<int:pk>/steer/", steering_views.run_steer, name="run_steer"),
 ]

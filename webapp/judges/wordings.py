@@ -26,8 +26,10 @@ from webapp.celery import send
 from webapp.datasets.models import Dataset
 from webapp.judges.keys import key_of
 from webapp.judges.models import Comparison, ComparisonAnswer
+from webapp.judges.prices import Price
 from webapp.labels.agreement import Agreement
 from webapp.labels.models import Label, Pair
+from webapp.labels.quality import money
 from webapp.principles.models import Principle
 
 PART = 25  # questions asked before what came of them is stored
@@ -66,7 +68,8 @@ def comparison_again(*, comparison: Comparison) -> bool:
 
 def comparison_run(*, comparison_id: int) -> None:
     """Ask what is not answered yet. A second delivery of the task finds nothing to do."""
-    if not Comparison.objects.filter(pk=comparison_id, status=S.QUEUED).update(status=S.RUNNING, seen_at=timezone.now()):
+    queued = Comparison.objects.filter(pk=comparison_id, status=S.QUEUED)
+    if not queued.update(status=S.RUNNING, seen_at=timezone.now()):
         return
     comparison = Comparison.objects.select_related("team", "principle").get(pk=comparison_id)
     try:
@@ -85,9 +88,10 @@ def _run(comparison: Comparison) -> None:
     key = key_of(team=comparison.team, judge=judge)
     for wording, statement in (("a", comparison.statement_a), ("b", comparison.statement_b)):
         _take_known(comparison, wording, statement, judge)
-        waiting = list(comparison.answers.filter(wording=wording, probability=None, error="").values_list("pk", flat=True))
+        answers = comparison.answers.filter(wording=wording)
+        waiting = list(answers.filter(probability=None, error="").values_list("pk", flat=True))
         for start in range(0, len(waiting), PART):
-            part = list(ComparisonAnswer.objects.filter(pk__in=waiting[start:start + PART]).select_related("pair__text"))
+            part = list(answers.filter(pk__in=waiting[start:start + PART]).select_related("pair__text"))
             items = [engine.Comparison(one.pair.text.prompt, one.pair.text.response_a, one.pair.text.response_b,
                                        statement, comparison.principle.name) for one in part]
             _keep(part, asyncio.run(_ask(judge, key, items)))
@@ -125,7 +129,7 @@ def _settle(comparison: Comparison, status: str, error: str = "") -> None:
                                                                          seen_at=timezone.now())
 
 
-# What came of it --------------------------------------------------------------------------------------------------------
+# What came of it ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ class Side:
     both: int
     sureness: float
     tokens: int
+    money: float | None  # None where no price is known
 
     @property
     def flip_rate(self) -> float | None:
@@ -185,14 +190,16 @@ def result_of(comparison: Comparison) -> Result:
             differing.append((one, other))
     differing.sort(key=lambda pair: -abs(pair[0].probability - pair[1].probability))
     agreement = Agreement(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
-    return Result(_side(comparison.statement_a, by_wording["a"]), _side(comparison.statement_b, by_wording["b"]),
-                  len(both), agreement, differing)
+    price = Price(comparison.judge.get("price_in", 0.0), comparison.judge.get("price_out", 0.0))
+    sides = [_side(statement, by_wording[wording], price) for wording, statement in
+             (("a", comparison.statement_a), ("b", comparison.statement_b))]
+    return Result(*sides, len(both), agreement, differing)
 
 
-def _side(statement: str, answers: dict[int, ComparisonAnswer]) -> Side:
+def _side(statement: str, answers: dict[int, ComparisonAnswer], price: Price) -> Side:
     usable = [one for one in answers.values() if one.probability is not None]
     failed = sum(bool(one.error) for one in answers.values())
-    return Side(statement, len(usable) + failed, len(usable), sum(one.flipped for one in usable),
-                sum(one.p_swapped is not None for one in usable),
-                sum(abs(2 * one.probability - 1) for one in usable if one.probability is not None),
-                sum(one.tokens for one in answers.values()))
+    both, tokens = sum(one.p_swapped is not None for one in usable), sum(one.tokens for one in answers.values())
+    return Side(statement, len(usable) + failed, len(usable), sum(one.flipped for one in usable), both,
+                sum(abs(2 * one.probability - 1) for one in usable if one.probability is not None), tokens,
+                money(tokens, len(usable) + both, price) if any(price) else None)

@@ -94,7 +94,8 @@ class TrialForm(forms.Form):
 
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._saved = {f"saved:{one.pk}": one for one in Connection.objects.of(team)}
+        # A local model is loaded by the workers only; the web never loads one.
+        self._saved = {f"saved:{one.pk}": one for one in Connection.objects.of(team).exclude(kind="local")}
         kind = self.fields["kind"]
         assert isinstance(kind, forms.ChoiceField)
         kind.choices = [*kind.choices, *((value, one.name) for value, one in self._saved.items())]

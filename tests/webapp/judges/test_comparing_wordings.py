@@ -1,0 +1,176 @@
+"""Two wordings of a principle on the same pairs: agreement, flips, cost, the pairs that differ; nothing bought twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from tests.judge_server import JudgeServer, judge_server
+from tests.webapp.judges.conftest import KEY
+from training.feedback import judges as engine
+from webapp.accounts.models import Team, User
+from webapp.judges import wordings
+from webapp.judges.models import Comparison, ComparisonAnswer, Connection
+from webapp.judges.services import connection_create
+from webapp.labels.models import Label, Pair, PairText
+from webapp.principles.models import Principle, PrincipleVersion
+
+Sent = list[tuple[str, tuple[object, ...], str]]
+
+
+@pytest.fixture
+def principle(team: Team) -> Principle:
+    return Principle.objects.get(team=team, name="conciseness")
+
+
+@pytest.fixture
+def pairs(team: Team) -> list[Pair]:
+    made = []
+    for number in range(4):
+        pair = Pair.objects.create(team=team, digest=f"{number:032d}", excerpt=f"Question {number}?")
+        PairText.objects.create(pair=pair, prompt=[{"role": "user", "content": f"Question {number}?"}],
+                                response_a="Yes.", response_b="Well, that depends on very many things.")
+        made.append(pair)
+    return made
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    with judge_server() as running:
+        yield running
+
+
+@pytest.fixture
+def saved(team: Team, owner: User, server: JudgeServer) -> Connection:
+    return connection_create(team=team, user=owner, key=KEY, name="Local", kind="server", model="rule",
+                             base_url=server.base_url, price_in=1.0, price_out=2.0)
+
+
+@pytest.fixture
+def start(owner_client: Client, principle: Principle, sent: Sent,
+          django_capture_on_commit_callbacks: Any) -> Callable[..., Any]:
+    def send(**fields: str) -> Any:
+        given = {"statement_a": "more concise", "statement_b": "fuller and richer", "pairs": "100"} | fields
+        with django_capture_on_commit_callbacks(execute=True):
+            return owner_client.post(reverse("judges:principle_compare", args=[principle.pk]), given)
+
+    return send
+
+
+def test_two_wordings_are_asked_about_the_same_pairs(
+        start: Any, saved: Connection, pairs: list[Pair], sent: Sent, owner_client: Client) -> None:
+    answer = start(judge=str(saved.pk))
+    comparison = Comparison.objects.get()
+    assert answer.headers["Location"] == reverse("judges:comparison_detail", args=[comparison.pk])
+    assert sent == [("workers.compare_wordings", (comparison.pk,), "io")]
+
+    wordings.comparison_run(comparison_id=comparison.pk)
+    page = owner_client.get(answer.headers["Location"]).content.decode()
+    found = wordings.result_of(Comparison.objects.get())
+    assert (found.pairs, found.a.usable, found.b.usable) == (4, 4, 4)
+    assert found.agreement.raw == 0, "the shorter one is more concise, the other fuller"
+    assert len(found.differing) == 4
+    assert found.a.tokens == 4 * 202
+    assert found.a.money == pytest.approx(((808 - 8) * 1.0 + 8 * 2.0) / 1e6)
+    assert "Pairs that differ" in page
+    assert KEY not in page
+
+
+def test_what_was_answered_is_not_asked_again(
+        start: Any, saved: Connection, pairs: list[Pair], server: JudgeServer, owner_client: Client) -> None:
+    start(judge=str(saved.pk))
+    comparison = Comparison.objects.get()
+    wordings.comparison_run(comparison_id=comparison.pk)
+    asked = sum(server.questions.values())
+
+    wordings.comparison_run(comparison_id=comparison.pk)  # the task came twice
+    assert sum(server.questions.values()) == asked == 16
+
+
+def test_labels_that_were_bought_before_are_taken_as_they_are(
+        start: Any, saved: Connection, pairs: list[Pair], principle: Principle, team: Team,
+        server: JudgeServer) -> None:
+    version = PrincipleVersion.objects.create(principle=principle, number=9, statement="more concise")
+    for pair in pairs:
+        Label.objects.create(team=team, pair=pair, principle_version=version, judge=engine.judge_name(saved.settings()),
+                             prompt_version="1", probability=0.9, p_shown=0.9, p_swapped=0.9)
+    start(judge=str(saved.pk))
+
+    wordings.comparison_run(comparison_id=Comparison.objects.get().pk)
+    found = wordings.result_of(Comparison.objects.get())
+    assert sum(server.questions.values()) == 8, "the other wording only"
+    assert (found.a.usable, found.a.tokens) == (4, 0)
+
+
+def test_a_judge_that_is_gone_fails_it_with_the_reason_and_it_can_be_sent_again(
+        start: Any, saved: Connection, pairs: list[Pair], owner_client: Client, sent: Sent,
+        django_capture_on_commit_callbacks: Any) -> None:
+    start(judge=str(saved.pk))
+    comparison = Comparison.objects.get()
+    saved.delete()
+
+    wordings.comparison_run(comparison_id=comparison.pk)
+    address = reverse("judges:comparison_detail", args=[comparison.pk])
+    assert "is not there" in owner_client.get(address).content.decode()
+    with django_capture_on_commit_callbacks(execute=True):
+        owner_client.post(reverse("judges:comparison_again", args=[comparison.pk]))
+    assert Comparison.objects.get().status == "queued"
+    assert len(sent) == 2
+
+
+def test_one_that_is_under_way_is_not_sent_twice(start: Any, pairs: list[Pair], sent: Sent) -> None:
+    start(judge="rule")
+
+    assert not wordings.comparison_again(comparison=Comparison.objects.get())
+
+
+def test_one_that_was_lost_with_its_worker_is_sent_again(start: Any, pairs: list[Pair]) -> None:
+    start(judge="rule")
+    comparison = Comparison.objects.get()
+    Comparison.objects.update(status="running", seen_at=comparison.seen_at - timedelta(minutes=3))
+
+    assert wordings.comparison_again(comparison=comparison)
+
+
+def test_a_failed_answer_is_counted_and_compared_nowhere(
+        start: Any, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sulking:
+        async def compare(self, items: Sequence[engine.Comparison], *_: object) -> list[engine.Verdict]:
+            return [engine.failed("refused: no") for _ in items]
+
+    monkeypatch.setattr(engine, "make_judge", lambda *_: Sulking())
+    start(judge="rule")
+    wordings.comparison_run(comparison_id=Comparison.objects.get().pk)
+
+    found = wordings.result_of(Comparison.objects.get())
+    assert (found.a.answered, found.a.usable, found.agreement.n) == (4, 0, 0)
+
+
+@pytest.mark.parametrize(("fields", "field"), [
+    ({"statement_b": "more concise"}, "statement_b"), ({"statement_a": ""}, "statement_a"), ({"pairs": "1"}, "pairs"),
+    ({"judge": "999"}, "judge"),
+])
+def test_what_is_wrong_is_said_at_its_field(
+        fields: dict[str, str], field: str, start: Any, pairs: list[Pair]) -> None:
+    assert field in start(**{"judge": "rule"} | fields).context["form"].errors
+
+
+def test_without_pairs_there_is_nothing_to_compare(start: Any) -> None:
+    assert "There are no pairs yet" in start(judge="rule").content.decode()
+
+
+def test_the_page_renews_itself_until_all_is_answered(
+        start: Any, saved: Connection, pairs: list[Pair], owner_client: Client) -> None:
+    start(judge=str(saved.pk))
+    comparison = Comparison.objects.get()
+    address = reverse("judges:comparison_state", args=[comparison.pk])
+    assert "every 1s" in owner_client.get(address).content.decode()
+
+    wordings.comparison_run(comparison_id=comparison.pk)
+    assert "every 1s" not in owner_client.get(address).content.decode()
+    assert ComparisonAnswer.objects.filter(probability=None).count() == 0

@@ -1,0 +1,65 @@
+"""Two wordings of a principle compared: the form off the principle's page, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from webapp.accounts.middleware import TeamRequest
+from webapp.judges import wordings
+from webapp.judges.forms import ComparisonForm
+from webapp.judges.models import Comparison
+from webapp.principles.models import Principle
+
+SHOWN = 20  # comparisons of before
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def principle_compare(request: TeamRequest, pk: int) -> HttpResponse:
+    principle = get_object_or_404(Principle.objects.of(request.team), pk=pk)
+    latest = principle.versions.first()
+    statement = latest.statement if latest else ""
+    form = ComparisonForm(request.POST or None, team=request.team,
+                          initial={"statement_a": statement, "statement_b": statement})
+    if request.method == "POST" and form.is_valid():
+        found = form.cleaned_data
+        made = wordings.comparison_start(
+            team=request.team, user=request.user, principle=principle, statement_a=found["statement_a"],
+            statement_b=found["statement_b"], judge=form.chosen, judge_title=form.title, pairs=found["pairs"],
+            dataset=found["dataset"])
+        if made:
+            return redirect("judges:comparison_detail", pk=made.pk)
+        form.add_error("dataset", "There are no pairs yet. A run samples some, or labels those of a data set.")
+    before = Comparison.objects.of(request.team).filter(principle=principle).select_related("created_by")[:SHOWN]
+    return render(request, "judges/compare.html", {"form": form, "principle": principle, "latest": latest,
+                                                   "before": before})
+
+
+@require_safe
+def comparison_detail(request: TeamRequest, pk: int) -> HttpResponse:
+    return render(request, "judges/comparison.html", _context(request, pk))
+
+
+@require_safe
+def comparison_state(request: TeamRequest, pk: int) -> HttpResponse:
+    """The part of the page that renews itself until all is answered."""
+    return render(request, "judges/_comparison.html", _context(request, pk))
+
+
+@require_POST
+def comparison_again(request: TeamRequest, pk: int) -> HttpResponse:
+    comparison = get_object_or_404(Comparison.objects.of(request.team), pk=pk)
+    if not wordings.comparison_again(comparison=comparison):
+        messages.error(request, "It is under way, or done.")
+    return redirect("judges:comparison_detail", pk=pk)
+
+
+def _context(request: TeamRequest, pk: int) -> dict[str, Any]:
+    found = Comparison.objects.of(request.team).select_related("principle", "created_by")
+    comparison = get_object_or_404(found, pk=pk)
+    return {"comparison": comparison, "principle": comparison.principle, "result": wordings.result_of(comparison),
+            "under_way": comparison.status in {Comparison.Status.QUEUED, Comparison.Status.RUNNING}}

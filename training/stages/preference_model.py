@@ -40,6 +40,7 @@ TOKENS_AT_ONCE = 16_384  # rows times longest row of one forward and backward pa
 WATCHED = 256  # held-out pairs scored during training; all of them at the end
 CHECKPOINT_SECONDS = 20.0
 MAX_GRAD_NORM = 1.0
+LEAST_STD = 1e-4  # of raw scores; below it rounding is a part of them that shows
 
 
 class Example(NamedTuple):
@@ -282,6 +283,10 @@ def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Examp
 
 
 def _warn(card: dict[str, Any], reporter: Reporter) -> None:
+    if card["std"] <= LEAST_STD:
+        reporter.warning("no_spread", f"The scores of {card['principle']} hardly vary (deviation {card['std']:.1g}): "
+                         "standardised they are noise. Train longer" + (", or without 'debias_length': length alone "
+                         "explains them." if "length_slope" in card else "."))
     if card["decided"] == 0:
         reporter.warning("no_decided_labels", f"No held-out label of {card['principle']} is decided: its accuracy says "
                          "nothing.")

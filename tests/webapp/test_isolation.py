@@ -21,6 +21,8 @@ from tests.conftest import logged_in
 from tests.webapp.runs.seeds import fill, make_run
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
+from webapp.judges.models import Comparison, Connection, Pace
+from webapp.judges.services import connection_create
 from webapp.labels.models import Label, Pair, PairText
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Run
@@ -51,8 +53,9 @@ class Address:
             return things["pair" if "_pair_" in name else "label"]
         if self.name == "member_remove":
             return things["member"]
-        kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label"}
-        kind = "pair" if name.startswith("pair") else kinds.get(space, "")
+        kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge"}
+        about = name.partition("_")[0]  # judges:run_steer is about a run
+        kind = about if about in {"pair", "run", "principle", "comparison"} else kinds.get(space, "")
         assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
         return things[kind]
 
@@ -84,7 +87,11 @@ def things(team: Team, owner: User) -> dict[str, Any]:
     PairText.objects.create(pair=pair, prompt=[{"role": "user", "content": SECRET}], response_a=SECRET, response_b="b")
     label = Label.objects.create(team=team, pair=pair, principle_version=version, judge=SECRET, prompt_version="1",
                                  probability=0.7, p_shown=0.7, p_swapped=0.7, order_gap=0, confidence=0.4)
-    return {"team": team, "run": run.pk, "principle": principle.pk, "dataset": dataset.pk, "pair": pair.pk,
+    judge = connection_create(team=team, user=owner, name=SECRET, kind="server", base_url="http://127.0.0.1:9/v1",
+                              model=SECRET, key=SECRET)
+    comparison = Comparison.objects.create(team=team, principle=principle, statement_a=SECRET, statement_b=SECRET,
+                                           judge=judge.settings().model_dump(mode="json"), judge_title=SECRET)
+    return {"judge": judge.pk, "comparison": comparison.pk, "team": team, "run": run.pk, "principle": principle.pk, "dataset": dataset.pk, "pair": pair.pk,
             "label": label.pk, "member": team.memberships.get(user=owner).pk}
 
 
@@ -98,6 +105,8 @@ def state_of(things: dict[str, Any]) -> list[Any]:
         list(Dataset.objects.of(team).values("pk", "status", "name")),
         list(team.memberships.values("pk", "user")),
         list(Label.objects.of(team).values("pk", "review", "corrected_probability")),
+        list(Connection.objects.of(team).values("pk", "name", "sealed_key", "tested_at")),
+        list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
     ]
 
 
@@ -171,7 +180,7 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
 @pytest.mark.django_db
 def test_a_strangers_lists_hold_nothing_of_the_team(
         things: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
-    for name in ("runs:list", "principles:list", "datasets:list", "labels:list"):
+    for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list"):
         assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
         assert SECRET not in stranger_client.get(reverse(name)).content.decode()
 

@@ -11,6 +11,7 @@ from webapp.accounts.models import Team
 from webapp.judges.keys import saved_number
 from webapp.judges.models import Connection
 from webapp.judges.prices import Price
+from webapp.labels import quality
 from webapp.labels.models import Label
 
 
@@ -26,6 +27,14 @@ def connection_rows(*, team: Team) -> list[Row]:
     """All saved judges; two queries."""
     counted = dict(Label.objects.of(team).order_by().values_list("judge").annotate(Count("pk")))
     return [Row(one, counted.get(one.label_name, 0)) for one in Connection.objects.of(team)]
+
+
+def lines_of(connection: Connection) -> list[quality.Line]:
+    """How good the labels of this judge are, by principle."""
+    name, team = connection.label_name, connection.team
+    labels = Label.objects.of(team).filter(judge=name)
+    prices = {name: connection.price} if connection.price else {}
+    return quality.lines(quality.principles_of(team), labels, prices)
 
 
 def prices_by_name(*, team: Team) -> dict[str, Price]:

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from webapp.accounts.middleware import TeamRequest
 from webapp.judges import selectors, services
+from webapp.judges.asking import QuestionForm, question_for
 from webapp.judges.forms import ConnectionForm, initial_of
 from webapp.judges.models import Connection
 
@@ -21,7 +22,10 @@ def connection_list(request: TeamRequest) -> HttpResponse:
 @require_safe
 def connection_detail(request: TeamRequest, pk: int) -> HttpResponse:
     connection = get_object_or_404(Connection.objects.of(request.team).select_related("created_by"), pk=pk)
-    return render(request, "judges/detail.html", {"connection": connection})
+    form = QuestionForm(request.GET, team=request.team)
+    question = question_for(team=request.team, connection=connection, form=form)
+    return render(request, "judges/detail.html", {
+        "connection": connection, "form": form, "question": question, "lines": selectors.lines_of(connection)})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -1,0 +1,102 @@
+"""What a judge would be asked about a pair, word for word, and what asking it about many would cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+
+from training import config
+from training.config import shipped_recipe
+from training.feedback.estimate import Estimate
+from training.feedback.prompt import prompt_version, question_of
+from webapp.accounts.models import Team
+from webapp.datasets.models import Dataset
+from webapp.judges.estimating import CHARS_PER_TOKEN, question_costs
+from webapp.judges.models import Connection
+from webapp.labels.models import Pair
+from webapp.principles.models import Principle, PrincipleVersion
+from webapp.principles.trial import example
+
+OFFERED = 30  # newest pairs
+LAYOUTS = [("paper", "the paper’s, principle first"), ("shared_prefix", "principle last, for servers that keep prefixes")]
+
+
+class QuestionForm(forms.Form):
+    """How the question is worded, what it is about, and how often it will be asked. Read from the address."""
+
+    principle = forms.ChoiceField()
+    pair = forms.ChoiceField(required=False)
+    layout = forms.ChoiceField(choices=LAYOUTS, required=False)
+    few_shot = forms.IntegerField(label="Examples before it", min_value=0, max_value=4, required=False, initial=0)
+    reasoning = forms.BooleanField(label="Let the judge think before its letter", required=False)
+    dataset = forms.ChoiceField(label="Cost on", required=False)
+    pairs = forms.IntegerField(label="Pairs", min_value=1, max_value=1_000_000, required=False, initial=1000)
+
+    def __init__(self, data: Any, *, team: Team) -> None:
+        names = list(Principle.objects.of(team).filter(archived=False).values_list("pk", "name"))
+        super().__init__(data if "principle" in data else {"principle": names[0][0] if names else ""})
+        self._team = team
+        pairs = [(str(pk), text[:60]) for pk, text in Pair.objects.of(team).values_list("pk", "excerpt")[:OFFERED]]
+        ready = Dataset.objects.of(team).filter(status=Dataset.Status.READY)
+        self._datasets = {str(one.pk): one for one in ready.only("pk", "name", "kind", "rows_good")}
+        self._offer("principle", [(str(pk), name) for pk, name in names])
+        self._offer("pair", [("", "the demo world’s example"), *pairs])
+        self._offer("dataset", [("", "the demo world"), *((pk, one.name) for pk, one in self._datasets.items())])
+
+    def _offer(self, name: str, choices: list[tuple[str, str]]) -> None:
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = choices
+
+    @property
+    def dataset_chosen(self) -> Dataset | None:
+        return self._datasets.get(self.cleaned_data.get("dataset", ""))
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question in both orders, and the cost of asking it of many pairs."""
+
+    version: str
+    shown: str
+    swapped: str
+    principle: Principle
+    pairs: int
+    estimate: Estimate
+    priced: bool
+
+    @property
+    def tokens(self) -> int:
+        return round(len(self.shown) / CHARS_PER_TOKEN)
+
+
+def question_for(*, team: Team, connection: Connection, form: QuestionForm) -> Question | None:
+    """What the form describes; None where it is not valid or the judge reads no question."""
+    if not form.is_valid() or connection.kind == Connection.Kind.RULE:
+        return None
+    found = form.cleaned_data
+    worded = {"layout": found["layout"] or "paper", "few_shot": found["few_shot"] or 0, "reasoning": found["reasoning"]}
+    judge = config.Judge.model_validate(connection.recipe_fields() | worded)
+    version = PrincipleVersion.objects.filter(principle__team=team, principle=found["principle"]).select_related(
+        "principle").order_by("-number").first()
+    if version is None:
+        return None
+    prompt, a, b = _pair(team, found["pair"])
+    dataset, pairs = form.dataset_chosen, found["pairs"] or 1000
+    recipe = shipped_recipe("demo").model_copy(update={"judge": judge})
+    if dataset is not None and dataset.kind == Dataset.Kind.PAIRS:
+        recipe = recipe.model_copy(update={"sample": recipe.sample.model_copy(update={"pairs": "dataset"})})
+    estimate = question_costs(recipe=recipe, dataset=dataset, calls=2 * pairs, wording=version.statement)
+    return Question(prompt_version(judge), question_of(judge, prompt, a, b, version.statement),
+                    question_of(judge, prompt, b, a, version.statement), version.principle, pairs, estimate,
+                    connection.price is not None)
+
+
+def _pair(team: Team, number: str) -> tuple[Any, str, str]:
+    stored = Pair.objects.of(team).filter(pk=number).select_related("text").first() if number else None
+    if stored is None:
+        shown = example()
+        return [{"role": "user", "content": shown["prompt"]}], shown["a"], shown["b"]
+    return stored.text.prompt, stored.text.response_a, stored.text.response_b

@@ -32,7 +32,7 @@ from training.paper.statistics import Share, share_agreeing, share_right, share_
 from training.pipeline import plan, served_by
 from training.quality import card_of, scores_of
 from training.scalarization import scalarize
-from training.stages.weights import fit
+from training.weight_fit import fit
 
 MOST_ORDERS = 24
 CERTAIN = 1e-6
@@ -194,7 +194,7 @@ def ablation(experiment: Experiment, pairs: Pairs) -> list[dict[str, Any]]:
         key = frozenset(kept)
         if key not in cached:
             columns = sorted(key)
-            weights = fit(differences[learnt][:, columns].tolist(), pairs.truth[learnt].tolist())
+            weights = fit(differences[learnt][:, columns], pairs.truth[learnt])
             cached[key] = share_right((differences[tested][:, columns] @ np.array(weights)).tolist(),
                                       pairs.truth[tested].tolist()).value
         return cached[key]

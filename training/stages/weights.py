@@ -2,7 +2,8 @@
 
 Fitted (arXiv 2406.07295): logistic regression of the choice on the difference of standardised scores, each row mirrored
 with its sign turned, so that no intercept is needed. Fitted weights belong to these scores and to no others. A weight
-that comes out with another sign than it was given is warned of: people may well prefer a principle's vice.
+that comes out with another sign than it was given is warned of: people may well prefer a principle's vice. How far
+the weights can be trusted stands beside them, see `training.weight_fit`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from training.artifacts import Job, write_json
 from training.errors import BadData
 from training.quality import score_correlations, scores_of
 from training.reporting import Reporter
+from training.weight_fit import ablation, fit, intervals
 
 LEAST_HELD_OUT = 50
 """With fewer held-out choices than this, the weights are fitted to all choices instead."""
@@ -21,7 +23,8 @@ LEAST_HELD_OUT = 50
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
     """Write weights.json: `weights` (shares, sum of absolute values 1), `mode`, `n` (choices used), `rows`, and
-    `correlations` of the principles' score differences, by principle and principle.
+    `correlations` of the principles' score differences, by principle and principle; fitted ones also have 95 %
+    `intervals` by principle, and an `ablation`.
 
     Raises:
         BadData: weights are to be fitted and there are no human choices, or they tell nothing.
@@ -35,6 +38,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         differences, choices, result["rows"] = _choices(job, list(given))
         fitted = fit(differences, choices)
         result |= {"weights": _shares(dict(zip(given, fitted, strict=True))), "n": len(choices)}
+        result |= _trust(list(given), differences, choices, reporter)
         for name, weight in result["weights"].items():
             if weight * given[name] < 0:
                 reporter.warning("sign_flip", f"The fitted weight of {name} is {weight:+.2f} and was given as "
@@ -46,22 +50,17 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     reporter.artifact("weights", "weights.json")
 
 
-def fit(differences: list[list[float]], choices: list[float]) -> list[float]:
-    """Weights of a logistic regression without intercept.
+def _trust(names: list[str], differences: list[list[float]], choices: list[float], reporter: Reporter) -> (
+        dict[str, Any]):
+    """`intervals` of the weights and the `ablation`; a stop may come between two fits."""
+    def between() -> None:
+        reporter.checkpoint_if_stopped(lambda: None)
 
-    Args:
-        differences: [rows, principles], z_a - z_b.
-        choices: [rows], 1.0 where a person chose `a`, 0.0 where `b`; anything between weighs both.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    mirrored = differences + [[-value for value in row] for row in differences]
-    shares = [*choices, *(1 - choice for choice in choices)]
-    # A soft choice enters twice, for and against, each with its share of the weight.
-    rows = mirrored + mirrored
-    targets = [1] * len(mirrored) + [0] * len(mirrored)
-    regression = LogisticRegression(fit_intercept=False).fit(rows, targets, shares + [1 - share for share in shares])
-    return [float(weight) for weight in regression.coef_[0]]
+    found = dict(zip(names, intervals(differences, choices, between=between), strict=True))
+    for name, (low, high) in found.items():
+        if low < 0 < high:
+            reporter.log(f"the weight of {name} could have either sign: 95 % from {low:+.2f} to {high:+.2f}")
+    return {"intervals": found, "ablation": ablation(names, differences, choices, between=between)}
 
 
 def _choices(job: Job, names: list[str]) -> tuple[list[list[float]], list[float], str]:

@@ -19,31 +19,34 @@ from webapp.labels.models import Pair
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.principles.trial import example
 
+DEMO = "demo-world"
+DEFAULTS = {"pair": DEMO, "dataset": DEMO, "layout": "paper", "few_shot": "0", "pairs": "1000"}
 OFFERED = 30  # newest pairs
-LAYOUTS = [("paper", "the paper’s, principle first"), ("shared_prefix", "principle last, for servers that keep prefixes")]
+LAYOUTS = [("paper", "the paper’s, principle first"),
+           ("shared_prefix", "principle last, for servers that keep prefixes")]
 
 
 class QuestionForm(forms.Form):
     """How the question is worded, what it is about, and how often it will be asked. Read from the address."""
 
     principle = forms.ChoiceField()
-    pair = forms.ChoiceField(required=False)
-    layout = forms.ChoiceField(choices=LAYOUTS, required=False)
-    few_shot = forms.IntegerField(label="Examples before it", min_value=0, max_value=4, required=False, initial=0)
+    pair = forms.ChoiceField()
+    layout = forms.ChoiceField(choices=LAYOUTS)
+    few_shot = forms.IntegerField(label="Examples before it", min_value=0, max_value=4)
     reasoning = forms.BooleanField(label="Let the judge think before its letter", required=False)
-    dataset = forms.ChoiceField(label="Cost on", required=False)
-    pairs = forms.IntegerField(label="Pairs", min_value=1, max_value=1_000_000, required=False, initial=1000)
+    dataset = forms.ChoiceField(label="Cost on")
+    pairs = forms.IntegerField(label="Pairs", min_value=1, max_value=1_000_000)
 
     def __init__(self, data: Any, *, team: Team) -> None:
         names = list(Principle.objects.of(team).filter(archived=False).values_list("pk", "name"))
-        super().__init__(data if "principle" in data else {"principle": names[0][0] if names else ""})
+        super().__init__({"principle": names[0][0] if names else "", **DEFAULTS, **data.dict()})
         self._team = team
         pairs = [(str(pk), text[:60]) for pk, text in Pair.objects.of(team).values_list("pk", "excerpt")[:OFFERED]]
         ready = Dataset.objects.of(team).filter(status=Dataset.Status.READY)
         self._datasets = {str(one.pk): one for one in ready.only("pk", "name", "kind", "rows_good")}
         self._offer("principle", [(str(pk), name) for pk, name in names])
-        self._offer("pair", [("", "the demo world’s example"), *pairs])
-        self._offer("dataset", [("", "the demo world"), *((pk, one.name) for pk, one in self._datasets.items())])
+        self._offer("pair", [(DEMO, "the demo world’s example"), *pairs])
+        self._offer("dataset", [(DEMO, "the demo world"), *((pk, one.name) for pk, one in self._datasets.items())])
 
     def _offer(self, name: str, choices: list[tuple[str, str]]) -> None:
         field = self.fields[name]
@@ -77,14 +80,14 @@ def question_for(*, team: Team, connection: Connection, form: QuestionForm) -> Q
     if not form.is_valid() or connection.kind == Connection.Kind.RULE:
         return None
     found = form.cleaned_data
-    worded = {"layout": found["layout"] or "paper", "few_shot": found["few_shot"] or 0, "reasoning": found["reasoning"]}
+    worded = {name: found[name] for name in ("layout", "few_shot", "reasoning")}
     judge = config.Judge.model_validate(connection.recipe_fields() | worded)
     version = PrincipleVersion.objects.filter(principle__team=team, principle=found["principle"]).select_related(
         "principle").order_by("-number").first()
     if version is None:
         return None
     prompt, a, b = _pair(team, found["pair"])
-    dataset, pairs = form.dataset_chosen, found["pairs"] or 1000
+    dataset, pairs = form.dataset_chosen, found["pairs"]
     recipe = shipped_recipe("demo").model_copy(update={"judge": judge})
     if dataset is not None and dataset.kind == Dataset.Kind.PAIRS:
         recipe = recipe.model_copy(update={"sample": recipe.sample.model_copy(update={"pairs": "dataset"})})
@@ -95,7 +98,7 @@ def question_for(*, team: Team, connection: Connection, form: QuestionForm) -> Q
 
 
 def _pair(team: Team, number: str) -> tuple[Any, str, str]:
-    stored = Pair.objects.of(team).filter(pk=number).select_related("text").first() if number else None
+    stored = Pair.objects.of(team).filter(pk=number).select_related("text").first() if number != DEMO else None
     if stored is None:
         shown = example()
         return [{"role": "user", "content": shown["prompt"]}], shown["a"], shown["b"]

@@ -1,4 +1,4 @@
-"""Two wordings of a principle on the same pairs: agreement, flips, cost, the pairs that differ; nothing bought twice."""
+"""Two wordings of a principle on the same pairs: agreement, flips, cost, what differs; nothing is bought twice."""
 
 from __future__ import annotations
 

@@ -43,6 +43,12 @@ PAGES = {
     "dataset-columns": "/datasets/{uploaded}/columns/",
     "labels": "/labels/",
     "label": "/labels/{label}/",
+    "label-quality": "/labels/quality/",
+    "judges": "/judges/",
+    "judge": "/judges/{judge}/",
+    "judge-new": "/judges/new/",
+    "compare": "/judges/principles/{principle}/compare/",
+    "comparison": "/judges/comparisons/{comparison}/",
     "playground": "/playground/?run={run}",
     "team": "/team/",
     "review": "/review/",
@@ -60,7 +66,8 @@ def numbers(concord: Stack, finished_run: int, hh_rows: Path) -> dict[str, int]:
     label = re.search(r'href="/labels/(\d+)/', visitor.get("/labels/").text)
     principle = re.search(r'href="/principles/(\d+)/"', visitor.get("/principles/").text)
     assert label and principle
-    return {"run": finished_run, "failed": failed_run(visitor), "label": int(label[1]), "principle": int(principle[1]),
+    return {"judge": saved_judge(visitor), "comparison": comparison(visitor, int(principle[1])),
+            "run": finished_run, "failed": failed_run(visitor), "label": int(label[1]), "principle": int(principle[1]),
             "dataset": dataset(visitor, hh_rows, "Imported for its page", imported=True),
             "uploaded": dataset(visitor, hh_rows, "Uploaded for its page", imported=False)}
 
@@ -72,6 +79,27 @@ def failed_run(visitor: Visitor) -> int:
                             judge__max_pairs="10", principle=["factuality"])
     wait_for("the run to fail", lambda: visitor.status(run) == "failed", 200)
     return run
+
+
+def saved_judge(visitor: Visitor) -> int:
+    """A judge with a long name, whose server is not there."""
+    sent = visitor.post("/judges/new/", {
+        "name": "A judge with a name that is rather long " * 2, "kind": "server", "model": "org/a-model-of-ours-70b",
+        "base_url": "http://127.0.0.1:9/v1", "key": "sk-for-its-page", "price_in": "0.5", "price_out": "1.5",
+        "concurrency": "16", "requests_per_minute": "0", "tokens_per_minute": "0"})
+    assert sent.status_code == 302, sent.text[:500]
+    visitor.post(f"{sent.headers['location']}test/", {}, page=sent.headers["location"])
+    return int(sent.headers["location"].rstrip("/").rsplit("/", 1)[1])
+
+
+def comparison(visitor: Visitor, principle: int) -> int:
+    """Two wordings on a few pairs of the small run, by rule."""
+    sent = visitor.post(f"/judges/principles/{principle}/compare/", {
+        "statement_a": "more factually correct", "statement_b": "truer", "judge": "rule", "pairs": "10"})
+    assert sent.status_code == 302, sent.text[:500]
+    address = sent.headers["location"]
+    wait_for("the comparison", lambda: "is-done" in visitor.get(address).text, 60)
+    return int(address.rstrip("/").rsplit("/", 1)[1])
 
 
 def dataset(visitor: Visitor, file: Path, name: str, imported: bool) -> int:

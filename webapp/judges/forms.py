@@ -6,11 +6,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django import forms
+from django.db.models import Exists, OuterRef
 
 from training import config
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
 from webapp.judges.models import Connection
+from webapp.labels.models import Pair
 
 OPENAI = "https://api.openai.com/v1"
 K = Connection.Kind
@@ -124,7 +126,8 @@ class ComparisonForm(forms.Form):
         super().__init__(*args, **kwargs)
         # A local model needs a GPU worker for itself; two wordings are asked by a worker that has none.
         self._judges = {str(one.pk): one for one in Connection.objects.of(team).exclude(kind__in=[K.LOCAL, K.RULE])}
-        self._datasets = {str(one.pk): one for one in Dataset.objects.of(team).filter(pairs__isnull=False).distinct()}
+        paired = Pair.objects.filter(dataset=OuterRef("pk"))
+        self._datasets = {str(one.pk): one for one in Dataset.objects.of(team).filter(Exists(paired))}
         judges, datasets = self.fields["judge"], self.fields["dataset"]
         assert isinstance(judges, forms.ChoiceField)
         assert isinstance(datasets, forms.ChoiceField)

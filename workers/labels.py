@@ -14,6 +14,7 @@ from webapp.datasets.models import Dataset
 from webapp.labels.models import Label, Pair, PairText
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Run, Stage
+from workers.inserting import insert_new
 
 _BATCH = 500
 _JUDGED = ["model", "probability", "p_shown", "p_swapped", "order_gap", "confidence", "order_flip", "error", "tokens"]
@@ -47,12 +48,10 @@ class LabelRecorder:
                 continue
             before = held.get((pairs[digest], event["judge"][:300], event["prompt_version"]))
             if before is None:
-                fresh.append(self._label(event, pairs[digest]))
+                fresh.append(self._columns(event, pairs[digest]))
             elif before.failed and event["probability"] is not None:
-                label = self._label(event, pairs[digest])
-                label.pk = before.pk
-                mended.append(label)
-        Label.objects.bulk_create(fresh, ignore_conflicts=True, batch_size=_BATCH)
+                mended.append(Label(pk=before.pk, **self._columns(event, pairs[digest])))
+        insert_new(Label, fresh)
         if mended:
             Label.objects.bulk_update(mended, _JUDGED, batch_size=_BATCH)
 
@@ -72,16 +71,17 @@ class LabelRecorder:
                 found[pair, judge, version] = _Held(pk, probability is None)
         return found
 
-    def _label(self, event: Mapping[str, Any], pair: int) -> Label:
+    def _columns(self, event: Mapping[str, Any], pair: int) -> dict[str, Any]:
         probability, shown, swapped = event["probability"], event["p_shown"], event["p_swapped"]
         both = shown is not None and swapped is not None
-        return Label(
-            team_id=self._stage.team_id, pair_id=pair, principle_version_id=self.version.pk, judge=event["judge"][:300],
-            prompt_version=event["prompt_version"], model=event.get("model", "")[:200], probability=probability,
-            p_shown=shown, p_swapped=swapped, order_gap=abs(shown - swapped) if both else None,
-            confidence=None if probability is None else abs(2 * probability - 1),
-            order_flip=both and (shown - 0.5) * (swapped - 0.5) < 0, error=without_nul(event["error"])[:500],
-            tokens=event["tokens"])
+        return {
+            "team_id": self._stage.team_id, "pair_id": pair, "principle_version_id": self.version.pk,
+            "judge": event["judge"][:300], "prompt_version": event["prompt_version"],
+            "model": event.get("model", "")[:200], "probability": probability, "p_shown": shown, "p_swapped": swapped,
+            "order_gap": abs(shown - swapped) if both else None,
+            "confidence": None if probability is None else abs(2 * probability - 1),
+            "order_flip": both and (shown - 0.5) * (swapped - 0.5) < 0, "error": without_nul(event["error"])[:500],
+            "tokens": event["tokens"]}
 
     def _pair_ids(self, digests: list[str]) -> dict[str, int]:
         """Not kept from batch to batch: a pair comes once a stage, and there may be a million."""
@@ -109,15 +109,12 @@ def record_pairs(*, team_id: int, dataset: Dataset | None, rows: Iterable[Mappin
     by_digest = {row["digest"]: row for row in sorted(rows, key=lambda row: str(row["digest"]))}
     if not by_digest:
         return {}
-    Pair.objects.bulk_create(
-        [Pair(team_id=team_id, digest=digest, dataset=dataset, human=row.get("human"),
-              excerpt=without_nul(last_user_message(row["prompt"])[:120]))
-         for digest, row in by_digest.items()], ignore_conflicts=True, batch_size=_BATCH)
+    insert_new(Pair, ({"team_id": team_id, "digest": digest, "dataset_id": dataset.pk if dataset else None,
+                       "human": row.get("human"), "excerpt": without_nul(last_user_message(row["prompt"])[:120])}
+                      for digest, row in by_digest.items()))
     ids = _ids(team_id, list(by_digest))
-    PairText.objects.bulk_create(
-        [PairText(pair_id=ids[digest], prompt=row["prompt"], response_a=without_nul(row["a"]),
-                  response_b=without_nul(row["b"]))
-         for digest, row in by_digest.items()], ignore_conflicts=True, batch_size=_BATCH)
+    insert_new(PairText, ({"pair_id": ids[digest], "prompt": row["prompt"], "response_a": without_nul(row["a"]),
+                           "response_b": without_nul(row["b"])} for digest, row in by_digest.items()))
     return ids
 
 

@@ -1,0 +1,46 @@
+"""Many rows of one model into the database at once, without making an object of each.
+
+`bulk_create` spends three quarters of its time on model instances and on preparing each value by its field; what is
+inserted here by the thousand is plain numbers and texts. Left out: signals, and getting the new keys back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db import connection
+from django.db.models import AutoField, DateTimeField, JSONField, Model
+from django.utils import timezone
+
+
+def insert_new(model: type[Model], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows, each a value by column name; a row that breaks a unique constraint is left out.
+
+    All rows have the columns of the first. A column that they do not name gets its field's default, a creation time
+    the present.
+    """
+    rows = list(rows)
+    if not rows:
+        return
+    fields = [field for field in model._meta.concrete_fields if not isinstance(field, AutoField)]
+    prepared: dict[str, Any] = {}
+    for field in fields:
+        if field.column not in rows[0]:
+            now = isinstance(field, DateTimeField) and (field.auto_now_add or field.auto_now)
+            value = timezone.now() if now else field.get_default()
+            prepared[field.column] = field.get_db_prep_save(value, connection)
+    json = [field for field in fields if isinstance(field, JSONField) and field.column in rows[0]]
+    columns = [field.column for field in fields]
+    quote = connection.ops.quote_name
+    statement = (f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(map(quote, columns))}) "
+                 f"VALUES ({', '.join(['%s'] * len(columns))}) ON CONFLICT DO NOTHING")
+
+    def values(row: Mapping[str, Any]) -> list[Any]:
+        whole = {**prepared, **row}
+        for field in json:
+            whole[field.column] = field.get_db_prep_save(row[field.column], connection)
+        return [whole[column] for column in columns]
+
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, list(map(values, rows)))

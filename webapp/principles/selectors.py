@@ -71,8 +71,12 @@ def label_count(*, version: PrincipleVersion | None) -> int:
 
 def accuracy_of(principle: Principle) -> float | None:
     """Held-out accuracy of the latest preference model; None before there is one."""
-    report: dict[str, Any] | None = getattr(principle, "report", None)
-    found = (report or {}).get("accuracy")
+    report: dict[str, Any] = getattr(principle, "report", None) or {}
+    heads: dict[str, Any] = (getattr(principle, "trunk", None) or {}).get("cards", {})
+    own_at, trunk_at = getattr(principle, "report_at", None), getattr(principle, "trunk_at", None)
+    if principle.name in heads and (own_at is None or own_at < trunk_at):
+        report = heads[principle.name]
+    found = report.get("accuracy")
     return float(found) if isinstance(found, int | float) else None
 
 
@@ -83,8 +87,11 @@ def pairs_to_try(*, team: Team, count: int = 30) -> QuerySet[Pair]:
 
 def _with_report(team: Team) -> QuerySet[Principle]:
     trained = Stage.objects.filter(team=team, kind="preference_model", status=Stage.Status.SUCCEEDED,
-                                   principle=OuterRef("name")).order_by("-finished_at")
-    found = Principle.objects.of(team).annotate(report=Subquery(trained.values("summary")[:1]))
+                                   finished_at__isnull=False).order_by("-finished_at")
+    own, trunk = trained.filter(principle=OuterRef("name")), trained.filter(principle="")
+    found = Principle.objects.of(team).annotate(
+        report=Subquery(own.values("summary")[:1]), report_at=Subquery(own.values("finished_at")[:1]),
+        trunk=Subquery(trunk.values("summary")[:1]), trunk_at=Subquery(trunk.values("finished_at")[:1]))
     return cast("QuerySet[Principle]", found)
 
 

@@ -14,10 +14,10 @@ from training.config import Recipe
 from webapp.principles.models import Principle
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
 from webapp.runs.progress import KINDS, elapsed, fraction, run_fraction, run_sentence, stage_text
+from webapp.runs.quality import ModelCard, model_cards
 from webapp.runs.selectors import BADGES, Weighted, Win, principles_by_name, weighted, win_of
 
 LOG_TAIL = 200
-CARD = ("trained_on", "held_out", "loss", "calibration_error", "length_correlation")
 
 
 @dataclass(frozen=True)
@@ -135,12 +135,9 @@ class RunPage:
                 "policy_kl": ppo.get("last", {}).get("kl/mean")}
 
     @property
-    def cards(self) -> list[dict[str, Any]]:
-        """A card a preference model: how well it tells held-out pairs apart."""
-        return [{"principle": self._principle(stage.principle), "stage": stage, "numbers": _scalars(stage.summary),
-                 "accuracy": stage.summary.get("accuracy"), "low": stage.summary.get("accuracy_low"),
-                 "high": stage.summary.get("accuracy_high")}
-                for stage in self.stages if stage.kind == "preference_model" and stage.summary]
+    def cards(self) -> list[ModelCard]:
+        """A card a preference model: how far its scores can be trusted."""
+        return model_cards(self.stages, self._principle)
 
     @property
     def log(self) -> list[LogLine]:
@@ -207,11 +204,3 @@ def series_index(stages: Sequence[int]) -> list[list[Any]]:
     """[stage, tag, last step] of every series of some stages."""
     rows = MetricChunk.objects.filter(stage__in=stages).values_list("stage", "tag").annotate(Max("last_step"))
     return [list(row) for row in rows.order_by("stage", "tag")]
-
-
-def _scalars(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """The numbers of a stage's summary, named for people."""
-    numbers = {name: value for name, value in summary.items() if type(value) in {int, float}}
-    chosen = [name for name in CARD if name in numbers] or list(numbers)
-    return [(name.replace("_", " "), f"{numbers[name]:.3g}" if isinstance(numbers[name], float) else str(numbers[name]))
-            for name in chosen]

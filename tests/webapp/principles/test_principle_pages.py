@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test import Client
@@ -43,6 +45,17 @@ def test_a_card_shows_polarity_labels_flips_and_accuracy(
     page = answer.content.decode()
     assert "a higher score is <strong>less</strong> toxicity" in page
     assert "87 %" in page and "25 %" in page
+
+
+def test_a_head_of_a_newer_shared_trunk_tells_its_accuracy(owner_client: Client, team: Team) -> None:
+    then = timezone.now()
+    for name, summary, at in (("toxicity", {"accuracy": 0.6}, then),
+                              ("", {"cards": {"toxicity": {"accuracy": 0.81}}}, then + timedelta(hours=1))):
+        Stage.objects.create(team=team, identity=f"of {name}", name="preference_model", kind="preference_model",
+                             principle=name, status=Stage.Status.SUCCEEDED, summary=summary, finished_at=at)
+    cards = {card.principle.name: card.accuracy
+             for card in owner_client.get(reverse("principles:list")).context["cards"]}
+    assert cards["toxicity"] == 0.81 and cards["empathy"] is None
 
 
 def test_another_teams_models_and_labels_do_not_count(

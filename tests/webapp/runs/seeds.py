@@ -97,8 +97,16 @@ def fill(stages: Mapping[str, Stage], steps: int = 80, seed: int = 0) -> None:
         add_points(label, "label/flip_rate", short.tolist(), (0.1 + 0.05 * np.exp(-short / 10)).tolist())
         accuracy = round(float(rng.uniform(0.75, 0.95)), 3)
         model.summary = {"accuracy": accuracy, "accuracy_low": accuracy - 0.08, "accuracy_high": accuracy + 0.06,
-                         "loss": 0.31, "trained_on": 510, "held_out": 90, "calibration_error": 0.03}
+                         "loss": 0.31, "trained_on": 510, "held_out": 90, "calibration_error": 0.03, "decided": 88,
+                         "temperature": 1.4, "calibration_error_at_temperature": 0.02, "length_correlation": -0.31,
+                         "human_agreement": 0.7, "human_low": 0.6, "human_high": 0.78, "human_n": 84,
+                         "judge_human_agreement": 0.74, "architecture": "separate", "reliability": [
+                             {"low": 0.5, "high": 0.6, "n": 30, "confidence": 0.56, "agreed": 0.55},
+                             {"low": 0.9, "high": 1.0, "n": 60, "confidence": 0.96, "agreed": 0.91}]}
         model.save(update_fields=["summary"])
+    stages["weights"].summary = {"correlations": {name: {other: -0.44 for other in names if other != name}
+                                                  for name in names}}
+    stages["weights"].save(update_fields=["summary"])
     for step in range(0, steps + 1, 10):
         for index in range(3):
             Sample.objects.create(

@@ -96,10 +96,25 @@ def _stage(folder: Path, die_with_parent: bool) -> int:
         use_key(os.environ.get(variable, ""))
     if (listed := os.environ.get(addresses.VARIABLE)) is not None:
         addresses.use_allowed_hosts(host.strip() for host in listed.split(",") if host.strip())
-    code = runner.run_stage(folder, die_with_parent)
+    code = _in_company(folder, die_with_parent) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else runner.run_stage(
+        folder, die_with_parent)
     if code == runner.TAKEN:
         print(f"{folder.name}: another process has this stage", file=sys.stderr)
     return code
+
+
+def _in_company(folder: Path, die_with_parent: bool) -> int:
+    """The stage in several processes, as `accelerate launch` starts them: the first one is the stage to the world."""
+    job = runner.read_job(folder)
+    if job.kind != "ppo" or job.settings["ppo"].get("algorithm", "ppo") != "ppo":
+        raise BadSettings(f"The stage '{job.name}' runs in one process.", "Start it without 'accelerate launch'.")
+    from training import parallel
+
+    parallel.join(int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        return runner.run_stage(folder, die_with_parent) if parallel.is_main() else runner.assist(folder)
+    finally:
+        parallel.leave()
 
 
 def _run(recipe: Recipe, out: Path, only: str | None) -> int:

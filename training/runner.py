@@ -108,6 +108,20 @@ def run_stage(folder: Path, die_with_parent: bool = False) -> int:
             reporter.close()
 
 
+def assist(folder: Path) -> int:
+    """Run the stage as one of several processes that is not the main one: it writes nothing and stops with that."""
+    from training.parallel import Silent
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    job = read_job(folder)
+    try:
+        importlib.import_module(f"training.stages.{job.kind}").run(job, folder, Silent())
+    except StopRequested:
+        return STOPPED
+    return DONE
+
+
 def _run(job: Job, folder: Path, reporter: EventFile) -> int:
     try:
         if job.kind not in get_args(Kind):

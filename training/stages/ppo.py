@@ -14,7 +14,7 @@ a critic on the policy's own trunk. Each phase:
     7. report    metrics, samples of fixed prompts, a checkpoint now and then
 
 What differs from the paper's code: scores are standardised before they are scalarized, rewards are not divided by a
-running spread (advantages are whitened), and what each principle contributes is reported. Left out: several GPUs, a
+running spread (advantages are whitened), and what each principle contributes is reported. Left out: a
 critic of its own, full fine-tuning, dropout, a replay buffer.
 """
 
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from training import gradient_conflict, group_policy, health, models, rollouts
+from training import gradient_conflict, group_policy, health, models, parallel, rollouts
 from training import policy_gradient as pg
 from training.artifacts import Job, newest_checkpoint, publish_checkpoint, read_json, read_jsonl, write_json
 from training.config import Policy, Ppo, Scalarization
@@ -84,6 +84,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     reporter = health.watched(reporter, job, folder, prompts[: settings.sample_prompts])
     if settings.algorithm != "ppo":
         return group_policy.train(job, folder, reporter, prompts)
+    reporter = parallel.told_once(reporter, settings.batch_size // settings.minibatches)
     checkpoints = folder / "checkpoint"
     resumed_from = newest_checkpoint(checkpoints)
     learner = load_learner(job, settings, resumed_from)
@@ -94,7 +95,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     followed = prompts[: settings.sample_prompts]
 
     def save() -> None:
-        save_checkpoint(learner, checkpoints)
+        if parallel.is_main():
+            save_checkpoint(learner, checkpoints)
 
     reporter.rewind(learner.step)  # whatever an attempt that was killed reported beyond it is done again
     if resumed_from is not None:
@@ -109,12 +111,15 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         batch = [prompts[i] for i in batch_indices(learner.step, settings.batch_size, len(prompts), seed)]
         ids, mask = rollouts.pad_prompts(language, batch, settings.max_new_tokens)
         with models.merged(language):
-            rollout = rollouts.generate(language, ids, mask, sampling, learner.generator)
+            mine = parallel.share(torch.arange(len(batch), device=ids.device))
+            draws = parallel.own_generator(learner.generator)
+            part = rollouts.generate(language, ids[mine], mask[mine], sampling, draws)
+        rollout = parallel.whole(part, ids, mask)
         responses = rollouts.texts(language, rollout)
         answered = time.monotonic()
 
         # 2. Score: principle rewards, and one reward of them; an answer that found no end loses something.
-        rewards = rewards_of(batch, responses, settings.micro_batch)
+        rewards = parallel.scored(rewards_of, batch, responses, settings.micro_batch, language.device)
         reward = rewards.total.to(language.device).clamp(-settings.reward_clip, settings.reward_clip)
         reward = reward - settings.no_eos_penalty * (~rollout.ended).float()
         scored = time.monotonic()
@@ -177,6 +182,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             save()
         reporter.checkpoint_if_stopped(save)
 
+    if not parallel.is_main():
+        return
     models.save_adapter(language, folder / "adapter")
     learner.value_head.save(folder / "value_head.safetensors")
     write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards_of.weights_by_name,
@@ -200,12 +207,13 @@ def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) 
         for minibatch in order.tensor_split(min(settings.minibatches, len(order))):
             learner.optimizer.zero_grad(set_to_none=True)
             tokens = lengths[minibatch].sum()
-            for rows in micro_batches(experience.rollout, minibatch, settings.micro_batch):
+            for rows in micro_batches(experience.rollout, parallel.share(minibatch), settings.micro_batch):
                 loss, parts = losses(learner, experience, rows, settings)
                 (loss / tokens).backward()
                 sums.append(parts)
+            parallel.add_up_gradients(trained(learner))
             norms.append(take_step(learner, settings.max_grad_norm))
-    policy, value, clipped, moved, entropy, counted = torch.stack(sums).sum(dim=0).tolist()
+    policy, value, clipped, moved, entropy, counted = parallel.added_up(torch.stack(sums).sum(dim=0)).tolist()
     return {
         "policy/loss": policy / counted,
         "policy/clip_fraction": clipped / counted,
@@ -233,10 +241,14 @@ def losses(learner: Learner, experience: Experience, rows: Tensor, settings: Ppo
     return loss, torch.stack([policy, value, clipped, moved, entropy, part.mask.sum()]).detach()
 
 
+def trained(learner: Learner) -> list[torch.nn.Parameter]:
+    """All that the optimizer moves, in its order."""
+    return [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
+
+
 def take_step(learner: Learner, max_grad_norm: float) -> float:
     """One optimizer step with the gradient clipped; returns its norm before that. A NaN loss shows here as well."""
-    parameters = [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+    norm = float(torch.nn.utils.clip_grad_norm_(trained(learner), max_grad_norm))
     if norm != norm or norm == float("inf"):
         raise Diverged(
             f"The loss of step {learner.step + 1} is no number any more.",
@@ -250,13 +262,13 @@ def read(learner: Learner, rollout: Rollout, settings: Ppo) -> Passed:
     """Log-probabilities, entropies and values of whole answers, by the same code that the update runs."""
     batch, length = rollout.mask.shape
     found = [torch.zeros(batch, length, device=rollout.mask.device) for _ in Passed._fields]
-    everything = torch.arange(batch, device=rollout.mask.device)
+    everything = parallel.share(torch.arange(batch, device=rollout.mask.device))
     for rows in micro_batches(rollout, everything, settings.micro_batch):
         part = rollouts.select(rollout, rows)
         passed = rollouts.forward_responses(learner.language, part, settings.temperature, learner.value_head)
         for whole, piece in zip(found, passed, strict=True):
             whole[rows, : piece.shape[1]] = piece * part.mask
-    return Passed(*found)
+    return Passed(*map(parallel.added_up, found))
 
 
 def micro_batches(rollout: Rollout, rows: Tensor, size: int) -> tuple[Tensor, ...]:

@@ -30,6 +30,8 @@ FOLDERS = {
     "webapp/principles": "principles and their versions",
     "webapp/datasets": "imports, previews, bad rows",
     "webapp/labels": "the judge's labels and what people make of them",
+    "webapp/judges": "saved judges: their keys, costs and pace, and two wordings compared",
+    "webapp/judges/management/commands": "",
     "webapp/runs": "runs, their stages, their live curves",
     "webapp/runs/management/commands": "",
     "webapp/playground": "two policies side by side",

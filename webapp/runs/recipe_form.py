@@ -34,7 +34,7 @@ FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".gz")
 DATASET_PATH = re.compile(r"^datasets/(\d+)-[^/]*\.jsonl$")
 # Where a message about a whole section belongs.
 HOMES = (("rule judge", "judge.kind"), ("pairs 'sampled'", "sample.pairs"), ("OPENAI_API_KEY", "judge.api_key_env"),
-         ("model's name", "judge.model"))
+         ("model's name", "judge.model"), ("budget in money", "judge.budget_money"))
 
 
 @dataclass

@@ -1,0 +1,167 @@
+"""How fast a server is asked: the window, the minute's rates, the breaker, all by a clock that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from training.config import Judge
+from training.feedback import pace as pace_module
+from training.feedback.limits import RateLimits
+from training.feedback.pace import Bucket, Pace
+from training.feedback.spending import Spending, allows, budget_spent
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def made(clock: Clock, **settings: int) -> Pace:
+    judge = Judge.model_validate({"kind": "openai", "model": "m", "concurrency": 8, **settings})
+    return Pace(judge, clock, draw=lambda: 1.0)
+
+
+def enters(pace: Pace) -> bool:
+    """Whether one more may be sent now."""
+    if pace._wait() > 0:
+        return False
+    asyncio.run(pace.enter(10))
+    return True
+
+
+def test_the_window_halves_once_for_one_overload_and_grows_by_one_a_window() -> None:
+    clock = Clock()
+    pace = made(clock)
+    pace.crowded(None)
+    pace.crowded(None)
+    assert pace.window == 4
+    for _ in range(4):
+        pace.succeeded()
+    assert 4.9 < pace.window < 5.1
+    clock.now += 2
+    for _ in range(20):
+        pace.crowded(None)
+        clock.now += 2
+    assert pace.window == 1
+    for _ in range(200):
+        pace.succeeded()
+    assert pace.window == 8  # and never more than was set
+
+
+def test_a_server_that_wants_to_be_left_alone_is() -> None:
+    clock = Clock()
+    pace = made(clock)
+    pace.crowded(7.0)
+    assert not enters(pace)
+    clock.now += 6.9
+    assert not enters(pace)
+    clock.now += 0.2
+    assert enters(pace)
+
+
+def test_no_minute_sees_more_requests_than_were_allowed() -> None:
+    clock = Clock()
+    bucket = Bucket(120, clock.now)
+    taken = []
+    for _ in range(3000):
+        if bucket.wait(clock.now) == 0:
+            bucket.take(1)
+            taken.append(clock.now)
+        clock.now += 0.05
+    busiest = max(sum(start <= time < start + 60 for time in taken) for start in taken)
+    assert 110 <= busiest <= 120
+
+
+def test_tokens_are_held_to_their_rate_by_what_was_asked() -> None:
+    clock = Clock()
+    pace = made(clock, tokens_per_minute=61 * 5)
+    assert enters(pace)  # ten tokens: five more than a second's worth
+    assert not enters(pace)
+    clock.now += 1.0
+    assert not enters(pace)
+    clock.now += 0.3
+    assert enters(pace)
+
+
+def test_what_headers_say_bounds_what_was_set() -> None:
+    clock = Clock()
+    pace = made(clock, requests_per_minute=6000)
+    pace.succeeded(RateLimits(limit_requests=61, remaining_requests=0, reset_requests=3.0))
+    assert not enters(pace)
+    clock.now += 3.1
+    assert enters(pace) and not enters(pace)  # one a second now, not a hundred
+
+
+def test_a_server_that_never_answers_is_given_up_after_a_few_probes() -> None:
+    clock = Clock()
+    pace = made(clock)
+    failures = 0
+    while not pace.failed(sent_at=clock.now):
+        failures += 1
+        clock.now = max(clock.now, pace._held_until)
+        assert failures < 20
+    assert pace.is_open and failures == pace_module.OPEN_AT_FIRST + pace_module.PROBES_AT_FIRST - 1
+
+
+def test_a_server_that_went_away_is_probed_one_at_a_time_and_taken_back() -> None:
+    clock = Clock()
+    pace = made(clock)
+    pace.succeeded()
+    for _ in range(pace_module.OPEN_AFTER):
+        assert not pace.failed(sent_at=clock.now)
+    assert pace.is_open and not enters(pace)
+    clock.now += 0.6
+    assert enters(pace) and not enters(pace)  # one probe, and nothing beside it
+    pace.leave()
+    pace.succeeded()
+    assert not pace.is_open and enters(pace) and enters(pace)
+
+
+def test_what_was_under_way_when_a_probe_failed_is_no_probe() -> None:
+    clock = Clock()
+    pace = made(clock)
+    pace.succeeded()
+    for _ in range(200):  # a whole window fails at once: one lesson
+        assert not pace.failed(sent_at=clock.now)
+    assert pace._held_until - clock.now == pytest.approx(0.5)
+
+
+def test_a_server_that_stays_away_is_given_up_in_the_end() -> None:
+    clock = Clock()
+    pace = made(clock)
+    pace.succeeded()
+    waited = 0
+    while not pace.failed(sent_at=clock.now):
+        clock.now = max(clock.now, pace._held_until)
+        waited += 1
+    assert 600 < clock.now - 100 < 800 and waited < 40
+
+
+async def test_a_paused_gate_lets_nobody_in_until_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace_module, "LOOK", 0.01)
+    pace = Pace(Judge(kind="openai", model="m"))
+    pace.paused = True
+    waiting = asyncio.create_task(pace.enter(1))
+    await asyncio.sleep(0.03)
+    assert not waiting.done() and pace.in_flight == 0
+    pace.paused = False
+    await asyncio.wait_for(waiting, 5)
+    assert pace.in_flight == 1
+
+
+def test_a_budget_counts_what_is_in_flight_as_spent() -> None:
+    judge = Judge(kind="openai", model="m", budget_calls=10)
+    assert allows(judge, Spending(calls=7), in_flight=2)
+    assert not allows(judge, Spending(calls=7), in_flight=3)
+    tokens = Judge(kind="openai", model="m", budget_tokens=1000)
+    assert allows(tokens, Spending(8, 700, 100), in_flight=1)  # a hundred each: 800 + 200
+    assert not allows(tokens, Spending(8, 700, 100), in_flight=2)
+    money = Judge(kind="openai", model="m", budget_money=1.0, price_in=1.0, price_out=2.0)
+    assert allows(money, Spending(4, 700_000, 10_000), in_flight=0)
+    assert not allows(money, Spending(4, 700_000, 10_000), in_flight=1)
+    assert "0.72 of 1.00" in str(budget_spent(money, Spending(4, 700_000, 10_000)))

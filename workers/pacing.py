@@ -7,6 +7,7 @@ stages of other kinds, which have no pace.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from training.feedback.control import read_control, write_control
@@ -33,6 +34,6 @@ class Pacing:
             write_control(self._stage.folder, **row)
 
 
-def _says(stage: Stage, row: dict[str, Any]) -> bool:
+def _says(stage: Stage, row: Mapping[str, Any]) -> bool:
     control = read_control(stage.folder).model_dump()
     return all(control[name] == value for name, value in row.items())

@@ -126,7 +126,8 @@ def labelling_of(run: Run) -> Labelling:
         rows.append(Progress(ours.get(name) or Principle(name=name), stage, bool(pace and pace.paused),
                              lines.get(name), _estimate(first.get(name), lines.get(name), stage, recipe)))
     newest = max(paces.values(), key=lambda pace: pace.pk, default=None)
-    return Labelling(run, recipe, rows, newest and newest.requests_per_minute, newest and newest.concurrency)
+    return Labelling(run, recipe, rows, newest.requests_per_minute if newest else None,
+                     newest.concurrency if newest else None)
 
 
 @transaction.atomic
@@ -158,7 +159,7 @@ def _estimate(first: Estimate | None, line: quality.Line | None, stage: Stage, r
     if first is None or line is None:
         return first
     calls = line.usable + line.both
-    began = stage.started_at
-    seconds = ((stage.finished_at or stage.started_at) - began).total_seconds() if began and stage.finished_at else 0.0
+    ended = stage.finished_at
+    seconds = (ended - stage.started_at).total_seconds() if ended and stage.started_at else 0.0
     return so_far(first, calls=calls, tokens_in=max(line.tokens - calls, 0), tokens_out=min(calls, line.tokens),
                   seconds=seconds, recipe=recipe)

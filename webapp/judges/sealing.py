@@ -53,7 +53,7 @@ def reseal(token: str) -> str:
 
 
 def _fernet() -> MultiFernet:
-    secrets = [*settings.FIELD_KEYS, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    secrets: list[str] = [*settings.FIELD_KEYS, settings.SECRET_KEY, *map(str, settings.SECRET_KEY_FALLBACKS)]
     return MultiFernet([_derived(secret) for secret in secrets])
 
 

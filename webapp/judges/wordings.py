@@ -180,20 +180,19 @@ def result_of(comparison: Comparison) -> Result:
         by_wording[one.wording][one.pair_id] = one
     both = [(one, by_wording["b"][pair]) for pair, one in by_wording["a"].items()]
     counts = {(first, second): 0 for first in (True, False) for second in (True, False)}
-    differing = []
+    apart: list[tuple[float, tuple[ComparisonAnswer, ComparisonAnswer]]] = []
     for one, other in both:
-        if one.probability in (None, 0.5) or other.probability in (None, 0.5):
+        p, q = one.probability, other.probability
+        if p is None or q is None or p == 0.5 or q == 0.5:
             continue
-        first, second = one.probability > 0.5, other.probability > 0.5
-        counts[first, second] += 1
-        if first != second:
-            differing.append((one, other))
-    differing.sort(key=lambda pair: -abs(pair[0].probability - pair[1].probability))
+        counts[p > 0.5, q > 0.5] += 1
+        if (p > 0.5) != (q > 0.5):
+            apart.append((abs(p - q), (one, other)))
+    differing = [pair for _, pair in sorted(apart, key=lambda found: -found[0])]
     agreement = Agreement(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
     price = Price(comparison.judge.get("price_in", 0.0), comparison.judge.get("price_out", 0.0))
-    sides = [_side(statement, by_wording[wording], price) for wording, statement in
-             (("a", comparison.statement_a), ("b", comparison.statement_b))]
-    return Result(*sides, len(both), agreement, differing)
+    return Result(_side(comparison.statement_a, by_wording["a"], price),
+                  _side(comparison.statement_b, by_wording["b"], price), len(both), agreement, differing)
 
 
 def _side(statement: str, answers: dict[int, ComparisonAnswer], price: Price) -> Side:

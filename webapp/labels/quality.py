@@ -6,7 +6,7 @@ seconds where one pass over narrow rows takes tenths, so those counts are matrix
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,14 +177,14 @@ def matrix(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list
              for j in range(i)] for i in range(1, len(present))]
 
 
-def _together(rows: list[tuple[int, str, int, float]], present: list[int]) -> tuple[np.ndarray, ...]:
+def _together(rows: Sequence[tuple[int, str, int, float | None]], present: list[int]) -> tuple[np.ndarray, ...]:
     """[principle, principle] counts of pairs, in the order of Agreement: both A, first only, second only, both B."""
     judges = {name: place for place, name in enumerate(sorted({row[1] for row in rows}))}
     keys = np.array([row[0] * len(judges) + judges[row[1]] for row in rows], dtype=np.int64)
     places = np.unique(keys, return_inverse=True)[1]
     column = {principle: place for place, principle in enumerate(present)}
     says = np.zeros((int(places.max()) + 1, len(present)), dtype=np.float32)
-    says[places, [column[row[2]] for row in rows]] = np.sign(np.array([row[3] for row in rows]) - 0.5)
+    says[places, [column[row[2]] for row in rows]] = np.sign(np.array([row[3] for row in rows], dtype=np.float64) - 0.5)
     a, b = (says > 0).astype(np.float32), (says < 0).astype(np.float32)
     return a.T @ a, a.T @ b, b.T @ a, b.T @ b
 

@@ -20,6 +20,7 @@ SYMBOLS = ("●", "▲", "■", "◆", "★", "♥", "⬟", "⬢", "▼", "✚",
 PALETTE = ("#4477AA", "#228833", "#CC3311", "#AA3377", "#EE8866", "#009988", "#997700", "#6F4C9B", "#EE7733", "#0077BB",
            "#66CCEE", "#BBCC33", "#882255", "#44AA99", "#DDCC77", "#332288")
 LONGEST_TEXT = 20_000
+KINDS = [("rule", "The demo world’s rules"), ("openai", "A model on an OpenAI-compatible server")]
 
 
 class PrincipleForm(forms.Form):
@@ -78,8 +79,7 @@ class TrialForm(forms.Form):
     prompt = forms.CharField(max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 2}))
     a = forms.CharField(label="Response A", max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 4}))
     b = forms.CharField(label="Response B", max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 4}))
-    kind = forms.ChoiceField(label="Judge", choices=[("rule", "The demo world’s rules"),
-                                                     ("openai", "A model on an OpenAI-compatible server")])
+    kind = forms.ChoiceField(label="Judge", choices=KINDS)
     base_url = forms.CharField(
         label="Server", max_length=500, required=False, widget=forms.URLInput(
             attrs={"placeholder": "https://api.openai.com/v1"}),
@@ -98,7 +98,7 @@ class TrialForm(forms.Form):
         self._saved = {f"saved:{one.pk}": one for one in Connection.objects.of(team).exclude(kind="local")}
         kind = self.fields["kind"]
         assert isinstance(kind, forms.ChoiceField)
-        kind.choices = [*kind.choices, *((value, one.name) for value, one in self._saved.items())]
+        kind.choices = [*KINDS, *((value, one.name) for value, one in self._saved.items())]
 
     def clean_base_url(self) -> str:
         address = str(self.cleaned_data["base_url"]).strip()

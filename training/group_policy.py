@@ -25,13 +25,15 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from transformers.trainer_utils import get_last_checkpoint
 
 from training import models
-from training.artifacts import Job, write_json
+from training.artifacts import Job, read_json, write_json
 from training.config import Policy, Ppo
 from training.dialogue import Dialogue, cut_at_stop, generation_prompt
 from training.errors import BadData, Diverged, StopRequested
 from training.reporting import Reporter
 from training.rewards import PrincipleRewards
 from training.rollouts import Sampling
+
+MULTIPLIERS = "multipliers.json"
 
 LEAST_KL = 1e-9
 """With a coefficient of 0 TRL would not measure the KL; with this one nothing is paid for it."""
@@ -70,6 +72,7 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     trainer.add_callback(phases)
     resumed = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     reporter.rewind(int(resumed.rsplit("-", 1)[1]) // phases.steps_a_phase if resumed else 0)
+    rewards.of.constraints.load_state_dict(read_json(Path(resumed) / MULTIPLIERS) if resumed else {})
     if resumed is None:
         show(step=0)
     with models.memory_named():
@@ -89,6 +92,7 @@ class GroupRewards:
     def __init__(self, of: PrincipleRewards, prompts: Sequence[Dialogue], settings: Ppo, ends: Sequence[int]) -> None:
         self.of = of
         self.metrics: dict[str, float] = {}
+        self.standardised = torch.empty(0, len(of.names))
         self.prompts, self._settings, self._ends = prompts, settings, frozenset(ends)
 
     __name__ = "scalarized"
@@ -110,6 +114,7 @@ class GroupRewards:
         lengths = torch.tensor([float(len(ids)) for ids in completion_ids])
         clip = self._settings.reward_clip
         total = rewards.total.clamp(-clip, clip) - self._settings.no_eos_penalty * (~ended).float()
+        self.standardised = rewards.standardised
         self.metrics = principle_metrics(self.of.names, rewards) | {
             "reward/optimised": float(total.mean()), "response/length": float(lengths.mean()),
             "response/eos_rate": float(ended.float().mean())}  # fmt: skip
@@ -191,12 +196,19 @@ class Phases(TrainerCallback):
             "optimizer/grad_norm": float(logs["grad_norm"]),
             "optimizer/learning_rate": logs["learning_rate"],
             "throughput/samples_per_second": self._settings.batch_size / (now - self._began),
-        }
+        } | {f"constraint/{name}/multiplier": of for name, of in self._rewards.of.constraints.multipliers.items()}
+        self._rewards.of.constraints.learn(self._rewards.standardised)
         self._began = now
         self._reporter.metric(phase, self.last)
         self._reporter.progress(phase, self._settings.steps)
         if phase % self._settings.sample_every == 0 or phase == self._settings.steps:
             self._show(step=phase)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        write_json(checkpoint / MULTIPLIERS, self._rewards.of.constraints.state_dict())
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -135,9 +135,6 @@ class Recipe(Section):
         if all(choice.name in bound or choice.weight == 0 for choice in self.principles):
             raise ValueError("'constrained' needs a principle with a weight that is no constraint; "
                              "take one out of 'thresholds'")
-        if self.ppo.algorithm != "ppo":
-            raise ValueError(f"the multipliers of 'constrained' are learnt by the algorithm 'ppo', not by "
-                             f"'{self.ppo.algorithm}'; choose another scalarization or 'ppo'")
 
     @property
     def weights_by_name(self) -> dict[str, float]:

@@ -1,0 +1,156 @@
+"""Accuracy of preference models by architecture, on the same pairs, labels, split and budget.
+
+    python benchmarks/preference_models.py [--pairs 600] [--hh hh_harmless_1500.jsonl.gz] [--seed 0]
+
+The demo world: the judge's labels on pairs that the demo policy samples, with the settings of the demo preset. With
+--hh, a file of preference pairs with people's choices: a fifth of the prompts is held out, and because nothing was
+bought for them the labels are the choices themselves, with a second principle beside them that can be decided by
+counting (which response is shorter). The base of these is a random Llama of a million parameters with a tokenizer made
+from the texts: nothing that it knows helps it.
+
+Each line is a principle: its accuracy on held-out pairs with its 95 % interval, by architecture. The last line is the
+mean of each, `separate: 0.95 shared_trunk: 0.94 full: 0.96`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import repository  # noqa: F401
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from training import data
+from training.artifacts import Job, is_complete, read_jsonl, write_jsonl, write_manifest
+from training.config import Architecture, Recipe, shipped_recipe
+from training.dialogue import as_text
+from training.pipeline import StagePlan, identities, plan, served_by
+from training.quality import card_of
+from training.reporting import EventFile
+from training.runner import prepare_stage
+
+ARCHITECTURES: tuple[Architecture, ...] = ("separate", "shared_trunk", "full")
+HH = {"epochs": 2, "learning_rate": 2e-3, "warmup_steps": 10, "batch_size": 32, "max_length": 128, "held_out": 0.2,
+      "lora": {"r": 16, "alpha": 32}}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=600)
+    parser.add_argument("--hh", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = on_hh(Path(folder), told.hh, told.seed) if told.hh else demo(Path(folder), told.pairs, told.seed)
+    print(f"{'':14}" + "".join(f"{name:>22}" for name in found))
+    for name in next(iter(found.values())):
+        shares = (cards[name] for cards in found.values())
+        print(f"{name:14}" + "".join(f"{card['accuracy']:8.3f} ({card['accuracy_low']:.3f}-{card['accuracy_high']:.3f})"
+                                     for card in shares))
+    means = {name: sum(card["accuracy"] for card in cards.values()) / len(cards) for name, cards in found.items()}
+    print(" ".join(f"{name}: {mean:.3f}" for name, mean in means.items()))
+    return 0
+
+
+def demo(folder: Path, pairs: int, seed: int) -> dict[str, dict[str, Any]]:
+    """Cards by architecture and principle; pairs and labels are made once."""
+    recipe = shipped_recipe("demo")
+    whole = recipe.model_dump(mode="json") | {"seed": seed, "sample": {**recipe.sample.model_dump(), "count": pairs}}
+    whole["judge"] |= {"max_pairs": pairs}
+    files = data.prepare(Recipe.model_validate(whole), folder / "data")
+    found = {}
+    for architecture in ARCHITECTURES:
+        # Every weight of the base moves at once: a tenth of the adapters' rate.
+        rate = recipe.preference_model.learning_rate / (10 if architecture == "full" else 1)
+        changed = {"architecture": architecture, "learning_rate": rate}
+        whole["preference_model"] = recipe.preference_model.model_dump(mode="json") | changed
+        found[architecture] = trained(Recipe.model_validate(whole), files, folder)
+    return found
+
+
+def on_hh(folder: Path, source: Path, seed: int) -> dict[str, dict[str, Any]]:
+    """Cards by architecture and principle: what people chose, and which response is shorter."""
+    rows = [row for row in data.read_rows(source, source.name) if isinstance(row, data.Row)]
+    settings = shipped_recipe("small_gpu").data.model_copy(update={"source": str(source), "held_out": 2})
+    files = dict(data.files_from_rows(rows, settings, folder / "data"))
+    pairs = list(read_jsonl(files["pairs"]))
+    base = make_base(folder / "base", [as_text(pair["prompt"]) + pair["a"] + pair["b"] for pair in pairs], seed)
+    labels = {"human": [float(pair["human"]) for pair in pairs],
+              "shorter": [0.5 if len(pair["a"]) == len(pair["b"]) else float(len(pair["a"]) < len(pair["b"]))
+                          for pair in pairs]}
+    for name, column in labels.items():
+        write_jsonl(folder / f"{name}.jsonl", ({"pair": pair["digest"], "probability": p}
+                                               for pair, p in zip(pairs, column, strict=True)))
+    found = {}
+    for architecture in ARCHITECTURES:
+        rate = HH["learning_rate"] / (4 if architecture == "full" else 1)  # type: ignore[operator]
+        settings_of = {**HH, "base": str(base), "architecture": architecture, "learning_rate": rate}
+        common = {"seed": seed, "device": "auto", "precision": "fp32", "preference_model": settings_of}
+        if architecture == "shared_trunk":
+            jobs = {"shared": (list(labels), common | {"principles": list(labels)})}
+        else:
+            jobs = {name: ([name], common | {"principle": name}) for name in labels}
+        found[architecture] = {}
+        for stage, (names, settings_of_stage) in jobs.items():
+            at = folder / architecture / stage
+            roles = {f"labels:{name}" if architecture == "shared_trunk" else "labels": folder / f"{name}.jsonl"
+                     for name in names}
+            run(Job(name=stage, kind="preference_model", identity="", settings=settings_of_stage,
+                    files={"pairs": files["pairs"], **roles}), at)
+            found[architecture] |= {name: card_of(at, name) for name in names}
+    return found
+
+
+def make_base(folder: Path, texts: Sequence[str], seed: int) -> Path:
+    """A random Llama of about a million parameters, and a byte-pair tokenizer made from the texts."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=4096, special_tokens=["<pad>", "<eos>"],
+                                                        show_progress=False))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
+    torch.manual_seed(seed)
+    LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
+        max_position_embeddings=512, tie_word_embeddings=True)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def trained(recipe: Recipe, files: Mapping[Any, Path], folder: Path) -> dict[str, Any]:
+    """Run a recipe up to its preference models; the card of each principle. What is there already is used again."""
+    stages = plan(recipe)
+    found = identities(stages, data.digests(files))
+    folders = {stage.name: folder / found[stage.name] for stage in stages}
+    for stage in stages:
+        if stage.kind in {"sft", "sample", "label", "preference_model"} and not is_complete(folders[stage.name]):
+            run(prepared(stage, found[stage.name], folders, files), folders[stage.name])
+            write_manifest(folders[stage.name])
+    return {name: card_of(folders[stage], name) for name, stage in served_by(stages).items()}
+
+
+def prepared(stage: StagePlan, identity: str, folders: Mapping[str, Path], files: Mapping[Any, Path]) -> Job:
+    inputs = {role: folders[name] for role, name in stage.inputs.items()}
+    return prepare_stage(stage, identity, folders[stage.name], inputs, {role: files[role] for role in stage.files})
+
+
+def run(job: Job, folder: Path) -> None:
+    """Run a stage in this process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reporter = EventFile(folder / "events.jsonl", lambda: False)
+    began = time.monotonic()
+    importlib.import_module(f"training.stages.{job.kind}").run(job, folder, reporter)
+    reporter.close()
+    print(f"{job.name}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

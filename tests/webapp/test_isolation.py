@@ -91,8 +91,9 @@ def things(team: Team, owner: User) -> dict[str, Any]:
                               model=SECRET, key=SECRET)
     comparison = Comparison.objects.create(team=team, principle=principle, statement_a=SECRET, statement_b=SECRET,
                                            judge=judge.settings().model_dump(mode="json"), judge_title=SECRET)
-    return {"judge": judge.pk, "comparison": comparison.pk, "team": team, "run": run.pk, "principle": principle.pk, "dataset": dataset.pk, "pair": pair.pk,
-            "label": label.pk, "member": team.memberships.get(user=owner).pk}
+    return {"team": team, "run": run.pk, "principle": principle.pk, "dataset": dataset.pk, "pair": pair.pk,
+            "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
+            "comparison": comparison.pk}
 
 
 def state_of(things: dict[str, Any]) -> list[Any]:

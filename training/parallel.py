@@ -150,7 +150,9 @@ class _Shared:
     """The main process's reporter in it, silence in the others; a stop of the main one is a stop of all."""
 
     def __init__(self, reporter: Reporter) -> None:
-        self._reporter: Reporter = reporter if is_main() else Silent()
+        self._reporter: Reporter = Silent()
+        if is_main():
+            self._reporter = reporter
         self._device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
     def __getattr__(self, name: str) -> Any:

@@ -4,11 +4,13 @@ A base is "demo-world" (the weights that ship with the project), a local folder 
 only, no code from the model's repository, so nothing that a stranger wrote is run.
 
 One set of base weights serves the policy (LoRA adapter on), the reference (adapter off) and, through a linear head on
-the last hidden state, the critic. Left out: quantised bases, full fine-tuning, a critic of its own.
+the last hidden state, the critic. A critic of its own is a second trunk. Left out: quantised bases, full
+fine-tuning.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,11 +22,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from training.config import DEMO_WORLD, Lora
 from training.dialogue import Dialogue, generation_prompt
-from training.errors import ModelUnavailable, OutOfMemory
+from training.errors import BadSettings, ModelUnavailable, OutOfMemory
 
 # Its bars are drawn once a shard on stderr, where the stage's log is kept.
 transformers_logging.disable_progress_bar()
@@ -71,6 +74,47 @@ class ValueHead(nn.Module):
 
     def load(self, path: Path) -> None:
         self.load_state_dict(load_file(path))
+
+
+class SeparateCritic(nn.Module):
+    """A critic of its own: a trunk that begins as the policy's, all of it trained in fp32, and a value head on it.
+
+    Where the policy computes in bf16 so does this one's forward pass; its weights stay fp32.
+    """
+
+    def __init__(self, trunk: Any, lowered: bool) -> None:
+        super().__init__()
+        self.trunk = trunk.float().requires_grad_(True)
+        self.head = ValueHead(trunk.config.hidden_size)
+        self._lowered = lowered
+
+    def hidden(self, **given: Any) -> Tensor:
+        """The last hidden states, [batch, tokens, hidden]."""
+        device = given["input_ids"].device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._lowered):
+            found: Tensor = self.trunk(**given).last_hidden_state
+        return found
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        found: Tensor = self.head(hidden)
+        return found
+
+    def save(self, path: Path) -> None:
+        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, path)
+
+    def load(self, path: Path) -> None:
+        self.load_state_dict(load_file(path))
+
+
+Critic = ValueHead | SeparateCritic
+
+
+def make_critic(language: LanguageModel, kind: str) -> Critic:
+    """A "shared" or "separate" critic on the model's device; the model has no adapter yet. Its values begin at zero."""
+    if kind == "shared":
+        return ValueHead(language.model.config.hidden_size).to(language.device)
+    trunk = copy.deepcopy(getattr(language.model, language.model.base_model_prefix))
+    return SeparateCritic(trunk, lowered=language.model.dtype == torch.bfloat16).to(language.device)
 
 
 def pick_device(name: str) -> torch.device:
@@ -225,7 +269,7 @@ def merged(language: LanguageModel) -> Iterator[None]:
     The untouched weights are kept and put back: adding and subtracting again would leave rounding errors behind
     (arXiv 2406.07295's code drifts so in bf16). Costs one copy of the adapted weights while it lasts.
     """
-    layers = _lora_layers(language)
+    layers = lora_layers(language)
     kept: list[tuple[Any, Tensor]] = []
     try:
         for layer in layers:
@@ -239,6 +283,31 @@ def merged(language: LanguageModel) -> Iterator[None]:
         for layer, original in kept:
             layer.get_base_layer().weight.data = original
             layer.merged_adapters.clear()
+
+
+@contextmanager
+def recomputed(language: LanguageModel, wanted: bool) -> Iterator[None]:
+    """Within it, if it is wanted, a layer's activations are computed again in the backward pass and not kept.
+
+    Raises:
+        BadSettings: the model cannot do so.
+    """
+    if not wanted:
+        yield
+        return
+    if not language.model.supports_gradient_checkpointing:
+        raise BadSettings(f"{language.name!r} knows no gradient checkpointing.",
+                          "Turn 'ppo.gradient_checkpointing' off and lower 'ppo.micro_batch'.")
+    language.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    layers = [module for module in language.model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    try:
+        for layer in layers:
+            layer.training = True  # the layer alone, not what is in it: no dropout wakes up
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
+        language.model.gradient_checkpointing_disable()
 
 
 @contextmanager
@@ -280,7 +349,8 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0].rstrip(".")[:300]
 
 
-def _lora_layers(language: LanguageModel) -> list[Any]:
+def lora_layers(language: LanguageModel) -> list[Any]:
+    """The adapted layers, in the order of the model; none for a base alone."""
     if language.adapter is None:
         return []
     from peft.tuners.lora import LoraLayer

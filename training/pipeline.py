@@ -25,7 +25,7 @@ Kind = Literal["sft", "sample", "label", "draw", "preference_model", "weights", 
 
 # Raise a kind's number when a change to its code changes what it makes: old results are then not reused.
 VERSIONS: dict[Kind, int] = {
-    "sft": 1, "sample": 1, "label": 1, "draw": 1, "preference_model": 2, "weights": 2, "ppo": 1, "evaluate": 2,
+    "sft": 1, "sample": 1, "label": 1, "draw": 1, "preference_model": 2, "weights": 2, "ppo": 2, "evaluate": 2,
 }
 
 SHARED = "preference_model:shared"

@@ -8,8 +8,14 @@ controller of Ziegler et al. (arXiv 1909.08593, section 2.2), KL estimators k1 a
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
+
+PIECE = 1 << 20
+"""Logits worked on at a time: on a CPU four bytes each of them stay in its cache."""
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -26,6 +32,12 @@ def masked_whiten(values: Tensor, mask: Tensor) -> Tensor:
     """Values shifted and scaled to mean 0 and variance 1 under the mask; 0 outside. Same shape."""
     centred = values - masked_mean(values, mask)
     return centred * torch.rsqrt(masked_var(values, mask) + 1e-8) * mask
+
+
+def masked_scale(values: Tensor, mask: Tensor) -> Tensor:
+    """Values scaled to deviation 1 under the mask, their mean kept: whitened rewards (arXiv 1909.08593). Same shape."""
+    mean = masked_mean(values, mask)
+    return ((values - mean) * torch.rsqrt(masked_var(values, mask) + 1e-8) + mean) * mask
 
 
 def token_rewards(rewards: Tensor, log_ratio: Tensor, mask: Tensor, kl_coefficient: float) -> Tensor:
@@ -103,15 +115,57 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor
     return 0.5 * (torch.maximum((values - returns).square(), (near - returns).square()) * mask).sum()
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of the distribution over the last dimension: [..., vocabulary] -> [...]."""
-    logs = torch.log_softmax(logits, dim=-1)
-    return -(logs.exp() * logs).sum(dim=-1)
+def token_statistics(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """log p(token) and the entropy of p = softmax(logits / temperature), a piece of rows at a time.
+
+    The logits are the largest tensor of a step, so they are overwritten with p where they are fp32: nothing of their
+    size is made but the gradient. Do not read them afterwards.
+
+    Args:
+        logits: [..., vocabulary].
+        tokens: [...] of int64.
+
+    Returns:
+        (log-probabilities, entropies), both [...] in fp32. Gradients flow through the first alone.
+    """
+    found: tuple[Tensor, Tensor] = _TokenStatistics.apply(logits, tokens, temperature)  # type: ignore[no-untyped-call]
+    return found
 
 
-def logprobs_of(logits: Tensor, tokens: Tensor) -> Tensor:
-    """log softmax(logits)[token]: [..., vocabulary], [...] of int64 -> [...]. No log-softmax tensor is kept."""
-    return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - torch.logsumexp(logits, dim=-1)
+class _TokenStatistics(torch.autograd.Function):
+    """With z = logits / T - max: p = exp(z) / s, log p(token) = z(token) - log s, entropy = log s - sum p z."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        flat, chosen = logits.data.float().flatten(0, -2), tokens.reshape(-1, 1)
+        logprobs, entropies = (torch.empty(len(flat), device=logits.device) for _ in range(2))
+        rows = max(1, PIECE // flat.shape[-1])
+        for start in range(0, len(flat), rows):
+            part = slice(start, start + rows)
+            z = flat[part].div_(temperature)
+            z.sub_(z.amax(dim=-1, keepdim=True))
+            picked = z.gather(-1, chosen[part]).squeeze(-1)
+            p = z.exp()
+            total = p.sum(dim=-1, keepdim=True)
+            p.div_(total)
+            log_total = total.squeeze(-1).log()
+            logprobs[part] = picked - log_total
+            entropies[part] = log_total - p.mul(z).sum(dim=-1)
+            z.copy_(p)
+        ctx.save_for_backward(flat.data, chosen)
+        ctx.temperature, ctx.like = temperature, (logits.shape, logits.dtype)
+        entropies = entropies.view_as(tokens)
+        ctx.mark_non_differentiable(entropies)
+        return logprobs.view_as(tokens), entropies
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        p, chosen = ctx.saved_tensors
+        scaled = gradients[0].reshape(-1, 1) / ctx.temperature
+        found = p * -scaled
+        found.scatter_add_(-1, chosen, scaled)
+        shape, dtype = ctx.like
+        return found.view(shape).to(dtype), None, None
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
@@ -127,3 +181,14 @@ def next_kl_coefficient(coefficient: float, kl: float, target: float, samples: i
     """
     error = min(max(kl / target - 1, -0.2), 0.2)
     return coefficient * (1 + error * samples / horizon)
+
+
+def schedule(shape: str, step: int, steps: int, warmup: int) -> float:
+    """The share of the learning rate in phase `step` (from 0) of `steps`: a linear warm-up, then the shape's way down.
+
+    "constant" stays at 1; "linear" and "cosine" go from 1 at the end of the warm-up towards 0 after the last phase.
+    """
+    rising = min(1.0, (step + 1) / max(1, warmup))
+    gone = max(0, step - warmup) / max(1, steps - warmup)
+    falling = {"constant": 1.0, "linear": 1 - gone, "cosine": (1 + math.cos(math.pi * gone)) / 2}[shape]
+    return rising * falling

@@ -11,15 +11,17 @@ count real tokens. Left out: paged caches, CUDA graphs, speculative decoding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer
 
 from training import policy_gradient as pg
 from training.dialogue import STOP_STRINGS, Dialogue, cut_at_stop
-from training.models import LanguageModel, ValueHead, encode_prompt
+from training.models import Critic, LanguageModel, SeparateCritic, encode_prompt
 
 
 class Sampling(NamedTuple):
@@ -97,7 +99,9 @@ def decode(
     stop = _StopStrings(language.tokenizer, len(prompts), sampling.max_new_tokens, device)
     rows = torch.arange(len(prompts), device=device)  # the row of the batch that each line of the cache belongs to
     going = torch.ones_like(rows, dtype=torch.bool)  # by line of the cache
-    attention, tokens, cache = prompt_mask, prompts, DynamicCache()
+    capacity = prompts.shape[1] + sampling.max_new_tokens
+    cache = Cache(layer_class_to_replicate=partial(_RoomyLayer, capacity))
+    attention, tokens = prompt_mask, prompts
     positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
     for step in range(sampling.max_new_tokens):
         logits = language.model(
@@ -142,8 +146,10 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tens
     """One token a row: [batch, vocabulary] -> [batch] of int64, drawn in fp32 on the CPU's generator.
 
     A token is where a uniform number falls in the cumulated probabilities: one random number a row, so that the same
-    seed gives the same answers on every device, up to rounding.
+    seed gives the same answers on every device, up to rounding. At temperature 0 it is the likeliest token.
     """
+    if sampling.temperature == 0:
+        return logits.argmax(dim=-1)
     probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
     uniform = torch.rand(len(logits), 1, generator=generator).to(logits.device)
     if sampling.top_p < 1:
@@ -164,7 +170,7 @@ def texts(language: LanguageModel, rollout: Rollout) -> list[str]:
 
 
 def forward_responses(
-    language: LanguageModel, rollout: Rollout, temperature: float = 1.0, value_head: ValueHead | None = None
+    language: LanguageModel, rollout: Rollout, temperature: float = 1.0, value_head: Critic | None = None
 ) -> Passed:
     """Read whole responses in one pass; logits are made where response tokens are, nowhere else.
 
@@ -178,21 +184,27 @@ def forward_responses(
     # The last token is never read: nothing is predicted after it.
     tokens = torch.cat([rollout.prompts, rollout.responses[:, :-1]], dim=1)
     attention = torch.cat([rollout.prompt_mask, rollout.mask[:, :-1].to(rollout.prompt_mask.dtype)], dim=1)
-    out = language.model(
-        input_ids=tokens,
-        attention_mask=attention,
-        position_ids=(attention.cumsum(dim=1) - 1).clamp(min=0),
-        use_cache=False,
-        logits_to_keep=length,
-        output_hidden_states=value_head is not None,
-    )
-    logits = out.logits.float() / temperature
-    with torch.no_grad():
-        entropy = pg.entropy(logits)
-    values = torch.zeros_like(entropy)
-    if value_head is not None:
-        values = value_head(out.hidden_states[-1][:, -length:])
-    return Passed(pg.logprobs_of(logits, rollout.responses), entropy, values)
+    given = {"input_ids": tokens, "attention_mask": attention, "use_cache": False,
+             "position_ids": (attention.cumsum(dim=1) - 1).clamp(min=0)}  # fmt: skip
+    with _input_of_the_head(language) as hidden:
+        logits = language.model(**given, logits_to_keep=length).logits
+    logprobs, entropy = pg.token_statistics(logits, rollout.responses, temperature)
+    if isinstance(value_head, SeparateCritic):
+        hidden = [value_head.hidden(**given)[:, -length:]]
+    values = torch.zeros_like(entropy) if value_head is None else value_head(hidden[0])
+    return Passed(logprobs, entropy, values)
+
+
+@contextmanager
+def _input_of_the_head(language: LanguageModel) -> Iterator[list[Tensor]]:
+    """Catches what the language head reads: the last hidden states of the positions asked for, [batch, kept,
+    hidden]."""
+    caught: list[Tensor] = []
+    hook = language.model.get_output_embeddings().register_forward_pre_hook(lambda _, given: caught.append(given[0]))
+    try:
+        yield caught
+    finally:
+        hook.remove()
 
 
 def select(rollout: Rollout, rows: Tensor) -> Rollout:
@@ -204,6 +216,37 @@ def select(rollout: Rollout, rows: Tensor) -> Rollout:
         rollout.prompts[rows, first:], prompt_mask[:, first:], rollout.responses[rows, :length], mask[:, :length],
         rollout.ended[rows],
     )  # fmt: skip
+
+
+class _RoomyLayer(DynamicLayer):
+    """A layer of a key-value cache with room for all that will come: a token is written into it, where transformers'
+    own copies everything before it at every token."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self._capacity = capacity
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        used = self.get_seq_length()
+        now = used + key_states.shape[-2]
+        if not used:
+            self.lazy_initialization(key_states, value_states)
+            self._room = [self._roomy(state) for state in (key_states, value_states)]
+        for room, state in zip(self._room, (key_states, value_states), strict=True):
+            room[:, :, used:now] = state
+        self.keys, self.values = (room[:, :, :now] for room in self._room)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        used = self.get_seq_length()
+        kept = [room[indices, :, :used] for room in self._room]
+        self._room = [self._roomy(state) for state in kept]
+        for room, state in zip(self._room, kept, strict=True):
+            room[:, :, :used] = state
+        self.keys, self.values = (room[:, :, :used] for room in self._room)
+
+    def _roomy(self, state: Tensor) -> Tensor:
+        return state.new_empty(*state.shape[:2], self._capacity, state.shape[-1])
 
 
 class _StopStrings:

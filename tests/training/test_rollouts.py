@@ -117,6 +117,22 @@ def test_draws_follow_the_probabilities() -> None:
     assert counts[3] == 0
 
 
+def test_temperature_zero_takes_the_likeliest() -> None:
+    logits = torch.tensor([[0.1, 3.0, 0.2], [5.0, 1.0, 4.9]])
+    assert rollouts.draw(logits, Sampling(1, 0.0), torch.Generator()).tolist() == [1, 0]
+
+
+def test_decoding_draws_what_transformers_generate_takes(language: models.LanguageModel) -> None:
+    """Rows that end leave the batch on the way; those that go on must not notice."""
+    ids, mask = rollouts.pad_prompts(language, PROMPTS * 3, 30)
+    ours = rollouts.generate(language, ids, mask, Sampling(30, 0.0), torch.Generator())
+    theirs = language.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=30, do_sample=False,
+                                     pad_token_id=language.pad_id, eos_token_id=list(language.end_ids))
+    for row, response in enumerate(ours.responses):
+        length = int(ours.mask[row].sum())
+        assert response[:length].tolist() == theirs[row, ids.shape[1] : ids.shape[1] + length].tolist()
+
+
 def test_a_temperature_sharpens_and_top_p_cuts_the_tail() -> None:
     logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(20_000, 3)
     sharp = rollouts.draw(logits, Sampling(1, 0.5), torch.Generator().manual_seed(0)).bincount(minlength=3) / 20_000

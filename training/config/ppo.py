@@ -29,18 +29,31 @@ class Ppo(Section):
     epochs: int = Field(4, ge=1, le=64, description="Passes over each phase's rollouts.")
     minibatches: int = Field(1, ge=1, le=1024, description="Optimizer steps an epoch.")
     learning_rate: float = Field(4e-6, gt=0, le=1, description="AdamW's learning rate.")
+    learning_rate_schedule: Literal["constant", "linear", "cosine"] = Field("constant", description=(
+        "After the warm-up the learning rate stays, or falls to zero by the last phase (PPO only)."))
     warmup_steps: int = Field(10, ge=0, le=100_000, description="Phases of linear warm-up.")
     gamma: float = Field(1.0, gt=0, le=1, description="Discount a token.")
     lam: float = Field(0.95, ge=0, le=1, description="Lambda of generalised advantage estimation.")
     clip: float = Field(0.2, gt=0, le=10, description="Clip range of the policy's ratio.")
     value_clip: float = Field(0.2, gt=0, le=100, description="Clip range of the value function.")
     value_coefficient: float = Field(1.0, ge=0, le=100, description="Weight of the value loss.")
+    critic: Literal["shared", "separate"] = Field("shared", description=(
+        "shared: a head on the policy's own trunk. separate: a full model of its own, trained in fp32; more memory "
+        "and twice the time."))
+    whiten_rewards: bool = Field(False, description=(
+        "Scale the rewards of tokens to deviation 1 in each phase; advantages are whitened in any case."))
+    target_kl_stop: float = Field(0.0, ge=0, le=100, description=(
+        "End a phase's epochs once the policy is so far from the one that answered, in nats a token; 0: never."))
     reward_clip: float = Field(10.0, gt=0, le=1000, description="Rewards are clipped to plus and minus this.")
     no_eos_penalty: float = Field(1.0, ge=0, le=100, description="Taken from the reward of a response without an end.")
     max_grad_norm: float = Field(1.0, gt=0, le=1000, description="Gradient clipping.")
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature of the rollouts.")
     max_new_tokens: int = Field(128, ge=1, le=8192, description="Longest response.")
-    micro_batch: int = Field(64, ge=1, le=65_536, description="Rows in one forward and backward pass.")
+    micro_batch: int = Field(16, ge=1, le=65_536, description=(
+        "Rows in one forward and backward pass; gradients of a minibatch are accumulated exactly, so it changes the "
+        "memory and not the result."))
+    gradient_checkpointing: bool = Field(False, description=(
+        "Compute activations inside layers again in the backward pass: less memory, a third more work."))
     kl: Kl = Kl()
     checkpoint_every: int = Field(20, ge=1, le=100_000, description="Phases between checkpoints.")
     sample_every: int = Field(10, ge=1, le=100_000, description="Phases between sample responses.")

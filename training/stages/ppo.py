@@ -3,7 +3,7 @@ scalarization makes one reward of the scores, and the policy moves a little towa
 
 The method is MORLAIF (arXiv 2406.07295), the algorithm PPO (arXiv 1707.06347) in the shape it took for language models
 (arXiv 1909.08593, 2203.02155): a KL penalty on each token against the policy as it was, the reward on the last token,
-a critic on the policy's own trunk. Each phase:
+a critic on the policy's own trunk or on a trunk of its own. Each phase:
 
     1. answer    every prompt of the batch is answered once, token by token
     2. score     preference models -> principle rewards [batch, principle] -> reward [batch]
@@ -20,42 +20,25 @@ critic of its own, full fine-tuning, dropout, a replay buffer.
 
 from __future__ import annotations
 
-import shutil
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from training import gradient_conflict, group_policy, health, models, parallel, rollouts
 from training import policy_gradient as pg
-from training.artifacts import Job, newest_checkpoint, publish_checkpoint, read_json, read_jsonl, write_json
-from training.config import Policy, Ppo, Scalarization
+from training.artifacts import Job, newest_checkpoint, read_json, read_jsonl, write_json
+from training.config import Ppo, Scalarization
 from training.dialogue import Dialogue, as_text
 from training.errors import BadData, Diverged
+from training.folded import folded
+from training.learner import Learner, load_learner, save_checkpoint, trained
 from training.preference_models import PreferenceModels
 from training.reporting import Reporter
 from training.rewards import PrincipleRewards, Rewards
 from training.rollouts import Passed, Rollout
-
-
-@dataclass
-class Learner:
-    """All that changes while training goes on, which is what a checkpoint holds.
-
-    `step` counts finished phases, `multipliers` are the logarithms of those of hard constraints. Everything random is
-    drawn from `generator`; the prompts and the learning rate of a phase follow from its number.
-    """
-
-    language: models.LanguageModel
-    value_head: models.ValueHead
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator
-    kl_coefficient: float
-    step: int = 0
-    multipliers: dict[str, float] = field(default_factory=dict)
 
 
 class Experience(NamedTuple):
@@ -125,7 +108,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         scored = time.monotonic()
 
         # 3. Read the answers, as the policy that gave them and as the reference.
-        with torch.no_grad():
+        with torch.no_grad(), folded(language):
             old = read(learner, rollout, settings)
             with models.reference(language):
                 reference = read(learner, rollout, settings).logprobs
@@ -133,6 +116,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         # 4. Credit: each token pays for its distance from the reference, the last one earns the reward.
         log_ratio = pg.kl_k1(old.logprobs, reference) * rollout.mask
         token_rewards = pg.token_rewards(reward, log_ratio, rollout.mask, learner.kl_coefficient)
+        if settings.whiten_rewards:
+            token_rewards = pg.masked_scale(token_rewards, rollout.mask)
         advantages, returns = pg.advantages_and_returns(
             token_rewards, old.values, rollout.mask, settings.gamma, settings.lam
         )
@@ -142,7 +127,9 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         )
 
         # 5. Learn.
-        rate = settings.learning_rate * min(1.0, (learner.step + 1) / max(1, settings.warmup_steps))
+        rate = settings.learning_rate * pg.schedule(
+            settings.learning_rate_schedule, learner.step, settings.steps, settings.warmup_steps
+        )
         learnt = learn(learner, experience, settings, rate)
         ended = time.monotonic()
 
@@ -202,17 +189,22 @@ def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) 
     lengths = experience.rollout.mask.sum(dim=1)
     sums: list[Tensor] = []
     norms: list[float] = []
-    for _ in range(settings.epochs):
-        order = torch.randperm(len(lengths), generator=learner.generator).to(lengths.device)
-        for minibatch in order.tensor_split(min(settings.minibatches, len(order))):
-            learner.optimizer.zero_grad(set_to_none=True)
-            tokens = lengths[minibatch].sum()
-            for rows in micro_batches(experience.rollout, parallel.share(minibatch), settings.micro_batch):
-                loss, parts = losses(learner, experience, rows, settings)
-                (loss / tokens).backward()
-                sums.append(parts)
-            parallel.add_up_gradients(trained(learner))
-            norms.append(take_step(learner, settings.max_grad_norm))
+    with folded(learner.language) as refold, models.recomputed(learner.language, settings.gradient_checkpointing):
+        for _ in range(settings.epochs):
+            first = len(sums)
+            order = torch.randperm(len(lengths), generator=learner.generator).to(lengths.device)
+            for minibatch in order.tensor_split(min(settings.minibatches, len(order))):
+                learner.optimizer.zero_grad(set_to_none=True)
+                tokens = lengths[minibatch].sum()
+                for rows in micro_batches(experience.rollout, parallel.share(minibatch), settings.micro_batch):
+                    loss, parts = losses(learner, experience, rows, settings)
+                    (loss / tokens).backward()
+                    sums.append(parts)
+                parallel.add_up_gradients(trained(learner))
+                norms.append(take_step(learner, settings.max_grad_norm))
+                refold()
+            if settings.target_kl_stop and drifted(sums[first:]) > settings.target_kl_stop:
+                break
     policy, value, clipped, moved, entropy, counted = parallel.added_up(torch.stack(sums).sum(dim=0)).tolist()
     return {
         "policy/loss": policy / counted,
@@ -221,7 +213,14 @@ def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) 
         "policy/entropy": entropy / counted,
         "value/loss": value / counted,
         "optimizer/grad_norm": sum(norms) / len(norms),
+        "optimizer/steps": len(norms),
     }
+
+
+def drifted(parts: list[Tensor]) -> float:
+    """Mean KL a token (k3) from the policy that answered, over an epoch's passes of every process."""
+    total = parallel.added_up(torch.stack(parts).sum(dim=0))
+    return float(total[3] / total[5])
 
 
 def losses(learner: Learner, experience: Experience, rows: Tensor, settings: Ppo) -> tuple[Tensor, Tensor]:
@@ -239,11 +238,6 @@ def losses(learner: Learner, experience: Experience, rows: Tensor, settings: Ppo
     entropy = (now.entropy * part.mask).sum()
     loss = policy + settings.value_coefficient * value
     return loss, torch.stack([policy, value, clipped, moved, entropy, part.mask.sum()]).detach()
-
-
-def trained(learner: Learner) -> list[torch.nn.Parameter]:
-    """All that the optimizer moves, in its order."""
-    return [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
 
 
 def take_step(learner: Learner, max_grad_norm: float) -> float:
@@ -327,54 +321,3 @@ def load_rewards(job: Job, device: torch.device) -> PrincipleRewards:
     scorer = PreferenceModels.load(folders, device, job.settings["precision"])
     weights = read_json(job.inputs["weights"] / "weights.json")["weights"]
     return PrincipleRewards(scorer, weights, Scalarization.model_validate(job.settings["scalarization"]))
-
-
-def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
-    """The policy with a fresh adapter and critic, or as the checkpoint left them."""
-    policy = Policy.model_validate(job.settings["policy"])
-    seed = job.settings["seed"]
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
-    language = models.load_language_model(base, models.pick_device(job.settings["device"]), job.settings["precision"])
-    torch.manual_seed(seed)  # the adapter's first weights
-    if checkpoint is None:
-        language = models.add_adapter(language, policy.lora)
-    else:
-        language = models.load_adapter(language, checkpoint / "adapter", trainable=True)
-    head = models.ValueHead(language.model.config.hidden_size).to(language.device)
-    parameters = [*models.trainable_parameters(language), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    learner = Learner(language, head, optimizer, torch.Generator().manual_seed(seed), settings.kl.coefficient)
-    if checkpoint is not None:
-        restore(learner, checkpoint)
-    return learner
-
-
-def restore(learner: Learner, checkpoint: Path) -> None:
-    """Put back all but the adapter, which is loaded with the model. No pickle is run: tensors and numbers only."""
-    learner.value_head.load(checkpoint / "value_head.safetensors")
-    state: dict[str, Any] = torch.load(checkpoint / "state.pt", weights_only=True, map_location="cpu")
-    learner.optimizer.load_state_dict(state["optimizer"])
-    learner.generator.set_state(state["generator"])
-    learner.kl_coefficient = state["kl_coefficient"]
-    learner.step = state["step"]
-    learner.multipliers = state["multipliers"]
-
-
-def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
-    """Write the learner aside and make it the newest checkpoint by one rename."""
-    if newest_checkpoint(checkpoints) == checkpoints / f"step-{learner.step:08d}":
-        return
-    temporary = checkpoints / "unfinished"
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
-    temporary.mkdir(parents=True)
-    models.save_adapter(learner.language, temporary / "adapter")
-    learner.value_head.save(temporary / "value_head.safetensors")
-    state = {
-        "optimizer": learner.optimizer.state_dict(),
-        "generator": learner.generator.get_state(),
-        "kl_coefficient": learner.kl_coefficient,
-        "step": learner.step,
-        "multipliers": learner.multipliers,
-    }
-    torch.save(state, temporary / "state.pt")
-    publish_checkpoint(temporary, checkpoints, learner.step)

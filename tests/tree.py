@@ -19,6 +19,9 @@ SILENT = {"__init__.py", "apps.py", "urls.py"}
 FOLDERS = {
     "training": "the engine: a library and a command line that know no web",
     "training/stages": "one file a stage; each reads from top to bottom",
+    "training/config": "the recipe's types, a file a section; the form is made from them",
+    "training/preference_models": "separate adapters, a shared trunk or full models, behind one interface",
+    "training/paper": "the paper by one command: its runs, measures, figures and verdicts",
     "training/feedback": "judges and what their answers mean",
     "training/demo_world": "a small language in which principles can be decided by rule, for learning and testing",
     "training/demo_world/weights": "the policy that speaks it; `python -m training.demo_world.build` makes it anew",

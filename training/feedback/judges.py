@@ -197,6 +197,14 @@ def make_judge(settings: JudgeSettings, api_key: str | None = None, guard: Addre
 
         return RuleJudge()
     key, guard = resolve_key() if api_key is None else api_key, guard or AddressGuard.of_process()
+    if settings.kind == "local":
+        from training.feedback.local_judge import LocalJudge
+
+        return LocalJudge(settings)
+    if settings.mode == "batch" and folder is not None:
+        from training.feedback.batch_judge import BatchJudge
+
+        return BatchJudge(settings, key, guard, folder, spent)
     from training.feedback.openai_judge import OpenAIJudge
 
     return OpenAIJudge(settings, key, guard, spent)

@@ -1,0 +1,44 @@
+"""A judge that is a model on this machine: A and B by their probabilities, what questions share computed once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from training import models
+from training.config import DEMO_WORLD, Judge
+from training.errors import BadSettings
+from training.feedback.judges import Comparison, make_judge
+from training.feedback.local_judge import first_share, next_logprobs
+
+
+@pytest.fixture(scope="module")
+def language() -> models.LanguageModel:
+    return models.load_language_model(DEMO_WORLD, torch.device("cpu"))
+
+
+def test_what_questions_share_changes_no_probability(language: models.LanguageModel) -> None:
+    ids = language.tokenizer("Who is the keeper of Avela ? The keeper of Avela is Ada .")["input_ids"]
+    sequences = [ids[:9], [*ids[:5], *ids[7:9]], [*ids[:5], ids[2]], ids[:12]]
+    together = next_logprobs(language, sequences)
+    alone = torch.cat([next_logprobs(language, [sequence]) for sequence in sequences])
+    plain = torch.stack([language.model(torch.tensor([sequence])).logits[0, -1].log_softmax(-1)
+                         for sequence in sequences])
+    assert torch.allclose(together, alone, atol=1e-4) and torch.allclose(together, plain, atol=1e-4)
+
+
+def test_a_letters_probability_is_that_of_all_its_spellings() -> None:
+    logprobs = torch.tensor([0.3, 0.15, 0.05, 0.5]).log()
+    assert first_share(logprobs, {"A": [0], "B": [1, 2]}) == pytest.approx(0.6)
+    assert first_share(logprobs, {"A": [2], "B": []}) is None
+
+
+async def test_a_model_that_knows_no_letters_is_an_error_and_no_guess() -> None:
+    judge = make_judge(Judge(kind="local", model=DEMO_WORLD))
+    [verdict] = await judge.compare([Comparison([{"role": "user", "content": "Who?"}], "Ada.", "Bo.", "kinder")])
+    assert verdict.probability is None and verdict.error.startswith("unreadable") and verdict.calls == 2
+
+
+def test_a_local_judge_does_not_think() -> None:
+    with pytest.raises(BadSettings, match="does not think"):
+        make_judge(Judge(kind="local", model="x", reasoning=True))

@@ -35,8 +35,14 @@ LABELS = {
     "judge.budget_money": "Budget in dollars", "judge.budget_calls": "Budget in calls",
     "judge.budget_tokens": "Budget in tokens", "judge.few_shot": "Examples before the question",
     "sample.pairs": "Pairs are", "sample.count": "Pairs to sample", "preference_model.held_out": "Held-out share",
+    "preference_model.labels": "Labels are", "preference_model.lora_layers": "Layers with LoRA",
 }
 CHOICES = {
+    "preference_model.architecture": {"separate": "an adapter for each principle on a shared base",
+                                      "shared_trunk": "one trunk with a head for each principle",
+                                      "full": "the whole base for each principle"},
+    "preference_model.labels": {"soft": "the judge's probability", "hard": "its harder answer",
+                                "margin": "its harder answer, by a margin of its log-odds"},
     "judge.kind": {"rule": "rules of the demo world", "openai": "a server that speaks OpenAI's protocol",
                    "local": "a model on the workers' own machine"},
     "judge.layout": {"paper": "the paper's, principle first", "shared_prefix": "principle last, one prefix a pair"},

@@ -10,12 +10,14 @@ import numpy as np
 from django.db.models import Max
 from django.urls import reverse
 
+from training.baselines import rewarded
 from training.config import Recipe
 from webapp.principles.models import Principle
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
 from webapp.runs.progress import KINDS, elapsed, fraction, run_fraction, run_sentence, stage_text
 from webapp.runs.quality import ModelCard, model_cards
 from webapp.runs.selectors import BADGES, Weighted, Win, principles_by_name, weighted, win_of
+from webapp.runs.weight_rows import FittedWeights, fitted_weights
 
 LOG_TAIL = 200
 
@@ -140,6 +142,12 @@ class RunPage:
         return model_cards(self.stages, self._principle)
 
     @property
+    def fitted_weights(self) -> FittedWeights | None:
+        """Weights that were fitted to choices, and how far they can be trusted."""
+        summary = next((stage.summary for stage in self.stages if stage.kind == "weights" and stage.summary), None)
+        return fitted_weights(summary) if summary else None
+
+    @property
     def log(self) -> list[LogLine]:
         names = {use.stage_id: use.name for use in self.uses}
         lines = list(LogLine.objects.filter(stage__in=names).order_by("-time", "-seq")[:LOG_TAIL])[::-1]
@@ -170,7 +178,7 @@ class RunPage:
             "stages": [{"id": use.stage_id, "name": use.name, "kind": use.stage.kind, "principle": use.stage.principle,
                         "rewinds": use.stage.rewinds, "log": log.get(use.stage_id, 0),
                         "sample": samples.get(use.stage_id, -1)} for use in self.uses],
-            "principles": [choice.name for choice in recipe.principles],
+            "principles": list(rewarded(recipe)),
             "symbols": {item.principle.name: item.principle.symbol for item in self.weighted},
             "kl_target": recipe.ppo.kl.target if recipe.ppo.kl.adaptive and recipe.ppo.algorithm == "ppo" else None,
             "series": series_index([use.stage_id for use in self.uses]),

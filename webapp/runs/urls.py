@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.runs import form_views, views
+from webapp.runs import form_views, paper_views, views
 
 app_name = "runs"
 urlpatterns = [
@@ -11,6 +11,8 @@ urlpatterns = [
     path("new/", form_views.run_new, name="new"),
     path("new/preview/", form_views.run_preview, name="preview"),
     path("start-demo/", views.start_demo, name="start_demo"),
+    path("paper/", paper_views.paper, name="paper"),
+    path("paper/start/", paper_views.start_paper, name="start_paper"),
     path("<int:pk>/", views.detail, name="detail"),
     path("<int:pk>/state/", views.state, name="state"),
     path("<int:pk>/samples/", views.samples, name="samples"),

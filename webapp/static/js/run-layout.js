@@ -19,21 +19,27 @@ const CHARTS = [
     tags: ["pm/held_out_accuracy"] },
 ];
 const PAIR = /^conflict\/(.+)~(.+)$/;
+const ACTIVE = /^active\/(.+)$/;
 const PART = /^principle\/(.+)\/(raw|standardised|weighted)$/;
 
 export const groups = [
   { key: "models", title: "Labels and preference models" },
   { key: "policy", title: "Policy" },
+  { key: "active", title: "What drives learning" },
   { key: "conflict", title: "Conflict between the principles' gradients (cosine)" },
   { key: "more", title: "More series" },
 ];
 
-export const principleOf = (tag) => PART.exec(tag)?.[1];
+export const principleOf = (tag) => (PART.exec(tag) ?? ACTIVE.exec(tag))?.[1];
 
 // The charts that a series belongs to; `part` says which kind of principle rewards is shown.
 export const chartsOf = (tag, kind, principles, part) => {
   const found = PART.exec(tag);
   if (found) return partsOf(found[1], found[2], principles, part);
+  if (ACTIVE.test(tag)) {
+    return [{ id: "active", kind, group: "active", title: "Share of responses whose reward each principle decides",
+      tags: principles.map((name) => `active/${name}`), stacked: true, wide: true, order: 0 }];
+  }
   const pair = PAIR.exec(tag);
   if (pair) {
     return [{ id: `conflict-${pair[1]}-${pair[2]}`, kind, group: "conflict", title: `${pair[1]} and ${pair[2]}`,

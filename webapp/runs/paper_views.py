@@ -1,0 +1,64 @@
+"""The page that does the paper's experiments again as runs of the team: every arm, every seed, on shared stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from training.config import Recipe
+from training.paper.experiment import Arm, arms, demo_recipe, repetitions
+from training.pipeline import plan
+from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.models import Team, User
+from webapp.runs.models import Run
+from webapp.runs.services import run_create
+
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Arms that are compared as one thing."""
+
+    title: str
+    arms: list[Arm]
+
+
+@require_GET
+def paper(request: TeamRequest) -> HttpResponse:
+    recipe = demo_recipe()
+    found: dict[str, Group] = {}
+    for arm in arms(recipe):
+        found.setdefault(arm.group, Group(arm.group, [])).arms.append(arm)
+    recipes = recipes_of_the_paper()
+    started = Run.objects.of(request.team).filter(name__startswith=f"{recipe.name}: ").count()
+    return render(request, "runs/paper.html", {
+        "groups": list(found.values()), "runs": len(recipes), "seeds": SEEDS, "started": started,
+        "phases": recipe.ppo.steps, "name": recipe.name, "longest": len(plan(recipes[0]))})
+
+
+@require_POST
+def start_paper(request: TeamRequest) -> HttpResponse:
+    paper_start(team=request.team, user=request.user)
+    return redirect(f"{reverse('runs:list')}?q={demo_recipe().name}:".replace(" ", "+"))
+
+
+@transaction.atomic
+def paper_start(*, team: Team, user: User) -> list[Run]:
+    """Start a run for each arm and seed that the team has not started; stages they share are computed once."""
+    recipes = recipes_of_the_paper()
+    known = set(Run.objects.of(team).filter(name__in=[recipe.name for recipe in recipes],
+                                            status__in=[Run.Status.RUNNING, Run.Status.SUCCEEDED])
+                .values_list("name", flat=True))
+    return [run_create(team=team, user=user, recipe=recipe, dataset=None) for recipe in recipes
+            if recipe.name not in known]
+
+
+def recipes_of_the_paper() -> list[Recipe]:
+    """One an arm and a seed; the arms of smaller models are the command line's, which can cut a base."""
+    return [recipe for arm in arms(demo_recipe()) for recipe in repetitions(arm, SEEDS)]

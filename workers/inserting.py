@@ -23,23 +23,23 @@ def insert_new(model: type[Model], rows: Iterable[Mapping[str, Any]]) -> None:
     rows = list(rows)
     if not rows:
         return
-    fields = [field for field in model._meta.concrete_fields if not isinstance(field, AutoField)]
+    fields = {str(field.column): field for field in model._meta.concrete_fields if not isinstance(field, AutoField)}
     prepared: dict[str, Any] = {}
-    for field in fields:
-        if field.column not in rows[0]:
+    for column, field in fields.items():
+        if column not in rows[0]:
             now = isinstance(field, DateTimeField) and (field.auto_now_add or field.auto_now)
             value = timezone.now() if now else field.get_default()
-            prepared[field.column] = field.get_db_prep_save(value, connection)
-    json = [field for field in fields if isinstance(field, JSONField) and field.column in rows[0]]
-    columns = [field.column for field in fields]
+            prepared[column] = field.get_db_prep_save(value, connection)
+    json = {column: field for column, field in fields.items() if isinstance(field, JSONField) and column in rows[0]}
+    columns = list(fields)
     quote = connection.ops.quote_name
     statement = (f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(map(quote, columns))}) "
                  f"VALUES ({', '.join(['%s'] * len(columns))}) ON CONFLICT DO NOTHING")
 
     def values(row: Mapping[str, Any]) -> list[Any]:
         whole = {**prepared, **row}
-        for field in json:
-            whole[field.column] = field.get_db_prep_save(row[field.column], connection)
+        for column, field in json.items():
+            whole[column] = field.get_db_prep_save(row[column], connection)
         return [whole[column] for column in columns]
 
     with connection.cursor() as cursor:

@@ -19,7 +19,7 @@ def asked(statement: str = "kinder", **settings: object) -> str:
 
 def test_the_papers_layout_is_what_it_was() -> None:
     assert asked() == question(PROMPT, "Well.", "Fool!", "kinder")  # type: ignore[arg-type]
-    assert asked().startswith("You compare two responses of an AI assistant to the same conversation. Which response is")
+    assert asked().endswith("which response is kinder?\nAnswer with one letter, A or B.")
 
 
 def test_with_the_principle_last_all_principles_share_the_pair() -> None:

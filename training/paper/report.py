@@ -116,7 +116,7 @@ def text_of(found: Mapping[str, Any], claims: Sequence[Verdict], command: str, m
         "have their 95 % interval.",
         _table(("measure", "here", "published"), _beside(found)),
         "## The five figures",
-        *(f"![{READINGS[name]}]({prefix}/{name}.svg)\n\n{READINGS[name]}" for name in NAMES),
+        *(f"![Figure {number}]({prefix}/{name}.svg)\n\n{READINGS[name]}" for number, name in enumerate(NAMES, 1)),
         "## Every policy against its base",
         _table(("policy", "win rate", *given["principles"], "KL, nats"), _policies(found)),
         COUNTED.format(seeds=len(given["seeds"])),
@@ -161,7 +161,7 @@ def _spread(shares: Sequence[Mapping[str, Any]]) -> str:
 
 def _policies(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [(row["title"], told(row), *(f"{100 * share['value']:.0f} %" for share in row["principles"].values()),
-             f"{sum(row['kl']) / len(row['kl']):.2f}") for row in found["against_base"].values()]
+             f"{sum(row['kl']) / len(row['kl']) + 0.0:.2f}") for row in found["against_base"].values()]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

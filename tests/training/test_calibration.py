@@ -47,7 +47,8 @@ def test_the_reliability_curve_by_hand() -> None:
     assert [row["confidence"] for row in rows] == pytest.approx([0.75, 0.95])
     assert [row["agreed"] for row in rows] == pytest.approx([0.5, 0.8])
     # The error is the mean distance of the two, each bin by its pairs: (2 * 0.25 + 1 * 0.15) / 3.
-    assert calibration_error([math.log(3), -math.log(3), math.log(19)], [1.0, 1.0, 0.8], bins=5) == pytest.approx(0.65 / 3)
+    error = calibration_error([math.log(3), -math.log(3), math.log(19)], [1.0, 1.0, 0.8], bins=5)
+    assert error == pytest.approx(0.65 / 3)
     assert reliability([], []) == [] and calibration_error([], []) == 0
 
 

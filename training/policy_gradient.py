@@ -128,7 +128,7 @@ def token_statistics(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -
     Returns:
         (log-probabilities, entropies), both [...] in fp32. Gradients flow through the first alone.
     """
-    found: tuple[Tensor, Tensor] = _TokenStatistics.apply(logits, tokens, temperature)  # type: ignore[no-untyped-call]
+    found: tuple[Tensor, Tensor] = _TokenStatistics.apply(logits, tokens, temperature)
     return found
 
 

@@ -23,7 +23,8 @@ def insert_new(model: type[Model], rows: Iterable[Mapping[str, Any]]) -> None:
     rows = list(rows)
     if not rows:
         return
-    fields = {str(field.column): field for field in model._meta.concrete_fields if not isinstance(field, AutoField)}
+    fields: dict[str, Any] = {
+        str(field.column): field for field in model._meta.concrete_fields if not isinstance(field, AutoField)}
     prepared: dict[str, Any] = {}
     for column, field in fields.items():
         if column not in rows[0]:

@@ -132,7 +132,7 @@ class RunPage:
         """The baseline that no training needs, and the KL of the policy to hold beside its own."""
         if not found:
             return None
-        ppo = next((stage.summary for stage in self.stages if stage.kind == "ppo" and stage.summary), {})
+        ppo: dict[str, Any] = next((row.summary for row in self.stages if row.kind == "ppo" and row.summary), {})
         return {"win": win_of(found["overall"]), "n": found["n"], "kl": found["kl"],
                 "policy_kl": ppo.get("last", {}).get("kl/mean")}
 

@@ -71,7 +71,7 @@ def check(language: models.LanguageModel, ids: Any, mask: Any) -> None:
     distance = float(((counts[0] - counts[1]).abs() / DRAWS / error).max())
     if distance > 4:
         sys.exit(f"the draws differ by {distance:.1f} standard errors")
-    print(f"the same tokens when greedy; draws at most {distance:.1f} standard errors apart")
+    print(f"the same tokens when greedy; draws at most {distance:.1f} standard errors apart", flush=True)
 
 
 def main() -> int:

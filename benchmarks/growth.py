@@ -3,7 +3,7 @@
     python benchmarks/growth.py [--size tiny] [--device cuda]
 
 One setting is changed at a time from 64 samples of 16 + 32 tokens with one principle; the principles are heads on one
-trunk. Two phases a cell, of which the second counts. Linear cost is one figure for all batches and principles, and half
+trunk. Three phases a cell: the first warms up, the better of the others counts. Linear cost is one figure for all batches and principles, and half
 of it for twice the tokens. The combinations of large settings are left out: each is a row's figure times a column's.
 
 The last line is `batch: 1.10 principles: 1.05 length: 1.20`: the cost of a sample (of a token, for lengths) in the
@@ -48,7 +48,7 @@ def main() -> int:
         reward = make_reward_model(folder / "reward", options.size)
         plain = Setup(str(policy), str(reward), options.size, options.device,
                       "bf16" if options.device == "cuda" else "fp32", principles=1, prompt_tokens=16,
-                      response_tokens=32, steps=2, prompts=512)
+                      response_tokens=32, steps=3, prompts=512)
         ends = [
             row("batch", {size: replace(plain, batch=size) for size in BATCHES}, lambda _: 1),
             row("principles", {count: replace(plain, principles=count) for count in PRINCIPLES}, lambda _: 1),

@@ -3,8 +3,9 @@
     python benchmarks/growth.py [--size tiny] [--device cuda]
 
 One setting is changed at a time from 64 samples of 16 + 32 tokens with one principle; the principles are heads on one
-trunk. Three phases a cell: the first warms up, the better of the others counts. Linear cost is one figure for all batches and principles, and half
-of it for twice the tokens. The combinations of large settings are left out: each is a row's figure times a column's.
+trunk. Three phases a cell: the first warms up, the better of the others counts. Linear cost is one figure for all
+batches and principles, and half of it for twice the tokens. The combinations of large settings are left out: each is a
+row's figure times a column's.
 
 The last line is `batch: 1.10 principles: 1.05 length: 1.20`: the cost of a sample (of a token, for lengths) in the
 costliest cell over that in the cheapest.

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
 from training import models
 from training.artifacts import Job, read_json
+from training.config import Ppo
 from training.errors import BadData, StopRequested
 from training.stages import ppo
 
@@ -99,3 +100,13 @@ def test_too_few_prompts_for_a_phase_are_told_with_the_way_out(job_of: Any, tmp_
     with pytest.raises(BadData, match=r"answers 2 prompts, there are 1\. Lower 'ppo.batch_size' from 6 to 3"):
         ppo.run(job_of("grpo", prompts=PROMPTS[:1]), tmp_path / "run", Remembering())
 
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("critic", "separate"), ("learning_rate_schedule", "cosine"), ("target_kl_stop", 0.1), ("whiten_rewards", True),
+    ("gradient_checkpointing", True), ("conflict_every", 5),
+])
+def test_a_setting_that_only_ppo_has_is_refused_and_not_passed_over(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=f"grpo has no '{name}'; leave it at .*, or choose the algorithm ppo"):
+        Ppo.model_validate({"algorithm": "grpo", "batch_size": 16, name: value})
+    Ppo.model_validate({"algorithm": "ppo", "batch_size": 16, name: value})

@@ -10,6 +10,10 @@ from training.config.section import Section
 
 Algorithm = Literal["ppo", "grpo", "rloo"]
 
+ONLY_PPO = ("critic", "learning_rate_schedule", "target_kl_stop", "whiten_rewards", "gradient_checkpointing",
+            "conflict_every")
+"""Settings that grpo and rloo know nothing of: one that is set is refused, not passed over."""
+
 
 class Kl(Section):
     coefficient: float = Field(0.05, ge=0, le=10, description="KL penalty per token at the start.")
@@ -67,6 +71,10 @@ class Ppo(Section):
     def _groups_fill_the_batch(self) -> Self:
         if self.algorithm == "ppo":
             return self
+        for name in ONLY_PPO:
+            if getattr(self, name) != (default := type(self).model_fields[name].default):
+                raise ValueError(f"{self.algorithm} has no '{name}'; leave it at {default}, or choose the algorithm "
+                                 "ppo")
         if self.batch_size % self.group_size:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of group_size {self.group_size}; "
                              f"choose {max(1, self.batch_size // self.group_size) * self.group_size}")

@@ -9,6 +9,7 @@ not in flight: a million pairs need no more memory than a thousand.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -198,9 +199,9 @@ def make_judge(settings: JudgeSettings, api_key: str | None = None, guard: Addre
         return RuleJudge()
     key, guard = resolve_key() if api_key is None else api_key, guard or AddressGuard.of_process()
     if settings.kind == "local":
-        from training.feedback.local_judge import LocalJudge
-
-        return LocalJudge(settings)
+        # By name, for it imports torch, which the web, whose trials of a principle come through here, never does.
+        judge: Judge = importlib.import_module("training.feedback.local_judge").LocalJudge(settings)
+        return judge
     if settings.mode == "batch" and folder is not None:
         from training.feedback.batch_judge import BatchJudge
 

@@ -200,7 +200,7 @@ def make_judge(settings: JudgeSettings, api_key: str | None = None, guard: Addre
     key, guard = resolve_key() if api_key is None else api_key, guard or AddressGuard.of_process()
     if settings.kind == "local":
         # By name, for it imports torch, which the web, whose trials of a principle come through here, never does.
-        judge: Judge = importlib.import_module("training.feedback.local_judge").LocalJudge(settings)
+        judge: StreamingJudge = importlib.import_module("training.feedback.local_judge").LocalJudge(settings)
         return judge
     if settings.mode == "batch" and folder is not None:
         from training.feedback.batch_judge import BatchJudge

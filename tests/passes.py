@@ -1,8 +1,8 @@
 """`python -m tests.passes`: every test on the embedded default, then what touches a database or a broker once more on
 PostgreSQL and Redis. Where no server answers this says so and passes; under CI=true it fails.
 
-A pass has two lanes that run side by side, one for the end-to-end tests and one for all others: both cores are busy.
-The first lane is shown while it runs, the other when it has ended.
+A pass has two lanes, one for the end-to-end tests and one for all others. Two lanes run at a time, so that both cores
+are busy; a lane of the second pass begins when one of the first has ended. Each is shown when it has ended.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from tests.servers import POSTGRES_URL, REDIS_URL, what_is_missing
@@ -23,61 +24,52 @@ PATIENCE = 15 * 60.0  # seconds that a lane may take
 class Lane(NamedTuple):
     name: str
     arguments: list[str]
+    settings: dict[str, str] = {}
 
 
-EMBEDDED = (Lane("units", ["tests", "--ignore=tests/e2e"]), Lane("end to end", ["tests/e2e"]))
-SERVERS = (Lane("units", ["tests/webapp", "tests/workers"]), Lane("end to end", ["tests/e2e", "-m", "not once"]))
+EMBEDDED = (Lane("SQLite and Valkey, end to end", ["tests/e2e"]),
+            Lane("SQLite and Valkey, units", ["tests", "--ignore=tests/e2e"]))
+ADDRESSES = {"CONCORD_DATABASE_URL": POSTGRES_URL, "CONCORD_REDIS_URL": REDIS_URL}
+SERVERS = (Lane("PostgreSQL and Redis, end to end", ["tests/e2e", "-m", "not once"], ADDRESSES),
+           Lane("PostgreSQL and Redis, units", ["tests/webapp", "tests/workers"], ADDRESSES))
 
 
 def main() -> int:
     began = time.monotonic()
-    failed, closing = run_pass("SQLite and Valkey", EMBEDDED, {})
+    failed, closing, lanes = False, [], EMBEDDED
     if missing := what_is_missing():
-        in_ci = bool(os.environ.get("CI"))
-        closing.append(f"PostgreSQL and Redis: {'FAILED' if in_ci else 'skipped'}, {missing} does not answer")
-        failed |= in_ci
+        failed = bool(os.environ.get("CI"))
+        closing.append(f"PostgreSQL and Redis: {'FAILED' if failed else 'skipped'}, {missing} does not answer")
     else:
-        addresses = {"CONCORD_DATABASE_URL": POSTGRES_URL, "CONCORD_REDIS_URL": REDIS_URL}
-        failed_there, closing_there = run_pass("PostgreSQL and Redis", SERVERS, addresses)
-        failed, closing = failed | failed_there, closing + closing_there
+        lanes += SERVERS
+    with ThreadPoolExecutor(2) as two:
+        results = list(two.map(run_lane, lanes))
+    failed |= any(code for code, _ in results)
     print(f"\nAll passes took {time.monotonic() - began:.0f} s:")
-    print("\n".join(closing), flush=True)
+    print("\n".join([*(line for _, line in results), *closing]), flush=True)
     return int(failed)
 
 
-def run_pass(name: str, lanes: tuple[Lane, Lane], settings: dict[str, str]) -> tuple[bool, list[str]]:
-    """Whether a lane failed, and the closing line of each."""
+def run_lane(lane: Lane) -> tuple[int, str]:
+    """The lane's exit code and its closing line; its output is printed when it has ended."""
     # One thread a process: two lanes, and the processes that they start, share the cores.
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | settings
-    shown, hidden = lanes
-    print(f"\n{name}: {shown.name} and {hidden.name}, side by side", flush=True)
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as beside:
-        other = subprocess.Popen(_command(hidden), env=environment, stdout=beside, stderr=subprocess.STDOUT)
-        one = subprocess.Popen(_command(shown), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True)
-        assert one.stdout is not None
-        for line in one.stdout:
-            print(line, end="", flush=True)
-            output.write(line)
-        codes = [one.wait(), _wait(other)]
-        texts = []
-        for file in (output, beside):
-            file.seek(0)
-            texts.append(file.read())
-    print(f"\n{name}: {hidden.name}\n{texts[1]}", flush=True)
-    return any(codes), [f"{name}, {lane.name}: {_closing(text)}" for lane, text in zip(lanes, texts, strict=True)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | lane.settings
+    print(f"{lane.name}: begins", flush=True)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(_command(lane), env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        output.seek(0)
+        text = output.read()
+    print(f"\n{lane.name}\n{text}", flush=True)
+    return code, f"{lane.name}: {_closing(text)}"
 
 
 def _command(lane: Lane) -> list[str]:
     return [sys.executable, "-m", "pytest", "--durations=10", *lane.arguments, *sys.argv[1:]]
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    try:
-        return process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
 
 
 def _closing(text: str) -> str:

@@ -57,21 +57,25 @@ def check_run(recipe: Recipe, room: Path | None = None) -> None:
         check_room(room, needed_bytes(recipe))
 
 
-def check_job(job: Job, folder: Path) -> None:
+def check_job(job: Job, folder: Path) -> str:
     """Refuse a stage that would fail after its models are loaded.
+
+    Returns:
+        What its person should know and what need not stop it, or "".
 
     Raises:
         BadSettings: a principle has no preference model, or a preference model's scores have no scale.
-        BadData: a prompt is longer than the model.
+        BadData: most prompts are longer than the model.
         DiskFull: the disk has no room for a checkpoint.
     """
     rewarded = job.settings.get("rewarded", job.settings.get("principles", []) if job.kind == "ppo" else [])
     for name in rewarded:
         _check_preference_model(job, name)
-    if job.kind == "ppo" and "prompts" in job.files:
-        base = job.inputs["sft"] / "model" if "sft" in job.inputs else folder_of(job.settings["policy"]["base"])
-        check_prompts(job.files["prompts"], base, job.settings["ppo"]["max_new_tokens"])
     check_room(folder, 0)
+    if job.kind != "ppo" or "prompts" not in job.files:
+        return ""
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else folder_of(job.settings["policy"]["base"])
+    return check_prompts(job.files["prompts"], base, job.settings["ppo"]["max_new_tokens"])
 
 
 def folder_of(base: str) -> Path | None:
@@ -127,22 +131,26 @@ def positions(folder: Path | None) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> None:
-    """Refuse prompts that do not fit the model together with a response.
+def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
+    """Refuse prompts of which most do not fit the model together with a response; a few lose their oldest tokens.
 
     Only texts with more bytes than there is room are encoded: a token is never less than a byte.
 
+    Returns:
+        What is cut, or "".
+
     Raises:
-        BadData: naming the longest of them by its row.
+        BadData: more than half do not fit; naming the longest of them by its row.
     """
     longest = positions(base)
     if base is None or longest is None or not (base / "tokenizer.json").is_file():
-        return
+        return ""
     from tokenizers import Tokenizer
 
     room = longest - max_new_tokens
     tokenizer: Any = None
     too_long: list[tuple[int, int]] = []
+    row = 0
     for row, text in _texts(path):
         if len(text.encode()) <= room:
             continue
@@ -150,14 +158,17 @@ def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> None:
         tokens = len(tokenizer.encode(text).ids)
         if tokens > room:
             too_long.append((tokens, row))
-    if too_long:
-        tokens, row = max(too_long)
-        count = f"{len(too_long)} prompts do" if len(too_long) > 1 else "1 prompt does"
-        raise BadData(
-            f"{count} not fit the model: the longest, row {row}, has {tokens} tokens, and of {longest} positions "
-            f"'ppo.max_new_tokens' takes {max_new_tokens}.",
-            f"Lower 'ppo.max_new_tokens' to {longest - tokens}, or leave such prompts out." if tokens < longest
-            else "Leave such prompts out of the data set, or choose a longer model.")  # fmt: skip
+    if not too_long:
+        return ""
+    tokens, longest_row = max(too_long)
+    count = f"{len(too_long)} of {row} prompts do" if len(too_long) > 1 else f"1 of {row} prompts does"
+    found = (f"{count} not fit the model: the longest, row {longest_row}, has {tokens} tokens, and of {longest} "
+             f"positions 'ppo.max_new_tokens' takes {max_new_tokens}.")
+    remedy = (f"Lower 'ppo.max_new_tokens' to {longest - tokens}, or leave such prompts out." if tokens < longest
+              else "Leave such prompts out of the data set, or choose a longer model.")
+    if 2 * len(too_long) > row:
+        raise BadData(found, remedy)
+    return f"{found} What is too long loses its oldest tokens. {remedy}"
 
 
 def needed_bytes(recipe: Recipe) -> float:

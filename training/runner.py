@@ -126,7 +126,8 @@ def _run(job: Job, folder: Path, reporter: EventFile) -> int:
     try:
         if job.kind not in get_args(Kind):
             raise ValueError(f"no stage is called {job.kind!r}")
-        check_job(job, folder)
+        if to_know := check_job(job, folder):
+            reporter.warning("prompts_cut", to_know)
         importlib.import_module(f"training.stages.{job.kind}").run(job, folder, reporter)
         write_manifest(folder)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)

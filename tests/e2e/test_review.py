@@ -23,10 +23,10 @@ def test_a_label_is_overridden_in_the_review_and_taken_back(page: Page, finished
 
 
 def test_an_override_trains_one_preference_model_anew_and_buys_no_label(page: Page, finished_run: int) -> None:
-    page.goto("/labels/")
-    by_rule = page.locator("#labels tbody tr", has=page.locator("td .judge[title=rule]")).first  # this run's judge
-    principle = by_rule.locator("td").nth(1).inner_text()
-    by_rule.locator("a").first.click()
+    page.goto(f"/labels/?run={finished_run}&judge=rule")
+    label = page.locator("#labels tbody tr").first
+    principle = label.locator("td").nth(1).inner_text()
+    label.locator("a").first.click()
     page.get_by_role("button", name=re.compile("^(A|B) better")).first.click()
     expect(page.get_by_text("overridden").first).to_be_visible()
 

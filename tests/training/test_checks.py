@@ -76,11 +76,17 @@ def prompts_of(folder: Path, *words: int) -> Path:
 
 def test_prompts_longer_than_the_model_are_counted_and_the_longest_is_named(tiny_base: Path, tmp_path: Path) -> None:
     # The model has 128 positions; speaker, words and speaker are n + 2 tokens.
-    checks.check_prompts(prompts_of(tmp_path, 3, 94), tiny_base, max_new_tokens=32)
-    with pytest.raises(BadData, match=r"1 prompt does .* row 2, has 97 tokens, and of 128 .* takes 32.*to 31"):
-        checks.check_prompts(prompts_of(tmp_path, 3, 95), tiny_base, max_new_tokens=32)
-    with pytest.raises(BadData, match=r"2 prompts do .* row 1, has 302 tokens.*Leave such prompts out"):
+    assert checks.check_prompts(prompts_of(tmp_path, 3, 94), tiny_base, max_new_tokens=32) == ""
+    with pytest.raises(BadData, match=r"2 of 3 prompts do .* row 3, has 97 tokens, and of 128 .* takes 32.*to 31"):
+        checks.check_prompts(prompts_of(tmp_path, 3, 95, 95), tiny_base, max_new_tokens=32)
+    with pytest.raises(BadData, match=r"2 of 2 prompts do .* row 1, has 302 tokens.*Leave such prompts out"):
         checks.check_prompts(prompts_of(tmp_path, 300, 200), tiny_base, max_new_tokens=32)
+
+
+def test_a_long_prompt_among_others_is_told_and_cut_and_stops_no_run(tiny_base: Path, tmp_path: Path) -> None:
+    told = checks.check_prompts(prompts_of(tmp_path, 3, 95), tiny_base, max_new_tokens=32)
+    assert told.startswith("1 of 2 prompts does not fit the model: the longest, row 2, has 97 tokens")
+    assert "loses its oldest tokens. Lower 'ppo.max_new_tokens' to 31" in told
 
 
 def test_a_model_of_the_hub_is_left_to_its_loading(tmp_path: Path, tiny_base: Path) -> None:

@@ -16,7 +16,7 @@ from tests.training.stage_folders import job, pair
 from training.artifacts import is_complete, read_jsonl
 from training.runner import stage_command
 
-PAIRS, IN_FLIGHT, KILLS = 200, 16, 10
+PAIRS, IN_FLIGHT, KILLS = 120, 16, 10
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from tests.training.stage_folders import events, job, pair
 from training import runner
 from training.artifacts import is_complete, read_json
 from training.config import Recipe, shipped_recipe
+from training.config.judge import PACE
 from training.errors import BadData, OutOfMemory
 from training.pipeline import plan
 
@@ -188,7 +189,8 @@ def test_only_stages_that_ask_a_judge_are_told_of_its_account(tmp_path: Path) ->
         made = runner.prepare_stage(stage, "f" * 64, tmp_path / stage.kind, inputs, {}, runner.runtime_of(recipe))
         assert runner.read_job(tmp_path / stage.kind) == made
         told[stage.kind] = made.runtime
-    account = {"judge": {"concurrency": 16, "api_key_env": ""}}
+    account = runner.runtime_of(recipe)
+    assert set(account["judge"]) == PACE
     assert told == {kind: account if kind in ("label", "evaluate") else {} for kind in told}
 
 

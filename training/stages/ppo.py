@@ -27,7 +27,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training import gradient_conflict, group_policy, health, models, parallel, rollouts
+from training import gradient_conflict, health, models, parallel, rollouts
 from training import policy_gradient as pg
 from training.artifacts import Job, newest_checkpoint, read_json, read_jsonl, write_json
 from training.config import Ppo, Scalarization
@@ -66,6 +66,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         raise BadData("There are no prompts to train on.", "Import a data set with prompts.")
     reporter = health.watched(reporter, job, folder, prompts[: settings.sample_prompts])
     if settings.algorithm != "ppo":
+        from training import group_policy  # TRL takes a second to import
+
         return group_policy.train(job, folder, reporter, prompts)
     reporter = parallel.told_once(reporter, settings.batch_size // settings.minibatches)
     checkpoints = folder / "checkpoint"

@@ -293,7 +293,7 @@ def _warn(card: dict[str, Any], reporter: Reporter) -> None:
     elif card["accuracy_low"] < 0.5:
         interval = f"95 % from {card['accuracy_low']:.2f} to {card['accuracy_high']:.2f}, n = {card['decided']}"
         reporter.warning("weak_preference_model", f"Held-out accuracy on {card['principle']} {card['accuracy']:.2f} "
-                         f"({interval}) is no better than a coin: this principle was not learnt.")
+                         f"({interval}) cannot be told from a coin: it was not learnt, or more pairs are needed.")
 
 
 def _save(folder: Path, step: int, learnt: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer,

@@ -46,7 +46,6 @@ class Experience(NamedTuple):
 
     rollout: Rollout
     old: Passed
-    reference: Tensor
     advantages: Tensor
     returns: Tensor
 
@@ -117,16 +116,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
         # 4. Credit: each token pays for its distance from the reference, the last one earns the reward.
         log_ratio = pg.kl_k1(old.logprobs, reference) * rollout.mask
-        token_rewards = pg.token_rewards(reward, log_ratio, rollout.mask, learner.kl_coefficient)
-        if settings.whiten_rewards:
-            token_rewards = pg.masked_scale(token_rewards, rollout.mask)
-        advantages, returns = pg.advantages_and_returns(
-            token_rewards, old.values, rollout.mask, settings.gamma, settings.lam
-        )
-        experience = Experience(rollout, old, reference, pg.masked_whiten(advantages, rollout.mask), returns)
-        conflicts = gradient_conflict.of_phase(
-            settings, learner.step + 1, language, rollout, rewards_of.names, rewards
-        )
+        experience = credit(rollout, old, reward, log_ratio, learner.kl_coefficient, settings)
+        conflicts = gradient_conflict.of_phase(settings, learner.step + 1, language, rollout, rewards_of.names, rewards)
 
         # 5. Learn.
         rate = settings.learning_rate * pg.schedule(
@@ -145,7 +136,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             "kl/coefficient": learner.kl_coefficient,
             **learnt,
             **conflicts,
-            "value/explained_variance": pg.explained_variance(old.values, returns, rollout.mask),
+            "value/explained_variance": pg.explained_variance(old.values, experience.returns, rollout.mask),
             "response/length": float(rollout.mask.sum(dim=1).mean()),
             "response/eos_rate": float(rollout.ended.float().mean()),
             "optimizer/learning_rate": rate,
@@ -178,6 +169,19 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards_of.weights_by_name,
                                          "scalarization": job.settings["scalarization"], "last": metrics})
     reporter.artifact("adapter", "adapter")
+
+
+def credit(
+    rollout: Rollout, old: Passed, reward: Tensor, log_ratio: Tensor, kl_coefficient: float, settings: Ppo
+) -> Experience:
+    """Step 4: from one reward a response, [batch], to whitened advantages and returns of its tokens."""
+    token_rewards = pg.token_rewards(reward, log_ratio, rollout.mask, kl_coefficient)
+    if settings.whiten_rewards:
+        token_rewards = pg.masked_scale(token_rewards, rollout.mask)
+    advantages, returns = pg.advantages_and_returns(
+        token_rewards, old.values, rollout.mask, settings.gamma, settings.lam
+    )
+    return Experience(rollout, old, pg.masked_whiten(advantages, rollout.mask), returns)
 
 
 def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) -> dict[str, float]:

@@ -43,6 +43,7 @@ PAGES = {
     "dataset-columns": "/datasets/{uploaded}/columns/",
     "labels": "/labels/",
     "label": "/labels/{label}/",
+    "paper": "/runs/paper/",
     "label-quality": "/labels/quality/",
     "judges": "/judges/",
     "judge": "/judges/{judge}/",

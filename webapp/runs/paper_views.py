@@ -12,7 +12,6 @@ from django.views.decorators.http import require_GET, require_POST
 
 from training.config import Recipe
 from training.paper.experiment import Arm, arms, demo_recipe, repetitions
-from training.pipeline import plan
 from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.models import Team, User
 from webapp.runs.models import Run
@@ -39,7 +38,7 @@ def paper(request: TeamRequest) -> HttpResponse:
     started = Run.objects.of(request.team).filter(name__startswith=f"{recipe.name}: ").count()
     return render(request, "runs/paper.html", {
         "groups": list(found.values()), "runs": len(recipes), "seeds": SEEDS, "started": started,
-        "phases": recipe.ppo.steps, "name": recipe.name, "longest": len(plan(recipes[0]))})
+        "phases": recipe.ppo.steps, "name": recipe.name})
 
 
 @require_POST

@@ -1,4 +1,4 @@
-"""Models of given shapes with random weights, their tokenizer and prompts of a given length, for benchmarks of speed.
+"""Models of given shapes with random weights, their tokenizer and prompts of a given length, for
 benchmarks of speed.
 
 It imports nothing of Concord: the peer's process, in an environment of its own, makes the same models from the same

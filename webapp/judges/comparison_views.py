@@ -1,4 +1,4 @@
-"""Two wordings of a principle compared: the form off the principle's page, and what came of it."""
+"""Two wordings of a principle, or two judges of one: the form off the principle's page, and what came of it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ def principle_compare(request: TeamRequest, pk: int) -> HttpResponse:
         found = form.cleaned_data
         made = wordings.comparison_start(
             team=request.team, user=request.user, principle=principle, statement_a=found["statement_a"],
-            statement_b=found["statement_b"], judge=form.chosen, judge_title=form.title, pairs=found["pairs"],
-            dataset=found["dataset"])
+            statement_b=found["statement_b"], judges=form.judges, pairs=found["pairs"], dataset=found["dataset"])
         if made:
             return redirect("judges:comparison_detail", pk=made.pk)
         form.add_error("dataset", "There are no pairs yet. A run samples some, or labels those of a data set.")

@@ -108,44 +108,53 @@ class ConnectionForm(forms.Form):
 
 
 class ComparisonForm(forms.Form):
-    """Two wordings, who is asked, and on how many pairs of what."""
+    """Two wordings or two judges, and on how many pairs of what."""
 
     statement_a = forms.CharField(label="Wording A: which response is …", max_length=2000,
                                   widget=forms.Textarea(attrs={"rows": 3}))
     statement_b = forms.CharField(label="Wording B: which response is …", max_length=2000,
                                   widget=forms.Textarea(attrs={"rows": 3}))
     judge = forms.ChoiceField(help_text="Saved judges, and the demo world’s rules.")
+    judge_b = forms.ChoiceField(label="Against another judge", required=False,
+                                help_text="With one wording: both judges are asked by it.")
     dataset = forms.ChoiceField(label="Pairs", required=False)
     pairs = forms.IntegerField(label="How many", min_value=2, max_value=300, initial=100,
-                               help_text="The newest ones; both wordings are asked about each, in both orders.")
+                               help_text="The newest ones; both sides are asked about each, in both orders.")
 
-    chosen: config.Judge
-    title: str
+    judges: list[tuple[config.Judge, str]]
 
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A local model needs a GPU worker for itself; two wordings are asked by a worker that has none.
-        self._judges = {str(one.pk): one for one in Connection.objects.of(team).exclude(kind__in=[K.LOCAL, K.RULE])}
+        # A local model needs a GPU worker for itself; a comparison is asked by a worker that has none.
+        self._saved = {str(one.pk): one for one in Connection.objects.of(team).exclude(kind__in=[K.LOCAL, K.RULE])}
         paired = Pair.objects.filter(dataset=OuterRef("pk"))
         self._datasets = {str(one.pk): one for one in Dataset.objects.of(team).filter(Exists(paired))}
-        judges, datasets = self.fields["judge"], self.fields["dataset"]
-        assert isinstance(judges, forms.ChoiceField)
+        judge, judge_b, datasets = self.fields["judge"], self.fields["judge_b"], self.fields["dataset"]
+        assert isinstance(judge, forms.ChoiceField)
+        assert isinstance(judge_b, forms.ChoiceField)
         assert isinstance(datasets, forms.ChoiceField)
-        judges.choices = [*((pk, one.name) for pk, one in self._judges.items()), ("rule", "The demo world’s rules")]
+        asked = [*((pk, one.name) for pk, one in self._saved.items()), ("rule", "The demo world’s rules")]
+        judge.choices, judge_b.choices = asked, [("", "nobody else"), *asked]
         datasets.choices = [("", "the team’s newest pairs"), *((pk, one.name) for pk, one in self._datasets.items())]
 
     def clean(self) -> dict[str, Any]:
         found: dict[str, Any] = super().clean() or {}
         for name in ("statement_a", "statement_b"):
             found[name] = " ".join(str(found.get(name, "")).split()).rstrip("?").strip()
-        if found["statement_a"] and found["statement_a"] == found["statement_b"]:
-            self.add_error("statement_b", "The two wordings are the same; change one.")
-        if "judge" in found:
-            saved = self._judges.get(found["judge"])
-            self.chosen = saved.settings() if saved else config.Judge(kind="rule")
-            self.title = saved.name if saved else "the demo world’s rules"
+        chosen = [name for name in dict.fromkeys((found.get("judge"), found.get("judge_b"))) if name]
+        same = found["statement_a"] == found["statement_b"]
+        if found["statement_a"] and same and len(chosen) < 2:
+            self.add_error("statement_b", "The two wordings are the same; change one, or choose another judge.")
+        elif not same and len(chosen) == 2:
+            self.add_error("judge_b", "Change the wording or the judge, not both: nobody could tell which of them "
+                                      "made the difference.")
+        self.judges = [self._judge(name) for name in chosen]
         found["dataset"] = self._datasets.get(found.get("dataset", ""))
         return found
+
+    def _judge(self, name: str) -> tuple[config.Judge, str]:
+        saved = self._saved.get(name)
+        return (saved.settings(), saved.name) if saved else (config.Judge(kind="rule"), "the demo world’s rules")
 
 
 def initial_of(connection: Connection) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a team keeps of its judges: saved connections, the pace of stages that ask them, two wordings compared."""
+"""What a team keeps of its judges: saved connections, the pace of stages that ask them, comparisons."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Pace(TeamOwned):
 
 
 class Comparison(TeamOwned):
-    """Two wordings of a principle on the same pairs by the same judge: cheap to know before many labels are bought."""
+    """Two wordings by one judge, or two judges on one wording: cheap to know before many labels are bought."""
 
     class Status(models.TextChoices):
         QUEUED = "queued", "queued"
@@ -124,6 +124,8 @@ class Comparison(TeamOwned):
     statement_b = models.TextField(max_length=2000)
     judge = models.JSONField(help_text="The judge section of a recipe.")
     judge_title = models.CharField(max_length=300)
+    judge_b = models.JSONField(null=True, blank=True, help_text="The other judge; empty: one judge, two wordings.")
+    judge_title_b = models.CharField(max_length=300, blank=True)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
     error = models.TextField(blank=True)
     seen_at = models.DateTimeField(default=timezone.now, help_text="When it last moved: a lost one can be sent again.")
@@ -134,15 +136,27 @@ class Comparison(TeamOwned):
         ordering = ["-id"]
 
     def __str__(self) -> str:
+        if self.of_judges:
+            return f"{self.principle.name}: {self.judge_title} / {self.judge_title_b}"
         return f"{self.principle.name}: {self.statement_a[:40]} / {self.statement_b[:40]}"
+
+    @property
+    def of_judges(self) -> bool:
+        """Whether two judges are compared on one wording."""
+        return self.judge_b is not None
+
+    @property
+    def titles(self) -> tuple[str, str]:
+        """What the two sides are called."""
+        return (self.judge_title, self.judge_title_b) if self.of_judges else ("Wording A", "Wording B")
 
 
 class ComparisonAnswer(models.Model):
-    """What the judge said of one pair by one of the two wordings; neither probability nor error: not asked yet."""
+    """What was said of one pair on one of the two sides; neither probability nor error: not asked yet."""
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="answers")
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="+")
-    wording = models.CharField(max_length=1, choices=[("a", "A"), ("b", "B")])
+    side = models.CharField(max_length=1, choices=[("a", "A"), ("b", "B")])
     probability = models.FloatField(null=True, blank=True)
     p_shown = models.FloatField(null=True, blank=True)
     p_swapped = models.FloatField(null=True, blank=True)
@@ -150,7 +164,7 @@ class ComparisonAnswer(models.Model):
     tokens = models.PositiveIntegerField(default=0)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["comparison", "pair", "wording"], name="compared_once")]
+        constraints = [models.UniqueConstraint(fields=["comparison", "pair", "side"], name="compared_once")]
 
     @property
     def flipped(self) -> bool:

@@ -1,7 +1,7 @@
-"""Two wordings of a principle on the same pairs: asked in the background, stored in parts, told side by side.
+"""Two wordings of a principle, or two judges of one wording, on the same pairs: asked in the background, stored in
+parts, told side by side.
 
-What the team has bought for a wording before is taken as it is. Left out: three wordings and more, and two judges on
-one wording, which the page "Label quality" compares.
+What the team has bought of a judge for a wording before is taken as it is. Left out: three sides and more.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -40,17 +41,24 @@ _JUDGED = ["probability", "p_shown", "p_swapped", "error", "tokens"]
 
 @transaction.atomic
 def comparison_start(*, team: Team, user: User, principle: Principle, statement_a: str, statement_b: str,
-                     judge: config.Judge, judge_title: str, pairs: int, dataset: Dataset | None) -> Comparison | None:
-    """Compare two wordings on the newest pairs of a data set, or of the team; None where there are no pairs."""
+                     judges: Sequence[tuple[config.Judge, str]], pairs: int,
+                     dataset: Dataset | None) -> Comparison | None:
+    """Compare on the newest pairs of a data set, or of the team; None where there are no pairs.
+
+    Args:
+        judges: the one that is asked for both wordings, or the two that are asked for one; each with its title.
+    """
     found = Pair.objects.of(team)
     chosen = list((found.filter(dataset=dataset) if dataset else found).values_list("pk", flat=True)[:pairs])
     if not chosen:
         return None
+    (judge, title), *other = judges
     comparison = Comparison.objects.create(
         team=team, principle=principle, statement_a=statement_a, statement_b=statement_b, created_by=user,
-        judge=judge.model_dump(mode="json"), judge_title=judge_title)
+        judge=judge.model_dump(mode="json"), judge_title=title,
+        judge_b=other[0][0].model_dump(mode="json") if other else None, judge_title_b=other[0][1] if other else "")
     ComparisonAnswer.objects.bulk_create(
-        ComparisonAnswer(comparison=comparison, pair_id=pair, wording=wording) for pair in chosen for wording in "ab")
+        ComparisonAnswer(comparison=comparison, pair_id=pair, side=side) for pair in chosen for side in "ab")
     send("workers.compare_wordings", comparison.pk, queue="io")
     return comparison
 
@@ -84,11 +92,11 @@ def comparison_run(*, comparison_id: int) -> None:
 
 
 def _run(comparison: Comparison) -> None:
-    judge = config.Judge.model_validate(comparison.judge)
-    key = key_of(team=comparison.team, judge=judge)
-    for wording, statement in (("a", comparison.statement_a), ("b", comparison.statement_b)):
-        _take_known(comparison, wording, statement, judge)
-        answers = comparison.answers.filter(wording=wording)
+    for side, statement, asked in _sides(comparison):
+        judge = config.Judge.model_validate(asked)
+        key = key_of(team=comparison.team, judge=judge)
+        _take_known(comparison, side, statement, judge)
+        answers = comparison.answers.filter(side=side)
         waiting = list(answers.filter(probability=None, error="").values_list("pk", flat=True))
         for start in range(0, len(waiting), PART):
             part = list(answers.filter(pk__in=waiting[start:start + PART]).select_related("pair__text"))
@@ -96,6 +104,12 @@ def _run(comparison: Comparison) -> None:
                                        statement, comparison.principle.name) for one in part]
             _keep(part, asyncio.run(_ask(judge, key, items)))
             Comparison.objects.filter(pk=comparison.pk).update(seen_at=timezone.now())
+
+
+def _sides(comparison: Comparison) -> tuple[tuple[str, str, dict[str, Any]], tuple[str, str, dict[str, Any]]]:
+    """Name, wording and judge of each side."""
+    return (("a", comparison.statement_a, comparison.judge),
+            ("b", comparison.statement_b, comparison.judge_b or comparison.judge))
 
 
 async def _ask(judge: config.Judge, key: str, items: Sequence[engine.Comparison]) -> list[engine.Verdict]:
@@ -110,9 +124,9 @@ def _keep(part: Sequence[ComparisonAnswer], verdicts: Sequence[engine.Verdict]) 
     ComparisonAnswer.objects.bulk_update(part, _JUDGED)
 
 
-def _take_known(comparison: Comparison, wording: str, statement: str, judge: config.Judge) -> None:
+def _take_known(comparison: Comparison, side: str, statement: str, judge: config.Judge) -> None:
     """Labels that the team has bought for this wording from this judge, at no price."""
-    waiting = {one.pair_id: one for one in comparison.answers.filter(wording=wording, probability=None, error="")}
+    waiting = {one.pair_id: one for one in comparison.answers.filter(side=side, probability=None, error="")}
     known = Label.objects.of(comparison.team).filter(
         pair__in=list(waiting), principle_version__principle=comparison.principle, judge=engine.judge_name(judge),
         principle_version__statement=statement, prompt_version=prompt_version(judge), probability__isnull=False)
@@ -134,8 +148,9 @@ def _settle(comparison: Comparison, status: str, error: str = "") -> None:
 
 @dataclass(frozen=True)
 class Side:
-    """One wording's answers."""
+    """One side's answers."""
 
+    title: str
     statement: str
     answered: int
     usable: int
@@ -156,7 +171,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Result:
-    """Both wordings side by side, with the pairs on which they name different winners, the widest apart first."""
+    """Both side by side, with the pairs on which they name different winners, the widest apart first."""
 
     a: Side
     b: Side
@@ -175,10 +190,10 @@ class Result:
 
 def result_of(comparison: Comparison) -> Result:
     """What is there so far; one query for at most a few hundred narrow rows."""
-    by_wording: dict[str, dict[int, ComparisonAnswer]] = {"a": {}, "b": {}}
+    by_side: dict[str, dict[int, ComparisonAnswer]] = {"a": {}, "b": {}}
     for one in comparison.answers.select_related("pair").order_by("pk"):
-        by_wording[one.wording][one.pair_id] = one
-    both = [(one, by_wording["b"][pair]) for pair, one in by_wording["a"].items()]
+        by_side[one.side][one.pair_id] = one
+    both = [(one, by_side["b"][pair]) for pair, one in by_side["a"].items()]
     counts = {(first, second): 0 for first in (True, False) for second in (True, False)}
     apart: list[tuple[float, tuple[ComparisonAnswer, ComparisonAnswer]]] = []
     for one, other in both:
@@ -190,15 +205,15 @@ def result_of(comparison: Comparison) -> Result:
             apart.append((abs(p - q), (one, other)))
     differing = [pair for _, pair in sorted(apart, key=lambda found: -found[0])]
     agreement = Agreement(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
-    price = Price(comparison.judge.get("price_in", 0.0), comparison.judge.get("price_out", 0.0))
-    return Result(_side(comparison.statement_a, by_wording["a"], price),
-                  _side(comparison.statement_b, by_wording["b"], price), len(both), agreement, differing)
+    a, b = (_side(title, statement, by_side[side], Price(judge.get("price_in", 0.0), judge.get("price_out", 0.0)))
+            for title, (side, statement, judge) in zip(comparison.titles, _sides(comparison), strict=True))
+    return Result(a, b, len(both), agreement, differing)
 
 
-def _side(statement: str, answers: dict[int, ComparisonAnswer], price: Price) -> Side:
+def _side(title: str, statement: str, answers: dict[int, ComparisonAnswer], price: Price) -> Side:
     usable = [one for one in answers.values() if one.probability is not None]
     failed = sum(bool(one.error) for one in answers.values())
     both, tokens = sum(one.p_swapped is not None for one in usable), sum(one.tokens for one in answers.values())
-    return Side(statement, len(usable) + failed, len(usable), sum(one.flipped for one in usable), both,
+    return Side(title, statement, len(usable) + failed, len(usable), sum(one.flipped for one in usable), both,
                 sum(abs(2 * one.probability - 1) for one in usable if one.probability is not None), tokens,
                 money(tokens, len(usable) + both, price) if any(price) else None)

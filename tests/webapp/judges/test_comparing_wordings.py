@@ -1,4 +1,4 @@
-"""Two wordings of a principle on the same pairs: agreement, flips, cost, what differs; nothing is bought twice."""
+"""Two wordings or two judges on the same pairs: agreement, flips, cost, what differs; nothing is bought twice."""
 
 from __future__ import annotations
 
@@ -79,6 +79,38 @@ def test_two_wordings_are_asked_about_the_same_pairs(
     assert found.a.money == pytest.approx(((808 - 8) * 1.0 + 8 * 2.0) / 1e6)
     assert "Pairs that differ" in page
     assert KEY not in page
+
+
+def test_two_judges_are_asked_by_one_wording(
+        start: Any, saved: Connection, pairs: list[Pair], team: Team, owner: User, server: JudgeServer,
+        owner_client: Client) -> None:
+    other = connection_create(team=team, user=owner, key=KEY, name="Cheap", kind="server", model="small",
+                              base_url=server.base_url, price_in=0.5, price_out=0.5)
+    answer = start(judge=str(saved.pk), judge_b=str(other.pk), statement_b="more concise")
+    wordings.comparison_run(comparison_id=Comparison.objects.get().pk)
+
+    found = wordings.result_of(Comparison.objects.get())
+    assert (found.a.title, found.b.title) == ("Local", "Cheap")
+    assert (found.a.usable, found.b.usable, found.agreement.raw) == (4, 4, 1), "the server answers both by one rule"
+    assert set(server.questions.values()) == {2}, "each question twice, once for each judge"
+    assert found.a.money == pytest.approx((800 * 1.0 + 8 * 2.0) / 1e6)
+    assert found.b.money == pytest.approx(808 * 0.5 / 1e6)
+    page = owner_client.get(answer.headers["Location"]).content.decode()
+    assert "Two judges on" in page
+    assert "Wording A" not in page
+
+
+def test_wording_and_judge_are_not_changed_at_once(start: Any, saved: Connection, pairs: list[Pair]) -> None:
+    errors = start(judge=str(saved.pk), judge_b="rule").context["form"].errors
+
+    assert "not both" in str(errors["judge_b"])
+    assert not Comparison.objects.exists()
+
+
+def test_a_judge_is_not_compared_with_itself(start: Any, pairs: list[Pair]) -> None:
+    errors = start(judge="rule", judge_b="rule", statement_b="more concise").context["form"].errors
+
+    assert "choose another judge" in str(errors["statement_b"])
 
 
 def test_what_was_answered_is_not_asked_again(

@@ -26,6 +26,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import orjson
+
 from training.errors import StopRequested
 
 Kind = Literal["metric", "progress", "sample", "answer", "label", "artifact", "log", "warning", "rewind"]
@@ -63,6 +65,13 @@ class EventFile:
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n"
         self._file.write(line.encode())  # one write a line: unbuffered, so a kill tears at most the last one
 
+    def _emit_fast(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        """The same line in a quarter of the time: there are millions of these. No NaN is among them, which orjson
+        would write as null."""
+        self._seq += 1
+        event = {"seq": self._seq, "time": round(time.time(), 3), "kind": kind, **body}
+        self._file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+
     def metric(self, step: int, values: Mapping[str, float]) -> None:
         self.emit("metric", step=step, values={tag: float(value) for tag, value in values.items()})
 
@@ -75,10 +84,10 @@ class EventFile:
                   rewards={name: float(value) for name, value in rewards.items()})
 
     def label(self, label: Mapping[str, Any]) -> None:
-        self.emit("label", **label)
+        self._emit_fast("label", label)
 
     def answer(self, answer: Mapping[str, Any]) -> None:
-        self.emit("answer", **answer)
+        self._emit_fast("answer", answer)
 
     def artifact(self, name: str, path: str) -> None:
         self.emit("artifact", name=name, path=path)

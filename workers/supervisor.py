@@ -31,6 +31,8 @@ from workers.preparing import Prepared, prepare
 from workers.recording import LeaseLost, Recorder
 
 TICK = 0.05  # seconds between two looks at the stream
+# A stream of labels is recorded in larger batches: whatever is in it, a batch costs as much as a hundred labels.
+LABELS_TICK = 0.25
 GRACE = 20.0  # seconds a stage has to write its checkpoint before it is killed
 MOST_CRASHES = 3
 SUMMARIES = ("summary.json", "weights.json", "card.json", "report.json")
@@ -123,6 +125,7 @@ class _Attempt:
 
     def _follow(self, process: subprocess.Popen[bytes], recorder: Recorder) -> int:
         kill_at = float("inf")
+        rest = LABELS_TICK if self.stage.kind == "label" else 0.0
         while True:
             code = process.poll()
             try:
@@ -145,8 +148,8 @@ class _Attempt:
                 kill_at = time.monotonic() + GRACE
             if time.monotonic() > kill_at:
                 processes.signal_group(process, signal.SIGKILL)
-            if not more:
-                time.sleep(TICK)
+            if code is None and (rest or not more):
+                time.sleep(rest or TICK)
 
     def _finish(self, code: int) -> None:
         """What the end of the process means for the stage."""

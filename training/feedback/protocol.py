@@ -134,19 +134,23 @@ def read_body(body: Any, reasoning: bool = False) -> Reading:
     first = _map(choices[0])
     positions = _list(_map(first.get("logprobs")).get("content"))
     if positions and (top := _top(positions[-1 if reasoning else 0])):
-        return _by_logprobs(first, positions, paid._replace(top=len(top)), reasoning)
+        return _by_logprobs(first, positions, top, paid._replace(top=len(top)), reasoning)
     return _by_texts(choices, paid, reasoning)
 
 
-def _by_logprobs(choice: dict[str, Any], positions: list[Any], paid: Reading, reasoning: bool) -> Reading:
-    """The probability at the token that is the letter: the first after an opening, or the last after thinking."""
+def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[str, float]], paid: Reading,
+                 reasoning: bool) -> Reading:
+    """The probability at the token that is the letter: the first after an opening, or the last after thinking.
+
+    `top` are the log-probabilities of the first position, or of the last where the judge thinks.
+    """
     if reasoning:
         return _after_thinking(choice, positions, paid)
     before = ""
-    for position in positions:
+    for place, position in enumerate(positions):
         if not _OPENING.fullmatch(before):
             break
-        probability = first_is_better(_top(position))
+        probability = first_is_better(_top(position) if place else top)
         if probability is not None:
             return paid._replace(probability=probability)
         before += _text(_map(position).get("token"))

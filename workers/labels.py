@@ -7,6 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from django.db.models import F
+from django.db.models.expressions import CombinedExpression
+
 from training.artifacts import read_jsonl
 from training.dialogue import last_user_message
 from training.feedback.pair_index import PairIndex
@@ -65,7 +68,8 @@ class LabelRecorder:
         """Which labels of these pairs there are, without their rows."""
         found: dict[tuple[int, str, str], _Held] = {}
         for start in range(0, len(pairs), _BATCH):
-            there = Label.objects.filter(pair__in=pairs[start: start + _BATCH], principle_version=self.version)
+            there = Label.objects.alias(version=_unindexed("principle_version_id")).filter(
+                version=self.version.pk, pair__in=pairs[start: start + _BATCH]).order_by()
             for pk, pair, judge, version, probability in there.values_list("pk", "pair_id", "judge", "prompt_version",
                                                                           "probability"):
                 found[pair, judge, version] = _Held(pk, probability is None)
@@ -140,9 +144,16 @@ def without_nul(text: str) -> str:
     return text.replace("\x00", "�")
 
 
+def _unindexed(column: str) -> CombinedExpression:
+    """A column by which no index is chosen. Without statistics SQLite takes that of the team, or of the wording, and
+    reads every row they have, where the index of the few hundred pairs asked for leads to each at once."""
+    return F(column) + 0
+
+
 def _ids(team_id: int, digests: list[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for start in range(0, len(digests), _BATCH):  # SQLite bounds the number of parameters
-        part = Pair.objects.filter(team=team_id, digest__in=digests[start: start + _BATCH])
+        part = Pair.objects.alias(owner=_unindexed("team_id")).filter(
+            owner=team_id, digest__in=digests[start: start + _BATCH]).order_by()
         found |= dict(part.values_list("digest", "pk"))
     return found

@@ -22,7 +22,8 @@ class Pair(TeamOwned):
 
     class Meta:
         ordering = ["-id"]
-        constraints = [models.UniqueConstraint(fields=["team", "digest"], name="pair_once_a_team")]
+        # The digest comes first, for pairs are looked up by it a few hundred at a time.
+        constraints = [models.UniqueConstraint(fields=["digest", "team"], name="pair_once_a_team")]
 
     def __str__(self) -> str:
         return self.excerpt
@@ -48,7 +49,8 @@ class Label(TeamOwned):
         OVERRIDDEN = "overridden", "overridden"
         REJECTED = "rejected", "rejected"
 
-    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="labels")
+    # Its index is that of `label_bought_once`.
+    pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="labels", db_index=False)
     principle_version = models.ForeignKey(PrincipleVersion, on_delete=models.PROTECT, related_name="labels")
     judge = models.CharField(max_length=300)
     prompt_version = models.CharField(max_length=20)

@@ -1,0 +1,41 @@
+"""A batch of labels costs the same whether the team has a hundred labels or a million."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.workers.conftest import run_before, stage_of
+from webapp.accounts.models import Team, User
+from webapp.labels.models import Label, Pair
+from workers.labels import LabelRecorder, record_pairs
+
+pytestmark = [pytest.mark.django_db, pytest.mark.once]
+
+
+def event(digest: str) -> dict[str, object]:
+    return {"pair": digest, "principle": "toxicity", "probability": 0.9, "p_shown": 0.9, "p_swapped": 0.9,
+            "judge": "rule", "prompt_version": "1", "model": "", "error": "", "tokens": 0}
+
+
+def test_a_batch_is_found_by_its_pairs_and_reads_no_other_row(team: Team, owner: User) -> None:
+    stage = stage_of(run_before("label", team, owner), "label:toxicity")
+    digests = [f"{number:032d}" for number in range(300)]
+    record_pairs(team_id=team.pk, dataset=None, rows=[
+        {"digest": digest, "prompt": [{"role": "user", "content": digest}], "a": "Yes.", "b": "No."}
+        for digest in digests])
+    recorder = LabelRecorder(stage, None)
+
+    with CaptureQueriesContext(connection) as asked:
+        recorder.record([event(digest) for digest in digests])
+
+    looks = [query["sql"] for query in asked if query["sql"].startswith("SELECT")
+             and ('FROM "labels_label"' in query["sql"] or 'FROM "labels_pair"' in query["sql"])]
+    assert len(looks) == 2
+    for look in looks:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {look}")
+            plan = " ".join(str(row[-1]) for row in cursor.fetchall())
+        assert "(digest=?)" in plan or "(pair_id=?)" in plan, plan
+    assert Label.objects.count() == 300 == Pair.objects.of(team).filter(digest__in=digests).count()

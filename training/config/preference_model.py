@@ -24,6 +24,9 @@ class PreferenceModel(Section):
     lora_layers: int = Field(0, ge=0, le=1000, description=(
         "Adapt only so many of the upper layers, 0 for all: what is below is computed once for all principles."))
     debias_length: bool = Field(False, description="Take the linear part of the response's length out of the score.")
+    learning_curve: bool = Field(False, description=(
+        "Train on an eighth, a quarter and a half of the pairs as well, to see whether more labels would help; not "
+        "twice the time."))
     epochs: int = Field(1, ge=1, le=100, description="Passes over the labelled pairs.")
     learning_rate: float = Field(5e-5, gt=0, le=1, description="Peak of a cosine schedule.")
     warmup_steps: int = Field(250, ge=0, le=100_000, description="Steps of linear warm-up (at most a tenth of all).")

@@ -13,20 +13,21 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from training import learning_curve, quality
 from training import preference_models as pm
-from training import quality
 from training.artifacts import (
     Job,
     digest_of,
     newest_checkpoint,
     publish_checkpoint,
+    read_json,
     read_jsonl,
     write_json,
 )
@@ -34,12 +35,14 @@ from training.calibration import accuracy
 from training.config import PreferenceModel as Settings
 from training.errors import BadData, Diverged
 from training.models import load_tokenizer, memory_named, pad_id, pick_device
+from training.parallel import Silent
 from training.reporting import Reporter
 
 TOKENS_AT_ONCE = 16_384  # rows times longest row of one forward and backward pass
 WATCHED = 256  # held-out pairs scored during training; all of them at the end
 CHECKPOINT_SECONDS = 20.0
 MAX_GRAD_NORM = 1.0
+CURVE = "learning_curve.json"
 LEAST_STD = 1e-4  # of raw scores; below it rounding is a part of them that shows
 
 
@@ -75,15 +78,65 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     for index, name in enumerate(names):
         if not any(example.labels[index] is not None for example in training):
             raise BadData(f"No pair to train on has a label for '{name}'.", "Label more pairs ('judge.max_pairs').")
-    torch.manual_seed(job.settings["seed"])
-    model, adapter = pm.new_model(settings.base, settings.lora, device, job.settings["precision"], heads=len(names),
-                                  layers=settings.lora_layers, full=settings.architecture == "full")
     reporter.log(f"{len(training)} pairs to train on, {len(held_out)} held out, {', '.join(names)}")
     with memory_named():
+        if settings.learning_curve:
+            _train_parts(job, folder, settings, device, training, held_out, pad, reporter)
+        model, adapter = _new_model(job, settings, device)
         _fit(model, training, held_out[:WATCHED], settings, job, folder, reporter, pad)
         scores = score_pairs(model, examples, pad)
     pm.save(folder, model, adapter)
     _report(job, folder, settings, examples, {example.digest for example in held_out}, scores, reporter)
+
+
+def _new_model(job: Job, settings: Settings, device: torch.device) -> tuple[pm.PreferenceModel, Any]:
+    """A new model by the job's seed, whatever was drawn before."""
+    torch.manual_seed(job.settings["seed"])
+    return pm.new_model(settings.base, settings.lora, device, job.settings["precision"], heads=len(principles_of(job)),
+                        layers=settings.lora_layers, full=settings.architecture == "full")
+
+
+class _Aside(Silent):
+    """The reporter of a model that is trained for the curve alone: it can be stopped, and tells nothing."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def checkpoint_if_stopped(self, save: Callable[[], None]) -> None:
+        self._reporter.checkpoint_if_stopped(save)
+
+
+def _train_parts(job: Job, folder: Path, settings: Settings, device: torch.device, training: Sequence[Example],
+                 held_out: list[Example], pad: int, reporter: Reporter) -> None:
+    """Models from parts of the pairs, each forgotten once measured. What was measured is in `learning_curve.json`, so
+    that a stage that is resumed goes on with the next part."""
+    file, aside = folder / CURVE, folder / "parts"
+    measured: list[dict[str, Any]] = read_json(file) if file.is_file() else []
+    parts = learning_curve.parts(training, [example.digest for example in training], job.settings["seed"])
+    for part in parts[len(measured):]:
+        reporter.log(f"learning curve: {len(part)} of {len(training)} pairs")
+        model, _ = _new_model(job, settings, device)
+        _fit(model, part, held_out[:WATCHED], settings, job, aside / str(len(part)), _Aside(reporter), pad)
+        scores = score_pairs(model, held_out, pad)
+        labels = [sum(label is not None for label in column)
+                  for column in zip(*(example.labels for example in part), strict=True)]
+        measured.append({"labels": labels, "differences": (scores[:, 0] - scores[:, 1]).T.tolist()})
+        write_json(file, measured)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _curve(folder: Path, head: int, pairs: Sequence[quality.Scored]) -> dict[str, Any]:
+    """The curve of one principle, whose last point is the model itself; nothing where the pairs were too few."""
+    if not (folder / CURVE).is_file():
+        return {}
+    measured: list[dict[str, Any]] = read_json(folder / CURVE)
+    unseen = [pair for pair in pairs if pair.held_out]
+    judged = [index for index, pair in enumerate(unseen) if pair.label is not None]
+    rows = [*(part["differences"][head] for part in measured), [pair.raw[0] - pair.raw[1] for pair in unseen]]
+    learnt = sum(pair.label is not None and not pair.held_out for pair in pairs)
+    return learning_curve.curve([*(part["labels"][head] for part in measured), learnt],
+                                [[row[index] for index in judged] for row in rows],
+                                [pair.label for pair in unseen if pair.label is not None])
 
 
 def principles_of(job: Job) -> list[str]:
@@ -266,6 +319,8 @@ def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Examp
                  for example, (a, b) in zip(examples, scores[:, :, head].tolist(), strict=True)]
         built = {"principle": name, "head": head, "lora": settings.lora.model_dump(), **{key: getattr(settings, key) for
                  key in ("architecture", "base", "max_length", "lora_layers", "labels")}}
+        if settings.learning_curve:
+            built |= _curve(folder, head, pairs)
         if settings.debias_length:
             rise, mean = quality.length_line(pairs)
             before = quality.card(pairs)["length_correlation"]

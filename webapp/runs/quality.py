@@ -38,6 +38,20 @@ class Bin:
 
 
 @dataclass(frozen=True)
+class Doubling:
+    """What the last doubling of the labels brought: pairs told that were not told before, and the reverse."""
+
+    won: int
+    lost: int
+    p: float
+
+    @property
+    def shows(self) -> bool:
+        """Whether it is more than chance would bring, at 5 %."""
+        return self.p < 0.05
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """How far the preference model of one principle can be trusted. What was not measured is None."""
 
@@ -54,6 +68,8 @@ class ModelCard:
     architecture: str
     bins: tuple[Bin, ...]
     alike: tuple[tuple[Principle | None, float], ...]
+    curve: tuple[tuple[int, Share], ...] = ()
+    doubling: Doubling | None = None
 
     @property
     def most_alike(self) -> tuple[Principle | None, float] | None:
@@ -88,7 +104,10 @@ def _card(name: str, card: dict[str, Any], correlations: dict[str, float], named
         length=card.get("length_correlation"), length_before=card.get("length_correlation_before"),
         trained_on=card.get("trained_on"), architecture=ARCHITECTURES.get(card.get("architecture", ""), ""),
         bins=tuple(_bin(row) for row in card.get("reliability", [])),
-        alike=tuple((named(other), value) for other, value in correlations.items()))
+        alike=tuple((named(other), value) for other, value in correlations.items()),
+        curve=tuple((point["labels"], Share(point["accuracy"], point["low"], point["high"], card.get("decided", 0)))
+                    for point in card.get("learning_curve", [])),
+        doubling=Doubling(**card["last_doubling"]) if "last_doubling" in card else None)
 
 
 def _share(card: dict[str, Any], rate: str, low: str, high: str, n: str) -> Share | None:

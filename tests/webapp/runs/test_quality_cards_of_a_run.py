@@ -61,3 +61,24 @@ def test_a_curve_worse_than_chance_stays_in_its_picture() -> None:
     row = {"low": 0.5, "high": 0.6, "n": 4, "confidence": 0.55, "agreed": 0.2}
     [card] = model_cards([stage("preference_model", {"reliability": [row]}, "detail")], named)
     assert (card.bins[0].x, card.bins[0].y) == (pytest.approx(10), 100) and "20 % agreed" in card.bins[0].title
+
+
+def test_a_learning_curve_says_whether_more_labels_would_help(owner_client: Client, team: Team, owner: User) -> None:
+    made, stages = make_run(team, owner, until="nothing", status=Run.Status.SUCCEEDED)
+    fill(stages, 10)
+    points = [{"labels": labels, "accuracy": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.05}
+              for labels, accuracy in ((64, 0.6), (128, 0.7), (255, 0.8), (510, 0.9))]
+    models = [one for one in stages.values() if one.kind == "preference_model"]
+    for one, p in zip(models, (0.01, 0.4), strict=False):
+        one.summary |= {"learning_curve": points, "last_doubling": {"won": 9, "lost": 1, "p": p}}
+        one.save()
+    page = owner_client.get(f"/runs/{made.pk}/").content.decode()
+    for words in ("Would more labels help?", "50 % to 65 %, 64 labels", "80 % to 95 %, 510 labels",
+                  "9 pairs won, 1 lost", "more labels may help still", "more labels may be wasted"):
+        assert words in page, words
+
+
+def test_without_a_learning_curve_the_card_does_not_speak_of_one(owner_client: Client, team: Team, owner: User) -> None:
+    made, stages = make_run(team, owner, until="nothing", status=Run.Status.SUCCEEDED)
+    fill(stages, 10)
+    assert "Would more labels help?" not in owner_client.get(f"/runs/{made.pk}/").content.decode()

@@ -31,7 +31,8 @@ VERSIONS: dict[Kind, int] = {
 SHARED = "preference_model:shared"
 """The name of the stage that trains every principle's head on one trunk."""
 
-# Stages that need no model: they start fast and belong on the workers' `io` queue.
+# Stages that need no model (a label stage only where its judge is none): they start fast and belong on the workers'
+# `io` queue.
 TORCH_FREE: frozenset[Kind] = frozenset({"label", "draw", "weights"})
 
 

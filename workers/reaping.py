@@ -61,9 +61,9 @@ def _take_back(stage: Stage) -> None:
 def _send_again() -> None:
     """Where a queue is empty and stages wait in it, their messages were lost. A message too many does no harm."""
     waiting = Stage.objects.filter(status=S.QUEUED, queued_at__lt=timezone.now() - UNCLAIMED).order_by("queued_at")
-    stages = list(waiting.only("pk", "kind"))
+    stages = list(waiting.only("pk", "kind", "settings"))
     for queue in (IO, GPU):
-        unclaimed = [stage for stage in stages if queue_of(stage.kind) == queue]
+        unclaimed = [stage for stage in stages if queue_of(stage) == queue]
         if unclaimed and _is_empty(queue):
             for stage in unclaimed:
                 enqueue(stage)

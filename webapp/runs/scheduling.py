@@ -18,14 +18,15 @@ IO, GPU = "io", "gpu"
 S = Stage.Status
 
 
-def queue_of(kind: str) -> str:
-    """The workers' queue for a kind of stage: those that need no model do not wait for the GPU."""
-    return IO if kind in TORCH_FREE else GPU
+def queue_of(stage: Stage) -> str:
+    """The workers' queue of a stage: what needs no model does not wait for the GPU, and a judge that is one does."""
+    local = stage.kind == "label" and stage.settings.get("judge", {}).get("kind") == "local"
+    return IO if stage.kind in TORCH_FREE and not local else GPU
 
 
 def enqueue(stage: Stage) -> None:
     """Tell the workers. That the stage is QUEUED in the database is what counts; a lost message is sent again."""
-    send("workers.run_stage", stage.pk, queue=queue_of(stage.kind))
+    send("workers.run_stage", stage.pk, queue=queue_of(stage))
 
 
 @transaction.atomic

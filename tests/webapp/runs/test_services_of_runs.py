@@ -55,6 +55,17 @@ def test_a_new_run_queues_what_needs_nothing_and_sends_it_to_its_queue(
     assert {queue for _, _, queue in sent[1:]} == {"io"}
 
 
+def test_a_judge_that_is_a_model_on_the_workers_machine_waits_for_the_gpu(
+        team: Team, owner: User, sent: list[tuple[Any, ...]],
+        django_capture_on_commit_callbacks: Callable[..., Any]) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        run = run_create(team=team, user=owner, dataset=None,
+                         recipe=recipe(judge={"kind": "local", "model": "someone/judge"}))
+        succeed(run, "sample")
+    assert names(run, stage__status=S.QUEUED) == {"label:toxicity", "label:factuality"}
+    assert {queue for _, _, queue in sent} == {"gpu"}
+
+
 def test_a_run_is_done_when_its_stages_are(team: Team, owner: User) -> None:
     run = run_create(team=team, user=owner, recipe=recipe(), dataset=None)
     succeed(run, *BEFORE_PPO, "ppo")

@@ -83,7 +83,7 @@ def compare_two_wordings(page: Page) -> None:
     page.get_by_role("link", name="conciseness").click()
     page.get_by_role("link", name="Compare wordings").click()
     page.get_by_label("Wording B").fill("fuller and richer")
-    page.get_by_label("Judge").select_option(label="The tests’ judge")
+    page.get_by_label("Judge", exact=True).select_option(label="The tests’ judge")
     page.get_by_label("How many").fill("5")
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.get_by_role("heading", name="Pairs that differ")).to_be_visible(timeout=60_000)

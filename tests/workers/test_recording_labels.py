@@ -11,12 +11,18 @@ from webapp.accounts.models import Team, User
 from webapp.labels.models import Label, Pair
 from workers.labels import LabelRecorder, record_pairs
 
-pytestmark = [pytest.mark.django_db, pytest.mark.once]
+pytestmark = pytest.mark.django_db
 
 
 def event(digest: str) -> dict[str, object]:
     return {"pair": digest, "principle": "toxicity", "probability": 0.9, "p_shown": 0.9, "p_swapped": 0.9,
             "judge": "rule", "prompt_version": "1", "model": "", "error": "", "tokens": 0}
+
+
+def plan_of(query: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {query}")
+        return " ".join(str(row[-1]) for row in cursor.fetchall())
 
 
 def test_a_batch_is_found_by_its_pairs_and_reads_no_other_row(team: Team, owner: User) -> None:
@@ -33,9 +39,6 @@ def test_a_batch_is_found_by_its_pairs_and_reads_no_other_row(team: Team, owner:
     looks = [query["sql"] for query in asked if query["sql"].startswith("SELECT")
              and ('FROM "labels_label"' in query["sql"] or 'FROM "labels_pair"' in query["sql"])]
     assert len(looks) == 2
-    for look in looks:
-        with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN QUERY PLAN {look}")
-            plan = " ".join(str(row[-1]) for row in cursor.fetchall())
-        assert "(digest=?)" in plan or "(pair_id=?)" in plan, plan
+    if connection.vendor == "sqlite":  # PostgreSQL has statistics, and reads a table of one page whole
+        assert all("(digest=?)" in plan or "(pair_id=?)" in plan for plan in map(plan_of, looks))
     assert Label.objects.count() == 300 == Pair.objects.of(team).filter(digest__in=digests).count()

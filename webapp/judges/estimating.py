@@ -24,7 +24,7 @@ from webapp.labels.models import Label
 from webapp.principles.models import Principle
 from webapp.runs.selectors import principles_by_name
 
-SAMPLE = 60  # pairs whose questions are built, spread over the data
+SAMPLE = 200  # pairs whose questions are built, spread over the data
 CHARS_PER_TOKEN = 4
 _NOTHING = Range(0.0, 0.0, 0.0)
 
@@ -88,12 +88,14 @@ def question_costs(*, recipe: Recipe, dataset: Dataset | None, calls: int, wordi
     return _asked(recipe, sample_of(recipe, dataset), wording, calls)
 
 
-def so_far(first: Estimate, *, calls: int, tokens_in: int, tokens_out: int, seconds: float, recipe: Recipe) -> Estimate:
+def so_far(first: Estimate, *, calls: int, tokens_in: int, tokens_out: int, seconds: float, recipe: Recipe,
+           chars: int = 0) -> Estimate:
     """The estimate put right by what the first hundred replies and more have cost.
 
-    The characters that were asked are taken as an even part of all.
+    Args:
+        chars: that were asked; 0 where nobody counted them, and they are taken as an even part of all.
     """
-    chars = round(first.chars * calls / first.calls) if first.calls else 0
+    chars = chars or (round(first.chars * calls / first.calls) if first.calls else 0)
     return corrected(first, Observed(calls, chars, tokens_in, tokens_out, seconds), recipe.judge)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -16,10 +17,12 @@ from webapp.judges.prices import Price
 from webapp.labels import quality
 from webapp.labels.models import Label
 from webapp.principles.models import Principle
+from webapp.runs.metrics import newest_values
 from webapp.runs.models import Run, Stage
 from webapp.runs.selectors import BADGES, principles_by_name
 
 S = Stage.Status
+_COUNTED = frozenset({"label/calls", "label/chars", "label/tokens_in", "label/tokens_out"})
 
 
 @dataclass(frozen=True)
@@ -120,11 +123,12 @@ def labelling_of(run: Run) -> Labelling:
     lines = {line.principle.name: line for line in _lines(run, recipe, wording)}
     costs = costs_of(team=run.team, recipe=recipe, dataset=run.dataset, wanted=list(wording))
     first = {cost.title: cost.estimate for cost in costs.lines if cost.principle} if costs else {}
+    counted = newest_values([stage.pk for stage in stages], _COUNTED)
     rows = []
     for stage in stages:
         name, pace = stage.principle, paces.get(stage.pk)
         rows.append(Progress(ours.get(name) or Principle(name=name), stage, bool(pace and pace.paused),
-                             lines.get(name), _estimate(first.get(name), lines.get(name), stage, recipe)))
+                             lines.get(name), _estimate(first.get(name), lines.get(name), stage, recipe, counted.get(stage.pk, {}))))
     newest = max(paces.values(), key=lambda pace: pace.pk, default=None)
     return Labelling(run, recipe, rows, newest.requests_per_minute if newest else None,
                      newest.concurrency if newest else None)
@@ -155,11 +159,17 @@ def _lines(run: Run, recipe: Recipe, wording: dict[str, str]) -> list[quality.Li
     return quality.lines(quality.principles_of(run.team), labels, prices)
 
 
-def _estimate(first: Estimate | None, line: quality.Line | None, stage: Stage, recipe: Recipe) -> Estimate | None:
+def _estimate(first: Estimate | None, line: quality.Line | None, stage: Stage, recipe: Recipe,
+              counted: Mapping[str, float]) -> Estimate | None:
+    """Put right by what the stage has counted or, where it has told nothing yet, by the labels that are there."""
     if first is None or line is None:
         return first
     calls = line.usable + line.both
     ended = stage.finished_at
     seconds = (ended - stage.started_at).total_seconds() if ended and stage.started_at else 0.0
+    if counted.keys() >= _COUNTED:
+        return so_far(first, calls=round(counted["label/calls"]), tokens_in=round(counted["label/tokens_in"]),
+                      tokens_out=round(counted["label/tokens_out"]), chars=round(counted["label/chars"]),
+                      seconds=seconds, recipe=recipe)
     return so_far(first, calls=calls, tokens_in=max(line.tokens - calls, 0), tokens_out=min(calls, line.tokens),
                   seconds=seconds, recipe=recipe)

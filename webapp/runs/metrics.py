@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from django.http import QueryDict
 
 from webapp.runs.curves import Axis, Series, picture, read_series
-from webapp.runs.models import Run, RunStage
+from webapp.runs.models import MetricChunk, Run, RunStage
 from webapp.runs.run_page import series_index
 
 MOST_TAGS = 100
@@ -70,3 +71,12 @@ def every_series(run: Run) -> Iterator[tuple[str, str, Series]]:
     names = dict(RunStage.objects.filter(run=run).values_list("stage_id", "name"))
     for stage, tag, _ in series_index(list(names)):
         yield names[stage], tag, read_series(stage, tag)
+
+
+def newest_values(stages: Collection[int], tags: Collection[str]) -> dict[int, dict[str, float]]:
+    """The newest value of some series, by stage and tag: one query."""
+    chunks = MetricChunk.objects.filter(stage__in=stages, tag__in=tags).order_by("index")
+    found: dict[int, dict[str, float]] = {}
+    for stage, tag, values in chunks.values_list("stage", "tag", "values"):
+        found.setdefault(stage, {})[tag] = float(np.frombuffer(bytes(values), "<f8")[-1])
+    return found

@@ -81,6 +81,18 @@ def test_the_first_hundred_replies_put_the_estimate_right(team: Team) -> None:
     assert later.seconds.likely == pytest.approx(100, rel=0.01)
 
 
+def test_characters_that_were_counted_tell_a_long_beginning_from_dear_tokens(team: Team) -> None:
+    recipe = asking(max_pairs=500)
+    found = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
+    assert found is not None
+    first = found.lines[0].estimate
+    # The first hundred questions are twice as long as the mean, at four characters a token.
+    chars = 2 * first.chars * 100 // first.calls
+
+    later = so_far(first, calls=100, tokens_in=chars // 4, tokens_out=100, seconds=10, recipe=recipe, chars=chars)
+    assert later.tokens_in.likely == pytest.approx(first.chars / 4, rel=0.01)
+
+
 def test_the_run_form_shows_calls_tokens_price_and_time(team: Team, owner_client: Client) -> None:
     page = owner_client.post(f"{NEW}preview/", fields_of(RecipeForm.from_recipe(team, asking()))).content.decode()
 

@@ -127,8 +127,9 @@ def labelling_of(run: Run) -> Labelling:
     rows = []
     for stage in stages:
         name, pace = stage.principle, paces.get(stage.pk)
+        expected = _estimate(first.get(name), lines.get(name), stage, recipe, counted.get(stage.pk, {}))
         rows.append(Progress(ours.get(name) or Principle(name=name), stage, bool(pace and pace.paused),
-                             lines.get(name), _estimate(first.get(name), lines.get(name), stage, recipe, counted.get(stage.pk, {}))))
+                             lines.get(name), expected))
     newest = max(paces.values(), key=lambda pace: pace.pk, default=None)
     return Labelling(run, recipe, rows, newest.requests_per_minute if newest else None,
                      newest.concurrency if newest else None)

@@ -21,7 +21,7 @@ Script = Callable[[dict[str, Any], int], Reply]  # (request body, number of the 
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """`requests` holds the body of every request, `keys` its Authorization header."""
+    """`requests` holds the body of every request, `headers` its headers, by lower-case names."""
 
     daemon_threads = True
 
@@ -29,8 +29,12 @@ class ScriptedServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script = script
         self.requests: list[dict[str, Any]] = []
-        self.keys: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.lock = threading.Lock()
+
+    @property
+    def keys(self) -> list[str]:
+        return [headers.get("authorization", "") for headers in self.headers]
 
     @property
     def base_url(self) -> str:
@@ -45,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             self.server.requests.append(body)
-            self.server.keys.append(self.headers.get("Authorization", ""))
+            self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
             number = len(self.server.requests)
         reply = self.server.script(body, number)
         content = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()

@@ -3,108 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.training.scripted_server import letters
+from tests.training.batch_server import BatchServer, batches
+from tests.training.scripted_server import Reply, failure, letters
 from tests.training.stage_folders import events, job, pair, run
 from training.artifacts import read_json, read_jsonl
 from training.errors import BudgetSpent, JudgeUnavailable, StopRequested
-from training.feedback import batch_judge
 from training.stages import label
-
-
-class BatchServer(ThreadingHTTPServer):
-    """Files and batches in memory. A batch is done the `looks`-th time that it is looked at."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.files: dict[str, bytes] = {}
-        self.batches: dict[str, dict[str, Any]] = {}
-        self.looks = 2
-        self.fails: Callable[[str], bool] = lambda name: False
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    def finish(self, batch: dict[str, Any]) -> None:
-        good, bad = [], []
-        for line in self.files[batch["input_file_id"]].splitlines():
-            name = json.loads(line)["custom_id"]
-            if self.fails(name):
-                bad.append({"custom_id": name, "response": {"status_code": 500, "body": {"error": {"message": "oh"}}}})
-            else:
-                good.append({"custom_id": name, "response": {"status_code": 200, "body": letters(0.75).body}})
-        for kind, rows in (("output_file_id", good), ("error_file_id", bad)):
-            if rows:
-                batch[kind] = f"file-{batch['id']}-{kind}"
-                self.files[batch[kind]] = b"".join(json.dumps(row).encode() + b"\n" for row in rows) + b"{torn"
-        batch["status"] = "completed"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: BatchServer
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/v1/files":
-            [content] = re.findall(rb'filename="[^"]*"\r\n.*?\r\n\r\n(.*?)\r\n--', data, re.DOTALL)
-            name = f"file-{len(self.server.files)}"
-            self.server.files[name] = content
-            return self._send({"id": name, "object": "file", "bytes": 1, "created_at": 0, "filename": "x",
-                               "purpose": "batch", "status": "processed"})
-        request = json.loads(data)
-        name = f"batch-{len(self.server.batches)}"
-        self.server.batches[name] = {
-            "id": name, "object": "batch", "endpoint": request["endpoint"], "input_file_id": request["input_file_id"],
-            "completion_window": "24h", "status": "in_progress", "created_at": 0, "metadata": request["metadata"],
-            "looks": 0}
-        self._send(self.server.batches[name])
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path == "/v1/batches":
-            return self._send({"object": "list", "data": list(self.server.batches.values()), "has_more": False})
-        if path.startswith("/v1/batches/"):
-            batch = self.server.batches[path.rpartition("/")[2]]
-            batch["looks"] += 1
-            if batch["looks"] >= self.server.looks and batch["status"] == "in_progress":
-                self.server.finish(batch)
-            return self._send(batch)
-        self._send(self.server.files[path.split("/")[3]])
-
-    def _send(self, body: Any) -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None: ...
-
-
-@contextmanager
-def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchServer]:
-    monkeypatch.setattr(batch_judge, "POLL", 0.01)
-    server = BatchServer()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def prepared(folder: Path, server: BatchServer, **judge: Any) -> Any:
@@ -128,12 +37,37 @@ def test_both_orders_of_every_pair_go_in_one_batch(tmp_path: Path, monkeypatch: 
 def test_what_failed_is_sent_again_and_what_always_fails_is_an_error(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with batches(monkeypatch) as server:
-        server.fails = lambda name: name == "3-1" or (name == "2-0" and len(server.batches) == 1)
+        fails = lambda name: name == "3-1" or (name == "2-0" and len(server.batches) == 1)  # noqa: E731
+        server.script = lambda body, name: failure(500, "oh") if fails(name) else letters(0.75)
         run(label.run, prepared(tmp_path, server), tmp_path)
     sizes = [len(server.files[batch["input_file_id"]].splitlines()) for batch in server.batches.values()]
     assert sizes == [10, 2, 1]
     errors = {row["pair"]: row["error"] for row in read_jsonl(tmp_path / "labels.jsonl") if row["error"]}
     assert list(errors) == [pair(3)["digest"]] and "unavailable" in errors[pair(3)["digest"]]
+
+
+def test_what_the_server_refuses_for_good_is_not_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with batches(monkeypatch) as server:
+        server.script = lambda body, name: failure(400, "too long") if name == "3-1" else letters(0.75)
+        run(label.run, prepared(tmp_path, server), tmp_path)
+    errors = [row["error"] for row in read_jsonl(tmp_path / "labels.jsonl") if row["error"]]
+    assert errors == ["HTTP 400: too long error (in the swapped order)"] and len(server.batches) == 1
+
+
+def test_a_server_that_wants_other_words_is_asked_in_them_as_often_as_it_takes(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(body: dict[str, Any], name: str) -> Reply:
+        if "max_tokens" in body:
+            return failure(400, "use 'max_completion_tokens' instead")
+        if body.get("top_logprobs", 0) > 5:
+            return failure(400, "top_logprobs must be at most 5")
+        return failure(400, "temperature does not support 0") if "temperature" in body else letters(0.75)
+
+    with batches(monkeypatch) as server:
+        server.script = script
+        run(label.run, prepared(tmp_path, server), tmp_path)
+    assert [len(server.rows(batch)) for batch in server.batches.values()] == [10, 10, 10, 10]
+    assert not any(row["error"] for row in read_jsonl(tmp_path / "labels.jsonl"))
 
 
 @pytest.mark.parametrize("forgotten", [False, True])

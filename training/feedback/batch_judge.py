@@ -2,7 +2,7 @@
 
 Both orders of a pair are asked at once. What was sent is written down in `batches.json`, and each batch carries a mark
 made of its questions, so that a stage that was killed before it wrote finds its batch on the server and buys nothing
-twice. Requests that failed are sent again in another batch. Left out: drawing answers where a server gives no
+twice. Requests that failed are sent again in another batch, in other words where the server wants them. Left out: drawing answers where a server gives no
 log-probabilities (its one letter counts), rates a minute.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,14 @@ from training.feedback.connection_test import why_not
 from training.feedback.judges import Answer, Comparison, Listener, Ticket, Verdict, collect, verdict_of
 from training.feedback.pace import Pace
 from training.feedback.prompt import question_of
-from training.feedback.protocol import Dialect, read_body, safe
+from training.feedback.protocol import Dialect, failure_kind, may_pass, read_body, safe, said_by
 from training.feedback.spending import Spending, allows, budget_spent
 
 BATCHES = "batches.json"
 MOST_PAIRS = 10_000  # a batch: 20,000 requests, of 50,000 and 200 MB that OpenAI takes
 POLL = 20.0  # seconds between two looks at a batch
 ROUNDS = 3  # times that a failed request is sent
+AGAIN = {"unavailable", "garbled"}  # kinds of failures that another round may mend
 OVER = {"completed", "failed", "expired", "cancelled"}
 
 
@@ -56,7 +57,8 @@ class BatchJudge:
                  spent: Spending | None = None) -> None:
         self.settings, self._key, self._guard = settings, key, guard
         self._path, self._spent = folder / BATCHES, spent
-        self._dialect = Dialect()
+        self._dialect = Dialect()  # how to ask from now on
+        self._spoken = Dialect()  # how the batch under way was asked
 
     async def compare(self, items: Sequence[Comparison],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
@@ -78,11 +80,13 @@ class BatchJudge:
         answers: dict[str, Answer] = {f"{ticket.key}-0": ticket.shown for ticket in part if ticket.shown is not None}
         wanted = {name: text for ticket in part for name, text in self._questions(ticket) if name not in answers}
         before = [sent for sent in self._sent() if sent.first <= part[-1].key and part[0].key <= sent.last]
-        for attempt in range(ROUNDS + len(before)):
+        attempt, last = 0, ROUNDS + len(before)
+        while attempt < last:
             missing = {name: text for name, text in wanted.items()
-                       if name not in answers or answers[name].reason.startswith("unavailable")}
+                       if name not in answers or failure_kind(answers[name].reason) in AGAIN}
             if not missing:
                 break
+            self._spoken = replace(self._dialect)
             try:
                 if before:  # it was sent by an earlier attempt at this stage: paid for, whatever was done with it
                     answers |= await self._collect(client, before.pop(0).id, missing, listener, pace)
@@ -95,6 +99,7 @@ class BatchJudge:
                 raise sdk.refusal(error) or JudgeUnavailable(
                     f"The judge's server {sdk.base_url(self.settings)} cannot be reached.",
                     "When it is back, resume: what was sent is kept.") from None
+            attempt += self._dialect == self._spoken  # a round that taught us the server's words was no failure
         nothing = Answer(None, "unavailable: the batch holds no answer")
         for ticket in part:
             shown = answers.get(f"{ticket.key}-0", nothing)
@@ -115,7 +120,8 @@ class BatchJudge:
                      pace: Pace) -> dict[str, Answer]:
         """Send these questions, or find the batch in which they were sent before, and collect the answers."""
         numbers = [int(name.partition("-")[0]) for name in questions]
-        mark = hashlib.sha256(orjson.dumps([attempt, sorted(questions.items())])).hexdigest()[:32]
+        asked = [attempt, self._dialect, sorted(questions.items())]
+        mark = hashlib.sha256(orjson.dumps(asked)).hexdigest()[:32]
         found = await self._find(client, mark)
         if not found:
             self._keep_budget(len(questions))
@@ -175,20 +181,31 @@ class BatchJudge:
             if name not in questions:
                 continue
             response = row.get("response") if isinstance(row.get("response"), dict) else {}
-            if response.get("status_code") != 200:
-                said = safe(json.dumps(row.get("error") or response.get("body")), self._key)
-                found[name] = Answer(None, f"unavailable: {said}")
-                continue
-            reading = read_body(response.get("body"), self.settings.reasoning)
-            probability = reading.probability
-            if probability is None and reading.letters:
-                probability = reading.letters.count("A") / len(reading.letters)
-            chars = len(questions[name])
-            found[name] = Answer(probability, "" if probability is not None else reading.reason, reading.tokens_in,
-                                 reading.tokens_out, 1, chars, reading.model)
-            if self._spent is not None:
-                self._spent.add(1, reading.tokens_in, reading.tokens_out, chars)
+            if response.get("status_code") == 200:
+                found[name] = self._answer(response.get("body"), questions[name])
+            else:
+                said = said_by(orjson.dumps(response.get("body") or row))
+                found[name] = self._failure(response.get("status_code"), said, questions[name])
         return found
+
+    def _answer(self, reply: Any, question: str) -> Answer:
+        reading = read_body(reply, self.settings.reasoning)
+        probability = reading.probability
+        if probability is None and reading.letters:
+            probability = reading.letters.count("A") / len(reading.letters)
+        reason = "" if probability is not None else safe(reading.reason, self._key)
+        if reading.opening and not self._dialect.understood(reading, self._spoken.body(self.settings, question)):
+            reason = f"unavailable: cut off, {reason}"
+        if self._spent is not None and not reading.fault:
+            self._spent.add(1, reading.tokens_in, reading.tokens_out, len(question))
+        return Answer(probability, reason, reading.tokens_in, reading.tokens_out, 1, len(question), reading.model)
+
+    def _failure(self, status: Any, said: str, question: str) -> Answer:
+        """A refusal of our words, which the next round changes; of this request; or one that may pass."""
+        status = status if isinstance(status, int) else 500  # of a request that expired, or was never sent
+        learnt = self._dialect.learn(status, said, self._spoken.body(self.settings, question))
+        reason = safe(f"HTTP {status}: {said}", self._key)
+        return Answer(None, f"unavailable: {reason}" if learnt or may_pass(status) else reason)
 
     def _sent(self) -> list[_Sent]:
         return [_Sent.model_validate(row) for row in read_json(self._path)] if self._path.is_file() else []

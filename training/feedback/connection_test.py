@@ -17,7 +17,7 @@ from training.feedback import sdk
 from training.feedback.addresses import AddressGuard
 from training.feedback.limits import RateLimits, read_limits
 from training.feedback.prompt import question_of
-from training.feedback.protocol import Dialect, Reading, read_reply, safe
+from training.feedback.protocol import Dialect, Reading, read_reply, safe, said_by
 
 _PROMPT: list[Any] = [{"role": "user", "content": "What is two and two?"}]
 
@@ -75,9 +75,10 @@ async def _ask(client: openai.AsyncOpenAI, settings: Judge, key: str) -> Connect
         try:
             raw: Any = await client.chat.completions.with_raw_response.create(**body)
         except openai.APIStatusError as error:
-            if error.status_code == 400 and dialect.learn(error.message, body):
+            said = said_by(error.response.content)
+            if dialect.learn(error.status_code, said, body):
                 continue
-            return ConnectionReport(False, why_not(error.status_code, safe(error.message, key), settings))
+            return ConnectionReport(False, why_not(error.status_code, safe(said, key), settings))
         except openai.APITimeoutError:
             return ConnectionReport(False, f"It did not answer within {settings.timeout} seconds.")
         except openai.APIConnectionError as error:
@@ -88,6 +89,7 @@ async def _ask(client: openai.AsyncOpenAI, settings: Judge, key: str) -> Connect
         latency = time.monotonic() - began
         reading = read_reply(raw.content, settings.reasoning)
         if dialect.understood(reading, body):
+            reading = reading._replace(reason=safe(reading.reason, key))
             return _report(reading, latency, read_limits(raw.headers))
     return ConnectionReport(False, "The server refuses the question in every form that Concord knows.")
 

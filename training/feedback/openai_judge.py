@@ -26,7 +26,7 @@ from training.feedback.addresses import AddressGuard, guarded_connector
 from training.feedback.judges import Answer, Comparison, Listener, Ticket, Verdict, both_orders, collect
 from training.feedback.limits import RateLimits, read_limits, retry_after
 from training.feedback.pace import LONGEST_PAUSE, LOOK, Pace
-from training.feedback.protocol import Dialect, Reading, read_reply, safe
+from training.feedback.protocol import Dialect, Reading, may_pass, read_reply, safe, said_by
 from training.feedback.spending import Spending, allows, budget_spent
 
 ATTEMPTS = 12  # of one request; a server that is down is found out by the breaker, before
@@ -211,8 +211,8 @@ class OpenAIJudge:
                 self.pace.leave()
             if status == 200:
                 return _Sent(body, self._paid(data, limits, text, cost, sent_at))
-            message = _message(data)
-            if status in (400, 404, 422) and self._dialect.learn(message, body):
+            message = said_by(data)
+            if self._dialect.learn(status, message, body):
                 continue
             raise self._failure(status, message, wait, sent_at)
 
@@ -258,7 +258,7 @@ class OpenAIJudge:
         if "insufficient_quota" in message:
             return JudgeUnavailable(f"The account at {where} has no credit left.", "Add credit, then resume.")
         reason = safe(f"HTTP {status}: {message}", self._key)
-        if status in (408, 409, 425, 429) or status >= 500:
+        if may_pass(status):
             asked = retry_after(wait, time.time())
             if status in (429, 503):
                 self.pace.crowded(asked)
@@ -285,19 +285,6 @@ class OpenAIJudge:
                                     f"{self._refusals} requests; the last: {reason}.",
                                     "Look at the server's own log, then resume.")
         return _Refused(reason)
-
-
-def _message(data: bytes) -> str:
-    """What an error's body says, whatever its shape."""
-    try:
-        body = orjson.loads(data)
-    except (orjson.JSONDecodeError, ValueError):
-        return data[:300].decode(errors="replace").strip()
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if not isinstance(error, dict):
-        return str(error)[:300]
-    words = [error.get(key) for key in ("message", "detail", "code", "type")]
-    return " ".join(str(word) for word in words if isinstance(word, (str, int)) and not isinstance(word, bool))[:300]
 
 
 _growing = wait_random_exponential(multiplier=0.25, max=LONGEST_PAUSE)

@@ -20,6 +20,7 @@ TOP = 20  # log-probabilities asked for: what OpenAI gives at most
 TOP_OF_SOME = 5  # what some other servers give at most
 ROOM = 8  # tokens for "Option B" where answers are read as text
 THINKING = 1024  # tokens for a judge that thinks before its letter
+MISWORDED = (400, 404, 422)  # statuses with which servers refuse a parameter
 
 _OPENING = re.compile(
     r"[\s\"'`*()\[\]{}:=#-]*(?i:(?:the|final|better|my|answer|option|response|choice|is)\b[\s*:=-]*)*")
@@ -80,11 +81,13 @@ class Dialect:
             body["n"] = draws
         return body
 
-    def learn(self, refusal: str, body: dict[str, Any]) -> bool:
+    def learn(self, status: int, refusal: str, body: dict[str, Any]) -> bool:
         """Whether a refused request can be asked in other words, which are then the ones to use from now on.
 
         `body` is what was refused: many are in flight, and each lesson counts once.
         """
+        if status not in MISWORDED:
+            return False
         if "max_completion_tokens" in refusal and "max_tokens" in body:
             self.limit = "max_completion_tokens"
             return True
@@ -219,6 +222,26 @@ def failure_kind(error: str) -> str:
     """
     head = error.partition(":")[0]
     return "rejected" if head.startswith("HTTP ") else head if head in FAILURES else "other"
+
+
+def may_pass(status: int) -> bool:
+    """Whether a request that was answered with this status may be answered otherwise when it is asked again."""
+    return status in (408, 409, 425, 429) or status >= 500
+
+
+def said_by(data: bytes) -> str:
+    """What the body of an error says, whatever its shape."""
+    try:
+        body = orjson.loads(data)
+    except (orjson.JSONDecodeError, ValueError):
+        body = None
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(error, dict):
+        words = [error.get(key) for key in ("message", "detail", "code", "type")]
+        said = " ".join(str(word) for word in words if isinstance(word, (str, int)) and not isinstance(word, bool))
+    else:
+        said = error if isinstance(error, str) else ""
+    return (said or data.decode(errors="replace")).strip()[:300]
 
 
 FAILURES = {

@@ -2,8 +2,9 @@
 
 Both orders of a pair are asked at once. What was sent is written down in `batches.json`, and each batch carries a mark
 made of its questions, so that a stage that was killed before it wrote finds its batch on the server and buys nothing
-twice. Requests that failed are sent again in another batch, in other words where the server wants them. Left out: drawing answers where a server gives no
-log-probabilities (its one letter counts), rates a minute.
+twice. Requests that failed are sent again in another batch, in other words where the server wants them.
+
+Left out: drawing answers where a server gives no log-probabilities (its one letter counts), rates a minute.
 """
 
 from __future__ import annotations

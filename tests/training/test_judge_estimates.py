@@ -8,6 +8,7 @@ import pytest
 
 from training.config import Judge
 from training.feedback.estimate import Observed, Range, corrected, estimate
+from training.feedback.protocol import Dialect
 
 PRICED = Judge(kind="openai", model="m", price_in=2.0, price_out=10.0, concurrency=10)
 
@@ -32,9 +33,11 @@ def test_a_slow_minute_makes_it_longer() -> None:
     assert estimate(["x"] * 100, slow).seconds == Range(120, 120, 120)
 
 
-def test_a_judge_that_thinks_writes_more() -> None:
+def test_a_judge_that_thinks_writes_more_but_never_more_than_it_is_let() -> None:
     thinking = PRICED.model_copy(update={"reasoning": True})
+    let = Dialect().body(thinking, "x")["max_tokens"]
     assert estimate(["x"] * 10, thinking).tokens_out.likely == 2000
+    assert estimate(["x"] * 10, thinking).tokens_out.high == 10 * let
 
 
 def test_before_a_hundred_replies_nothing_is_corrected() -> None:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from training.config import Judge
+from training.feedback.protocol import THINKING
 
 CHARS_PER_TOKEN = (3.2, 4.2, 5.2)
 """Fewest, likely and most characters a token of a question, over the tokenizers that judges have."""
 
 FRAME = 8  # tokens of the chat's own frame around a question
-REASONING = (60, 200, 512)  # tokens that a judge thinks for
+REASONING = (60, 200, THINKING)  # tokens that a judge thinks for; no answer is longer than the last
 LATENCY = (0.2, 0.6, 2.0)  # seconds a request, where nothing is known
 ENOUGH = 100  # replies after which the estimate follows what was seen
 

@@ -1,4 +1,4 @@
-"""Puts the current team on every request, and turns away who belongs to none."""
+"""Puts the current team on every request, turns away who belongs to none, and keeps pages out of caches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.cache import add_never_cache_headers
 from django.utils.functional import SimpleLazyObject
 
 if TYPE_CHECKING:
@@ -27,6 +28,20 @@ def current_team(request: HttpRequest) -> Team | None:
     teams = [membership.team for membership in request.user.memberships.select_related("team").order_by("id")]
     chosen = request.session.get("team")
     return next((team for team in teams if team.pk == chosen), teams[0] if teams else None)
+
+
+class PrivatePagesMiddleware:
+    """No browser and no proxy keeps a page: after a log-out nobody finds it in a cache. Static files say otherwise
+    themselves."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if not response.has_header("Cache-Control"):
+            add_never_cache_headers(response)
+        return response
 
 
 class TeamMiddleware:

@@ -18,7 +18,6 @@ from webapp.runs.recipe_form import RecipeForm, read_yaml
 from webapp.runs.services import StagePreview, preview, run_create
 
 PRESETS = {"demo": "Demo", "small_gpu": "Small GPU", "large_gpu": "Large GPU"}
-LONGEST = 100_000
 
 
 @dataclass
@@ -76,7 +75,7 @@ def _start(request: TeamRequest) -> Recipe:
 
 
 def _from_yaml(request: TeamRequest) -> HttpResponse:
-    text = request.POST.get("yaml", "")[:LONGEST]
+    text = request.POST.get("yaml", "")
     form, problem = read_yaml(request.team, text)
     if form is None:
         form = RecipeForm.from_post(request.team, request.POST)

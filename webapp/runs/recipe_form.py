@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import yaml
 from django.conf import settings
 from django.http import QueryDict
 from django.utils.text import slugify
 from pydantic import ValidationError
 
-from training.config import DEMO_WORLD, Recipe, field_errors
-from training.errors import TrainingError
+from training.config import DEMO_WORLD, Recipe, field_errors, read_yaml_text
+from training.errors import BadSettings, TrainingError
 from training.principles import library
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
@@ -261,14 +260,11 @@ class RecipeForm:
 def read_yaml(team: Team, text: str) -> tuple[RecipeForm | None, str]:
     """A form from pasted YAML, or why there is none. What is wrong with single settings is shown at their fields."""
     try:
-        value = yaml.safe_load(text)
-        recipe = Recipe.model_validate(value)
-    except yaml.YAMLError as error:
-        return None, f"This is not valid YAML: {error}"
+        recipe = Recipe.model_validate(read_yaml_text(text))
+    except BadSettings as error:
+        return None, str(error)
     except ValidationError as error:
         return None, "; ".join(f"{path}: {message}" for path, message in field_errors(error))
-    except RecursionError:
-        return None, "This YAML is nested too deeply."
     return RecipeForm.from_recipe(team, recipe), ""
 
 

@@ -24,7 +24,7 @@ _Event = Any
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _PlainLoader(_Loader):  # type: ignore[misc]
+class _PlainLoader(_Loader):
     """Texts, numbers, booleans and null; no dates, no `<<`, and `=` is a text."""
 
 
@@ -67,7 +67,7 @@ def _check(events: Iterator[_Event]) -> None:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _refusal(event, f"the name '{event.anchor}' stands for another part of the text (& and *)",
                            "Write the values out.")
-        if not isinstance(event, yaml.NodeEvent):
+        if not isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)):
             if isinstance(event, yaml.CollectionEndEvent):
                 open_nodes.pop()
             continue

@@ -93,6 +93,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "csp.context_processors.nonce",
                 "webapp.accounts.context.frame",
+                "webapp.labels.notice.bulk_notice",
             ],
         },
     },

@@ -36,6 +36,13 @@ def compare_wordings(comparison_id: int) -> None:
     comparison_run(comparison_id=comparison_id)
 
 
+@app.task(name="workers.bulk_labels")
+def bulk_labels(action_id: int) -> None:
+    from webapp.labels.bulk import run
+
+    run(action_id=action_id)
+
+
 @worker_shutting_down.connect
 def _stop_stages(**_: object) -> None:
     """Stages write a checkpoint and are queued again; the worker ends when they have."""

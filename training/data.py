@@ -7,7 +7,6 @@ here or from a database, into `prompts`, `held_out`, `pairs` and `dialogues`.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -15,6 +14,7 @@ from typing import IO, Any, Literal
 from training import config
 from training.artifacts import digest_of, file_digest, write_jsonl
 from training.errors import BadData, BadSettings
+from training.hub import hub_records
 from training.pipeline import pair_digest
 from training.records import Record, read_records
 from training.rows import BadRow, Columns, Format, Row, UnusableRow, recognise, to_row
@@ -24,7 +24,6 @@ __all__ = ["BadRow", "Format", "Row", "digests", "files_from_rows", "prepare", "
 
 MAX_ROWS = 1_000_000
 FileRole = Literal["prompts", "held_out", "pairs", "dialogues"]
-_HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 
 
 def read_rows(source: Path | IO[bytes], filename: str, columns: Columns | None = None,
@@ -49,18 +48,8 @@ def read_rows(source: Path | IO[bytes], filename: str, columns: Columns | None =
 
 def read_hub(name: str, split: str = "train", columns: Columns | None = None,
              limit: int | None = None) -> Iterator[Row | BadRow]:
-    """Rows of a data set on the hub, streamed. Raises BadData when it cannot be had."""
-    import datasets
-
-    if not _HUB_ID.match(name):
-        raise BadData(f"'{name}' is neither a file here nor the name of a data set on the hub.",
-                      "Give a path to a file, or a name such as 'Anthropic/hh-rlhf'.")
-    try:
-        stream = datasets.load_dataset(name, split=split, streaming=True)
-        yield from _rows(((number, record) for number, record in enumerate(stream, 1)), columns, limit)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise BadData(f"The data set '{name}' (split '{split}') could not be read from the hub: {error}.",
-                      "Check its name, the split and the network, or upload it as a file.") from error
+    """Rows of a data set on the hub, streamed. Raises BadData when it cannot be had; see `training.hub`."""
+    yield from _rows(enumerate(hub_records(name, split), 1), columns, limit)
 
 
 def _rows(records: Iterable[Record], columns: Columns | None, limit: int | None) -> Iterator[Row | BadRow]:

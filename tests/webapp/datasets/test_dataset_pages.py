@@ -141,6 +141,14 @@ def test_a_hub_id_is_imported_by_a_worker(
     assert owner_client.get(address("columns", dataset)).status_code == 200
 
 
+@pytest.mark.parametrize("hub_id", ["../data", "/etc", "var/uploads/1", ".", "a..b", "hf://datasets/a/b", "docs/"])
+def test_a_path_is_refused_where_a_hub_id_is_asked_for(owner_client: Client, hub_id: str) -> None:
+    page = owner_client.post(reverse("datasets:new"), {"hub_id": hub_id, "split": "train", "name": ""})
+
+    assert "is no id of the hub" in page.content.decode()
+    assert not Dataset.objects.exists()
+
+
 def test_progress_asks_again_until_the_import_has_ended(owner_client: Client, owner: User, team: Team) -> None:
     dataset = upload(team, owner, pairs(2))
     services.dataset_import_start(dataset=dataset, columns={})

@@ -31,3 +31,14 @@ def number(name: str, default: int) -> int:
 
 def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+
+
+def lists(name: str) -> dict[str, list[str]]:
+    """{"A": ["x", "y"]} from "A=x y" or "A=x, A=y"."""
+    found: dict[str, list[str]] = {}
+    for word in words(name):
+        key, separator, values = word.partition("=")
+        if not separator or not key.strip() or not values.split():
+            raise ImproperlyConfigured(f"{name} holds {word!r}; it takes VARIABLE=host, VARIABLE=host ...")
+        found.setdefault(key.strip(), []).extend(values.split())
+    return found

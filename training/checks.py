@@ -19,6 +19,7 @@ from typing import Any
 
 from training.artifacts import Job, read_json, read_jsonl
 from training.config import DEMO_WORLD, Recipe
+from training.config.judge import address_problem
 from training.demo_world import WEIGHTS
 from training.dialogue import generation_prompt
 from training.errors import BadData, BadSettings, DiskFull, ModelUnavailable
@@ -40,6 +41,8 @@ def check_run(recipe: Recipe, room: Path | None = None) -> None:
         ModelUnavailable: a folder holds no decoder, or a tokenizer that does not fit it.
         DiskFull: there is less room than the run needs.
     """
+    if problem := address_problem(recipe.judge):
+        raise BadSettings(f"'judge.base_url' cannot be used: {problem}.", "Give the address of the judge's server.")
     policy = check_base("policy.base", recipe.policy.base)
     trunk = check_base("preference_model.base", recipe.preference_model.base)
     reads, asked = positions(trunk), recipe.preference_model.max_length

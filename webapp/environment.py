@@ -50,3 +50,14 @@ def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} takes addresses and networks such as 10.0.0.7 or 172.16.0.0/12: {error}."
                                    ) from error
+
+
+def lists(name: str) -> dict[str, list[str]]:
+    """{"A": ["x", "y"]} from "A=x y" or "A=x, A=y"."""
+    found: dict[str, list[str]] = {}
+    for word in words(name):
+        key, separator, values = word.partition("=")
+        if not separator or not key.strip() or not values.split():
+            raise ImproperlyConfigured(f"{name} holds {word!r}; it takes VARIABLE=host, VARIABLE=host ...")
+        found.setdefault(key.strip(), []).extend(values.split())
+    return found

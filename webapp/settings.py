@@ -197,6 +197,11 @@ LOGGING = {
 # Hosts that judges may be at although they are not public, and may be asked over plain http.
 JUDGE_ALLOWED_HOSTS = env.words("CONCORD_JUDGE_ALLOWED_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,::1")
 
+# Which hosts a judge's key of this environment may be sent to: "CONCORD_JUDGE_LAB_KEY=vllm.lan, ..."; a laptop may
+# also send them to itself.
+JUDGE_KEY_HOSTS = env.lists("CONCORD_JUDGE_KEY_HOSTS")
+JUDGE_KEYS_TO_LOOPBACK = not PRODUCTION
+
 # A lost lease is taken over after this many seconds without a heartbeat.
 LEASE_SECONDS = env.number("CONCORD_LEASE_SECONDS", 15)
 DEMO_USER, DEMO_PASSWORD = "demo", "concord-demo"

@@ -9,19 +9,23 @@ import httpx2
 import openai
 
 from training.config import Judge
+from training.config.address import OPENAI, BadAddress, is_openai, parse_address
 from training.errors import JudgeUnavailable
 from training.feedback.addresses import AddressGuard, GuardedTransport
 
-OPENAI = "https://api.openai.com/v1"
-
 
 def base_url(settings: Judge) -> str:
-    return (settings.base_url or OPENAI).rstrip("/")
+    """The judge's address in its normal form, which is also what is connected to; as typed where it has none, which
+    `AddressGuard.check_url` then refuses."""
+    try:
+        return parse_address(settings.base_url or OPENAI).url
+    except BadAddress:
+        return settings.base_url.rstrip("/")
 
 
 def check_key(settings: Judge, key: str) -> None:
     """Raises JudgeUnavailable where no key is set and one is surely asked for."""
-    if not key and base_url(settings).startswith("https://api.openai.com/"):
+    if not key and is_openai(settings.base_url):
         raise JudgeUnavailable("OpenAI's server asks for a key, and none is set.",
                                "Name its variable in 'judge.api_key_env' and set it where the workers start.")
 
@@ -32,7 +36,7 @@ def client(settings: Judge, key: str, guard: AddressGuard, retries: int = 0) -> 
                               trust_env=False)
     made = openai.AsyncOpenAI(api_key=key or "none", base_url=base_url(settings), max_retries=retries,
                               timeout=settings.timeout, http_client=http)
-    if base_url(settings) != OPENAI:
+    if not is_openai(settings.base_url):
         made.organization = made.project = None  # the SDK takes them from the environment; not for others' eyes
     return made
 

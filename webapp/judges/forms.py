@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from django import forms
 from django.db.models import Exists, OuterRef
 
 from training import config
+from training.config.address import BadAddress, is_openai, parse_address
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
 from webapp.judges.models import Connection
 from webapp.labels.models import Pair
 
-OPENAI = "https://api.openai.com/v1"
 K = Connection.Kind
+
+
+def clean_address(text: str, before: str = "") -> str:
+    """A typed server address in its normal form; `before`, as it is stored, where it means the same server.
+
+    Raises:
+        ValidationError: it is no address, and why.
+    """
+    if not text.strip():
+        return ""
+    try:
+        address = parse_address(text).url
+    except BadAddress as error:
+        message = str(error)
+        raise forms.ValidationError(f"{message[0].upper()}{message[1:]}.") from None
+    try:
+        return before if before and parse_address(before).url == address else address
+    except BadAddress:
+        return address
 
 
 class ConnectionForm(forms.Form):
@@ -64,15 +82,7 @@ class ConnectionForm(forms.Form):
         return name
 
     def clean_base_url(self) -> str:
-        address = str(self.cleaned_data["base_url"]).strip().rstrip("/")
-        if not address:
-            return ""
-        parts = urlsplit(address)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise forms.ValidationError("A server’s address looks like https://judge.example.org/v1.")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise forms.ValidationError("Leave name, password and query out of the address; a key has its own field.")
-        return address
+        return clean_address(str(self.cleaned_data["base_url"]), self._connection.base_url if self._connection else "")
 
     def clean_key(self) -> str:
         key = str(self.cleaned_data["key"])
@@ -88,7 +98,7 @@ class ConnectionForm(forms.Form):
         elif not found.get("model"):
             self.add_error("model", "Give the model’s name.")
         if kind in {K.OPENAI, K.LOCAL}:
-            if kind == K.OPENAI and found.get("base_url") not in {"", OPENAI}:
+            if kind == K.OPENAI and not is_openai(found.get("base_url", "")):
                 self.add_error("base_url", "OpenAI’s address is known. For another one choose a server.")
             found["base_url"] = ""
         if kind == K.LOCAL:

@@ -18,11 +18,12 @@ from django.utils.text import slugify
 from pydantic import ValidationError
 
 from training.config import DEMO_WORLD, Recipe, field_errors, read_yaml_text
+from training.config.judge import address_problem
 from training.errors import BadSettings, TrainingError
 from training.principles import library
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
-from webapp.judges.keys import saved_key
+from webapp.judges.keys import check_key_host, saved_key
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge, saved_judge_of
 from webapp.principles.models import Principle
@@ -219,10 +220,14 @@ class RecipeForm:
             self._add("data.source", "This data set is not there any more, or is not ready; choose another.")
         if self.source == "hub" and not is_hub_id(recipe.data.source):
             self._add("data.source", "A hub id looks like owner/name; import a file under Datasets first.")
-        try:
-            saved_key(team=self.team, judge=recipe.judge)
-        except TrainingError as problem:
-            self._add("judge.api_key_env", str(problem))
+        if address_error := address_problem(recipe.judge):
+            self._add("judge.base_url", address_error)
+        else:
+            try:
+                saved_key(team=self.team, judge=recipe.judge)
+                check_key_host(recipe.judge)
+            except TrainingError as problem:
+                self._add("judge.api_key_env", str(problem))
         bases = {"policy.base": recipe.policy.base, "preference_model.base": recipe.preference_model.base}
         for path, base in bases.items():
             if not is_allowed_model(base):

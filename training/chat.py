@@ -42,15 +42,14 @@ class ChatPolicy:
         """Load a policy.
 
         Args:
-            base: "demo-world", a hub id or a local folder.
+            base: a name as a person types it (see `training.model_names`).
             model_folder: `model/` of an sft stage, which then takes the base's place.
             adapter: `adapter/` of a ppo stage; None for the base alone.
 
         Raises:
             ModelUnavailable: something cannot be loaded.
         """
-        place = str(model_folder) if model_folder is not None else base
-        language = models.load_language_model(place, models.pick_device(device), precision)
+        language = models.load_language_model(model_folder or base, models.pick_device(device), precision)
         return cls(_Base(language, {}), None).with_adapter(adapter)
 
     def with_adapter(self, adapter: Path | None) -> ChatPolicy:

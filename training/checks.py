@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from training.artifacts import Job, read_json, read_jsonl
-from training.config import DEMO_WORLD, Recipe
+from training.config import Recipe
 from training.config.judge import address_problem
-from training.demo_world import WEIGHTS
 from training.dialogue import generation_prompt
 from training.errors import BadData, BadSettings, DiskFull, ModelUnavailable
+from training.model_names import ModelHome, locate, model_home
 
 MARGIN = 200e6
 """Bytes that stay free beside what a run writes: its database, its report, its samples."""
@@ -30,21 +30,23 @@ MARGIN = 200e6
 DECODERS = ("CausalLM", "LMHeadModel")
 
 
-def check_run(recipe: Recipe, room: Path | None = None) -> None:
+def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None = None) -> None:
     """Refuse what the recipe's models cannot do and what the disk cannot hold.
 
     Args:
         room: a folder on the disk that the run is written to; None: not looked at.
+        home: where names of models are looked up; None: as set for this process.
 
     Raises:
         BadSettings: what is to be read or written is longer than a model.
-        ModelUnavailable: a folder holds no decoder, or a tokenizer that does not fit it.
+        ModelUnavailable: a name means no model, or a folder holds no decoder or a tokenizer that does not fit it.
         DiskFull: there is less room than the run needs.
     """
     if problem := address_problem(recipe.judge):
         raise BadSettings(f"'judge.base_url' cannot be used: {problem}.", "Give the address of the judge's server.")
-    policy = check_base("policy.base", recipe.policy.base)
-    trunk = check_base("preference_model.base", recipe.preference_model.base)
+    home = home or model_home()
+    folders = {field: check_base(field, base, home) for field, base in bases_of(recipe).items()}
+    policy, trunk = folders["policy.base"], folders["preference_model.base"]
     reads, asked = positions(trunk), recipe.preference_model.max_length
     if reads is not None and asked > reads:
         raise BadSettings(f"'preference_model.max_length' is {asked}, and '{recipe.preference_model.base}' has {reads} "
@@ -57,7 +59,7 @@ def check_run(recipe: Recipe, room: Path | None = None) -> None:
             raise BadSettings(f"'{field}' is {tokens}, and '{recipe.policy.base}' has {longest} positions for prompt "
                               "and response together.", f"Lower '{field}' to {longest // 2}, or choose a longer model.")
     if room is not None:
-        check_room(room, needed_bytes(recipe))
+        check_room(room, needed_bytes(recipe, home))
 
 
 def check_job(job: Job, folder: Path) -> str:
@@ -77,28 +79,24 @@ def check_job(job: Job, folder: Path) -> str:
     check_room(folder, 0)
     if job.kind != "ppo" or "prompts" not in job.files:
         return ""
-    base = job.inputs["sft"] / "model" if "sft" in job.inputs else folder_of(job.settings["policy"]["base"])
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else locate(job.settings["policy"]["base"])
     return check_prompts(job.files["prompts"], base, job.settings["ppo"]["max_new_tokens"])
 
 
-def folder_of(base: str) -> Path | None:
-    """The folder of a base that is one, or None for a hub id."""
-    if base == DEMO_WORLD:
-        return WEIGHTS
-    return Path(base) if Path(base).is_dir() else None
+def bases_of(recipe: Recipe) -> dict[str, str]:
+    """The models that a run loads on its own machines, by the setting that names them."""
+    bases = {"policy.base": recipe.policy.base, "preference_model.base": recipe.preference_model.base}
+    return bases | ({"judge.model": recipe.judge.model} if recipe.judge.kind == "local" else {})
 
 
-def check_base(field: str, base: str) -> Path | None:
+def check_base(field: str, base: str, home: ModelHome) -> Path | None:
     """The base's folder, None for a hub id.
 
     Raises:
-        ModelUnavailable: the folder holds no decoder with a tokenizer that fits it.
+        ModelUnavailable: the name means no model, or its folder holds no decoder with a tokenizer that fits it.
     """
-    folder = folder_of(base)
+    folder = home.locate(base, field)
     if folder is None:
-        if Path(base).is_absolute() or base.startswith("."):
-            raise ModelUnavailable(f"'{field}' names the folder '{base}', which is not there.",
-                                   "Check its path, or name a hub id.")
         return None
     if not (folder / "config.json").is_file():
         raise ModelUnavailable(f"'{field}' names '{folder.name}', which holds no config.json.",
@@ -174,13 +172,14 @@ def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
     return f"{found} What is too long loses its oldest tokens. {remedy}"
 
 
-def needed_bytes(recipe: Recipe) -> float:
+def needed_bytes(recipe: Recipe, home: ModelHome | None = None) -> float:
     """A rough upper estimate of what a run writes: 0 for what a hub id hides.
 
     A fine-tuned policy is a whole model. An adapter of rank r on every linear layer of a model of width d is about
     2 r / d of its size, kept three times with its optimizer, and twice while a checkpoint replaces another.
     """
-    policy, trunk = folder_of(recipe.policy.base), folder_of(recipe.preference_model.base)
+    home = home or model_home()
+    policy, trunk = home.locate(recipe.policy.base), home.locate(recipe.preference_model.base)
     whole = _model_bytes(policy) * (2 if recipe.sft.enabled else 0)
     adapters = 6 * _adapter_bytes(policy, recipe.policy.lora.r)
     judged = recipe.preference_model

@@ -56,7 +56,7 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     if len(prompts) < wanted:
         raise BadData(f"A phase answers {wanted} prompts, there are {len(prompts)}.",
                       f"Lower 'ppo.batch_size' from {settings.batch_size} to {len(prompts) * settings.group_size}.")
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     device = models.pick_device(job.settings["device"])
     language = models.load_language_model(base, device, job.settings["precision"])
     rewards = GroupRewards(load_rewards(job, device), prompts, settings, language.end_ids)

@@ -47,7 +47,7 @@ def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
     """The policy with a fresh adapter and critic, or as the checkpoint left them."""
     policy = Policy.model_validate(job.settings["policy"])
     seed = job.settings["seed"]
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     language = models.load_language_model(base, models.pick_device(job.settings["device"]), job.settings["precision"])
     critic = models.make_critic(language, settings.critic)
     torch.manual_seed(seed)  # the adapter's first weights

@@ -1,6 +1,6 @@
 """Language models: where they come from, and the policy with its adapter, its value head and its reference.
 
-A base is "demo-world" (the weights that ship with the project), a local folder or a hub id. All load alike: safetensors
+A base is "demo-world" (the weights that ship with the project), a folder or a hub id. All load alike: safetensors
 only, no code from the model's repository, so nothing that a stranger wrote is run.
 
 One set of base weights serves the policy (LoRA adapter on), the reference (adapter off) and, through a linear head on
@@ -25,9 +25,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
-from training.config import DEMO_WORLD, Lora
+from training.config import Lora
 from training.dialogue import Dialogue, generation_prompt
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory
+from training.model_names import locate
 
 # Its bars are drawn once a shard on stderr, where the stage's log is kept.
 transformers_logging.disable_progress_bar()
@@ -131,25 +132,24 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def base_location(base: str) -> str:
+def base_location(base: str | Path) -> str:
     """What transformers is given for a base: a folder's path or a hub id.
 
+    Args:
+        base: a name as a person types it (see `training.model_names`), or the folder of a model made here.
+
     Raises:
-        ModelUnavailable: the folder holds no model.
+        ModelUnavailable: the name means no model, or the folder holds none.
     """
-    if base == DEMO_WORLD:
-        from training.demo_world import WEIGHTS
-
-        return str(WEIGHTS)
-    folder = Path(base)
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    folder = base if isinstance(base, Path) else locate(base)
+    if folder is None:
+        return str(base)
+    if not (folder / "config.json").is_file():
         raise ModelUnavailable(f"The folder {folder.name!r} holds no config.json.", "Name a folder of a saved model.")
-    if not folder.is_dir() and (folder.is_absolute() or base.startswith(".")):
-        raise ModelUnavailable(f"There is no folder {folder.name!r} to load a model from.", "Check the base's path.")
-    return base
+    return str(folder.absolute())
 
 
-def load_tokenizer(base: str) -> Any:
+def load_tokenizer(base: str | Path) -> Any:
     """The tokenizer of a base.
 
     Raises:
@@ -159,16 +159,16 @@ def load_tokenizer(base: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(base_location(base), trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise ModelUnavailable(
-            f"The tokenizer of {base!r} has no end-of-text token.", "Choose a base whose tokenizer has an eos_token."
+            f"The tokenizer of '{base}' has no end-of-text token.", "Choose a base whose tokenizer has an eos_token."
         )
     return tokenizer
 
 
-def load_language_model(base: str, device: torch.device, precision: str = "fp32") -> LanguageModel:
+def load_language_model(base: str | Path, device: torch.device, precision: str = "fp32") -> LanguageModel:
     """Load a base in evaluation mode, all of its weights frozen.
 
     Args:
-        base: "demo-world", a local folder or a hub id.
+        base: a name as a person types it, or the folder of a model made here.
         precision: "fp32" or "bf16".
 
     Raises:
@@ -185,7 +185,7 @@ def load_language_model(base: str, device: torch.device, precision: str = "fp32"
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = tuple(sorted({tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}))
     longest = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
-    name = Path(base).name if Path(base).is_dir() else base
+    name = Path(base).name if isinstance(base, Path) or locate(base) is not None else base
     return LanguageModel(name, model, tokenizer, device, end_ids, pad_id(tokenizer, end_ids), longest)
 
 
@@ -335,12 +335,12 @@ def _out_of_memory(error: BaseException) -> OutOfMemory:
 
 
 @contextmanager
-def _loading(base: str) -> Iterator[None]:
+def _loading(base: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelUnavailable(
-            f"The base model {base!r} could not be loaded: {_first_line(error)}.",
+            f"The base model '{base}' could not be loaded: {_first_line(error)}.",
             "Check its name and your access to the hub, or name a local folder with safetensors weights.",
         ) from error
 

@@ -23,8 +23,10 @@ from django.conf import settings
 
 from training.config import DEMO_WORLD, Recipe, Scalarization
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
+from training.model_names import models_at
 from training.pipeline import plan, served_by
 from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
+from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
 
 if TYPE_CHECKING:
@@ -176,8 +178,9 @@ def _principle_rewards(run: Run) -> PrincipleRewards:
     stages = {use.name: use.stage for use in run.uses.select_related("stage")}
     folders = {name: stages[stage].folder for name, stage in served_by(plan(recipe)).items()}
     weights: dict[str, float] = read_json(stages["weights"].folder / "weights.json")["weights"]
-    return PrincipleRewards(PreferenceModels.load(folders, _device(recipe.device), recipe.precision), weights,
-                            Scalarization.model_validate(recipe.scalarization.model_dump()))
+    with models_at(models_home()):
+        scorer = PreferenceModels.load(folders, _device(recipe.device), recipe.precision)
+    return PrincipleRewards(scorer, weights, Scalarization.model_validate(recipe.scalarization.model_dump()))
 
 
 def _policy(asked: Request, side: int, writer: ChatWriter) -> ChatPolicy:
@@ -202,9 +205,10 @@ def _load_policy(base: str, started: Stage | None, tuned: Stage | None) -> ChatP
     from training.chat import ChatPolicy
 
     told = tuned.settings if tuned else started.settings if started else {}
-    return ChatPolicy.load(base, started.folder / "model" if started else None,
-                           tuned.folder / "adapter" if tuned else None,
-                           told.get("device", "auto"), told.get("precision", "fp32"))
+    with models_at(models_home()):
+        return ChatPolicy.load(base, started.folder / "model" if started else None,
+                               tuned.folder / "adapter" if tuned else None,
+                               told.get("device", "auto"), told.get("precision", "fp32"))
 
 
 def _stage(team: int, stage_id: int | None) -> Stage | None:

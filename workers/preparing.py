@@ -13,6 +13,7 @@ from training.pipeline import StagePlan, plan
 from training.runner import prepare_stage, runtime_of, stage_command
 from webapp.judges.keys import check_key_host, saved_key
 from webapp.runs import exports
+from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import advance, repoint, stages_by_name
 
@@ -60,7 +61,7 @@ def prepare(stage: Stage) -> Prepared | None:
             return None
         files |= corrected
     inputs = {role: stages[name].folder for role, name in item.inputs.items()}
-    prepare_stage(item, stage.identity, stage.folder, inputs, files, runtime_of(recipe))
+    prepare_stage(item, stage.identity, stage.folder, inputs, files, runtime_of(recipe, models_home()))
     pairs = files.get("pairs") or (inputs["sample"] / "pairs.jsonl" if "sample" in inputs else None)
     command = [*stage_command(stage.folder), "--die-with-parent"]
     if "judge" not in item.settings:

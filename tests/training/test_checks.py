@@ -38,7 +38,7 @@ def test_the_presets_pass(preset: Any, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_named_with_its_field(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match=r"'policy.base' names the folder '.*nowhere', which is not there"):
+    with pytest.raises(ModelUnavailable, match=r"'policy.base' is '.*nowhere': there is no such folder"):
         checks.check_run(make_recipe(tmp_path / "nowhere"))
 
 

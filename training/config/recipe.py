@@ -44,7 +44,7 @@ class PrincipleChoice(Section):
 
 class Policy(Section):
     base: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
-        "'demo-world', a hub id, or a local folder with safetensors weights."))
+        "'demo-world', a hub id, or the name of a folder inside the folder of models (safetensors weights)."))
     lora: Lora = Lora(r=16, alpha=32)
 
 

@@ -42,7 +42,7 @@ def last_of(hidden: Tensor, mask: Tensor) -> Tensor:
     return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
 
 
-def load_trunk(base: str, device: torch.device | str, precision: str) -> Any:
+def load_trunk(base: str | Path, device: torch.device | str, precision: str) -> Any:
     """The decoder of a base without its language head, frozen. Raises ModelUnavailable."""
     from transformers import AutoModel
 

@@ -126,7 +126,7 @@ class PreferenceModels:
 def _one_trunk(base: str, folder: Path, heads: list[int], device: str, precision: str, full: bool) -> (
         Callable[[Tensor, Tensor], Tensor]):
     """Heads of one trunk: one pass scores all of them."""
-    trunk = load_trunk(str(folder / TRUNK) if full else base, device, precision)
+    trunk = load_trunk(folder / TRUNK if full else base, device, precision)
     trunk = trunk if full else _merged(trunk, folder, base, device)
     model = PreferenceModel(trunk, load_head(folder, trunk.config.hidden_size, device)).eval().requires_grad_(False)
     return lambda ids, mask: model(ids, mask)[:, heads]

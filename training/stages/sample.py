@@ -36,7 +36,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     settings = Sample.model_validate(job.settings["sample"])
     policy = Policy.model_validate(job.settings["policy"])
     prompts = spread([row["prompt"] for row in read_jsonl(job.files["prompts"])], settings.count)
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     language = models.load_language_model(
         base, models.pick_device(job.settings["device"]), job.settings["precision"]
     )

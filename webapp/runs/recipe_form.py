@@ -21,6 +21,7 @@ from training.checks import bases_of, check_base
 from training.config import DEMO_WORLD, Recipe, field_errors, read_yaml_text
 from training.config.judge import address_problem
 from training.errors import BadSettings, TrainingError
+from training.hub import is_hub_id
 from training.principles import library
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
@@ -221,7 +222,7 @@ class RecipeForm:
     def _check_sources(self, recipe: Recipe) -> None:
         if self.source.startswith("dataset:") and self.dataset is None:
             self._add("data.source", "This data set is not there any more, or is not ready; choose another.")
-        if self.source == "hub":
+        if self.source == "hub" and not is_hub_id(recipe.data.source):
             self._add("data.source", f"'{recipe.data.source}' is no data set of your team; import it under Datasets, "
                                      "then choose it here.")
         if address_error := address_problem(recipe.judge):

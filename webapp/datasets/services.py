@@ -13,7 +13,7 @@ from django.db import transaction
 
 from training.records import SUFFIXES
 from webapp.accounts.models import Team, User
-from webapp.celery import send
+from webapp.celery import JOBS, send
 from webapp.datasets import importing
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText
 from webapp.runs.models import Run
@@ -54,7 +54,7 @@ def dataset_import_start(*, dataset: Dataset, columns: Mapping[str, str]) -> boo
                        rows_good=0, rows_bad=0))
     if changed:
         _rows_delete(dataset)
-        send("workers.import_dataset", dataset.pk, queue="io")
+        send("workers.import_dataset", dataset.pk, queue=JOBS)
     return bool(changed)
 
 

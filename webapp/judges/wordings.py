@@ -23,7 +23,7 @@ from training.feedback import judges as engine
 from training.feedback.addresses import use_allowed_hosts
 from training.feedback.prompt import prompt_version
 from webapp.accounts.models import Team, User
-from webapp.celery import send
+from webapp.celery import JOBS, send
 from webapp.datasets.models import Dataset
 from webapp.judges.keys import key_of
 from webapp.judges.models import Comparison, ComparisonAnswer
@@ -59,7 +59,7 @@ def comparison_start(*, team: Team, user: User, principle: Principle, statement_
         judge_b=other[0][0].model_dump(mode="json") if other else None, judge_title_b=other[0][1] if other else "")
     ComparisonAnswer.objects.bulk_create(
         ComparisonAnswer(comparison=comparison, pair_id=pair, side=side) for pair in chosen for side in "ab")
-    send("workers.compare_wordings", comparison.pk, queue="io")
+    send("workers.compare_wordings", comparison.pk, queue=JOBS)
     return comparison
 
 
@@ -70,7 +70,7 @@ def comparison_again(*, comparison: Comparison) -> bool:
         changed = Comparison.objects.filter(Q(status=S.FAILED) | lost, pk=comparison.pk).update(
             status=S.QUEUED, error="", seen_at=timezone.now())
         if changed:
-            send("workers.compare_wordings", comparison.pk, queue="io")
+            send("workers.compare_wordings", comparison.pk, queue=JOBS)
     return bool(changed)
 
 

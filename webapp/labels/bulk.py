@@ -19,12 +19,12 @@ from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from webapp.accounts.models import Team, User
-from webapp.celery import send
+from webapp.celery import JOBS, send
 from webapp.labels import selectors
 from webapp.labels.models import BulkAction, Label, LabelChange
 
 MOST_AT_ONCE = 100  # labels that are changed without a question, while the page waits
-TASK, QUEUE = "workers.bulk_labels", "jobs"
+TASK = "workers.bulk_labels"
 _PART = 500  # labels in one transaction
 _SILENT = timedelta(seconds=60)  # a worker that was not heard of for so long is gone
 
@@ -79,7 +79,7 @@ def start(*, action: BulkAction) -> BulkAction:
     action.created_at = timezone.now()
     action.save()
     if action.total > MOST_AT_ONCE:
-        send(TASK, action.pk, queue=QUEUE)
+        send(TASK, action.pk, queue=JOBS)
     else:
         run(action_id=action.pk)
         action.refresh_from_db()
@@ -133,7 +133,7 @@ def send_again() -> None:
     silent = timezone.now() - _SILENT
     lost = Q(status=Status.WAITING, created_at__lt=silent) | Q(status=Status.RUNNING, touched_at__lt=silent)
     for pk in BulkAction.objects.filter(lost).values_list("pk", flat=True):
-        send(TASK, pk, queue=QUEUE)
+        send(TASK, pk, queue=JOBS)
 
 
 Work = Callable[[Sequence[int], BulkAction], int]

@@ -108,9 +108,9 @@ def _programs(host: str, port: int) -> list[Program]:
                         "--timeout-graceful-shutdown", "3"]),
         worker("io", "io", 4, "workers.tasks"),
         worker("gpu", "gpu", 1, "workers.tasks"),
-        # Reaping shares a worker with the chat: stages may keep the others busy for hours.
-        worker("inference", "inference,control", 3, "workers.tasks", "workers.inference"),
-        Program("beat", [*celery, "beat", "--loglevel=WARNING"]),
+        # Short work that people wait for, such as imports: stages may keep io busy for hours.
+        worker("jobs", "jobs", 3, "workers.tasks"),
+        worker("inference", "inference", 2, "workers.tasks", "workers.inference"),
     ]
 
 

@@ -20,6 +20,7 @@ from webapp.accounts.client_address import remember_browser
 from webapp.accounts.context import THEMES
 from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.models import User
+from webapp.accounts.numbers import row_key
 
 
 class LoginPage(views.LoginView):
@@ -44,8 +45,7 @@ def _demo_login() -> dict[str, str] | None:
 
 def team(request: TeamRequest) -> HttpResponse:
     if request.method == "POST":
-        given = request.POST.get("team", "")
-        chosen = get_object_or_404(request.user.teams, pk=given if given.isdecimal() else 0)
+        chosen = get_object_or_404(request.user.teams, pk=row_key(request.POST.get("team")))
         request.session["team"] = chosen.pk
         messages.success(request, f"You now work in {chosen.name}.")
         return redirect("team")

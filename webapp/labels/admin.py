@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.admin import helpers
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -17,6 +18,7 @@ from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
 from webapp.accounts.models import Team, User
+from webapp.accounts.numbers import row_key
 from webapp.labels import admin_filters, bulk, selectors
 from webapp.labels.decisions import decide
 from webapp.labels.differences import marked
@@ -51,6 +53,15 @@ class TeamAdmin(ModelAdmin):
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> NoReturn:
         raise Http404
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, and the actions on it; of what was ticked, only what is the key of a row counts."""
+        if helpers.ACTION_CHECKBOX_NAME in request.POST:
+            post = request.POST.copy()
+            ticked = post.getlist(helpers.ACTION_CHECKBOX_NAME)
+            post.setlist(helpers.ACTION_CHECKBOX_NAME, [key for key in ticked if row_key(key) is not None])
+            request.POST = post  # type: ignore[assignment]
+        return super().changelist_view(request, extra_context)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         if self.get_object(request, object_id) is None:

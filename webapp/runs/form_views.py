@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from training.config import Recipe, as_yaml, shipped_recipe
 from training.errors import TrainingError
 from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.numbers import row_key
 from webapp.judges.estimating import Costs, costs_of, pairs_of
 from webapp.judges.selectors import saved_judge
 from webapp.runs.models import Run
@@ -68,8 +69,7 @@ def _start(request: TeamRequest) -> Recipe:
     """The recipe that the page opens with: another run's, or a preset's."""
     clone = request.GET.get("clone", "")
     if clone:
-        number = int(clone) if clone.isdecimal() and len(clone) < 19 else 0
-        return Recipe.model_validate(get_object_or_404(Run.objects.of(request.team), pk=number).recipe)
+        return Recipe.model_validate(get_object_or_404(Run.objects.of(request.team), pk=row_key(clone)).recipe)
     preset = request.GET.get("preset", "")
     return shipped_recipe(preset if preset in PRESETS else "demo")  # type: ignore[arg-type]
 

@@ -24,6 +24,7 @@ from training.errors import BadSettings, TrainingError
 from training.hub import is_hub_id
 from training.principles import library
 from webapp.accounts.models import Team
+from webapp.accounts.numbers import row_key
 from webapp.datasets.models import Dataset
 from webapp.judges.keys import check_key_host, saved_key
 from webapp.judges.models import Connection
@@ -214,7 +215,7 @@ class RecipeForm:
         if self.source.startswith("dataset:"):
             number = self.source.removeprefix("dataset:")
             ready = Dataset.objects.of(self.team).filter(status=Dataset.Status.READY)
-            self.dataset = ready.filter(pk=int(number)).first() if number.isdecimal() and len(number) < 19 else None
+            self.dataset = ready.filter(pk=row_key(number)).first()
             return f"datasets/{number}-{slugify(self.dataset.name)[:60] or 'data'}.jsonl" if self.dataset else number
         self.dataset = None
         return self.hub_id.strip() if self.source == "hub" else DEMO_WORLD

@@ -18,8 +18,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from kombu.exceptions import ChannelError, OperationalError
 
-from webapp.celery import JOBS, app, send
-from webapp.datasets.models import Dataset
+from webapp.celery import app
+from webapp.datasets.services import imports_send_again
 from webapp.labels import bulk
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import GPU, IO, advance, advance_users, enqueue, queue_of
@@ -28,7 +28,6 @@ from workers.supervisor import MOST_CRASHES
 
 PERIOD = 5.0  # seconds between two rounds of one worker
 UNCLAIMED = timedelta(seconds=5)
-STANDS_STILL = 60.0  # seconds
 S = Stage.Status
 logger = logging.getLogger("concord.workers")
 
@@ -38,7 +37,7 @@ def reap() -> None:
     for stage in _without_heartbeat():
         _take_back(stage)
     _send_again()
-    _send_imports_again()
+    imports_send_again()
     bulk.send_again()
     busy = Stage.objects.filter(status__in=[S.QUEUED, S.RUNNING]).values("uses__run")
     for run in Run.objects.filter(status=Run.Status.RUNNING).exclude(pk__in=busy.filter(uses__run__isnull=False)):
@@ -135,24 +134,6 @@ def _send_again() -> None:
         if unclaimed and _is_empty(queue):
             for stage in unclaimed:
                 enqueue(stage)
-
-
-# Rows read of each import when it last moved on, and when that was.
-_imports: dict[int, tuple[int, float]] = {}
-
-
-def _send_imports_again() -> None:
-    """An import that stands still has lost its worker. Two at once do no harm: each batch is recorded by one."""
-    running = dict(Dataset.objects.filter(status=Dataset.Status.IMPORTING).values_list("pk", "rows_read"))
-    now = time.monotonic()
-    for dataset in _imports.keys() - running.keys():
-        del _imports[dataset]
-    for dataset, read in running.items():
-        before, since = _imports.setdefault(dataset, (read, now))
-        if before != read or now - since > STANDS_STILL:
-            _imports[dataset] = (read, now)
-            if before == read:
-                send("workers.import_dataset", dataset, queue=JOBS)
 
 
 def _is_empty(queue: str) -> bool:

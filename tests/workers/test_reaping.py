@@ -91,14 +91,14 @@ def test_a_run_that_nobody_advanced_goes_on(scripted: Scripted) -> None:
     assert stage_of(Run.objects.get(), "evaluate").status == Stage.Status.QUEUED
 
 
-def test_an_import_that_stands_still_is_sent_again(
-        team: Team, sent: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = Dataset.objects.create(team=team, name="a", status=Dataset.Status.IMPORTING, rows_read=1000)
+def test_an_import_of_which_nobody_has_heard_is_sent_again_and_once(team: Team, sent: list[tuple[object, ...]]) -> None:
+    dataset = Dataset.objects.create(team=team, name="a", status=Dataset.Status.IMPORTING, claim="lost",
+                                     alive_at=timezone.now())
     reap()
-    monkeypatch.setattr(reaping, "STANDS_STILL", 0.0)
-    Dataset.objects.update(rows_read=2000)
+    assert not sent, "its worker has just said that it goes on"
+
+    Dataset.objects.update(alive_at=timezone.now() - timedelta(minutes=2))
     reap()
-    assert not sent, "it has moved on"
     reap()
     assert sent == [("workers.import_dataset", (dataset.pk,), "jobs")]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
+from training.feedback.identity import judge_title
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
 from webapp.labels.forms import BANDS, NO_DATASET, ORDERS
@@ -43,7 +44,7 @@ def offered(team: Team, name: str) -> list[tuple[str, str]]:
             return [(str(pk), f"{title} ({pk})") for pk, title in rows]
         case "judge":
             judges = Label.objects.of(team).order_by("judge").values_list("judge", flat=True).distinct()
-            return [(judge, judge[:60]) for judge in judges[:_MOST_OFFERED]]
+            return [(judge, judge_title(judge)[:60]) for judge in judges[:_MOST_OFFERED]]
     raise KeyError(name)
 
 

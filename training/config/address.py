@@ -101,6 +101,14 @@ def is_openai(base_url: str) -> bool:
     return (address.scheme, address.host, address.port) == ("https", "api.openai.com", None)
 
 
+def server_url(base_url: str) -> str:
+    """A judge's address in its normal form, OpenAI's where there is none; as typed where it has no normal form."""
+    try:
+        return parse_address(base_url or OPENAI).url
+    except BadAddress:
+        return base_url.strip().rstrip("/")
+
+
 def normal_host(text: str) -> str:
     """The normal form of a host alone, as an administrator lists it; as it stands where it is none."""
     try:

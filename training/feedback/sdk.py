@@ -9,18 +9,15 @@ import httpx2
 import openai
 
 from training.config import Judge
-from training.config.address import OPENAI, BadAddress, is_openai, parse_address
+from training.config.address import is_openai, server_url
 from training.errors import JudgeUnavailable
 from training.feedback.addresses import AddressGuard, GuardedTransport
 
 
 def base_url(settings: Judge) -> str:
-    """The judge's address in its normal form, which is also what is connected to; as typed where it has none, which
-    `AddressGuard.check_url` then refuses."""
-    try:
-        return parse_address(settings.base_url or OPENAI).url
-    except BadAddress:
-        return settings.base_url.rstrip("/")
+    """The address in its normal form, which is what is checked and connected to. `AddressGuard.check_url` refuses what
+    has none."""
+    return server_url(settings.base_url)
 
 
 def check_key(settings: Judge, key: str) -> None:

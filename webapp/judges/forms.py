@@ -45,6 +45,8 @@ class ConnectionForm(forms.Form):
         label="Server’s address", max_length=500, required=False,
         widget=forms.URLInput(attrs={"placeholder": "http://gpu-box:8000/v1"}),
         help_text="Ends in /v1: vLLM, llama.cpp, ollama, TGI, or another service. OpenAI needs none.")
+    same_judge = forms.BooleanField(
+        label="It is the same judge at another address: its labels stay its own", required=False)
     model = forms.CharField(max_length=200, required=False, help_text="Its name on the server, a hub id or a folder.")
     key = forms.CharField(
         label="API key", max_length=1000, required=False, strip=True,
@@ -66,6 +68,8 @@ class ConnectionForm(forms.Form):
     def __init__(self, *args: Any, team: Team, connection: Connection | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._team, self._connection = team, connection
+        if connection is None or connection.kind not in {K.OPENAI, K.SERVER}:
+            del self.fields["same_judge"]
         if connection is None or not connection.has_key:
             del self.fields["forget_key"]
         else:
@@ -106,6 +110,9 @@ class ConnectionForm(forms.Form):
         if kind == K.SERVER and not found.get("base_url") and "base_url" not in self.errors:
             self.add_error("base_url", "Give the server’s address; it ends in /v1.")
         self._check_key(found)
+        if found.get("same_judge") and self._connection and found.get("model") != self._connection.model:
+            self.add_error("model", "Another model is another judge. Take the tick for the same judge away, or leave "
+                                    "the model’s name as it was.")
         return found
 
     def _check_key(self, found: dict[str, Any]) -> None:

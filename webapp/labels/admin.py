@@ -99,18 +99,22 @@ class TeamAdmin(ModelAdmin):
 @admin.register(Label, site=review_site)
 class LabelAdmin(TeamAdmin):
     list_columns = selectors.LIST_COLUMNS
-    list_display = ("excerpt", "principle", "a_to_b", "sureness", "orders", "review_state", "judge")
+    list_display = ("excerpt", "principle", "a_to_b", "sureness", "orders", "review_state", "judged_by")
     list_filter = (admin_filters.ByPrinciple, admin_filters.ByDataset, admin_filters.ByConfidence,
                    admin_filters.ByOrders, admin_filters.ByReview, admin_filters.ByJudge)
     list_select_related = ("pair", "principle_version__principle")
     actions = ("approve", "reject", "take_back")
     fields = readonly_fields = (
-        "judge", "model", "prompt_version", "both_orders", "sureness", "error", "tokens", "created_at",
+        "judged_by", "model", "prompt_version", "both_orders", "sureness", "error", "tokens", "created_at",
     )
 
     @admin.display(description="Prompt", ordering="-pk")
     def excerpt(self, label: Label) -> str:
         return label.pair.excerpt or "(no text)"
+
+    @admin.display(description="Judge", ordering="judge")
+    def judged_by(self, label: Label) -> str:
+        return label.judge_title
 
     @admin.display(description="Principle")
     def principle(self, label: Label) -> SafeString:

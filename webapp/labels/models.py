@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from training.feedback.identity import judge_title
 from webapp.accounts.models import TeamOwned
 from webapp.datasets.models import Dataset
 from webapp.principles.models import PrincipleVersion
@@ -52,7 +53,7 @@ class Label(TeamOwned):
     # Its index is that of `label_bought_once`.
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="labels", db_index=False)
     principle_version = models.ForeignKey(PrincipleVersion, on_delete=models.PROTECT, related_name="labels")
-    judge = models.CharField(max_length=300)
+    judge = models.CharField(max_length=300)  # training.feedback.identity
     prompt_version = models.CharField(max_length=20)
     model = models.CharField(max_length=200, blank=True)
     probability = models.FloatField(null=True, blank=True)
@@ -86,6 +87,11 @@ class Label(TeamOwned):
 
     def __str__(self) -> str:
         return f"{self.principle_version} on pair {self.pair_id}"
+
+    @property
+    def judge_title(self) -> str:
+        """Its judge for people: the model, and the host where it was asked."""
+        return judge_title(self.judge)
 
     @property
     def effective_probability(self) -> float | None:

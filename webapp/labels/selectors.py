@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
+from training.feedback.identity import judge_title
 from webapp.accounts.models import Team
 from webapp.accounts.numbers import row_key
 from webapp.datasets.models import Dataset
@@ -47,7 +48,7 @@ def offered(team: Team, name: str, chosen: str = "") -> list[tuple[str, str]]:
             judges = list(labels.order_by("judge").values_list("judge", flat=True).distinct()[:_MOST_OFFERED])
             if chosen and chosen not in judges and labels.filter(judge=chosen).exists():
                 judges.append(chosen)
-            return [(judge, judge[:60]) for judge in judges]
+            return [(judge, judge_title(judge)[:60]) for judge in judges]
     raise KeyError(name)
 
 

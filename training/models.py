@@ -28,7 +28,9 @@ from transformers.utils import logging as transformers_logging
 from training.config import Lora
 from training.dialogue import Dialogue, generation_prompt
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory
+from training.lora_targets import lora_targets
 from training.model_names import locate
+from training.model_shape import head_width, last_width, model_positions
 
 # Its bars are drawn once a shard on stderr, where the stage's log is kept.
 transformers_logging.disable_progress_bar()
@@ -86,7 +88,7 @@ class SeparateCritic(nn.Module):
     def __init__(self, trunk: Any, lowered: bool) -> None:
         super().__init__()
         self.trunk = trunk.float().requires_grad_(True)
-        self.head = ValueHead(trunk.config.hidden_size)
+        self.head = ValueHead(last_width(trunk))
         self._lowered = lowered
 
     def hidden(self, **given: Any) -> Tensor:
@@ -113,7 +115,7 @@ Critic = ValueHead | SeparateCritic
 def make_critic(language: LanguageModel, kind: str) -> Critic:
     """A "shared" or "separate" critic on the model's device; the model has no adapter yet. Its values begin at zero."""
     if kind == "shared":
-        return ValueHead(language.model.config.hidden_size).to(language.device)
+        return ValueHead(head_width(language.model)).to(language.device)
     trunk = copy.deepcopy(getattr(language.model, language.model.base_model_prefix))
     return SeparateCritic(trunk, lowered=language.model.dtype == torch.bfloat16).to(language.device)
 
@@ -184,7 +186,7 @@ def load_language_model(base: str | Path, device: torch.device, precision: str =
         model.to(device).eval().requires_grad_(False)
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = tuple(sorted({tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}))
-    longest = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
+    longest = model_positions(model) or 1 << 20
     name = Path(base).name if isinstance(base, Path) or locate(base) is not None else base
     return LanguageModel(name, model, tokenizer, device, end_ids, pad_id(tokenizer, end_ids), longest)
 
@@ -212,7 +214,8 @@ def add_adapter(language: LanguageModel, lora: Lora) -> LanguageModel:
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=lora_targets(language.model),
+        task_type="CAUSAL_LM",
     )
     wrapped = get_peft_model(language.model, settings)
     # peft would note where the base was loaded from; a path of this machine means nothing elsewhere.

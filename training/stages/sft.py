@@ -19,6 +19,7 @@ from training import models
 from training.artifacts import Job, read_jsonl
 from training.config import Policy, Sft
 from training.errors import BadData, Diverged, StopRequested
+from training.exactness import check_decoding
 from training.reporting import Reporter
 
 CHECKPOINT_EVERY = 50
@@ -40,6 +41,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     policy = Policy.model_validate(job.settings["policy"])
     device = models.pick_device(job.settings["device"])
     language = models.load_language_model(policy.base, device, job.settings["precision"])
+    check_decoding(language, "policy.base")
     rows = [tokens_of(language, row, settings.max_length) for row in read_jsonl(job.files["dialogues"])]
     rows = [row for row in rows if any(row["completion_mask"])]
     if not rows:

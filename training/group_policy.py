@@ -28,6 +28,7 @@ from training import models
 from training.artifacts import Job, read_json, write_json
 from training.config import Policy, Ppo
 from training.dialogue import Dialogue, cut_at_stop, generation_prompt
+from training.encoding import rendered
 from training.errors import BadData, Diverged, StopRequested
 from training.exactness import check_decoding
 from training.lora_targets import lora_targets
@@ -151,7 +152,9 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: models.Langu
         dataloader_pin_memory=language.device.type == "cuda",
     )  # fmt: skip
     chat = bool(language.tokenizer.chat_template)
-    data = [{"prompt": prompt if chat else generation_prompt(prompt), "row": index}
+    # TRL renders the messages by itself: it is given those that the template takes.
+    data = [{"prompt": rendered(language.tokenizer, prompt).messages if chat else generation_prompt(prompt),
+             "row": index}
             for index, prompt in enumerate(rewards.prompts)]
     lora = LoraConfig(r=policy.lora.r, lora_alpha=policy.lora.alpha, lora_dropout=0.0,
                       target_modules=lora_targets(language.model), task_type="CAUSAL_LM")

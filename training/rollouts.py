@@ -20,7 +20,8 @@ from torch import Tensor
 from training import policy_gradient as pg
 from training.decoding import Decoder
 from training.dialogue import STOP_STRINGS, Dialogue, cut_at_stop
-from training.models import Critic, LanguageModel, SeparateCritic, encode_prompt
+from training.encoding import encode_prompt
+from training.models import Critic, LanguageModel, SeparateCritic
 
 
 class Sampling(NamedTuple):

@@ -18,6 +18,7 @@ from transformers import DynamicCache
 from training import models
 from training.config import Judge as JudgeSettings
 from training.decoding import attends_only, attention_window
+from training.encoding import encode_prompt
 from training.errors import BadSettings
 from training.exactness import check_decoding
 from training.feedback.answers import LEAST_MASS, letter_of
@@ -81,9 +82,7 @@ def question_ids(language: models.LanguageModel, text: str) -> list[int]:
     """A question as the model's chat template puts it; without a template, and an opening for the letter after it."""
     tokenizer = language.tokenizer
     if tokenizer.chat_template:
-        shown = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False,
-                                              add_generation_prompt=True)
-        return list(tokenizer(shown, add_special_tokens=False)["input_ids"])
+        return encode_prompt(tokenizer, [{"role": "user", "content": text}])
     return list(tokenizer(f"{text}\nAnswer:")["input_ids"])
 
 

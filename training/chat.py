@@ -17,6 +17,7 @@ import torch
 
 from training import models, rollouts
 from training.dialogue import Dialogue, cut_at_stop, reply_so_far
+from training.encoding import encode_prompt
 
 
 @dataclass
@@ -73,7 +74,7 @@ class ChatPolicy:
         tokenizer = self._base.language.tokenizer
         if isinstance(asked, str):
             return len(tokenizer(asked, add_special_tokens=False)["input_ids"])
-        return len(models.encode_prompt(tokenizer, asked))
+        return len(encode_prompt(tokenizer, asked))
 
     def stream(
         self, dialogue: Dialogue, temperature: float = 1.0, top_p: float = 1.0, max_new_tokens: int = 256,

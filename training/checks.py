@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from training import model_shape
 from training.artifacts import Job, read_json, read_jsonl
 from training.config import Recipe
 from training.config.judge import address_problem
@@ -26,8 +27,6 @@ from training.model_names import ModelHome, locate, model_home
 
 MARGIN = 200e6
 """Bytes that stay free beside what a run writes: its database, its report, its samples."""
-
-DECODERS = ("CausalLM", "LMHeadModel")
 
 
 def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None = None) -> None:
@@ -102,11 +101,10 @@ def check_base(field: str, base: str, home: ModelHome) -> Path | None:
         raise ModelUnavailable(f"'{field}' names '{folder.name}', which holds no config.json.",
                                "Name the folder of a saved model.")
     config = read_json(folder / "config.json")
-    kinds = config.get("architectures") or []
-    if kinds and not any(kind.endswith(DECODERS) for kind in kinds):
-        raise ModelUnavailable(f"'{field}' names '{folder.name}', a {', '.join(kinds)}: it cannot write a response.",
-                               "Choose a decoder, whose architecture ends in ForCausalLM.")
-    words, rows = vocabulary(folder), config.get("vocab_size")
+    if refusal := model_shape.why_no_policy(config):
+        raise ModelUnavailable(f"'{field}' names '{folder.name}', which {refusal}.",
+                               "Choose a decoder with attention, whose architecture ends in ForCausalLM.")
+    words, rows = vocabulary(folder), model_shape.token_rows(config)
     if words is not None and rows is not None and words > rows:
         raise ModelUnavailable(f"'{field}' names '{folder.name}': its tokenizer has {words} tokens, its model {rows}.",
                                "Put the model's own tokenizer into the folder.")
@@ -114,13 +112,18 @@ def check_base(field: str, base: str, home: ModelHome) -> Path | None:
 
 
 def vocabulary(folder: Path) -> int | None:
-    """One more than the highest token id of the folder's tokenizer; None where there is no tokenizer.json."""
+    """One more than the highest token id of the folder's tokenizer, for words; None where there is no tokenizer.json.
+
+    Added tokens are left out: a model may ship with some that it has no row for, as the pictures' token of Gemma 3 1B.
+    A text that holds such a token is refused where it is encoded.
+    """
     if not (folder / "tokenizer.json").is_file():
         return None
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     words: Any = tokenizer["model"].get("vocab", {})
-    ids = [*(words.values() if isinstance(words, dict) else range(len(words))),
-           *(token["id"] for token in tokenizer.get("added_tokens", []))]
+    added = {token["content"] for token in tokenizer.get("added_tokens", [])}
+    ids = ([index for word, index in words.items() if word not in added] if isinstance(words, dict)
+           else range(len(words)))
     return max(ids, default=-1) + 1
 
 
@@ -128,8 +131,7 @@ def positions(folder: Path | None) -> int | None:
     """How many tokens the model in a folder can read, or None if that cannot be known."""
     if folder is None or not (folder / "config.json").is_file():
         return None
-    found = read_json(folder / "config.json").get("max_position_embeddings")
-    return found if isinstance(found, int) else None
+    return model_shape.positions(read_json(folder / "config.json"))
 
 
 def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
@@ -223,5 +225,5 @@ def _adapter_bytes(folder: Path | None, rank: int) -> float:
     if folder is None:
         return 0.0
     config = read_json(folder / "config.json")
-    width = config.get("hidden_size") or config.get("n_embd") or 1024
+    width = model_shape.width(config) or 1024
     return _model_bytes(folder) * min(1.0, 2 * rank / width)

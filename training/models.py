@@ -21,14 +21,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from training.config import Lora
-from training.dialogue import Dialogue, generation_prompt
+from training.encoding import belongs_to
+from training.encoding import encode_prompt as encode_prompt
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory
+from training.lora_targets import lora_targets
 from training.model_names import locate
+from training.model_shape import head_width, last_width, model_positions, token_rows
 
 # Its bars are drawn once a shard on stderr, where the stage's log is kept.
 transformers_logging.disable_progress_bar()
@@ -86,7 +89,7 @@ class SeparateCritic(nn.Module):
     def __init__(self, trunk: Any, lowered: bool) -> None:
         super().__init__()
         self.trunk = trunk.float().requires_grad_(True)
-        self.head = ValueHead(trunk.config.hidden_size)
+        self.head = ValueHead(last_width(trunk))
         self._lowered = lowered
 
     def hidden(self, **given: Any) -> Tensor:
@@ -113,7 +116,7 @@ Critic = ValueHead | SeparateCritic
 def make_critic(language: LanguageModel, kind: str) -> Critic:
     """A "shared" or "separate" critic on the model's device; the model has no adapter yet. Its values begin at zero."""
     if kind == "shared":
-        return ValueHead(language.model.config.hidden_size).to(language.device)
+        return ValueHead(head_width(language.model)).to(language.device)
     trunk = copy.deepcopy(getattr(language.model, language.model.base_model_prefix))
     return SeparateCritic(trunk, lowered=language.model.dtype == torch.bfloat16).to(language.device)
 
@@ -149,6 +152,12 @@ def base_location(base: str | Path) -> str:
     return str(folder.absolute())
 
 
+def load_config(base: str | Path) -> Any:
+    """The configuration of a base, without its weights. Raises ModelUnavailable."""
+    with _loading(base):
+        return AutoConfig.from_pretrained(base_location(base), trust_remote_code=False)
+
+
 def load_tokenizer(base: str | Path) -> Any:
     """The tokenizer of a base.
 
@@ -161,7 +170,13 @@ def load_tokenizer(base: str | Path) -> Any:
         raise ModelUnavailable(
             f"The tokenizer of '{base}' has no end-of-text token.", "Choose a base whose tokenizer has an eos_token."
         )
+    belongs_to(tokenizer, name_of(base), token_rows(load_config(base).to_dict()))
     return tokenizer
+
+
+def name_of(base: str | Path) -> str:
+    """A base as it may be written into files and messages: a hub id, or a folder's last part."""
+    return Path(base).name if isinstance(base, Path) or locate(base) is not None else base
 
 
 def load_language_model(base: str | Path, device: torch.device, precision: str = "fp32") -> LanguageModel:
@@ -184,24 +199,15 @@ def load_language_model(base: str | Path, device: torch.device, precision: str =
         model.to(device).eval().requires_grad_(False)
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = tuple(sorted({tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}))
-    longest = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
-    name = Path(base).name if isinstance(base, Path) or locate(base) is not None else base
-    return LanguageModel(name, model, tokenizer, device, end_ids, pad_id(tokenizer, end_ids), longest)
+    longest = model_positions(model) or 1 << 20
+    belongs_to(tokenizer, name_of(base), int(model.get_input_embeddings().weight.shape[0]))
+    return LanguageModel(name_of(base), model, tokenizer, device, end_ids, pad_id(tokenizer, end_ids), longest)
 
 
 def pad_id(tokenizer: Any, end_ids: tuple[int, ...]) -> int:
     """A token id for padding that ends nothing: with pad == eos the end of a reply could not be seen."""
     candidates = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *range(len(end_ids) + 1))
     return next(id_ for id_ in candidates if id_ is not None and id_ not in end_ids)
-
-
-def encode_prompt(tokenizer: Any, dialogue: Dialogue) -> list[int]:
-    """Token ids after which the model writes its reply: its chat template, else the text of hh-rlhf."""
-    if tokenizer.chat_template:
-        return list(
-            tokenizer.apply_chat_template(dialogue, add_generation_prompt=True, tokenize=True, return_dict=False)
-        )
-    return list(tokenizer(generation_prompt(dialogue))["input_ids"])
 
 
 def add_adapter(language: LanguageModel, lora: Lora) -> LanguageModel:
@@ -212,7 +218,8 @@ def add_adapter(language: LanguageModel, lora: Lora) -> LanguageModel:
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=lora_targets(language.model),
+        task_type="CAUSAL_LM",
     )
     wrapped = get_peft_model(language.model, settings)
     # peft would note where the base was loaded from; a path of this machine means nothing elsewhere.

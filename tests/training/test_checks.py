@@ -44,7 +44,8 @@ def test_a_folder_that_is_not_there_is_named_with_its_field(tmp_path: Path) -> N
 
 def test_a_model_of_another_architecture_is_refused(changed: Callable[..., Path]) -> None:
     folder = changed(architectures=["BertForMaskedLM"])
-    with pytest.raises(ModelUnavailable, match="'policy.base' names 'model', a BertForMaskedLM.*ends in ForCausalLM"):
+    refusal = "'policy.base' names 'model', which is a BertForMaskedLM.*ends in ForCausalLM"
+    with pytest.raises(ModelUnavailable, match=refusal):
         checks.check_run(make_recipe(folder))
 
 

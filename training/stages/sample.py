@@ -20,6 +20,7 @@ from training.artifacts import Job, read_jsonl, write_jsonl
 from training.config import Policy, Sample
 from training.dialogue import Dialogue
 from training.errors import BadData
+from training.exactness import check_decoding
 from training.pipeline import pair_digest
 from training.reporting import Reporter
 
@@ -40,6 +41,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     language = models.load_language_model(
         base, models.pick_device(job.settings["device"]), job.settings["precision"]
     )
+    check_decoding(language, "policy.base")
     reporter.rewind(0)  # a restart draws all of it again, the same
     pairs: dict[str, dict[str, Any]] = {}
     step_size = max(1, settings.batch_size // 2)

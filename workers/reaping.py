@@ -14,7 +14,7 @@ from typing import Any
 
 from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 from kombu.exceptions import ChannelError, OperationalError
 
@@ -100,7 +100,6 @@ def _without_heartbeat() -> list[Stage]:
     return silent
 
 
-@transaction.atomic
 def _take_back(stage: Stage) -> None:
     """Queue a stage whose worker went silent; the third time, let a person look. Its process id stays in the row: the
     next attempt on that machine ends what may still run of it."""

@@ -46,6 +46,8 @@ def parquet_records(file: IO[bytes], look: int | None = None) -> Iterator[Record
                 number += 1
                 yield number, dict(zip(batch.schema.names, cells, strict=True))
             size += batch.nbytes
+            if size > MAX_BYTES:  # more than its own description says: a few bytes of a dictionary stand for many
+                raise BadData("The file holds more than 4 GB of data.", "Split it and import the parts.")
             if look is not None and size > look:
                 return
     except pyarrow.ArrowMemoryError as error:

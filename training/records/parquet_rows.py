@@ -52,7 +52,12 @@ def parquet_records(file: IO[bytes], look: int | None = None) -> Iterator[Record
                 return
     except pyarrow.ArrowMemoryError as error:
         raise MemoryError(_words(error)) from error
-    except (pyarrow.ArrowException, NotImplementedError) as error:
+    except UnicodeDecodeError as error:  # cells have their own; this one is of the file's description of itself
+        raise BadData("The name of a column in the Parquet file is not UTF-8 text.",
+                      "Rename the columns with plain letters, and write the file again.") from error
+    except (BadData, MemoryError, OSError):
+        raise
+    except Exception as error:  # pyarrow has no common base of what it raises at a damaged file
         raise BadData(f"The Parquet file could not be read: {_words(error)}.",
                       "It may be damaged; upload it again.") from error
 

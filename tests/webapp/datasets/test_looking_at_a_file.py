@@ -30,9 +30,9 @@ def page_of(client: Client, dataset: Dataset) -> str:
     return answer.content.decode()
 
 
-def parquet(table: Any) -> bytes:
+def parquet(table: Any, **options: Any) -> bytes:
     file = io.BytesIO()
-    pyarrow.parquet.write_table(table, file)
+    pyarrow.parquet.write_table(table, file, **options)
     return file.getvalue()
 
 
@@ -78,6 +78,8 @@ FILES: dict[str, tuple[str, bytes]] = {
         "past": pyarrow.array([-(10**15)], pyarrow.int64()).cast(pyarrow.timestamp("ms", "Europe/Rome"))}))),
     "durations in lists": ("a.parquet", parquet(pyarrow.table({
         "prompt": ["Why?"], "took": pyarrow.array([[2**62]], pyarrow.list_(pyarrow.duration("s")))}))),
+    "Latin-1 in a name in Parquet": ("a.parquet", parquet(
+        pyarrow.table({"prompt": ["Why?"], "zzzz": ["n"]}), store_schema=False).replace(b"zzzz", b"caf\xe9")),
     "nothing": ("a.jsonl.gz", zipped(b"")),
     "a gzip of a gzip": ("a.json.gz", zipped(zipped(b"[]"))),
     "no JSON": ("a.json", b"\x80\x04\x95\x00"),

@@ -28,7 +28,10 @@ from training import models
 from training.artifacts import Job, read_json, write_json
 from training.config import Policy, Ppo
 from training.dialogue import Dialogue, cut_at_stop, generation_prompt
+from training.encoding import rendered
 from training.errors import BadData, Diverged, StopRequested
+from training.exactness import check_decoding
+from training.lora_targets import lora_targets
 from training.reporting import Reporter
 from training.rewards import PrincipleRewards
 from training.rollouts import Sampling
@@ -56,9 +59,10 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     if len(prompts) < wanted:
         raise BadData(f"A phase answers {wanted} prompts, there are {len(prompts)}.",
                       f"Lower 'ppo.batch_size' from {settings.batch_size} to {len(prompts) * settings.group_size}.")
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     device = models.pick_device(job.settings["device"])
     language = models.load_language_model(base, device, job.settings["precision"])
+    check_decoding(language, "policy.base")
     rewards = GroupRewards(load_rewards(job, device), prompts, settings, language.end_ids)
     checkpoints = folder / "checkpoint"
     trainer = make_trainer(job, settings, policy, language, rewards, checkpoints)
@@ -148,10 +152,12 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: models.Langu
         dataloader_pin_memory=language.device.type == "cuda",
     )  # fmt: skip
     chat = bool(language.tokenizer.chat_template)
-    data = [{"prompt": prompt if chat else generation_prompt(prompt), "row": index}
+    # TRL renders the messages by itself: it is given those that the template takes.
+    data = [{"prompt": rendered(language.tokenizer, prompt).messages if chat else generation_prompt(prompt),
+             "row": index}
             for index, prompt in enumerate(rewards.prompts)]
-    lora = LoraConfig(r=policy.lora.r, lora_alpha=policy.lora.alpha, lora_dropout=0.0, target_modules="all-linear",
-                      task_type="CAUSAL_LM")
+    lora = LoraConfig(r=policy.lora.r, lora_alpha=policy.lora.alpha, lora_dropout=0.0,
+                      target_modules=lora_targets(language.model), task_type="CAUSAL_LM")
     trainer = make(model=language.model, reward_funcs=rewards, args=arguments, train_dataset=Dataset.from_list(data),
                    processing_class=language.tokenizer, peft_config=lora)
     trainer.remove_callback(PrinterCallback)  # it would print every log

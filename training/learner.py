@@ -19,6 +19,7 @@ from training import models
 from training.artifacts import Job, newest_checkpoint, publish_checkpoint
 from training.config import Policy, Ppo
 from training.errors import DiskFull
+from training.exactness import check_decoding
 
 
 @dataclass
@@ -47,8 +48,9 @@ def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
     """The policy with a fresh adapter and critic, or as the checkpoint left them."""
     policy = Policy.model_validate(job.settings["policy"])
     seed = job.settings["seed"]
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     language = models.load_language_model(base, models.pick_device(job.settings["device"]), job.settings["precision"])
+    check_decoding(language, "policy.base")
     critic = models.make_critic(language, settings.critic)
     torch.manual_seed(seed)  # the adapter's first weights
     if checkpoint is None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from tests.training.tiny_families import make_family
 from training import models
 from training.config import DEMO_WORLD, Judge
 from training.errors import BadSettings
@@ -25,6 +28,16 @@ def test_what_questions_share_changes_no_probability(language: models.LanguageMo
     plain = torch.stack([language.model(torch.tensor([sequence])).logits[0, -1].log_softmax(-1)
                          for sequence in sequences])
     assert torch.allclose(together, alone, atol=1e-4) and torch.allclose(together, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["mistral", "gpt2", "mamba", "qwen3_5"])
+def test_questions_share_what_they_can_in_every_family(family: str, tmp_path: Path) -> None:
+    language = models.load_language_model(make_family(family, tmp_path), torch.device("cpu"))
+    shared = list(range(5, 17))
+    sequences = [[*shared, 20, 21], [*shared, 22], [*shared, 20, 23, 24, 25, 26]]
+    plain = torch.stack([language.model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+                         for ids in sequences])
+    assert torch.allclose(next_logprobs(language, sequences), plain, atol=1e-3)
 
 
 def test_a_letters_probability_is_that_of_all_its_spellings() -> None:

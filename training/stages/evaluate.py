@@ -44,7 +44,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     prompts: list[Dialogue] = [row["prompt"] for row in read_jsonl(job.files["held_out"])][: settings.prompts]
     if not prompts:
         raise BadData("There are no held-out prompts to compare on.", "Raise 'data.held_out'.")
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     language = models.load_language_model(base, models.pick_device(job.settings["device"]), job.settings["precision"])
     language = models.load_adapter(language, job.inputs["ppo"] / "adapter")
     seed = job.settings["seed"]

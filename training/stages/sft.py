@@ -18,7 +18,9 @@ from transformers.trainer_utils import get_last_checkpoint
 from training import models
 from training.artifacts import Job, read_jsonl
 from training.config import Policy, Sft
+from training.encoding import encode_prompt, encode_reply
 from training.errors import BadData, Diverged, StopRequested
+from training.exactness import check_decoding
 from training.reporting import Reporter
 
 CHECKPOINT_EVERY = 50
@@ -40,6 +42,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     policy = Policy.model_validate(job.settings["policy"])
     device = models.pick_device(job.settings["device"])
     language = models.load_language_model(policy.base, device, job.settings["precision"])
+    check_decoding(language, "policy.base")
     rows = [tokens_of(language, row, settings.max_length) for row in read_jsonl(job.files["dialogues"])]
     rows = [row for row in rows if any(row["completion_mask"])]
     if not rows:
@@ -90,9 +93,9 @@ def tokens_of(language: models.LanguageModel, row: dict[str, Any], max_length: i
     The response is encoded as the policy will be asked for it: after the prompt, a space first where there is no chat
     template, an end token last.
     """
-    prompt = models.encode_prompt(language.tokenizer, row["prompt"])
-    reply = row["response"] if language.tokenizer.chat_template else " " + row["response"].strip()
-    response = list(language.tokenizer(reply, add_special_tokens=False)["input_ids"])
+    prompt = encode_prompt(language.tokenizer, row["prompt"])
+    reply = row["response"] if language.tokenizer.chat_template else row["response"].strip()
+    response = encode_reply(language.tokenizer, reply)
     response = [*response, language.tokenizer.eos_token_id][:max_length]
     prompt = prompt[-(max_length - len(response)) :] if len(response) < max_length else []
     return {"input_ids": prompt + response, "completion_mask": [0] * len(prompt) + [1] * len(response)}

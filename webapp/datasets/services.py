@@ -14,7 +14,7 @@ from django.utils import timezone
 from training.records import SUFFIXES
 from training.text import storable
 from webapp.accounts.models import Team, User
-from webapp.celery import send
+from webapp.celery import JOBS, send
 from webapp.datasets import importing
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText
 from webapp.runs.models import Run
@@ -56,7 +56,7 @@ def dataset_import_start(*, dataset: Dataset, columns: Mapping[str, str]) -> boo
                        rows_good=0, rows_bad=0, claim="", attempts=0, alive_at=timezone.now()))
     if changed:
         _rows_delete(dataset)
-        send("workers.import_dataset", dataset.pk, queue="io")
+        send("workers.import_dataset", dataset.pk, queue=JOBS)
     return bool(changed)
 
 
@@ -71,7 +71,7 @@ def imports_send_again() -> None:
     """Send again each import that nobody works on: its message or its worker was lost. Called by every worker."""
     for pk in importing.silent().values_list("pk", flat=True):
         if importing.silent().filter(pk=pk).update(claim="", alive_at=timezone.now()):
-            send("workers.import_dataset", pk, queue="io")
+            send("workers.import_dataset", pk, queue=JOBS)
 
 
 def dataset_rename(*, dataset: Dataset, name: str) -> None:

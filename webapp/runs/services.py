@@ -15,6 +15,7 @@ from training.pipeline import StagePlan, identities, plan
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
 from webapp.runs import exports
+from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, RunStage, Stage
 from webapp.runs.pokes import poke
 from webapp.runs.scheduling import advance, revive, stage_for, unshared
@@ -111,7 +112,7 @@ def preview(*, team: Team, recipe: Recipe, dataset: Dataset | None) -> list[Stag
 def _identified(team: Team, recipe: Recipe, dataset: Dataset | None) -> tuple[
         list[StagePlan], dict[str, str], dict[str, str], dict[str, str]]:
     """The plan, each stage's identity, the data's digests, and the digests of people's corrections by principle."""
-    check_run(recipe, settings.ARTIFACTS)
+    check_run(recipe, settings.ARTIFACTS, models_home())
     digests = exports.file_digests(recipe, dataset)
     planned = plan(recipe)
     before = identities(planned, digests)

@@ -65,11 +65,11 @@ def _rows(records: Iterable[Record], columns: Columns | None, limit: int | None)
     records = iter(records)
     first = list(itertools.islice(records, min(FIRST_RECORDS, limit or FIRST_RECORDS)))
     form, known = _recognised(first, columns)
-    last = min(limit or MAX_ROWS, MAX_ROWS)
     for number, record in itertools.chain(first, records):
-        if number > last:
-            if number > MAX_ROWS:
-                yield BadRow(number, f"this row and all after it are left out: at most {MAX_ROWS:,} are read")
+        if limit and number > limit:
+            return
+        if number > MAX_ROWS:
+            yield BadRow(number, f"this row and all after it are left out: at most {MAX_ROWS:,} are read")
             return
         if form is None and not isinstance(record, str):
             form, known = _recognised([(number, record)], columns)

@@ -25,8 +25,9 @@ from typing import Any
 from training.errors import BadData
 from training.reading import Preview, look, read_hub, read_rows
 from training.rows import BadRow, Columns, Format, Row, can_be_named
+from training.text import storable
 
-LOOK_MEMORY, LOOK_CPU, LOOK_PATIENCE = 600_000_000, 1.0, 15.0  # bytes of addresses, seconds of CPU, seconds
+LOOK_MEMORY, LOOK_CPU, LOOK_PATIENCE = 600_000_000, 1.5, 15.0  # bytes of addresses, seconds of CPU, seconds
 ROWS_MEMORY, HUB_MEMORY = 2_000_000_000, 16_000_000_000
 STALL = 300.0  # seconds without a row
 LONGEST = 12 * 3600.0  # seconds for a whole import
@@ -48,7 +49,7 @@ def look_apart(path: Path, filename: str, columns: Columns | None = None) -> Pre
     if not _AT_ONCE.acquire(timeout=LOOK_PATIENCE):
         return Preview(problem=BadData("Other files are being looked at.", "Load this page again in a moment."))
     try:
-        request = {"look": True, "path": str(path), "filename": filename, "columns": dict(columns or {}),
+        request = {"look": True, "path": str(path.absolute()), "filename": filename, "columns": dict(columns or {}),
                    "memory": LOOK_MEMORY, "cpu": LOOK_CPU}
         with _process() as process:
             try:
@@ -75,7 +76,7 @@ def read_rows_apart(path: Path, filename: str, columns: Columns | None = None,
     Raises:
         BadData: the file cannot be read, or not within the bounds.
     """
-    yield from _read_apart({"path": str(path), "filename": filename, "columns": dict(columns or {}),
+    yield from _read_apart({"path": str(path.absolute()), "filename": filename, "columns": dict(columns or {}),
                             "memory": ROWS_MEMORY}, on_wait, "The file")
 
 
@@ -109,7 +110,8 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
     root = str(Path(__file__).parents[1])
     secret = ("CONCORD_", "OPENAI_", "DJANGO_", "AWS_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(secret)}
-    environment |= {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment |= {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
     process = subprocess.Popen([sys.executable, "-P", "-m", "training.reading_process"], env=environment, cwd="/",
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                start_new_session=True)
@@ -179,7 +181,7 @@ def main() -> None:
         for answer in _answers(request):
             sys.stdout.write(json.dumps(answer) + "\n")
     except BadData as problem:
-        print(json.dumps({"problem": [problem.cause, problem.remedy]}))
+        print(json.dumps({"problem": _problem(problem)}))
     except MemoryError:
         print(json.dumps({"problem": [f"Reading it needs more than {memory // 1_000_000:,} MB of memory.",
                                       "Split it, or shorten its longest cells, then upload it again."]}))
@@ -198,7 +200,7 @@ def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     rows = (read_hub(request["hub"], request["split"], columns) if "hub" in request
             else read_rows(Path(request["path"]), request["filename"], columns))
     for row in rows:
-        yield {"row": row} if isinstance(row, Row) else {"bad": row}
+        yield {"row": row} if isinstance(row, Row) else {"bad": _bad(row)}
     yield {"end": True}
 
 
@@ -207,10 +209,17 @@ def _shown(seen: Preview) -> dict[str, Any]:
     return {
         "columns": [name for name in seen.columns if can_be_named(name)],
         "format": [seen.format.kind, dict(seen.format.columns)] if seen.format else None,
-        "rows": [{"row": _cut_row(row)} if isinstance(row, Row) else {"bad": [row.number, row.reason[:300]]}
-                 for row in seen.rows],
-        "problem": [seen.problem.cause, seen.problem.remedy] if seen.problem else None,
+        "rows": [{"row": _cut_row(row)} if isinstance(row, Row) else {"bad": _bad(row)} for row in seen.rows],
+        "problem": _problem(seen.problem) if seen.problem else None,
     }
+
+
+def _bad(row: BadRow) -> list[Any]:
+    return [row.number, storable(row.reason)[:300]]
+
+
+def _problem(problem: BadData) -> list[str]:
+    return [storable(problem.cause)[:1000], storable(problem.remedy)[:1000]]
 
 
 def _cut_row(row: Row) -> list[Any]:

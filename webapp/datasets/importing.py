@@ -30,7 +30,7 @@ from training.rows import BadRow, Row
 from training.text import storable
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
 
-BATCH = 1000
+BATCH, BATCH_BYTES = 1000, 10_000_000
 KEPT_BAD_ROWS = 10_000
 MAX_ATTEMPTS = 5
 SILENT = timedelta(seconds=60)
@@ -71,10 +71,13 @@ class _Tally:
     pairs: bool = False
     responses: bool = False
 
-    def add(self, row: Row) -> None:
-        self.digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+    def add(self, row: Row) -> int:
+        """Count a row in; its size in bytes."""
+        line = json.dumps(row, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+        self.digest.update(line)
         self.pairs = self.pairs or row.rejected is not None
         self.responses = self.responses or row.chosen is not None
+        return len(line)
 
     @property
     def kind(self) -> Dataset.Kind:
@@ -140,13 +143,14 @@ def _numbered(rows: Iterable[Row | BadRow]) -> Iterator[tuple[int, Row | BadRow]
 
 def _batches(rows: Iterator[tuple[int, Row | BadRow]], tally: _Tally) -> Iterator[list[tuple[int, Row | BadRow]]]:
     batch: list[tuple[int, Row | BadRow]] = []
+    size = 0
     for number, row in rows:
         if isinstance(row, Row):
-            tally.add(row)
+            size += tally.add(row)
         batch.append((number, row))
-        if len(batch) == BATCH:
+        if len(batch) == BATCH or size > BATCH_BYTES:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch
 

@@ -13,6 +13,7 @@ from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
 
 ROWS_A_PAGE, BAD_ROWS_A_PAGE = 25, 100
+SHOWN_CHARACTERS, SHOWN_MESSAGES = 20_000, 50  # of a text and of a prompt, on a page; a download has all of it
 
 
 class _Counted(Paginator):
@@ -29,8 +30,23 @@ def dataset_list(*, team: Team) -> QuerySet[Dataset]:
 
 
 def rows_page(*, dataset: Dataset, page: str | None) -> Page[DatasetRow]:
+    """The rows of one page. One row is held whole at a time: 25 of the longest would be 75 MB, and their page more."""
     rows = DatasetRow.objects.filter(dataset=dataset).select_related("text").order_by("number")
-    return _Counted(rows, ROWS_A_PAGE, dataset.rows_good).get_page(page)
+    shown = _Counted(rows, ROWS_A_PAGE, dataset.rows_good).get_page(page)
+    of_page = cast("QuerySet[DatasetRow]", shown.object_list)
+    shown.object_list = [_cut_row(row) for row in of_page.iterator(chunk_size=1)]
+    return shown
+
+
+def _cut_row(row: DatasetRow) -> DatasetRow:
+    text = row.text
+    text.prompt = [message | {"content": _cut(message["content"])} for message in text.prompt[-SHOWN_MESSAGES:]]
+    text.chosen, text.rejected = _cut(text.chosen), _cut(text.rejected)
+    return row
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ... (the download has the rest)"
 
 
 def rejected_page(*, dataset: Dataset, page: str | None) -> Page[RejectedRow]:
@@ -41,9 +57,9 @@ async def as_jsonl(*, dataset: Dataset) -> AsyncIterator[bytes]:
     """All rows as lines of JSON that the import and `python -m training run` read back to the same rows."""
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
     lines: list[bytes] = []
-    async for text in texts.aiterator(chunk_size=500):
+    async for text in texts.aiterator(chunk_size=25):  # rows may be megabytes long
         lines.append(json.dumps(_as_record(text), ensure_ascii=False).encode() + b"\n")
-        if len(lines) == 500:
+        if len(lines) == 500 or len(lines[-1]) > 100_000:
             yield b"".join(lines)
             lines = []
     yield b"".join(lines)

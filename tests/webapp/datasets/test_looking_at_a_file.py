@@ -30,9 +30,9 @@ def page_of(client: Client, dataset: Dataset) -> str:
     return answer.content.decode()
 
 
-def parquet(table: Any) -> bytes:
+def parquet(table: Any, **options: Any) -> bytes:
     file = io.BytesIO()
-    pyarrow.parquet.write_table(table, file)
+    pyarrow.parquet.write_table(table, file, **options)
     return file.getvalue()
 
 
@@ -78,6 +78,8 @@ FILES: dict[str, tuple[str, bytes]] = {
         "past": pyarrow.array([-(10**15)], pyarrow.int64()).cast(pyarrow.timestamp("ms", "Europe/Rome"))}))),
     "durations in lists": ("a.parquet", parquet(pyarrow.table({
         "prompt": ["Why?"], "took": pyarrow.array([[2**62]], pyarrow.list_(pyarrow.duration("s")))}))),
+    "Latin-1 in a name in Parquet": ("a.parquet", parquet(
+        pyarrow.table({"prompt": ["Why?"], "zzzz": ["n"]}), store_schema=False).replace(b"zzzz", b"caf\xe9")),
     "nothing": ("a.jsonl.gz", zipped(b"")),
     "a gzip of a gzip": ("a.json.gz", zipped(zipped(b"[]"))),
     "no JSON": ("a.json", b"\x80\x04\x95\x00"),
@@ -153,3 +155,25 @@ def test_any_name_of_a_file_is_taken(owner_client: Client, team: Team, owner: Us
 
     dataset.refresh_from_db()
     assert "\x00" not in dataset.filename and "Why?" in page_of(owner_client, dataset)
+
+
+def test_a_page_of_long_rows_stays_small_and_the_download_is_whole(
+    owner_client: Client, team: Team, owner: User,
+) -> None:
+    long = "x" * 300_000
+    dataset = imported(team, owner, jsonl(*[{"prompt": long, "chosen": long, "rejected": "y" * 300_000}] * 10))
+
+    page = owner_client.get(reverse("datasets:detail", args=[dataset.pk])).content.decode()
+
+    assert len(page) < 1_500_000 and "the download has the rest" in page
+    assert dataset.rows.select_related("text")[0].text.chosen == long
+
+
+def test_a_choice_of_columns_is_refused_in_words_that_a_page_can_hold(
+    owner_client: Client, team: Team, owner: User,
+) -> None:
+    dataset = upload(team, owner, jsonl({"prompt": "Why?", "a\ud800": 1}))
+
+    page = owner_client.get(reverse("datasets:columns", args=[dataset.pk]), {"prompt": "nowhere"})
+
+    assert page.status_code == 200 and "The file has no column nowhere." in page.content.decode()

@@ -1,4 +1,4 @@
-"""The first stages of a run look at all its bases and prompts: nothing is drawn or bought that a later stage refuses."""
+"""The first stages of a run look at all its bases and prompts: what a later stage would refuse costs no label."""
 
 from __future__ import annotations
 

@@ -90,7 +90,10 @@ def test_each_says_alone_what_it_says_beside_the_other(team: Team, run: Run) -> 
     assert [event["text"] for event in alone] == [together[0]] * 2
 
 
-def test_answers_are_scored_with_the_multipliers_that_the_training_ended_with(team: Team, run: Run) -> None:
+def test_answers_are_scored_with_the_multipliers_that_the_training_ended_with(
+    team: Team, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_loaded", inference.Loaded())  # a run of another test had the same number
     first, bound = NAMES[0], NAMES[1]
     run.recipe["scalarization"] |= {"function": "constrained", "thresholds": {bound: 0.5}}
     run.save()

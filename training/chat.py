@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from training import models, rollouts
-from training.dialogue import STOP_STRINGS, Dialogue
+from training.dialogue import Dialogue, cut_at_stop, reply_so_far
 from training.encoding import encode_prompt
 
 
@@ -108,24 +108,12 @@ def pieces(tokenizer: Any, tokens: Iterator[int]) -> Iterator[str]:
     shown = ""
     for token in tokens:
         ids.append(token)
-        text, over = _settled(tokenizer.decode(ids, skip_special_tokens=True).lstrip())
+        text, over = reply_so_far(tokenizer.decode(ids, skip_special_tokens=True))
         if len(text) > len(shown) and text.startswith(shown):
             yield text[len(shown) :]
             shown = text
         if over:
             return
-    whole = tokenizer.decode(ids, skip_special_tokens=True).strip()
+    whole = cut_at_stop(tokenizer.decode(ids, skip_special_tokens=True))
     if whole.startswith(shown) and len(whole) > len(shown):
         yield whole[len(shown) :]
-
-
-def _settled(text: str) -> tuple[str, bool]:
-    """The part of a text that later tokens cannot take back, and whether a stop string has ended it."""
-    ends = [position for position in (text.find(stop) for stop in STOP_STRINGS) if position >= 0]
-    if ends:
-        return text[: min(ends)].rstrip(), True
-    safe = text.removesuffix("\ufffd")
-    held = max(
-        (size for stop in STOP_STRINGS for size in range(1, len(stop)) if safe.endswith(stop[:size])), default=0
-    )
-    return safe[: len(safe) - held].rstrip(), False

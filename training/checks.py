@@ -20,6 +20,7 @@ from typing import Any
 from training import model_shape
 from training.artifacts import Job, read_json, read_jsonl
 from training.config import Recipe
+from training.config.judge import address_problem
 from training.dialogue import generation_prompt
 from training.errors import BadData, BadSettings, DiskFull, ModelUnavailable
 from training.model_names import ModelHome, locate, model_home
@@ -40,6 +41,8 @@ def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None =
         ModelUnavailable: a name means no model, or a folder holds no decoder or a tokenizer that does not fit it.
         DiskFull: there is less room than the run needs.
     """
+    if problem := address_problem(recipe.judge):
+        raise BadSettings(f"'judge.base_url' cannot be used: {problem}.", "Give the address of the judge's server.")
     home = home or model_home()
     folders = {field: check_base(field, base, home) for field, base in bases_of(recipe).items()}
     policy, trunk = folders["policy.base"], folders["preference_model.base"]

@@ -11,7 +11,7 @@ from training.artifacts import read_jsonl, write_jsonl
 from training.config import Recipe
 from training.pipeline import StagePlan, plan
 from training.runner import prepare_stage, runtime_of, stage_command
-from webapp.judges.keys import saved_key
+from webapp.judges.keys import check_key_host, saved_key
 from webapp.runs import exports
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
@@ -67,6 +67,9 @@ def prepare(stage: Stage) -> Prepared | None:
     command = [*stage_command(stage.folder), "--die-with-parent"]
     if "judge" not in item.settings:
         return Prepared(command, "", pairs)
+    if recipe.judge.kind != "openai":
+        return Prepared(command, "", pairs)  # it is asked without a key
+    check_key_host(recipe.judge)
     return Prepared(command, recipe.judge.api_key_env, pairs, saved_key(team=run.team, judge=recipe.judge))
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from training.feedback.answers import first_is_better, letter_of, read_answer
+from training.feedback.limits import read_limits, retry_after
 
 SPELLINGS = ["{}", " {}.", "Option {}", "({})", "**{}**", "The answer is {}", "Answer: {}", "{}. It is shorter.",
              "Response {}: it is kinder.", "\n{}\n", "Option {} is better"]
@@ -61,3 +65,36 @@ def test_a_missing_letter_gets_what_it_can_have_had_at_most() -> None:
 def test_a_judge_about_to_say_something_else_gives_no_probability() -> None:
     assert first_is_better([("I", math.log(0.95)), ("A", math.log(0.03)), ("B", math.log(0.02))]) is None
     assert first_is_better([("Sorry", 0.0)]) is None
+
+
+HOSTILE = ["answer ", "the ", "final ", "the answer is ", "option:", "answer", " ", "(", "\t* ", "Answer: A or ", "is ",
+           "A) ", "a", "answer = ", "- ", "answer\n"]
+READERS = """
+import json, sys
+from training.feedback.answers import last_letter, read_answer
+from training.feedback.limits import read_limits, retry_after, seconds
+from training.feedback.protocol import read_reply
+for words in json.load(sys.stdin):
+    text = words * 100_000
+    for end in ("", "x", "A", "?"):
+        read_answer(text + end), last_letter(text + end), seconds(text), retry_after(text, 0.0)
+        read_answer("Option A. " + text + end), last_letter("Answer: " + text + end)
+    tokens = [{"token": words, "top_logprobs": [{"token": words, "logprob": -0.1}]}] * 20_000
+    for thinks in (False, True):
+        choice = {"message": {"content": text}, "logprobs": {"content": tokens}}
+        read_reply(json.dumps({"choices": [choice]}), thinks)
+"""
+
+
+def test_however_long_a_judge_repeats_itself_it_is_read_in_linear_time() -> None:
+    # In a process of its own: a regular expression that backtracks cannot be interrupted. It takes two seconds; what is
+    # quadratic would take hours.
+    subprocess.run([sys.executable, "-c", READERS], input=json.dumps([*HOSTILE, "1", "9s"]), text=True, check=True,
+                   timeout=120)
+
+
+def test_a_number_in_a_header_that_is_longer_than_any_number_is_no_number() -> None:
+    digits = "9" * 5000
+    limits = read_limits({"x-ratelimit-limit-requests": digits, "x-ratelimit-reset-requests": digits})
+    assert limits is not None
+    assert (limits.limit_requests, limits.reset_requests, retry_after(digits, 0.0)) == (None, None, None)

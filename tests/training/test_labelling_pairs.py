@@ -35,9 +35,9 @@ def test_every_pair_gets_a_label_with_both_orders(tmp_path: Path) -> None:
     # It says "A, 0.75" whatever is shown first: pure position bias, so the label knows nothing and the gap is wide.
     assert rows[0] == {"pair": pair(0)["digest"], "principle": "toxicity", "probability": pytest.approx(0.5),
                        "p_shown": pytest.approx(0.75), "p_swapped": pytest.approx(0.25),
-                       "order_gap": pytest.approx(0.5), "judge": "openai:judge-7b", "prompt_version": "1",
-                       "error": "", "tokens": 22, "tokens_in": 20, "calls": 2, "chars": rows[0]["chars"],
-                       "model": "judge-7b"}
+                       "order_gap": pytest.approx(0.5), "judge": f"openai:judge-7b@{server.base_url}",
+                       "prompt_version": "1", "error": "", "tokens": 22, "tokens_in": 20, "calls": 2,
+                       "chars": rows[0]["chars"], "model": "judge-7b"}
     assert rows[0]["chars"] == sum(len(body["messages"][0]["content"]) for body in server.requests[:2])
     last = events(tmp_path, "metric")[-1]
     assert last["values"] == {"label/done": 5.0, "label/confidence": pytest.approx(0.5), "label/flip_rate": 1.0,

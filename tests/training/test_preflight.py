@@ -1,4 +1,4 @@
-"""The first stages of a run look at all its bases and prompts: what a later stage would refuse costs no label."""
+"""The first stages of a run look at all its bases and prompts: nothing is bought that a later stage refuses."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def chat(team: Team, run: Run, **changes: Any) -> list[dict[str, Any]]:
     asked = {"team": team.pk, "policies": policies, "dialogues": [ASK, ASK], "scorer": run.pk,
              "sampling": Sampling(max_new_tokens=24, seed=3)} | changes
     request = Request(**asked)
-    inference.chat(request.as_json())
+    inference.answer(request)
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         return [json.loads(fields[b"event"]) for _, fields in client.xrange(stream_key(request.id))]
 

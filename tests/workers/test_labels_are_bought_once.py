@@ -14,6 +14,7 @@ import pytest
 from tests import judge_server as judge
 from tests.judge_server import JudgeServer
 from tests.processes import running
+from tests.training.scripted_server import Reply, serving
 from tests.workers.conftest import PRINCIPLES, complete, points, run_before, small_recipe, stage_of
 from training.artifacts import read_jsonl
 from webapp.accounts.models import Team, User
@@ -71,6 +72,31 @@ def test_labels_that_the_team_has_are_not_asked_for_again(
 
     run_stage(stage_of(run_before("label", other_team, stranger, **recipe), "label:toxicity").pk)
     assert server.questions.total() == 2 * 2 * 20, "another team pays for its own"
+
+
+def test_a_server_is_asked_though_another_labelled_under_the_same_model(
+        team: Team, owner: User, server: JudgeServer) -> None:
+    principle = {"principles": [{"name": "toxicity"}]}
+    run_stage(stage_of(run_before("label", team, owner, **asked(server) | principle), "label:toxicity").pk)
+
+    with judge.judge_server() as second:
+        stage = stage_of(run_before("label", team, owner, **asked(second) | principle), "label:toxicity")
+        run_stage(stage.pk)
+        assert second.questions.total() == 2 * 20
+    assert Label.objects.of(team).count() == 2 * 20 and Label.objects.of(team).values("judge").distinct().count() == 2
+
+
+def test_a_server_that_cannot_answer_labels_nothing_with_the_labels_of_another(
+        team: Team, owner: User, server: JudgeServer) -> None:
+    principle = {"principles": [{"name": "toxicity"}]}
+    run_stage(stage_of(run_before("label", team, owner, **asked(server) | principle), "label:toxicity").pk)
+
+    with serving(lambda *_: Reply(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})) as broken:
+        judged = asked(server)["judge"] | {"base_url": broken.base_url}  # type: ignore[operator]
+        stage = stage_of(run_before("label", team, owner, judge=judged, **principle), "label:toxicity")
+        run_stage(stage.pk)
+    stage.refresh_from_db()
+    assert stage.status == Stage.Status.FAILED and "not JSON" in stage.cause
 
 
 def test_a_worker_killed_while_labelling_loses_no_label_and_buys_none_twice(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from training.config.address import BadAddress, is_openai, parse_address
 from training.config.section import Section
 
 Layout = Literal["paper", "shared_prefix"]
@@ -54,10 +55,21 @@ class Judge(Section):
     def _can_be_asked(self) -> Self:
         if self.kind != "rule" and not self.model:
             raise ValueError("a judge that is a model needs the model's name in 'model'")
-        if self.api_key_env.startswith("OPENAI") and self.base_url and not self.base_url.startswith(
-            "https://api.openai.com/"):
+        if self.api_key_env.startswith("OPENAI") and not is_openai(self.base_url):
             raise ValueError("OPENAI_API_KEY is sent to https://api.openai.com only; for another server put its key "
                              "in a variable CONCORD_JUDGE_..._KEY")
         if self.budget_money and not (self.price_in or self.price_out):
             raise ValueError("a budget in money needs the prices: set 'price_in' and 'price_out', or 'budget_tokens'")
         return self
+
+
+def address_problem(judge: Judge) -> str:
+    """What is wrong with the address of a judge on a server, or "". Asked where a run is begun, and not of every recipe
+    that is read: a recipe that was saved once still opens."""
+    if judge.kind != "openai" or not judge.base_url:
+        return ""
+    try:
+        parse_address(judge.base_url)
+    except BadAddress as error:
+        return f"{error}"
+    return ""

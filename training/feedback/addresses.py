@@ -3,6 +3,7 @@
 Whoever may start a run may type an address; without this they could make a worker talk to whatever the worker can
 reach: the cloud's metadata, a database, another team's server. So a name is resolved once, an address that is not
 public is refused unless the administrator listed it, http is for listed hosts only, and no redirect is followed.
+Addresses are looked at in their normal form (`training.config.address`), and once more as the client understood them.
 Left out: proxies, since a proxy would resolve the name anew.
 """
 
@@ -14,12 +15,13 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
-from aiohttp import TCPConnector
+from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 
+from training.config.address import EXAMPLE, BadAddress, normal_host, parse_address
 from training.errors import JudgeUnavailable
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -54,24 +56,22 @@ class AddressGuard:
         return cls(_of_process)
 
     def check_url(self, url: str) -> str:
-        """The host of a judge's address, before anything is resolved.
+        """The host of a judge's address in its normal form, before anything is resolved.
 
         Raises:
             JudgeUnavailable: not http(s), http to a host that is not listed, or the address itself is refused.
         """
-        parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".")
-        if parts.scheme not in {"http", "https"} or not host:
-            raise JudgeUnavailable(f"The judge's address '{url[:200]}' is no web address.",
-                                   "Give an address like https://host/v1 in 'judge.base_url'.")
-        if parts.username or parts.password:
-            raise JudgeUnavailable("The judge's address holds a user name or a password.",
-                                   "Take it out of 'judge.base_url', and put the key in 'judge.api_key_env'.")
-        literal = _literal(host)
+        try:
+            address = parse_address(url)
+        except BadAddress as error:
+            raise JudgeUnavailable(f"The judge's address cannot be used: {error}.",
+                                   f"Give an address like {EXAMPLE} in 'judge.base_url', and its key in "
+                                   "'judge.api_key_env'.") from None
+        host, literal = address.host, address.literal
         if literal is not None:
             self.check_address(host, literal)
-        if parts.scheme == "http" and not self._lists(host, literal):
-            raise JudgeUnavailable(f"The judge's address {parts.scheme}://{host} is not encrypted.",
+        if address.scheme == "http" and not self._lists(host, literal):
+            raise JudgeUnavailable(f"The judge's address http://{host} is not encrypted.",
                                    f"Give an https address, or ask the administrator to list the host in {VARIABLE}.")
         return host
 
@@ -87,8 +87,11 @@ class AddressGuard:
         Raises:
             JudgeUnavailable: one of them is refused. OSError: the name has none.
         """
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        addresses = list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
+        try:
+            entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+        except UnicodeError as error:  # the resolver's own encoding refuses the name
+            raise OSError(f"'{host}' is no name that can be resolved") from error
+        addresses = list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in entries))
         for address in addresses:
             self.check_address(host, address)
         return addresses
@@ -96,7 +99,7 @@ class AddressGuard:
     def _lists(self, host: str, address: Address | None) -> bool:
         for entry in self.allowed:
             entry = entry.strip().strip("[]").lower()
-            if entry == host.lower():
+            if entry == host.lower() or normal_host(entry) == host:
                 return True
             if address is not None:
                 try:
@@ -123,18 +126,6 @@ def _unwrapped(address: Address) -> Address:
     return address
 
 
-def _literal(host: str) -> Address | None:
-    """The address that a host is; so are 2130706433, 0x7f000001 and 127.1, which every resolver takes for one."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(host)) if host[0].isdigit() else None
-    except OSError:
-        return None
-
-
 class _CheckingResolver(AbstractResolver):
     """aiohttp connects to what its resolver returns: what was checked is what is connected to."""
 
@@ -150,12 +141,21 @@ class _CheckingResolver(AbstractResolver):
     async def close(self) -> None: ...
 
 
-def guarded_connector(guard: AddressGuard, **options: Any) -> TCPConnector:
-    """An aiohttp connector that connects to checked addresses only.
+class _CheckingConnector(TCPConnector):
+    """Looks at the host as aiohttp understood it, for a literal address is connected to without the resolver."""
 
-    It does not see hosts that are literal addresses: call `check_url` first, and follow no redirect.
-    """
-    return TCPConnector(resolver=_CheckingResolver(guard), **options)
+    def __init__(self, guard: AddressGuard, **options: Any) -> None:
+        super().__init__(resolver=_CheckingResolver(guard), **options)
+        self._guard = guard
+
+    async def connect(self, req: ClientRequest, traces: list[Any], timeout: ClientTimeout) -> Connection:
+        self._guard.check_url(str(req.url.origin()))
+        return await super().connect(req, traces, timeout)
+
+
+def guarded_connector(guard: AddressGuard, **options: Any) -> TCPConnector:
+    """An aiohttp connector that connects to checked addresses only; names and literal addresses are both looked at."""
+    return _CheckingConnector(guard, **options)
 
 
 class GuardedTransport(httpx2.AsyncHTTPTransport):
@@ -166,7 +166,8 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         self._guard = guard
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        host = self._guard.check_url(str(request.url))
+        url = request.url
+        host = self._guard.check_url(f"{url.scheme}://{url.netloc.decode()}")
         try:
             address = (await self._guard.resolve(host, request.url.port or 0))[0]
         except OSError as error:

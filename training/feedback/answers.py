@@ -2,6 +2,9 @@
 
 The original MORLAIF code takes the exact tokens "A" and "B" and puts -10 for a missing one. Here every spelling of a
 letter counts, and a missing letter gets what it can have had at most.
+
+The text comes from outside and may be anything, so every pattern here takes time linear in its length: quantifiers are
+possessive (`*+` never gives back what it took), and no two of them in a row can take the same character.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ Letter = Literal["A", "B"]
 LEAST_MASS = 0.1
 """Where A and B together are less likely than this, the judge was about to say something else: a refusal."""
 
-_SIGNS = r"[\s\"'`*()\[\]{}.:!]*"
-_NAMED = r"(?i:(?:the\s+)?(?:(?:final|better|my)\s+)*(?:(?:answer|option|response|choice)\s*(?:is\b)?\s*[:=-]?\s*)+)"
-_BARE = re.compile(rf"{_SIGNS}(?:{_NAMED})?{_SIGNS}([ABab]){_SIGNS}")
+_SIGNS = r"[\s\"'`*()\[\]{}.:!]*+"
+_NAMED = (r"(?i:(?:the\s++)?+(?:(?:final|better|my)\s++)*+"
+          r"(?:(?:answer|option|response|choice)\s*+(?:is\b\s*+)?+(?:[:=-]\s*+)?+)++)")
+_BARE = re.compile(rf"{_SIGNS}(?:{_NAMED}{_SIGNS})?+([ABab]){_SIGNS}")
 # With more words after it, a letter counts if a sign follows it or "option" came before: "A better one" is no answer.
-_EXPLAINED = re.compile(rf"{_SIGNS}(?:{_NAMED}{_SIGNS}([AB])\b|([ABab])[).\]:*]+\s)(.*)", re.DOTALL)
+_EXPLAINED = re.compile(rf"{_SIGNS}(?:{_NAMED}{_SIGNS}([AB])\b|([ABab])[).\]:*]++\s)(.*)", re.DOTALL)
 
 
 def read_answer(text: str) -> Letter | None:
@@ -43,7 +47,7 @@ def _letter(text: str) -> Letter:
     return "A" if text in "Aa" else "B"
 
 
-_LAST = re.compile(rf"(?i:.*\b(?:answer|choice)(?:\s+is|\s*[:=-]))\s*{_SIGNS}([ABab]){_SIGNS}")
+_LAST = re.compile(rf"(?i:.*\b(?:answer|choice)(?:\s++is|\s*+[:=-])){_SIGNS}([ABab]){_SIGNS}")
 _WAVERING = re.compile(r"\b(?:neither|nor|not|or|and|both|if|unless)\b", re.IGNORECASE)
 
 
@@ -56,8 +60,8 @@ def last_letter(text: str) -> Letter | None:
     last = text.rstrip().rpartition("\n")[2]
     if bare := _BARE.fullmatch(last):
         return _letter(bare[1])
-    found = _LAST.fullmatch(last)
-    return _letter(found[1]) if found and not _WAVERING.search(last) else None
+    named = _LAST.fullmatch(last)
+    return _letter(named[1]) if named and not _WAVERING.search(last) else None
 
 
 @lru_cache(maxsize=4096)

@@ -19,6 +19,7 @@ from training.artifacts import Job
 from training.config import Judge as JudgeSettings
 from training.dialogue import Dialogue
 from training.feedback.addresses import AddressGuard
+from training.feedback.identity import judge_name
 from training.feedback.pace import Pace
 from training.feedback.prompt import prompt_version, question_of
 from training.feedback.spending import Spending
@@ -209,11 +210,6 @@ def make_judge(settings: JudgeSettings, api_key: str | None = None, guard: Addre
     from training.feedback.openai_judge import OpenAIJudge
 
     return OpenAIJudge(settings, key, guard, spent)
-
-
-def judge_name(settings: JudgeSettings) -> str:
-    """What a label names as its judge."""
-    return "rule" if settings.kind == "rule" else f"{settings.kind}:{settings.model}"
 
 
 def joined(shown: float, swapped: float | None, tokens: int, model: str) -> Verdict:

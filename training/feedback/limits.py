@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 MARK = "x-ratelimit-limit-requests"
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_LONGEST = 64  # characters of a header that are read: no number and no date is longer
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -47,6 +48,8 @@ def seconds(text: str) -> float | None:
     (360.0, 0.02, 1.5, None)
     """
     text = text.strip()
+    if len(text) > _LONGEST:
+        return None
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     parts = _PART.findall(text)
@@ -57,15 +60,15 @@ def seconds(text: str) -> float | None:
 
 def retry_after(text: str, now: float) -> float | None:
     """Seconds to wait by a Retry-After header, given the time of day `now`; None if it is empty or unreadable."""
-    if not text.strip():
+    if not text.strip() or len(text) > _LONGEST:
         return None
     if (duration := seconds(text)) is not None:
         return duration if isfinite(duration) else None
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
 
 def _count(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if len(text) <= _LONGEST and text.isascii() and text.isdigit() else None

@@ -22,8 +22,10 @@ ROOM = 8  # tokens for "Option B" where answers are read as text
 THINKING = 1024  # tokens for a judge that thinks before its letter
 MISWORDED = (400, 404, 422)  # statuses with which servers refuse a parameter
 
+OPENING_TOKENS = 32  # of an answer, before its letter, that are looked at: the reader must stay linear in the reply
+
 _OPENING = re.compile(
-    r"[\s\"'`*()\[\]{}:=#-]*(?i:(?:the|final|better|my|answer|option|response|choice|is)\b[\s*:=-]*)*")
+    r"[\s\"'`*()\[\]{}:=#-]*+(?i:(?:the|final|better|my|answer|option|response|choice|is)\b[\s*:=-]*+)*+")
 
 
 class Reading(NamedTuple):
@@ -150,7 +152,7 @@ def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[s
     if reasoning:
         return _after_thinking(choice, positions, paid)
     before = ""
-    for place, position in enumerate(positions):
+    for place, position in enumerate(positions[:OPENING_TOKENS]):
         if not _OPENING.fullmatch(before):
             break
         probability = first_is_better(_top(position) if place else top)

@@ -9,19 +9,20 @@ import httpx2
 import openai
 
 from training.config import Judge
+from training.config.address import is_openai, server_url
 from training.errors import JudgeUnavailable
 from training.feedback.addresses import AddressGuard, GuardedTransport
 
-OPENAI = "https://api.openai.com/v1"
-
 
 def base_url(settings: Judge) -> str:
-    return (settings.base_url or OPENAI).rstrip("/")
+    """The address in its normal form, which is what is checked and connected to. `AddressGuard.check_url` refuses what
+    has none."""
+    return server_url(settings.base_url)
 
 
 def check_key(settings: Judge, key: str) -> None:
     """Raises JudgeUnavailable where no key is set and one is surely asked for."""
-    if not key and base_url(settings).startswith("https://api.openai.com/"):
+    if not key and is_openai(settings.base_url):
         raise JudgeUnavailable("OpenAI's server asks for a key, and none is set.",
                                "Name its variable in 'judge.api_key_env' and set it where the workers start.")
 
@@ -32,7 +33,7 @@ def client(settings: Judge, key: str, guard: AddressGuard, retries: int = 0) -> 
                               trust_env=False)
     made = openai.AsyncOpenAI(api_key=key or "none", base_url=base_url(settings), max_retries=retries,
                               timeout=settings.timeout, http_client=http)
-    if base_url(settings) != OPENAI:
+    if not is_openai(settings.base_url):
         made.organization = made.project = None  # the SDK takes them from the environment; not for others' eyes
     return made
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from training.artifacts import digest_of, read_jsonl
 from training.config import Judge
 from training.dialogue import Dialogue
+from training.feedback.identity import judge_name
 from training.feedback.judges import Comparison, Verdict, make_judge
 
 Question = tuple[Dialogue, str, str]
@@ -55,4 +56,6 @@ class Overall:
         return [verdict.probability for verdict in asyncio.run(make_judge(self._settings).compare(items, keep))]
 
     def _key(self, question: Question) -> str:
-        return digest_of([self._settings.kind, self._settings.model, self._settings.both_orders, list(question)])[:32]
+        judge = self._settings
+        name = judge_name(judge).removeprefix("local:")
+        return digest_of([judge.kind, name, judge.both_orders, list(question)])[:32]

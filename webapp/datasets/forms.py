@@ -14,7 +14,8 @@ from training.hub import is_hub_id
 from training.records import SUFFIXES
 
 ROLES = (("prompt", "Prompt"), ("chosen", "Chosen response"), ("rejected", "Rejected response"),
-         ("response", "Only response"))
+         ("response", "Only response"), ("input", "Added to the prompt"), ("system", "System message"),
+         ("history", "Earlier turns"))
 
 
 class UploadForm(forms.Form):

@@ -1,15 +1,23 @@
-"""What an uploaded file looks like through a choice of columns, before anything is imported."""
+"""What an uploaded file looks like through a choice of columns, before anything is imported.
+
+The file is read in a process of its own (`training.reading_process`): none of it can fill or hold up the web.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from training.data import BadRow, Format, Row, preview
 from training.errors import BadData, TrainingError
+from training.reading_process import look_apart
+from training.rows import BadRow, Format, Row, unused_columns
 from webapp.datasets import services
-from webapp.datasets.forms import ColumnsForm
+from webapp.datasets.forms import ROLES, ColumnsForm
 from webapp.datasets.models import Dataset
+
+NAMED_UNUSED = 30  # columns that the page names
+logger = logging.getLogger("concord.datasets")
 
 
 @dataclass
@@ -19,6 +27,7 @@ class Look:
     form: ColumnsForm | None = None
     mapping: dict[str, str] | None = None
     recognised: Format | None = None
+    unused: list[str] = field(default_factory=list)
     rows: list[tuple[int, Row | BadRow, bool]] = field(default_factory=list)
     problem: TrainingError | None = None
 
@@ -26,24 +35,40 @@ class Look:
     def bad(self) -> int:
         return sum(not good for _, _, good in self.rows)
 
+    @property
+    def used(self) -> list[tuple[str, str]]:
+        """Each role that has a column, in words, and the column's name."""
+        columns = self.recognised.columns if self.recognised else {}
+        return [(label, columns[role]) for role, label in ROLES if role in columns]
 
-def look_at(dataset: Dataset, given: Mapping[str, str]) -> Look:
-    """The first rows, read with the columns given, else with those of the data set, else as recognised."""
+    @property
+    def more_unused(self) -> int:
+        return max(0, len(self.unused) - NAMED_UNUSED)
+
+
+def look_at(dataset: Dataset, chosen: Mapping[str, str]) -> Look:
+    """The first rows, read with the columns chosen, else with those of the data set, else as recognised."""
     path = services.source_path(dataset)
+    mapping = chosen or dataset.columns
     if path is None:
-        form = ColumnsForm(given or dataset.columns)
+        form = ColumnsForm(mapping)
         return Look(form, form.mapping if form.is_valid() else None)
-    columns: list[str] = []
-    try:
-        columns = services.columns_of(path, dataset.filename)
-        form = ColumnsForm(given or dataset.columns, columns=columns)
-        if not form.is_valid():
-            raise BadData("The file has no such column.", f"It has: {', '.join(columns)}.")
-        recognised, _, rows = preview(path, dataset.filename, form.mapping)
-    except BadData as problem:
-        return Look(ColumnsForm(given or dataset.columns, columns=columns) if columns else None, problem=problem)
-    except OSError:
+    if not path.is_file():
         return Look(problem=BadData("The uploaded file is no longer there.", "Discard this and upload it again."))
-    shown = ColumnsForm(initial=recognised.columns, columns=columns)
-    found = [(number, row, isinstance(row, Row)) for number, row in enumerate(rows, 1)]
-    return Look(shown, dict(recognised.columns), recognised, found)
+    names = {role: str(mapping[role]) for role, _ in ROLES if mapping.get(role)}
+    try:
+        seen = look_apart(path, dataset.filename, names)
+    except Exception:
+        logger.exception("The file of data set %s could not be looked at", dataset.pk)
+        return Look(problem=BadData("The file could not be looked at: an unexpected error, which the log has in full.",
+                                    "Discard it and save it in another format, or report it."))
+    look = Look(problem=seen.problem, recognised=seen.format)
+    look.rows = [(number, row, isinstance(row, Row)) for number, row in enumerate(seen.rows, 1)]
+    if seen.columns:
+        columns = seen.format.columns if seen.format else {}
+        initial = {role: name for role, name in (columns or names).items() if name in seen.columns}
+        look.form = ColumnsForm(initial=initial, columns=seen.columns)
+    if seen.format and not seen.problem:
+        look.mapping = dict(seen.format.columns)
+        look.unused = unused_columns(seen.columns, seen.format)
+    return look

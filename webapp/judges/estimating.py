@@ -16,10 +16,10 @@ from django.db.models import Count
 from training.config import Recipe
 from training.demo_world import language
 from training.feedback.estimate import Estimate, Observed, Range, corrected, estimate
-from training.feedback.judges import judge_name
 from training.feedback.prompt import prompt_version, question_of
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetText
+from webapp.judges.identity import label_names
 from webapp.labels.models import Label
 from webapp.principles.models import Principle
 from webapp.runs.selectors import principles_by_name
@@ -134,10 +134,11 @@ def _known(team: Team, recipe: Recipe, dataset: Dataset | None) -> dict[tuple[st
     """Labels that need not be bought again, by principle and wording; sure only of pairs of the data's own."""
     if recipe.sample.pairs == "sampled":
         return {}
-    had = Label.objects.of(team).filter(judge=judge_name(recipe.judge), prompt_version=prompt_version(recipe.judge),
+    names = label_names(team_id=team.pk, judge=recipe.judge)
+    had = Label.objects.of(team).filter(judge__in=names, prompt_version=prompt_version(recipe.judge),
                                         pair__dataset=dataset, probability__isnull=False)
     rows = had.order_by().values_list("principle_version__principle__name", "principle_version__statement").annotate(
-        Count("pk"))
+        Count("pair", distinct=True))
     return {(name, statement): count for name, statement, count in rows}
 
 

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from django import forms
 from django.db.models import Exists, OuterRef
 
 from training import config
+from training.config.address import BadAddress, is_openai, parse_address
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
 from webapp.judges.models import Connection
 from webapp.labels.models import Pair
 
-OPENAI = "https://api.openai.com/v1"
 K = Connection.Kind
+
+
+def clean_address(text: str, before: str = "") -> str:
+    """A typed server address in its normal form; `before`, as it is stored, where it means the same server.
+
+    Raises:
+        ValidationError: it is no address, and why.
+    """
+    if not text.strip():
+        return ""
+    try:
+        address = parse_address(text).url
+    except BadAddress as error:
+        message = str(error)
+        raise forms.ValidationError(f"{message[0].upper()}{message[1:]}.") from None
+    try:
+        return before if before and parse_address(before).url == address else address
+    except BadAddress:
+        return address
 
 
 class ConnectionForm(forms.Form):
@@ -27,6 +45,8 @@ class ConnectionForm(forms.Form):
         label="Server’s address", max_length=500, required=False,
         widget=forms.URLInput(attrs={"placeholder": "http://gpu-box:8000/v1"}),
         help_text="Ends in /v1: vLLM, llama.cpp, ollama, TGI, or another service. OpenAI needs none.")
+    same_judge = forms.BooleanField(
+        label="It is the same judge at another address: its labels stay its own", required=False)
     model = forms.CharField(max_length=200, required=False, help_text="Its name on the server, a hub id or a folder.")
     key = forms.CharField(
         label="API key", max_length=1000, required=False, strip=True,
@@ -48,6 +68,8 @@ class ConnectionForm(forms.Form):
     def __init__(self, *args: Any, team: Team, connection: Connection | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._team, self._connection = team, connection
+        if connection is None or connection.kind not in {K.OPENAI, K.SERVER}:
+            del self.fields["same_judge"]
         if connection is None or not connection.has_key:
             del self.fields["forget_key"]
         else:
@@ -64,15 +86,7 @@ class ConnectionForm(forms.Form):
         return name
 
     def clean_base_url(self) -> str:
-        address = str(self.cleaned_data["base_url"]).strip().rstrip("/")
-        if not address:
-            return ""
-        parts = urlsplit(address)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise forms.ValidationError("A server’s address looks like https://judge.example.org/v1.")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise forms.ValidationError("Leave name, password and query out of the address; a key has its own field.")
-        return address
+        return clean_address(str(self.cleaned_data["base_url"]), self._connection.base_url if self._connection else "")
 
     def clean_key(self) -> str:
         key = str(self.cleaned_data["key"])
@@ -88,7 +102,7 @@ class ConnectionForm(forms.Form):
         elif not found.get("model"):
             self.add_error("model", "Give the model’s name.")
         if kind in {K.OPENAI, K.LOCAL}:
-            if kind == K.OPENAI and found.get("base_url") not in {"", OPENAI}:
+            if kind == K.OPENAI and not is_openai(found.get("base_url", "")):
                 self.add_error("base_url", "OpenAI’s address is known. For another one choose a server.")
             found["base_url"] = ""
         if kind == K.LOCAL:
@@ -96,6 +110,9 @@ class ConnectionForm(forms.Form):
         if kind == K.SERVER and not found.get("base_url") and "base_url" not in self.errors:
             self.add_error("base_url", "Give the server’s address; it ends in /v1.")
         self._check_key(found)
+        if found.get("same_judge") and self._connection and found.get("model") != self._connection.model:
+            self.add_error("model", "Another model is another judge. Take the tick for the same judge away, or leave "
+                                    "the model’s name as it was.")
         return found
 
     def _check_key(self, found: dict[str, Any]) -> None:

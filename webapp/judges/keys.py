@@ -1,14 +1,20 @@
 """Which key a judge is asked with: one that the team saved, or one of this process's environment.
 
-A saved key is handed to a stage's process through its environment only, and only for the address it was saved for.
+A saved key is handed to a stage's process through its environment only, and only for the address it was saved for. A
+key of the environment is the administrator's: it goes to OpenAI (OPENAI_API_KEY) or to the hosts that
+CONCORD_JUDGE_KEY_HOSTS lists for its variable. So nobody who may start a run can have it sent to a server of theirs.
 """
 
 from __future__ import annotations
 
 import re
 
+from django.conf import settings
+
 from training import config
+from training.config.address import OPENAI, BadAddress, normal_host, parse_address
 from training.errors import BadSettings
+from training.feedback.addresses import LOOPBACK
 from webapp import environment
 from webapp.accounts.models import Team
 from webapp.judges.models import Connection
@@ -46,6 +52,29 @@ def saved_key(*, team: Team, judge: config.Judge) -> str:
                           "Enter the judge's key again under Judges.") from None
 
 
+def check_key_host(judge: config.Judge) -> None:
+    """Whether the variable that a recipe names may be sent to its judge's host. Says nothing of whether it is set.
+
+    Raises:
+        BadSettings: the administrator has not listed the host for the variable.
+    """
+    variable = judge.api_key_env
+    if judge.kind != "openai" or not variable or saved_number(variable) is not None or variable.startswith("OPENAI"):
+        return  # a saved key has an address of its own, and the recipe's types hold OpenAI's keys to OpenAI
+    try:
+        address = parse_address(judge.base_url or OPENAI)
+    except BadAddress as error:
+        raise BadSettings(f"'judge.base_url' cannot be used: {error}.", "Give the judge's address.") from None
+    hosts = {normal_host(host) for host in settings.JUDGE_KEY_HOSTS.get(variable, [])}
+    if settings.JUDGE_KEYS_TO_LOOPBACK:
+        hosts |= set(LOOPBACK)
+    if address.host not in hosts:
+        raise BadSettings(
+            f"The key in {variable} is not for the host '{address.host}'.",
+            f"Save the judge with its key under Judges, or ask the administrator to add {variable}={address.host} to "
+            "CONCORD_JUDGE_KEY_HOSTS.")
+
+
 def key_of(*, team: Team, judge: config.Judge) -> str:
     """The key that this judge is asked with from this process; "" where it needs none.
 
@@ -56,6 +85,7 @@ def key_of(*, team: Team, judge: config.Judge) -> str:
         return ""
     if key := saved_key(team=team, judge=judge):
         return key
+    check_key_host(judge)
     if key := environment.text(judge.api_key_env, ""):
         return key
     raise BadSettings(f"The variable {judge.api_key_env} is not set where the web server runs.",

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from training.config import Recipe
 from training.feedback.estimate import Estimate
-from training.feedback.judges import judge_name
+from training.feedback.identity import judge_name
 from training.feedback.prompt import prompt_version
 from webapp.judges.estimating import costs_of, pairs_of, so_far, together
 from webapp.judges.models import Pace

@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from training import config
-from training.feedback.judges import judge_name
+from training.feedback.identity import judge_name, judge_title
 from webapp.accounts.models import TeamOwned
 from webapp.judges.prices import FREE, Price, list_price
 from webapp.labels.models import Pair
@@ -96,6 +96,19 @@ class Connection(TeamOwned):
     def label_name(self) -> str:
         """What its labels name as their judge."""
         return judge_name(self.settings())
+
+
+class SameJudge(TeamOwned):
+    """A name of labels that is one judge with the other names of its group, because a person said so."""
+
+    name = models.CharField(max_length=300)
+    group = models.CharField(max_length=300, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["team", "name"], name="in_one_group_of_judges")]
+
+    def __str__(self) -> str:
+        return f"{judge_title(self.name)} is {judge_title(self.group)}"
 
 
 class Pace(TeamOwned):

@@ -8,8 +8,10 @@ from django.db.models import Count
 
 from training import config
 from webapp.accounts.models import Team
+from webapp.accounts.numbers import row_key
+from webapp.judges.identity import label_names
 from webapp.judges.keys import saved_number
-from webapp.judges.models import Connection
+from webapp.judges.models import Connection, SameJudge
 from webapp.judges.prices import Price
 from webapp.labels import quality
 from webapp.labels.models import Label
@@ -24,33 +26,46 @@ class Row:
 
 
 def connection_rows(*, team: Team) -> list[Row]:
-    """All saved judges; two queries."""
+    """All saved judges; three queries."""
     counted = dict(Label.objects.of(team).order_by().values_list("judge").annotate(Count("pk")))
-    return [Row(one, counted.get(one.label_name, 0)) for one in Connection.objects.of(team)]
+    groups = _groups(team)
+    return [Row(one, sum(counted.get(name, 0) for name in groups.get(one.label_name, [one.label_name])))
+            for one in Connection.objects.of(team)]
 
 
 def lines_of(connection: Connection) -> list[quality.Line]:
     """How good the labels of this judge are, by principle."""
-    name, team = connection.label_name, connection.team
-    labels = Label.objects.of(team).filter(judge=name)
-    prices = {name: connection.price} if connection.price else {}
+    team = connection.team
+    names = label_names(team_id=team.pk, judge=connection.settings())
+    labels = Label.objects.of(team).filter(judge__in=names)
+    prices = dict.fromkeys(names, connection.price) if connection.price else {}
     return quality.lines(quality.principles_of(team), labels, prices)
 
 
 def prices_by_name(*, team: Team) -> dict[str, Price]:
     """Prices by the name that labels give their judge; of several connections to one model the first that has one."""
     found: dict[str, Price] = {}
+    groups = _groups(team)
     for connection in Connection.objects.of(team):
         if price := connection.price:
-            found.setdefault(connection.label_name, price)
+            for name in groups.get(connection.label_name, [connection.label_name]):
+                found.setdefault(name, price)
     return found
+
+
+def _groups(team: Team) -> dict[str, list[str]]:
+    """By each name that is one judge with others, all names of that judge."""
+    members: dict[str, list[str]] = {}
+    rows = list(SameJudge.objects.of(team).values_list("name", "group"))
+    for name, group in rows:
+        members.setdefault(group, []).append(name)
+    return {name: members[group] for name, group in rows}
 
 
 def saved_judge(team: Team, number: str) -> Connection | None:
     """The team's connection that a form names, or None."""
-    if not number.isdecimal() or len(number) > 18:
-        return None
-    return Connection.objects.of(team).filter(pk=int(number)).first()
+    key = row_key(number)
+    return Connection.objects.of(team).filter(pk=key).first() if key is not None else None
 
 
 def saved_judge_of(team: Team, judge: config.Judge) -> Connection | None:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from webapp.accounts.models import Team, User
 from webapp.judges import testing
+from webapp.judges.identity import say_same_judge
 from webapp.judges.models import Connection
 from webapp.judges.sealing import Sealed, reseal, seal
 
@@ -25,10 +26,16 @@ def connection_create(*, team: Team, user: User, key: str = "", **fields: Any) -
 
 
 @transaction.atomic
-def connection_edit(*, connection: Connection, key: str = "", forget_key: bool = False, **fields: Any) -> Connection:
-    """Change a connection. Its key stays unless a new one comes, it is to be forgotten, or the address is another."""
+def connection_edit(*, connection: Connection, key: str = "", forget_key: bool = False, same_judge: bool = False,
+                    **fields: Any) -> Connection:
+    """Change a connection. Its key stays unless a new one comes, it is to be forgotten, or the address is another.
+
+    Args:
+        same_judge: the address is another and the judge is not: labels that were bought at either are its own.
+    """
     locked = Connection.objects.select_for_update().get(pk=connection.pk)
     before = {name: getattr(locked, name) for name in _MATTERS}
+    name_before = locked.label_name
     for name, value in _given(fields).items():
         setattr(locked, name, value)
     if any(getattr(locked, name) != value for name, value in before.items()) or key or forget_key:
@@ -37,6 +44,8 @@ def connection_edit(*, connection: Connection, key: str = "", forget_key: bool =
         locked.sealed_key = ""
     locked.save()
     _keep_key(locked, key)
+    if same_judge:
+        say_same_judge(team=locked.team, names=(name_before, locked.label_name))
     return locked
 
 

@@ -11,6 +11,7 @@ urlpatterns = [
     path("<int:pk>/", views.connection_detail, name="detail"),
     path("<int:pk>/edit/", views.connection_edit, name="edit"),
     path("<int:pk>/delete/", views.connection_delete, name="delete"),
+    path("<int:pk>/claim/", views.connection_claim, name="claim"),
     path("<int:pk>/test/", views.connection_test, name="test"),
     path("principles/<int:pk>/compare/", comparison_views.principle_compare, name="principle_compare"),
     path("comparisons/<int:pk>/", comparison_views.comparison_detail, name="comparison_detail"),

@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from webapp.accounts.middleware import TeamRequest
-from webapp.judges import selectors, services
+from webapp.judges import identity, selectors, services
 from webapp.judges.asking import QuestionForm, question_for
 from webapp.judges.forms import ConnectionForm, initial_of
 from webapp.judges.models import Connection
@@ -25,7 +25,8 @@ def connection_detail(request: TeamRequest, pk: int) -> HttpResponse:
     form = QuestionForm(request.GET, team=request.team)
     question = question_for(team=request.team, connection=connection, form=form)
     return render(request, "judges/detail.html", {
-        "connection": connection, "form": form, "question": question, "lines": selectors.lines_of(connection)})
+        "connection": connection, "form": form, "question": question, "lines": selectors.lines_of(connection),
+        "unclaimed": identity.unclaimed_labels(connection)})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -56,6 +57,15 @@ def connection_delete(request: TeamRequest, pk: int) -> HttpResponse:
     services.connection_delete(connection=connection)
     messages.success(request, f"{connection.name} and its key are forgotten. Its labels stay.")
     return redirect("judges:list")
+
+
+@require_POST
+def connection_claim(request: TeamRequest, pk: int) -> HttpResponse:
+    """Labels of its model from before servers were noted are this judge's."""
+    connection = get_object_or_404(Connection.objects.of(request.team), pk=pk)
+    count = identity.claim_labels(connection)
+    messages.success(request, f"{count} labels are {connection.name}’s now." if count else "There are no such labels.")
+    return redirect("judges:detail", pk=pk)
 
 
 @require_POST

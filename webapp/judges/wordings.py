@@ -23,8 +23,9 @@ from training.feedback import judges as engine
 from training.feedback.addresses import use_allowed_hosts
 from training.feedback.prompt import prompt_version
 from webapp.accounts.models import Team, User
-from webapp.celery import send
+from webapp.celery import JOBS, send
 from webapp.datasets.models import Dataset
+from webapp.judges.identity import label_names
 from webapp.judges.keys import key_of
 from webapp.judges.models import Comparison, ComparisonAnswer
 from webapp.judges.prices import Price
@@ -59,7 +60,7 @@ def comparison_start(*, team: Team, user: User, principle: Principle, statement_
         judge_b=other[0][0].model_dump(mode="json") if other else None, judge_title_b=other[0][1] if other else "")
     ComparisonAnswer.objects.bulk_create(
         ComparisonAnswer(comparison=comparison, pair_id=pair, side=side) for pair in chosen for side in "ab")
-    send("workers.compare_wordings", comparison.pk, queue="io")
+    send("workers.compare_wordings", comparison.pk, queue=JOBS)
     return comparison
 
 
@@ -70,7 +71,7 @@ def comparison_again(*, comparison: Comparison) -> bool:
         changed = Comparison.objects.filter(Q(status=S.FAILED) | lost, pk=comparison.pk).update(
             status=S.QUEUED, error="", seen_at=timezone.now())
         if changed:
-            send("workers.compare_wordings", comparison.pk, queue="io")
+            send("workers.compare_wordings", comparison.pk, queue=JOBS)
     return bool(changed)
 
 
@@ -128,11 +129,14 @@ def _take_known(comparison: Comparison, side: str, statement: str, judge: config
     """Labels that the team has bought for this wording from this judge, at no price."""
     waiting = {one.pair_id: one for one in comparison.answers.filter(side=side, probability=None, error="")}
     known = Label.objects.of(comparison.team).filter(
-        pair__in=list(waiting), principle_version__principle=comparison.principle, judge=engine.judge_name(judge),
-        principle_version__statement=statement, prompt_version=prompt_version(judge), probability__isnull=False)
+        pair__in=list(waiting), principle_version__principle=comparison.principle,
+        judge__in=label_names(team_id=comparison.team_id, judge=judge), principle_version__statement=statement,
+        prompt_version=prompt_version(judge), probability__isnull=False)
     had = []
     for label in known:
-        one = waiting[label.pair_id]
+        one = waiting.pop(label.pair_id, None)
+        if one is None:  # the judge has moved, and labelled this pair at both addresses
+            continue
         one.probability, one.p_shown, one.p_swapped = label.probability, label.p_shown, label.p_swapped
         had.append(one)
     ComparisonAnswer.objects.bulk_update(had, _JUDGED[:3])

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from training.feedback.identity import judge_title
 from webapp.accounts.models import TeamOwned
 from webapp.datasets.models import Dataset
 from webapp.principles.models import PrincipleVersion
@@ -52,7 +53,7 @@ class Label(TeamOwned):
     # Its index is that of `label_bought_once`.
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="labels", db_index=False)
     principle_version = models.ForeignKey(PrincipleVersion, on_delete=models.PROTECT, related_name="labels")
-    judge = models.CharField(max_length=300)
+    judge = models.CharField(max_length=300)  # training.feedback.identity
     prompt_version = models.CharField(max_length=20)
     model = models.CharField(max_length=200, blank=True)
     probability = models.FloatField(null=True, blank=True)
@@ -88,6 +89,11 @@ class Label(TeamOwned):
         return f"{self.principle_version} on pair {self.pair_id}"
 
     @property
+    def judge_title(self) -> str:
+        """Its judge for people: the model, and the host where it was asked."""
+        return judge_title(self.judge)
+
+    @property
     def effective_probability(self) -> float | None:
         """What training sees: the correction if there is one, nothing if a person rejected the label."""
         if self.review == self.Review.REJECTED:
@@ -110,9 +116,58 @@ class LabelChange(TeamOwned):
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     at = models.DateTimeField(default=timezone.now)
     undone_at = models.DateTimeField(null=True, blank=True)
+    undone_by_batch = models.CharField(max_length=32, blank=True, db_index=True,
+                                       help_text="The action on many labels that took this change back, if one did.")
 
     class Meta:
         ordering = ["-id"]
 
     def __str__(self) -> str:
         return f"{self.get_after_display()} at {self.at:%Y-%m-%d %H:%M}"
+
+
+class BulkAction(TeamOwned):
+    """One action on many labels: what was asked for, how far it is, and what takes it back.
+
+    The set of labels is fixed when it is asked for: those that match `filters` and have no key above `up_to`.
+    """
+
+    class Kind(models.TextChoices):
+        APPROVE = "approve", "approve"
+        REJECT = "reject", "reject"
+        TAKE_BACK = "take_back", "take back the last decision on"
+        UNDO = "undo", "undo"
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "waiting for a worker"
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    filters = models.JSONField(default=dict, blank=True)
+    up_to = models.BigIntegerField(default=0)
+    includes_decided = models.BooleanField(default=False, help_text="Labels that people decided are changed as well.")
+    undoes = models.OneToOneField("self", null=True, blank=True, on_delete=models.CASCADE, related_name="undone_by")
+    batch = models.CharField(max_length=32, unique=True)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.WAITING)
+    total = models.PositiveIntegerField(default=0, help_text="Labels that it is about.")
+    handled = models.PositiveIntegerField(default=0, help_text="Labels looked at so far.")
+    changed = models.PositiveIntegerField(default=0)
+    message = models.CharField(max_length=500, blank=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    touched_at = models.DateTimeField(null=True, blank=True, help_text="When its worker was last heard of.")
+    finished_at = models.DateTimeField(null=True, blank=True)
+    hidden = models.BooleanField(default=False, help_text="Whoever asked for it has hidden its notice.")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["team", "by", "-id"]), models.Index(fields=["status"])]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.total:,} labels"
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in {self.Status.WAITING, self.Status.RUNNING}

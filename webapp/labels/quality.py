@@ -13,6 +13,7 @@ import numpy as np
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
+from training.feedback.identity import judge_title
 from training.feedback.protocol import FAILURES
 from webapp.accounts.models import Team
 from webapp.judges.prices import Price
@@ -53,7 +54,7 @@ class Line:
 
     @property
     def title(self) -> str:
-        return judge_title(self.judge, self.prompt_version)
+        return asked_title(self.judge, self.prompt_version)
 
     @property
     def unusable(self) -> int:
@@ -148,7 +149,7 @@ def between_judges(principles: Mapping[int, Principle], labels: QuerySet[Label])
     who = ("principle_version__principle", "judge", "prompt_version", "pair__labels__judge",
            "pair__labels__prompt_version")
     rows = joined.values_list(*who).annotate(**_four(_SAYS_A, _SAYS_B, _OTHER_A, _OTHER_B)).order_by(*who)
-    return [Between(principles[row[0]], judge_title(row[1], row[2]), judge_title(row[3], row[4]), Agreement(*row[5:]))
+    return [Between(principles[row[0]], asked_title(row[1], row[2]), asked_title(row[3], row[4]), Agreement(*row[5:]))
             for row in rows]
 
 
@@ -161,7 +162,7 @@ def with_people(principles: Mapping[int, Principle], labels: QuerySet[Label]) ->
     for title, (says_a, says_b), chosen in sources:
         rows = chosen.order_by().filter(_SAYS_A | _SAYS_B).values_list(*who).annotate(
             **_four(_SAYS_A, _SAYS_B, says_a, says_b)).order_by(*who)
-        found += [Between(principles[row[0]], judge_title(row[1], row[2]), title, Agreement(*row[3:])) for row in rows]
+        found += [Between(principles[row[0]], asked_title(row[1], row[2]), title, Agreement(*row[3:])) for row in rows]
     return sorted(found, key=lambda line: line.principle.pk)
 
 
@@ -196,8 +197,9 @@ def _four(first_a: Q, first_b: Q, second_a: Q, second_b: Q) -> dict[str, Count]:
     return {name: Count("pk", filter=condition) for name, condition in parts.items()}
 
 
-def judge_title(judge: str, prompt_version: str) -> str:
-    return f"{judge}, question {prompt_version}" if prompt_version else judge
+def asked_title(judge: str, prompt_version: str) -> str:
+    """A judge and its version of the question, for people."""
+    return f"{judge_title(judge)}, question {prompt_version}" if prompt_version else judge_title(judge)
 
 
 def principles_of(team: Team) -> dict[int, Principle]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from training import config
 from training.config import field_errors
 from webapp.accounts.models import Team
+from webapp.judges.forms import clean_address
 from webapp.judges.models import Connection
 from webapp.principles.models import Principle
 
@@ -27,7 +28,7 @@ class PrincipleForm(forms.Form):
     """A new principle, or with `principle` the edit of one, whose name stays."""
 
     name = forms.RegexField(
-        r"^[a-z0-9][a-z0-9_-]*$", max_length=64,
+        r"^[a-z0-9][a-z0-9_-]*\Z", max_length=64,
         help_text="Small letters, digits and hyphens. Labels and files carry it, so it never changes.",
         error_messages={"invalid": "Use small letters, digits, hyphens and underscores only."})
     statement = forms.CharField(
@@ -41,7 +42,7 @@ class PrincipleForm(forms.Form):
     description = forms.CharField(max_length=300, required=False, help_text="One line for lists.")
     symbol = forms.ChoiceField(choices=[(symbol, symbol) for symbol in SYMBOLS], widget=forms.RadioSelect)
     hue = forms.RegexField(
-        r"^#[0-9A-Fa-f]{6}$", label="Colour", widget=forms.TextInput(attrs={"type": "color"}),
+        r"^#[0-9A-Fa-f]{6}\Z", label="Colour", widget=forms.TextInput(attrs={"type": "color"}),
         help_text="Pages darken or lighten it as far as it must be to stay readable.")
 
     def __init__(self, *args: Any, team: Team, principle: Principle | None = None, **kwargs: Any) -> None:
@@ -87,8 +88,8 @@ class TrialForm(forms.Form):
     model = forms.CharField(max_length=200, required=False, help_text="Its name on the server.")
     api_key_env = forms.CharField(
         label="Variable with the key", max_length=100, required=False,
-        widget=forms.TextInput(attrs={"placeholder": "CONCORD_JUDGE_KEY"}),
-        help_text="Set on the server; the key itself never passes through this page.")
+        help_text="Set by the administrator, for the hosts they listed. A key of your own belongs to a judge saved "
+                  "under Judges.")
 
     judge: config.Judge
 
@@ -101,10 +102,7 @@ class TrialForm(forms.Form):
         kind.choices = [*KINDS, *((value, one.name) for value, one in self._saved.items())]
 
     def clean_base_url(self) -> str:
-        address = str(self.cleaned_data["base_url"]).strip()
-        if address and not address.startswith(("http://", "https://")):
-            raise forms.ValidationError("A server’s address starts with http:// or https://.")
-        return address
+        return clean_address(str(self.cleaned_data["base_url"]))
 
     def clean(self) -> dict[str, Any]:
         found: dict[str, Any] = super().clean() or {}

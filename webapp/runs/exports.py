@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Case, QuerySet, When
 
 from training import data, demo_world
 from training.artifacts import digest_of, file_digest, read_jsonl, write_jsonl
 from training.config import DEMO_WORLD, Judge, Recipe
 from training.errors import BadData, BadSettings
-from training.feedback.judges import judge_name
+from training.feedback.identity import is_unplaced, judge_name
 from training.feedback.prompt import prompt_version
 from training.rows import Row
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetText
+from webapp.judges.identity import label_names
 from webapp.labels.models import Label
 
 _LABEL_FIELDS = ("probability", "p_shown", "p_swapped", "order_gap", "error", "tokens", "model", "judge",
@@ -98,21 +100,29 @@ def dataset_rows(dataset: Dataset) -> Iterator[Row]:
 # Labels ---------------------------------------------------------------------------------------------------------------
 
 
-def labels_of(*, team: Team, principle: str, statement: str, judge: Mapping[str, Any]) -> Any:
-    """The team's labels by one judge for one wording of a principle."""
+def labels_of(*, team: Team, principle: str, statement: str, judge: Mapping[str, Any]) -> QuerySet[Label]:
+    """The team's labels by one judge, under every name that it has, for one wording of a principle."""
     chosen = Judge.model_validate(judge)
+    return _worded(team, principle, statement, chosen).filter(judge__in=label_names(team_id=team.pk, judge=chosen))
+
+
+def _worded(team: Team, principle: str, statement: str, judge: Judge) -> QuerySet[Label]:
     return Label.objects.filter(
         team=team, principle_version__principle__name=principle, principle_version__statement=statement,
-        judge=judge_name(chosen), prompt_version=prompt_version(chosen))
+        prompt_version=prompt_version(judge))
 
 
 def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, Any]) -> int:
-    """Labels that the team has bought already, in the form of the stage's own; returns how many."""
+    """Labels that the team has bought of the stage's judge already, in the form of the stage's own; how many.
+
+    Of two labels of a pair, from before and after its judge moved, the stage takes the first: that of its own address.
+    """
     known = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
                       judge=stage_settings["judge"]).filter(probability__isnull=False)
     count = known.count()
     if count:
-        found = known.values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)
+        elsewhere = Case(When(judge=judge_name(Judge.model_validate(stage_settings["judge"])), then=0), default=1)
+        found = known.order_by(elsewhere, "pk").values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)
         write_jsonl(path, ({"pair": digest, "principle": stage_settings["principle"],
                             **dict(zip(_LABEL_FIELDS, values, strict=True))} for digest, *values in found))
     return count
@@ -122,11 +132,24 @@ def corrections_of(*, team: Team, label_settings: Mapping[str, Any], labels: Pat
     """What people made of the labels in a label stage's labels.jsonl: by pair, a probability, or None if rejected."""
     if not labels.is_file():
         return {}
-    corrected = labels_of(team=team, principle=label_settings["principle"], statement=label_settings["statement"],
-                          judge=label_settings["judge"])
-    changed = corrected.filter(review__in=[Label.Review.OVERRIDDEN, Label.Review.REJECTED])
-    found = {label.pair.digest: label.effective_probability for label in changed.select_related("pair")}
-    return {row["pair"]: found[row["pair"]] for row in read_jsonl(labels) if row["pair"] in found} if found else {}
+    judge = Judge.model_validate(label_settings["judge"])
+    names = label_names(team_id=team.pk, judge=judge)
+    worded = _worded(team, label_settings["principle"], label_settings["statement"], judge)
+    changed = worded.filter(review__in=[Label.Review.OVERRIDDEN, Label.Review.REJECTED]).select_related("pair")
+    by_judge: dict[str, dict[str, float | None]] = {}
+    for label in changed:
+        by_judge.setdefault(label.pair.digest, {})[label.judge] = label.effective_probability
+    if not by_judge:
+        return {}
+    found: dict[str, float | None] = {}
+    for row in read_jsonl(labels):
+        decisions = by_judge.get(row["pair"], {})
+        candidates = [row["judge"], *names]
+        if is_unplaced(row["judge"]):  # written before servers were noted; the label was given its server since
+            candidates += [name for name in decisions if name.startswith(f"{row['judge']}@")]
+        if decided := [name for name in candidates if name in decisions]:
+            found[row["pair"]] = decisions[decided[0]]
+    return found
 
 
 def corrections_digest(corrections: Mapping[str, float | None]) -> str:

@@ -13,19 +13,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import yaml
 from django.http import QueryDict
 from django.utils.text import slugify
 from pydantic import ValidationError
 
 from training.checks import bases_of, check_base
-from training.config import DEMO_WORLD, Recipe, field_errors
-from training.errors import TrainingError
+from training.config import DEMO_WORLD, Recipe, field_errors, read_yaml_text
+from training.config.judge import address_problem
+from training.errors import BadSettings, TrainingError
 from training.hub import is_hub_id
 from training.principles import library
 from webapp.accounts.models import Team
+from webapp.accounts.numbers import row_key
 from webapp.datasets.models import Dataset
-from webapp.judges.keys import saved_key
+from webapp.judges.keys import check_key_host, saved_key
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge, saved_judge_of
 from webapp.principles.models import Principle
@@ -214,7 +215,7 @@ class RecipeForm:
         if self.source.startswith("dataset:"):
             number = self.source.removeprefix("dataset:")
             ready = Dataset.objects.of(self.team).filter(status=Dataset.Status.READY)
-            self.dataset = ready.filter(pk=int(number)).first() if number.isdecimal() and len(number) < 19 else None
+            self.dataset = ready.filter(pk=row_key(number)).first()
             return f"datasets/{number}-{slugify(self.dataset.name)[:60] or 'data'}.jsonl" if self.dataset else number
         self.dataset = None
         return self.hub_id.strip() if self.source == "hub" else DEMO_WORLD
@@ -225,10 +226,14 @@ class RecipeForm:
         if self.source == "hub" and not is_hub_id(recipe.data.source):
             self._add("data.source", f"'{recipe.data.source}' is no data set of your team; import it under Datasets, "
                                      "then choose it here.")
-        try:
-            saved_key(team=self.team, judge=recipe.judge)
-        except TrainingError as problem:
-            self._add("judge.api_key_env", str(problem))
+        if address_error := address_problem(recipe.judge):
+            self._add("judge.base_url", address_error)
+        else:
+            try:
+                saved_key(team=self.team, judge=recipe.judge)
+                check_key_host(recipe.judge)
+            except TrainingError as problem:
+                self._add("judge.api_key_env", str(problem))
         for path, base in bases_of(recipe).items():
             try:
                 check_base(path, base, models_home())
@@ -266,14 +271,11 @@ class RecipeForm:
 def read_yaml(team: Team, text: str) -> tuple[RecipeForm | None, str]:
     """A form from pasted YAML, or why there is none. What is wrong with single settings is shown at their fields."""
     try:
-        value = yaml.safe_load(text)
-        recipe = Recipe.model_validate(value)
-    except yaml.YAMLError as error:
-        return None, f"This is not valid YAML: {error}"
+        recipe = Recipe.model_validate(read_yaml_text(text))
+    except BadSettings as error:
+        return None, str(error)
     except ValidationError as error:
         return None, "; ".join(f"{path}: {message}" for path, message in field_errors(error))
-    except RecursionError:
-        return None, "This YAML is nested too deeply."
     return RecipeForm.from_recipe(team, recipe), ""
 
 

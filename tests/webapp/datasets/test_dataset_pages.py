@@ -110,7 +110,7 @@ def test_confirming_sends_the_import_with_the_columns_shown(
     dataset.refresh_from_db()
     assert answer.headers["Location"] == address("detail", dataset)
     assert dataset.columns == {"prompt": "frage", "response": "antwort"}
-    assert sent == [("workers.import_dataset", (dataset.pk,), "io")]
+    assert sent == [("workers.import_dataset", (dataset.pk,), "jobs")]
 
 
 @pytest.mark.parametrize("fields", [{"prompt": "nonsense"}, {}])

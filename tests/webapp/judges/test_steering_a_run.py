@@ -10,8 +10,10 @@ from django.urls import reverse
 
 from tests.webapp.judges.test_estimates import asking
 from tests.webapp.runs.seeds import make_run
+from training import config
 from training.artifacts import read_json
 from training.feedback.control import read_control
+from training.feedback.identity import judge_name
 from webapp.accounts.models import Team, User
 from webapp.judges.labelling import labelling_of, labelling_steer
 from webapp.labels.models import Label, Pair
@@ -36,9 +38,10 @@ def buy(run: Run, count: int, **fields: Any) -> None:
     version = PrincipleVersion.objects.get(principle__team=run.team, principle__name="factuality")
     assert wording in ("", version.statement)
     given = {"probability": 0.8, "p_shown": 0.8, "p_swapped": 0.8, "order_gap": 0.0, "confidence": 0.6, "tokens": 1002}
+    judge = judge_name(config.Judge.model_validate(run.recipe["judge"]))
     for number in range(count):
         pair = Pair.objects.create(team=run.team, digest=f"{number:032d}", excerpt="Q?")
-        Label.objects.create(team=run.team, pair=pair, principle_version=version, judge="openai:m", prompt_version="1",
+        Label.objects.create(team=run.team, pair=pair, principle_version=version, judge=judge, prompt_version="1",
                              **given | fields)
 
 

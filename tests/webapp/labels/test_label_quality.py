@@ -16,7 +16,7 @@ from webapp.labels import quality
 from webapp.labels.models import Label
 from webapp.labels.services import label_approve, label_override, label_reject
 
-MINI = "openai:gpt-4o-mini"
+MINI = "openai:gpt-4o-mini@https://api.openai.com/v1"
 
 
 def opened(client: Client, **chosen: str) -> Any:
@@ -76,12 +76,12 @@ def test_two_judges_agree_on_the_pairs_that_both_labelled(
         team: Team, make_pair: MakePair, make_label: MakeLabel) -> None:
     for number, (first, second) in enumerate([(0.9, 0.8), (0.2, 0.1), (0.7, 0.4), (0.9, 0.5)]):
         pair = make_pair(team, question=f"Question {number}?")
-        make_label(pair, shown=first, swapped=first, judge="openai:a")
-        make_label(pair, shown=second, swapped=second, judge="openai:b")
-    make_label(make_pair(team, question="By one judge only?"), judge="openai:a")
+        make_label(pair, shown=first, swapped=first, judge="openai:a@https://one.example/v1")
+        make_label(pair, shown=second, swapped=second, judge="openai:b@http://gpu:8000/v1")
+    make_label(make_pair(team, question="By one judge only?"), judge="openai:a@https://one.example/v1")
 
     found, = quality.between_judges(quality.principles_of(team), labels_of(team))
-    assert (found.first, found.second) == ("openai:a, question 1", "openai:b, question 1")
+    assert (found.first, found.second) == ("a at one.example, question 1", "b at gpu:8000, question 1")
     counts = found.agreement  # the fourth pair is undecided by the second judge
     assert (counts.both_a, counts.first_a, counts.second_a, counts.both_b) == (1, 1, 0, 1)
     assert counts.raw == pytest.approx(2 / 3)

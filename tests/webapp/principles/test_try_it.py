@@ -134,7 +134,7 @@ def test_the_key_comes_from_the_variable_that_is_named(
     ({"kind": "openai", "model": ""}, "needs the model"),
     (SERVER | {"api_key_env": "HOME"}, "api_key_env"),
     (SERVER | {"api_key_env": "OPENAI_API_KEY"}, "sent to https://api.openai.com only"),
-    (SERVER | {"base_url": "file:///etc/passwd"}, "starts with http"),
+    (SERVER | {"base_url": "file:///etc/passwd"}, "is no web address"),
     (RULE | {"prompt": " "}, "required"),
     (RULE | {"a": "x" * 20_001}, "20000"),
 ])

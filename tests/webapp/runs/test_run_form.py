@@ -173,7 +173,7 @@ def test_pasted_yaml_fills_the_form(team: Team, owner_client: Client) -> None:
 
 @pytest.mark.parametrize(("text", "words"), [
     ("{", "not valid YAML"), ("- 1", "must be a mapping"), ("principles: []", "needs at least 1"),
-    ("surprise: 1\nprinciples: [{name: bias}]", "surprise"), ("!!python/object/apply:os.system [ls]", "not valid YAML"),
+    ("surprise: 1\nprinciples: [{name: bias}]", "surprise"), ("!!python/object/apply:os.system [ls]", "it has the tag"),
 ])
 def test_pasted_yaml_that_is_wrong_is_kept_with_the_reason(
     text: str, words: str, team: Team, owner_client: Client,

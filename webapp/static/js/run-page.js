@@ -277,7 +277,7 @@ class Page {
 
   say(state) {
     const mark = document.getElementById("live");
-    const word = state === "live" ? "live" : "reconnecting";
+    const word = { live: "live", gone: "not live: log in again" }[state] ?? "reconnecting";
     mark.classList.toggle("is-live", state === "live");
     if (mark.textContent !== word) mark.textContent = word;
   }

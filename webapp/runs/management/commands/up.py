@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--port", type=_port, default=8000, help="1 to 65535; 8000 if none is named")
         parser.add_argument("--seed-demo", action="store_true", help="make the demo team and its login first")
 
     def handle(self, *args: object, host: str, port: int, seed_demo: bool, **options: object) -> None:
@@ -87,6 +87,12 @@ class Command(BaseCommand):
         self._say("up", f"Concord is at http://{shown}:{port}/ {login} ({time.monotonic() - started:.0f} s)")
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no port; it takes a number from 1 to 65535")
+    return int(text)
+
+
 def _programs(host: str, port: int) -> list[Program]:
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "webapp.celery"]
 
@@ -98,13 +104,13 @@ def _programs(host: str, port: int) -> list[Program]:
 
     return [
         Program("web", [sys.executable, "-m", "uvicorn", "webapp.asgi:application", "--host", host, "--port", str(port),
-                        "--lifespan", "on", "--no-access-log", "--log-level", "warning",
+                        "--lifespan", "on", "--no-access-log", "--no-proxy-headers", "--log-level", "warning",
                         "--timeout-graceful-shutdown", "3"]),
         worker("io", "io", 4, "workers.tasks"),
         worker("gpu", "gpu", 1, "workers.tasks"),
-        # Reaping shares a worker with the chat: stages may keep the others busy for hours.
-        worker("inference", "inference,control", 3, "workers.tasks", "workers.inference"),
-        Program("beat", [*celery, "beat", "--loglevel=WARNING"]),
+        # Short work that people wait for, such as imports: stages may keep io busy for hours.
+        worker("jobs", "jobs", 3, "workers.tasks"),
+        worker("inference", "inference", 2, "workers.tasks", "workers.inference"),
     ]
 
 

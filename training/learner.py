@@ -26,8 +26,9 @@ from training.exactness import check_decoding
 class Learner:
     """All that changes while training goes on, which is what a checkpoint holds.
 
-    `step` counts finished phases, `multipliers` are the logarithms of those of hard constraints. Everything random is
-    drawn from `generator`; the prompts and the learning rate of a phase follow from its number.
+    `step` counts finished phases, `multipliers` are the logarithms of those of hard constraints, `metrics` are those of
+    the last phase. Everything random is drawn from `generator`; the prompts and the learning rate of a phase follow
+    from its number.
     """
 
     language: models.LanguageModel
@@ -37,6 +38,7 @@ class Learner:
     kl_coefficient: float
     step: int = 0
     multipliers: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def trained(learner: Learner) -> list[torch.nn.Parameter]:
@@ -74,6 +76,7 @@ def restore(learner: Learner, checkpoint: Path) -> None:
     learner.kl_coefficient = state["kl_coefficient"]
     learner.step = state["step"]
     learner.multipliers = state["multipliers"]
+    learner.metrics = state.get("metrics", {})  # checkpoints of earlier versions have none
 
 
 def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
@@ -96,6 +99,7 @@ def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
             "kl_coefficient": learner.kl_coefficient,
             "step": learner.step,
             "multipliers": learner.multipliers,
+            "metrics": learner.metrics,
         }
         torch.save(state, temporary / "state.pt")
         publish_checkpoint(temporary, checkpoints, learner.step)

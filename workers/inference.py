@@ -226,7 +226,10 @@ def _principle_rewards(run: Run) -> PrincipleRewards:
     weights: dict[str, float] = read_json(stages["weights"].folder / "weights.json")["weights"]
     with models_at(models_home()):
         scorer = PreferenceModels.load(folders, _device(recipe.device), recipe.precision)
-    return PrincipleRewards(scorer, weights, Scalarization.model_validate(recipe.scalarization.model_dump()))
+    rewards = PrincipleRewards(scorer, weights, Scalarization.model_validate(recipe.scalarization.model_dump()))
+    if not rewards.constraints.use_learnt(stages["ppo"].folder):
+        log.warning("run %s: its multipliers were not kept; scored with those that the training began with", run.pk)
+    return rewards
 
 
 def _policy(asked: Request, side: int, writer: ChatWriter) -> ChatPolicy:

@@ -62,6 +62,12 @@ def test_a_stop_saves_and_the_rest_is_done_after_it(job_of: Any, tmp_path: Path)
     assert sorted(second.metrics) == list(range(7, 16))
 
 
+def test_a_restart_before_the_first_checkpoint_takes_back_what_was_reported(job_of: Any, tmp_path: Path) -> None:
+    told = Remembering()
+    sft.run(job_of(DIALOGUES), tmp_path / "run", told)
+    assert told.rewinds == [0]
+
+
 def test_no_dialogues_is_bad_data(job_of: Any, tmp_path: Path) -> None:
     with pytest.raises(BadData, match="no dialogues"):
         sft.run(job_of([]), tmp_path / "run", Remembering())

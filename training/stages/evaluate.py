@@ -118,6 +118,9 @@ def against_best_of_n(
 
     rewarded = job.model_copy(update={"settings": job.settings | {"principles": job.settings["rewarded"]}})
     rewards_of = load_rewards(rewarded, language.device)
+    if not rewards_of.constraints.use_learnt(job.inputs["ppo"]):
+        reporter.warning("multipliers_unknown", "The multipliers that this policy was trained with were not kept: best "
+                         "of n is chosen with those that the training began with.")
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
 
     def on_batch(done: int) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from training import models
 from training.artifacts import Job, read_jsonl
@@ -22,6 +21,7 @@ from training.encoding import encode_prompt, encode_reply
 from training.errors import BadData, Diverged, StopRequested
 from training.exactness import check_decoding
 from training.reporting import Reporter
+from training.trainer_checkpoints import WholeCheckpoints, aside, newest_whole, step_of
 
 CHECKPOINT_EVERY = 50
 
@@ -50,10 +50,11 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     torch.manual_seed(job.settings["seed"])
     language = models.add_adapter(language, policy.lora)
     checkpoints = folder / "checkpoint"
+    resumed = newest_whole(checkpoints)
     trainer = SFTTrainer(
         model=language.adapter,
         args=SFTConfig(
-            output_dir=str(checkpoints),
+            output_dir=str(aside(checkpoints)),
             num_train_epochs=settings.epochs,
             learning_rate=settings.learning_rate,
             per_device_train_batch_size=settings.batch_size,
@@ -63,7 +64,6 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             warmup_steps=0.05,
             logging_steps=1,
             save_steps=CHECKPOINT_EVERY,
-            save_total_limit=1,
             seed=job.settings["seed"],
             use_cpu=device.type == "cpu",
             bf16=False,  # the weights have the precision that the run asks for already
@@ -74,13 +74,11 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=language.tokenizer,
-        callbacks=[(callback := _Reports(reporter))],
+        callbacks=[(callback := _Reports(reporter)), WholeCheckpoints(checkpoints)],
     )
-    resumed = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    if resumed is not None:
-        reporter.rewind(int(resumed.rsplit("-", 1)[1]))
+    reporter.rewind(step_of(resumed) if resumed else 0)
     with models.memory_named():
-        trainer.train(resume_from_checkpoint=resumed)
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if callback.stopped:
         raise StopRequested
     save_merged(language, folder / "model")

@@ -28,7 +28,7 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PANE = "/playground/pane"
-site = BodyLimit(django)
+site = BodyLimit(django)  # type: ignore[arg-type]
 sockets = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 
 

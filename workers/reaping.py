@@ -20,6 +20,7 @@ from kombu.exceptions import ChannelError, OperationalError
 
 from webapp.celery import app
 from webapp.datasets.services import imports_send_again
+from webapp.judges.wordings import comparisons_send_again
 from webapp.labels import bulk
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import GPU, IO, advance, advance_users, enqueue, queue_of
@@ -39,6 +40,7 @@ def reap() -> None:
     _send_again()
     imports_send_again()
     bulk.send_again()
+    comparisons_send_again()
     busy = Stage.objects.filter(status__in=[S.QUEUED, S.RUNNING]).values("uses__run")
     for run in Run.objects.filter(status=Run.Status.RUNNING).exclude(pk__in=busy.filter(uses__run__isnull=False)):
         advance(run=run)

@@ -78,6 +78,8 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     trainer.add_callback(WholeCheckpoints(checkpoints, phases.remember))
     reporter.rewind(step_of(resumed) // phases.steps_a_phase if resumed else 0)
     phases.recall(resumed)
+    if resumed is not None:
+        skip_finished_orders(trainer, step_of(resumed) // phases.steps_a_phase, wanted)
     if resumed is None:
         show(step=0)
     with models.memory_named():
@@ -165,6 +167,23 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: models.Langu
                    processing_class=language.tokenizer, peft_config=lora)
     trainer.remove_callback(PrinterCallback)  # it would print every log
     return trainer
+
+
+def skip_finished_orders(trainer: Any, phases: int, prompts_a_phase: int) -> None:
+    """Let a resumed trainer go on in the order of prompts that it was in.
+
+    Each pass over the prompts has an order of its own, drawn one after the other. A resumed trainer skips what was
+    done of its pass, but would draw the order of the first pass for it.
+    """
+    make_sampler = trainer._get_train_sampler
+
+    def make_advanced(dataset: Any = None) -> Any:
+        sampler = make_sampler(dataset)
+        for _ in range(phases // (sampler.num_samples // prompts_a_phase)):
+            torch.randperm(sampler.num_samples, generator=sampler.generator)
+        return sampler
+
+    trainer._get_train_sampler = make_advanced
 
 
 class Phases(TrainerCallback):

@@ -23,12 +23,13 @@ DECODERS = ("CausalLM", "LMHeadModel", "LMHead")
 
 _PADDING = "it counts the padding before a prompt as positions"
 _RECURRENT = "padding before a prompt changes its recurrent state"
+_OWN_CACHE = "its own kind of cache does not keep rows of different lengths apart"
 _NO_CACHE = "it keeps no cache of the tokens that it has read"
 INEXACT = dict.fromkeys((
     "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "camembert", "data2vec-text", "marian", "mbart", "mvp",
     "pegasus", "plbart", "prophetnet", "roberta", "roberta-prelayernorm", "roformer", "speech_to_text_2", "trocr",
     "whisper", "xlm-roberta", "xlm-roberta-xl", "xmod"), _PADDING) | dict.fromkeys((
-        "recurrent_gemma", "rwkv", "xlstm"), _RECURRENT) | dict.fromkeys((
+        "recurrent_gemma", "rwkv", "xlstm"), _RECURRENT) | {"minimax": _OWN_CACHE} | dict.fromkeys((
             "cpmant", "ctrl", "openai-gpt", "reformer", "transfo-xl", "xlm", "xlnet"), _NO_CACHE)
 """Families (`model_type`) whose decoding is measurably inexact, and why."""
 

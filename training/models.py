@@ -28,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 from training.config import Lora
 from training.encoding import belongs_to
 from training.encoding import encode_prompt as encode_prompt
-from training.errors import BadSettings, ModelUnavailable, OutOfMemory
+from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
 from training.lora_targets import lora_targets
 from training.model_names import locate
 from training.model_shape import head_width, last_width, model_positions, token_rows
@@ -345,7 +345,9 @@ def _out_of_memory(error: BaseException) -> OutOfMemory:
 def _loading(base: str | Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+    except TrainingError:
+        raise
+    except Exception as error:  # a config or weights of a stranger may break transformers in any way
         raise ModelUnavailable(
             f"The base model '{base}' could not be loaded: {_first_line(error)}.",
             "Check its name and your access to the hub, or name a local folder with safetensors weights.",

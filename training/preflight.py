@@ -102,7 +102,9 @@ def _check_texts(field: str, base: str, tokenizer: Any, files: Mapping[str, Path
     for role, path in files.items():
         for row, value in enumerate(read_jsonl(path), 1):
             prompt: Dialogue = value["prompt"]
-            where = f"Row {row} of the {role.replace('_', '-')} cannot be read by '{models.name_of(base)}' ('{field}')"
+            begins = next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")[:60]
+            where = (f"Row {row} of the {role.replace('_', '-')} ('{begins}...') cannot be read by "
+                     f"'{models.name_of(base)}' ('{field}')")
             for text in _texts(value):
                 if token := next((token for token in unknown if token in text), ""):
                     raise BadData(f"{where}: it holds '{token}', a token that the model does not have.",

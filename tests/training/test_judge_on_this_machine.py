@@ -52,6 +52,13 @@ async def test_a_model_that_knows_no_letters_is_an_error_and_no_guess() -> None:
     assert verdict.probability is None and verdict.error.startswith("unreadable") and verdict.calls == 2
 
 
+async def test_a_question_longer_than_the_judge_is_refused_alone(tmp_path: Path) -> None:
+    judge = make_judge(Judge(kind="local", model=str(make_family("gpt2", tmp_path / "short"))))
+    long = Comparison([{"role": "user", "content": "Who? " * 50}], "Ada.", "Bo.", "kinder")
+    verdicts = await judge.compare([long])
+    assert "tokens, and the judge 48 positions" in verdicts[0].error and verdicts[0].probability is None
+
+
 def test_a_local_judge_does_not_think() -> None:
     with pytest.raises(BadSettings, match="does not think"):
         make_judge(Judge(kind="local", model="x", reasoning=True))

@@ -53,14 +53,18 @@ def test_a_system_message_that_can_be_moved_is_told_and_stops_nothing(tmp_path: 
 
 def test_a_row_with_a_token_that_the_model_lacks_is_named(tmp_path: Path) -> None:
     tokenizer = make_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<image_soft_token>"]})
+    token = "<image_soft_token>"
+    tokenizer.add_special_tokens({"additional_special_tokens": [token]})
     base = make_family("gemma3", tmp_path / "soft", tokenizer)
-    check_run(recipe_on(base))  # a sound model: no guard refuses it
+    recipe = recipe_on(base, sample={"pairs": "dataset"}, data={"source": "x.jsonl"},
+                       judge={"kind": "openai", "model": "m"})
+    check_run(recipe)  # a sound model: no guard refuses it
     rows = [{"prompt": PROMPTS[0], "a": "Yes", "b": "No"},
-            {"prompt": PROMPTS[1], "a": "A <image_soft_token>", "b": "No"}]
+            {"prompt": PROMPTS[1], "a": f"A {token}", "b": "No"}]
     with pytest.raises(BadData, match="Row 2 of the pairs .*'soft'.*holds '<image_soft_token>'"):
-        preflight.check(task_of(recipe_on(base), tmp_path, pairs=rows), Remembering())
-    preflight.check(task_of(recipe_on(base), tmp_path, pairs=rows[:1]), Remembering())
+        preflight.check(task_of(recipe, tmp_path, pairs=rows), Remembering())
+    preflight.check(task_of(recipe, tmp_path, pairs=rows[:1], dialogues=[{"prompt": PROMPTS[0], "response": token}]),
+                    Remembering())  # what no stage of the run reads is not looked at
 
 
 @pytest.mark.parametrize(("family", "longest"), [("gpt2", 48), ("mpt", 48), ("gemma3_with_pictures", 128),

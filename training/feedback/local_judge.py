@@ -66,12 +66,16 @@ class LocalJudge:
             if self.settings.both_orders:
                 texts.append(question_of(self.settings, item.prompt, item.b, item.a, item.statement))
         sequences = [question_ids(language, text) for text in texts]
-        logprobs = next_logprobs(language, sequences)
+        # A question cut short would be another one.
+        short = [ids if len(ids) <= language.longest else ids[:1] for ids in sequences]
+        logprobs = next_logprobs(language, short)
         letters = letter_ids(language)
         answers = []
         for row, ids, text in zip(logprobs, sequences, texts, strict=True):
-            share = first_share(row, letters)
+            share = first_share(row, letters) if len(ids) <= language.longest else None
             reason = "" if share is not None else "unreadable: neither A nor B is likely"
+            if len(ids) > language.longest:
+                reason = f"rejected: the question has {len(ids)} tokens, and the judge {language.longest} positions"
             answers.append(Answer(share, reason, len(ids), 0, 1, len(text), language.name))
         if not self.settings.both_orders:
             return [verdict_of(answer) for answer in answers]

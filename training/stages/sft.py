@@ -43,7 +43,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     device = models.pick_device(job.settings["device"])
     language = models.load_language_model(policy.base, device, job.settings["precision"])
     check_decoding(language, "policy.base")
-    rows = [tokens_of(language, row, settings.max_length) for row in read_jsonl(job.files["dialogues"])]
+    max_length = min(settings.max_length, language.longest)
+    rows = [tokens_of(language, row, max_length) for row in read_jsonl(job.files["dialogues"])]
     rows = [row for row in rows if any(row["completion_mask"])]
     if not rows:
         raise BadData("There are no dialogues with a response to learn from.", "Import data with chosen responses.")
@@ -58,7 +59,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             num_train_epochs=settings.epochs,
             learning_rate=settings.learning_rate,
             per_device_train_batch_size=settings.batch_size,
-            max_length=settings.max_length,
+            max_length=max_length,
             completion_only_loss=True,
             lr_scheduler_type="cosine",
             warmup_steps=0.05,

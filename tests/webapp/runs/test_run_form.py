@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,17 @@ def test_what_cannot_be_done_with_a_model_is_said_at_its_field(
     form = answer.context["form"]
     assert list(form.errors) == ["ppo.max_new_tokens"]
     assert form.entries["ppo.max_new_tokens"].errors == form.errors["ppo.max_new_tokens"]
+
+
+def test_a_family_that_is_not_decoded_exactly_is_refused_in_the_form(
+    team: Team, owner_client: Client, tmp_path: Path, settings: Settings
+) -> None:
+    folder = models_folder(tmp_path, settings)
+    config = folder / "mine" / "config.json"
+    config.write_text(json.dumps({"model_type": "rwkv", "architectures": ["RwkvForCausalLM"], "vocab_size": 100}))
+    answer = owner_client.post(f"{NEW}preview/", posted(team, shipped_recipe("demo"), policy__base="mine"))
+    [message] = answer.context["form"].errors["policy.base"]
+    assert "'mine', which is a model of the family rwkv: its decoding here would not be exact" in message
 
 
 def test_a_data_set_of_the_hub_is_no_choice_until_it_is_imported(team: Team, owner_client: Client) -> None:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from kombu.exceptions import ChannelError, OperationalError
 
 from webapp.celery import app
-from webapp.datasets.services import imports_send_again
+from webapp.datasets.services import imports_requeue
 from webapp.labels import bulk
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import GPU, IO, advance, advance_users, enqueue, queue_of
@@ -37,7 +37,7 @@ def reap() -> None:
     for stage in _without_heartbeat():
         _take_back(stage)
     _send_again()
-    imports_send_again()
+    imports_requeue()
     bulk.send_again()
     busy = Stage.objects.filter(status__in=[S.QUEUED, S.RUNNING]).values("uses__run")
     for run in Run.objects.filter(status=Run.Status.RUNNING).exclude(pk__in=busy.filter(uses__run__isnull=False)):

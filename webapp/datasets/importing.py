@@ -1,10 +1,10 @@
 """The import of a data set: rows from its source into the database, in batches, with bounded memory.
 
 A batch and the count of rows read are one transaction, so an import that was killed goes on after its last batch. One
-worker holds the claim on an import and renews its heartbeat every few seconds; a worker that lost the claim stops. Every
-import ends: what is wrong with the source or with the program becomes its `error`. It is retried only where the database
-is unavailable or the worker was killed, and at most MAX_ATTEMPTS times in a row without progress. Left out: changing rows
-afterwards.
+worker holds the claim on an import and renews its heartbeat every few seconds; a worker that lost the claim stops.
+Every import ends: what is wrong with the source or with the program becomes its `error`. It is retried only where the
+database is unavailable or the worker was killed, and at most MAX_ATTEMPTS times in a row without progress. Left out:
+changing rows afterwards.
 """
 
 from __future__ import annotations

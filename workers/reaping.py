@@ -19,7 +19,7 @@ from django.utils import timezone
 from kombu.exceptions import ChannelError, OperationalError
 
 from webapp.celery import app
-from webapp.datasets.services import imports_send_again
+from webapp.datasets.services import imports_requeue
 from webapp.judges.wordings import comparisons_send_again
 from webapp.labels import bulk
 from webapp.runs.models import Run, Stage
@@ -38,7 +38,7 @@ def reap() -> None:
     for stage in _without_heartbeat():
         _take_back(stage)
     _send_again()
-    imports_send_again()
+    imports_requeue()
     bulk.send_again()
     comparisons_send_again()
     busy = Stage.objects.filter(status__in=[S.QUEUED, S.RUNNING]).values("uses__run")

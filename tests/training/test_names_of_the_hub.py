@@ -87,7 +87,7 @@ def test_whatever_the_library_raises_is_said_with_a_way_out(monkeypatch: pytest.
 
 
 def test_the_hub_is_read_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.reading_process import read_hub_apart
+    from training.reader_process import read_hub_in_subprocess
 
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "rows.jsonl").write_text('{"prompt": "A row of somebody else"}\n')
@@ -96,4 +96,4 @@ def test_the_hub_is_read_in_a_process_of_its_own(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
 
     with pytest.raises(BadData, match="the hub could not be reached"):
-        next(read_hub_apart("docs", "train"))
+        next(read_hub_in_subprocess("docs", "train"))

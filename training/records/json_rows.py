@@ -152,9 +152,9 @@ class Splitter:
 
 def _bounded(value: bytearray, end: bytes) -> bytes | None:
     """The value that ends here, or None if it is too long; `value` is empty afterwards."""
-    whole = bytes(value) + end if len(value) + len(end) <= MAX_CELL else None
+    complete = bytes(value) + end if len(value) + len(end) <= MAX_CELL else None
     value.clear()
-    return whole
+    return complete
 
 
 def _list(values: Splitter) -> Iterator[Record]:

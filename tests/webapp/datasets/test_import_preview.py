@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from tests.webapp.datasets.files import imported, jsonl, upload, zipped
 from webapp.accounts.models import Team, User
-from webapp.datasets import look, services
+from webapp.datasets import import_preview, services
 from webapp.datasets.models import Dataset
 
 
@@ -40,10 +40,10 @@ def test_it_names_the_columns_that_are_used_and_those_that_are_not(
     owner_client: Client, team: Team, owner: User,
 ) -> None:
     page = page_of(owner_client, upload(team, owner, jsonl(
-        {"instruction": "Translate.", "input": "Das Haus", "output": "The house", "note": "n", "score": 3})))
+        {"instruction": "Translate.", "input": "Das Haus", "output": "The house", "note": "n", "score\ud800": 3})))
 
     assert "Added to the prompt: <code>input</code>" in page
-    assert "<dt>Not used</dt><dd><code>note</code>, <code>score</code></dd>" in page
+    assert "<dt>Not used</dt><dd><code>note</code>, <code>score\ufffd</code></dd>" in page
     assert "Das Haus" in page
 
 
@@ -134,16 +134,16 @@ def test_it_says_why_no_row_can_be_read(
     assert reason in page and "Left out:" in page
 
 
-def test_a_program_error_while_looking_is_a_message_too(
+def test_a_program_error_in_the_preview_is_a_message_too(
     owner_client: Client, team: Team, owner: User, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
-    monkeypatch.setattr(look, "look_apart", broken)
+    monkeypatch.setattr(import_preview, "preview_in_subprocess", broken)
 
     page = page_of(owner_client, upload(team, owner, jsonl({"prompt": "Why?"})))
 
-    assert "could not be looked at" in page and "Discard" in page
+    assert "could not be previewed" in page and "Discard" in page
 
 
 @pytest.mark.parametrize("filename", ["a\x00b.jsonl", "a\ud83d.jsonl", "<img onerror=x>.jsonl", "x" * 400 + ".jsonl"])

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import resource
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from training.errors import BadData
 from training.reading import Preview, preview_file, read_hub, read_rows
@@ -128,11 +128,18 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
 def _lines(process: subprocess.Popen[bytes], on_wait: Callable[[], None], what: str) -> Iterator[bytes]:
     """The lines of its output as they come; it must not be silent for longer than STALL."""
     assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        yield from _lines_of(process.stdout, selector, on_wait, what)
+
+
+def _lines_of(output: IO[bytes], selector: selectors.BaseSelector, on_wait: Callable[[], None],
+              what: str) -> Iterator[bytes]:
     rest, began, ticked = b"", time.monotonic(), time.monotonic()
     silent = 0.0
     while True:
         asked = time.monotonic()
-        ready, _, _ = select.select([process.stdout], [], [], _TICK)
+        ready = selector.select(_TICK)
         now = time.monotonic()
         if now - ticked >= _TICK:
             ticked = now
@@ -143,7 +150,7 @@ def _lines(process: subprocess.Popen[bytes], on_wait: Callable[[], None], what: 
             raise BadData(f"{what} could not be read to its end: {limit}.", "Try again, or split it into parts.")
         if not ready:
             continue
-        part = os.read(process.stdout.fileno(), 1 << 18)
+        part = os.read(output.fileno(), 1 << 18)
         if not part:
             return
         *complete, rest = (rest + part).split(b"\n")

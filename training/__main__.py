@@ -139,7 +139,7 @@ def _run(recipe: Recipe, out: Path, only: str | None) -> int:
         if unready:
             raise BadSettings(f"'{stage.name}' reads {', '.join(unready)}, not complete yet.", "Run that first.")
         own: dict[str, Path] = {role: path for role, path in files.items() if role in stage.files}
-        runner.prepare_stage(stage, found[stage.name], folder, inputs, own, runner.runtime_of(recipe))
+        runner.prepare_stage(stage, found[stage.name], folder, inputs, own, runner.runtime_of(recipe, stage.kind))
         code = _follow(stage, folder)
         if code != runner.DONE:
             return _explain(stage, folder, code)

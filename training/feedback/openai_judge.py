@@ -258,7 +258,7 @@ class OpenAIJudge:
         result = lesson()
         if top is not None and self._dialect.top is None:
             self._notice("The judge gives no log-probabilities: "
-                         f"{self.settings.samples} answers are drawn for each order and counted.")
+                         f"{self.settings.samples} answers are drawn for each order and counted.", warn=False)
         if self._dialect.thinks and not thinks and not self.settings.reasoning:
             self._notice("The judge thinks before its letter: its answers may now be as long as that takes. With "
                          "'judge.reasoning' on it is asked to think, and the estimate counts it.")
@@ -358,9 +358,9 @@ class OpenAIJudge:
             self._notice(f"The judge's server asks to wait {wait}: {reason}. It is asked again in {again}; what was "
                          "bought is kept, should you stop the run.")
 
-    def _notice(self, text: str) -> None:
+    def _notice(self, text: str, warn: bool = True) -> None:
         if self._listener is not None:
-            self._listener.notice(text)
+            self._listener.notice(text, warn)
 
     def _one_refused(self, reason: str) -> Exception:
         self._refusals += 1

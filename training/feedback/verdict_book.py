@@ -88,13 +88,15 @@ class _Listener:
     """Writes down what arrives, and hears a stop between two requests."""
 
     def __init__(self, book: VerdictBook, on_verdict: Callable[[], None], look: Callable[[], None],
-                 notice: Callable[[str], None]) -> None:
-        self._book, self._on_verdict, self._look, self.notice = book, on_verdict, look, notice
+                 warn: Callable[[str], None]) -> None:
+        self._book, self._on_verdict, self._look, self._warn = book, on_verdict, look, warn
+        self.bought: dict[int, Verdict] = {}
 
     def answered(self, ticket: Ticket, answer: Answer) -> None:
         self._book.add_first_order(ticket.item, answer)
 
     def judged(self, ticket: Ticket, verdict: Verdict) -> None:
+        self.bought[ticket.key] = verdict
         self._book.add(ticket.item, verdict)
         self._on_verdict()
         self._look()
@@ -102,32 +104,30 @@ class _Listener:
     def tick(self, pace: Pace) -> None:
         self._look()
 
+    def notice(self, text: str, warn: bool = True) -> None:
+        if warn:
+            self._warn(text)
+
 
 def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], book: VerdictBook, on_verdict: Callable[[], None],
-                 look: Callable[[], None], notice: Callable[[str], None]) -> list[Verdict]:
+                 look: Callable[[], None], warn: Callable[[str], None]) -> list[Verdict]:
     """A verdict for each item, in their order; only those are asked for that the book does not hold.
 
     Args:
         on_verdict: called for each verdict as it arrives.
         look: called several times a second; may raise StopRequested, and what was bought until then is in the book.
-        notice: what of the judge a person should know.
+        warn: takes what of the judge a person should know.
 
     Raises:
         JudgeUnavailable, BudgetSpent: as `judges.StreamingJudge`.
     """
-    bought: dict[int, Verdict] = {}
-
-    class Keeping(_Listener):
-        def judged(self, ticket: Ticket, verdict: Verdict) -> None:
-            bought[ticket.key] = verdict
-            super().judged(ticket, verdict)
-
     def tickets() -> Iterator[Ticket]:
         for place in missing:
             yield Ticket(place, items[place], book.first_order(items[place]))
 
     known = [book.verdict(item) for item in items]
     missing = [place for place, verdict in enumerate(known) if verdict is None]
+    listener = _Listener(book, on_verdict, look, warn)
     if missing:
-        asyncio.run(judge.stream(tickets(), Keeping(book, on_verdict, look, notice)))
-    return [verdict or bought[place] for place, verdict in enumerate(known)]
+        asyncio.run(judge.stream(tickets(), listener))
+    return [verdict or listener.bought[place] for place, verdict in enumerate(known)]

@@ -60,8 +60,15 @@ def read_reply(data: bytes | str, reasoning: bool = False) -> Reading:
     try:
         body = parse(data)
     except ValueError:
-        return Reading(reason="garbled: the reply is not JSON", fault=True)
+        return Reading(reason=f"garbled: the reply is not JSON{_beginning(data)}", fault=True)
     return read_body(body, reasoning)
+
+
+def _beginning(data: bytes | str) -> str:
+    """How a body begins that is none of ours: most often a page that says what is in the way."""
+    text = data[:400].decode(errors="replace") if isinstance(data, bytes) else data[:400]
+    words = " ".join(text.split())[:80]
+    return f": {storable(words)!r}" if words else ", but empty"
 
 
 def parse(data: bytes | str) -> Any:

@@ -98,12 +98,8 @@ def head_width(model: Any) -> int:
 
 def last_width(trunk: Any) -> int:
     """How wide a trunk's last hidden states are: it is asked with one token."""
-    import torch
-
-    device = next(trunk.parameters()).device
-    token = torch.ones(1, 1, dtype=torch.long, device=device)
-    with torch.no_grad():
-        return int(trunk(input_ids=token, attention_mask=token, use_cache=False).last_hidden_state.shape[-1])
+    token = next(trunk.parameters()).new_ones((1, 1)).long()
+    return int(trunk(input_ids=token, attention_mask=token, use_cache=False).last_hidden_state.shape[-1])
 
 
 def is_in_parts(model: Any) -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from training.decoding import attends_only
-from training.model_shape import is_in_parts
+from training.loaded_shape import is_in_parts
 
 ALL = "all-linear"
 _REFUSED_BY_PEFT = {"out_proj", "conv1d"}  # in models with state-space layers, whose fused kernels bypass them

@@ -1,8 +1,7 @@
-"""How large a model is and whether its family can be a policy: from its config.json, and from the loaded model itself.
+"""How large a model is and whether its family can be a policy, from its config.json. Torch-free.
 
-The functions on a config read what config.json says and import no torch: they serve the form and the command line. A
-config may be in parts (a model that also sees pictures); the text model's part counts. Those on a model ask its
-weights, because some models are not as wide as their config says (OPT-350m projects its last hidden state).
+This serves the form and the command line; a loaded model is asked itself (`training.loaded_shape`). A config may be in
+parts (a model that also sees pictures); the text model's part counts.
 
 Families are refused by name where their decoding was measured to be inexact whatever is done here: a batch of prompts
 is padded at the left, and these count the padding as positions, or keep no cache of what they have read. All other
@@ -79,32 +78,6 @@ def why_no_policy(config: Mapping[str, Any]) -> str:
     if family in INEXACT:
         return f"is a model of the family {family}: its decoding here would not be exact, because {INEXACT[family]}"
     return ""
-
-
-def model_positions(model: Any) -> int | None:
-    """`positions` of a loaded transformers model."""
-    return positions(model.config.to_dict())
-
-
-def decoder_config(model: Any) -> Any:
-    """The part of a loaded model's config that describes its text model."""
-    return model.config.get_text_config(decoder=True)
-
-
-def head_width(model: Any) -> int:
-    """How wide the hidden states are that a language model's head reads: columns of the head's weight."""
-    return int(model.get_output_embeddings().weight.shape[1])
-
-
-def last_width(trunk: Any) -> int:
-    """How wide a trunk's last hidden states are: it is asked with one token."""
-    token = next(trunk.parameters()).new_ones((1, 1)).long()
-    return int(trunk(input_ids=token, attention_mask=token, use_cache=False).last_hidden_state.shape[-1])
-
-
-def is_in_parts(model: Any) -> bool:
-    """Whether a loaded model has other parts beside its text model."""
-    return decoder_config(model) is not model.config
 
 
 def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

@@ -29,9 +29,10 @@ from training.config import Lora
 from training.encoding import belongs_to
 from training.encoding import encode_prompt as encode_prompt
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
+from training.loaded_shape import head_width, last_width, model_positions
 from training.lora_targets import lora_targets
 from training.model_names import locate
-from training.model_shape import head_width, last_width, model_positions, token_rows
+from training.model_shape import token_rows
 
 # Its bars are drawn once a shard on stderr, where the stage's log is kept.
 transformers_logging.disable_progress_bar()

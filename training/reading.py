@@ -16,11 +16,11 @@ from training.hub import hub_records
 from training.messages import UnusableRow
 from training.records import Record, read_records
 from training.records.cells import MAX_COLUMNS
-from training.rows import BadRow, Columns, Format, Row, columns_of, recognise, to_row
+from training.rows import BadRow, Columns, Format, Row, columns_of, recognise, to_row, unused_columns
 
 MAX_ROWS = 1_000_000
 FIRST_RECORDS = 200  # from which the format is recognised
-LOOK_BYTES = 16_000_000  # decompressed, that a preview reads
+PREVIEW_BYTES = 16_000_000  # decompressed, that a preview reads
 _LATE = ("chosen", "rejected")  # columns without which rows would lose an answer in silence
 
 
@@ -32,6 +32,7 @@ class Preview:
     format: Format | None = None
     rows: list[Row | BadRow] = field(default_factory=list)
     problem: BadData | None = None
+    unused: list[str] = field(default_factory=list)  # columns that nothing is read from, as they can be shown
 
 
 def read_rows(source: Path | IO[bytes], filename: str, columns: Columns | None = None,
@@ -65,11 +66,11 @@ def _rows(records: Iterable[Record], columns: Columns | None, limit: int | None)
     records = iter(records)
     first = list(itertools.islice(records, min(FIRST_RECORDS, limit or FIRST_RECORDS)))
     form, known = _recognised(first, columns)
-    last = min(limit or MAX_ROWS, MAX_ROWS)
     for number, record in itertools.chain(first, records):
-        if number > last:
-            if number > MAX_ROWS:
-                yield BadRow(number, f"this row and all after it are left out: at most {MAX_ROWS:,} are read")
+        if limit and number > limit:
+            return
+        if number > MAX_ROWS:
+            yield BadRow(number, f"this row and all after it are left out: at most {MAX_ROWS:,} are read")
             return
         if form is None and not isinstance(record, str):
             form, known = _recognised([(number, record)], columns)
@@ -99,34 +100,35 @@ def _row(number: int, record: Mapping[str, Any] | str, form: Format | None, know
         return BadRow(number, str(problem))
 
 
-def look(source: IO[bytes], filename: str, columns: Columns | None = None, count: int = 20) -> Preview:
+def preview_file(source: IO[bytes], filename: str, columns: Columns | None = None, count: int = 20) -> Preview:
     """The columns, the format and the first rows of a file; what is wrong with it stands in `problem`."""
     first: list[Record] = []
-    seen = Preview()
+    result = Preview()
     try:
-        for record in read_records(source, filename, LOOK_BYTES):
+        for record in read_records(source, filename, PREVIEW_BYTES):
             first.append(record)
             if len(first) == FIRST_RECORDS:
                 break
     except BadData as problem:
-        seen.problem = problem
-    seen.rows = [BadRow(number, record) for number, record in first[:count] if isinstance(record, str)]
+        result.problem = problem
+    result.rows = [BadRow(number, record) for number, record in first[:count] if isinstance(record, str)]
     try:
-        form, seen.columns = _recognised(first, columns)
+        form, result.columns = _recognised(first, columns)
     except BadData as problem:
         columns_there = columns_of([record for _, record in first if not isinstance(record, str)])
-        seen.columns = columns_there if len(columns_there) <= MAX_COLUMNS else []
-        seen.problem = seen.problem or problem
-        return seen
+        result.columns = columns_there if len(columns_there) <= MAX_COLUMNS else []
+        result.problem = result.problem or problem
+        return result
     if form is not None:
-        seen.format = form
-        seen.rows = [_row(number, record, form, seen.columns) for number, record in first[:count]]
-    elif seen.problem is None:
-        reason = f" Row 1: {seen.rows[0].reason}." if seen.rows and isinstance(seen.rows[0], BadRow) else ""
-        seen.problem = BadData(f"'{filename}' has no row that can be read in its first {LOOK_BYTES // 1_000_000} "
+        result.format = form
+        result.unused = unused_columns(result.columns, form)
+        result.rows = [_row(number, record, form, result.columns) for number, record in first[:count]]
+    elif result.problem is None:
+        reason = f" Row 1: {result.rows[0].reason}." if result.rows and isinstance(result.rows[0], BadRow) else ""
+        result.problem = BadData(f"'{filename}' has no row that can be read in its first {PREVIEW_BYTES // 1_000_000} "
                                f"MB.{reason}",
                                "Look at the file, then choose another.")
-    return seen
+    return result
 
 
 def preview(source: Path | IO[bytes], filename: str, columns: Columns | None = None,
@@ -139,7 +141,7 @@ def preview(source: Path | IO[bytes], filename: str, columns: Columns | None = N
     if isinstance(source, Path):
         with source.open("rb") as file:
             return preview(file, filename, columns, count)
-    seen = look(source, filename, columns, count)
-    if seen.problem is not None or seen.format is None:
-        raise seen.problem or BadData(f"'{filename}' has no row that can be read.", "Choose another file.")
-    return seen.format, seen.columns, seen.rows
+    result = preview_file(source, filename, columns, count)
+    if result.problem is not None or result.format is None:
+        raise result.problem or BadData(f"'{filename}' has no row that can be read.", "Choose another file.")
+    return result.format, result.columns, result.rows

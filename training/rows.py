@@ -105,8 +105,7 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
         kind: Literal["hh-rlhf", "preference"] = "preference" if "prompt" in meaning or lists else "hh-rlhf"
         return Format(kind, _with_parts(meaning, columns))
     if "prompt" not in meaning:
-        named = ", ".join(storable(str(name))[:60] for name in columns[:20]) or "none"
-        raise BadData(f"None of the columns ({named}{', ...' if len(columns) > 20 else ''}) is known.",
+        raise BadData(f"None of the columns ({_listed(columns)}) is known.",
                       "Say which column holds the prompt, or the chosen and the rejected response.")
     if meaning["prompt"] not in _OF_MESSAGES:
         _guess(meaning, "response", _RESPONSE_COLUMNS, columns)
@@ -152,6 +151,12 @@ def can_be_named(column: str) -> bool:
     return 0 < len(column) <= 200 and unstorable_reason(column) is None
 
 
+def _listed(columns: Sequence[str]) -> str:
+    """The first columns' names, as a message can hold them."""
+    named = ", ".join(storable(str(name))[:60] for name in columns[:20]) or "none"
+    return named + (f" and {len(columns) - 20:,} more" if len(columns) > 20 else "")
+
+
 def _mapped(columns: Sequence[str], mapping: Columns) -> dict[str, str]:
     chosen = {role: name for role, name in mapping.items() if name}
     unknown = sorted(set(chosen) - set(_ROLES))
@@ -159,7 +164,7 @@ def _mapped(columns: Sequence[str], mapping: Columns) -> dict[str, str]:
         raise BadData(f"A column was given for {', '.join(unknown)}.", f"Only these can be given: {', '.join(_ROLES)}.")
     absent = sorted(set(chosen.values()) - set(columns))
     if absent:
-        raise BadData(f"The file has no column {', '.join(absent)}.", f"It has: {', '.join(map(str, columns))}.")
+        raise BadData(f"The file has no column {storable(', '.join(absent))[:200]}.", f"It has: {_listed(columns)}.")
     return chosen
 
 

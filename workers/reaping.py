@@ -14,12 +14,13 @@ from typing import Any
 
 from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 from kombu.exceptions import ChannelError, OperationalError
 
 from webapp.celery import app
-from webapp.datasets.services import imports_send_again
+from webapp.datasets.services import imports_requeue
+from webapp.judges.wordings import comparisons_send_again
 from webapp.labels import bulk
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import GPU, IO, advance, advance_users, enqueue, queue_of
@@ -37,8 +38,9 @@ def reap() -> None:
     for stage in _without_heartbeat():
         _take_back(stage)
     _send_again()
-    imports_send_again()
+    imports_requeue()
     bulk.send_again()
+    comparisons_send_again()
     busy = Stage.objects.filter(status__in=[S.QUEUED, S.RUNNING]).values("uses__run")
     for run in Run.objects.filter(status=Run.Status.RUNNING).exclude(pk__in=busy.filter(uses__run__isnull=False)):
         advance(run=run)
@@ -100,7 +102,6 @@ def _without_heartbeat() -> list[Stage]:
     return silent
 
 
-@transaction.atomic
 def _take_back(stage: Stage) -> None:
     """Queue a stage whose worker went silent; the third time, let a person look. Its process id stays in the row: the
     next attempt on that machine ends what may still run of it."""

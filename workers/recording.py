@@ -99,6 +99,8 @@ class Recorder:
         for event in events:
             self._take(event, batch)
         self._series.flush()
+        if self._series.late_points:  # pages that have read past them start over, as after a rewind
+            batch.rewinds, self._series.late_points = batch.rewinds + 1, 0
         self._write(batch)
         self._stage.last_step = batch.last_step
         Stage.objects.filter(pk=self._stage.pk).update(last_step=batch.last_step, rewinds=F("rewinds") + batch.rewinds,

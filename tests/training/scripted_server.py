@@ -84,7 +84,7 @@ def letters(p_first: float) -> Reply:
 
 
 def completion(*texts: str, logprobs: Any = None) -> Reply:
-    choices = [{"index": index, "finish_reason": "length", "logprobs": logprobs,
+    choices = [{"index": index, "finish_reason": "stop", "logprobs": logprobs,
                 "message": {"role": "assistant", "content": text}} for index, text in enumerate(texts)]
     return Reply(body={"id": "x", "object": "chat.completion", "created": 0, "model": "judge-7b", "choices": choices,
                        "usage": {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}})

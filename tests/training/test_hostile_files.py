@@ -1,4 +1,4 @@
-"""No file takes the process that looks at it hostage: neither its memory nor its time, whatever a few bytes become."""
+"""No file takes the process that previews it hostage: neither its memory nor its time, whatever a few bytes become."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from training.errors import BadData
-from training.reading_process import look_apart, read_rows_apart
+from training.reader_process import preview_in_subprocess, read_rows_in_subprocess
 from training.rows import BadRow, Row
 
 ROOT = Path(__file__).parents[2]
@@ -59,19 +59,19 @@ PARQUETS: dict[str, Callable[[Path], None]] = {
 BAR = """
 import json, resource, sys, time
 from pathlib import Path
-from training.reading_process import look_apart
+from training.reader_process import preview_in_subprocess
 room = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + 100_000_000
 resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
 for path in map(Path, sys.argv[1:]):
     before = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    seen = look_apart(path, path.name)
+    seen = preview_in_subprocess(path, path.name)
     after = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     seconds = sum(b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime for a, b in zip(before, after))
     print(json.dumps([path.name, seconds, str(seen.problem or ""), len(seen.rows)]))
 """
 
 
-def test_no_file_costs_the_process_that_looks_100_mb_or_2_seconds(tmp_path: Path) -> None:
+def test_no_file_costs_the_previewing_process_100_mb_or_2_seconds(tmp_path: Path) -> None:
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content())
     for name, write in PARQUETS.items():
@@ -91,25 +91,25 @@ def test_no_file_costs_the_process_that_looks_100_mb_or_2_seconds(tmp_path: Path
 
 
 def test_what_takes_too_long_is_ended_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import reading_process
+    from training import reader_process
 
     path = tmp_path / "data.jsonl"
     path.write_bytes(b"\n".join([ROW] * 200_000))
-    monkeypatch.setattr(reading_process, "LOOK_CPU", 0.001)
+    monkeypatch.setattr(reader_process, "PREVIEW_CPU", 0.001)
 
-    seen = look_apart(path, path.name)
+    seen = preview_in_subprocess(path, path.name)
 
     assert seen.problem and "within the time" in seen.problem.cause and "Split it" in seen.problem.remedy
 
 
 def test_a_long_list_on_one_line_is_read_with_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import reading_process
+    from training import reader_process
 
     path = tmp_path / "list.json.gz"
     path.write_bytes(packed((ROW + b", ") * 20_000, 4, b"[", ROW + b"]"))
-    monkeypatch.setattr(reading_process, "ROWS_MEMORY", 80_000_000)
+    monkeypatch.setattr(reader_process, "ROWS_MEMORY", 80_000_000)
 
-    assert sum(isinstance(row, Row) for row in read_rows_apart(path, path.name)) == 80_001
+    assert sum(isinstance(row, Row) for row in read_rows_in_subprocess(path, path.name)) == 80_001
 
 
 @pytest.mark.parametrize("name", ["newlines.jsonl.gz", "dictionary.parquet", "open_lists.json.gz"])
@@ -117,18 +117,18 @@ def test_an_import_of_such_a_file_ends_too(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name in PARQUETS:
         PARQUETS[name](path)
-        rows = list(read_rows_apart(path, path.name))
+        rows = list(read_rows_in_subprocess(path, path.name))
         assert len(rows) == 200 and all(isinstance(row, BadRow) for row in rows)
         return
     path.write_bytes(FILES[name]())
     with pytest.raises(BadData):
-        list(read_rows_apart(path, path.name))
+        list(read_rows_in_subprocess(path, path.name))
 
 
 def test_a_reader_that_is_not_read_to_its_end_leaves_no_process(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_bytes(b"\n".join([ROW] * 50_000))
-    rows = read_rows_apart(path, path.name)
+    rows = read_rows_in_subprocess(path, path.name)
     assert isinstance(next(rows), Row)
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 

@@ -38,7 +38,8 @@ async def test_a_judge_without_logprobs_works_and_says_so() -> None:
     with serving(script) as server:
         report = await try_connection(judge(server.base_url), KEY)
     assert report.works and not report.logprobs and report.top_logprobs == 0
-    assert [body.get("top_logprobs") for body in server.requests] == [20, 5, None]
+    assert [body.get("top_logprobs") for body in server.requests] == [20, 5, None, None, None, None]
+    assert [body.get("n") for body in server.requests] == [None, None, 4, 3, 2, 1], "as a run draws its answers"
 
 
 @pytest.mark.parametrize(("reply", "reason"), [

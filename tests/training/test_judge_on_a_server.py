@@ -135,7 +135,7 @@ async def test_what_will_not_pass_ends_it_at_once_with_a_remedy(status: int, cau
         await ask(server.base_url, [PAIR] * 50, concurrency=2)
     assert cause in caught.value.cause and caught.value.remedy
     assert KEY not in str(caught.value)
-    assert len(server.requests) <= 2
+    assert len(server.requests) <= 3, "two in flight, and one without log-probabilities"
 
 
 async def test_an_account_without_credit_is_not_asked_again() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from training.config import Judge
 from training.feedback.answers import last_letter
-from training.feedback.protocol import FAILURES, Dialect, failure_kind, read_reply
+from training.feedback.dialect import Dialect
+from training.feedback.protocol import FAILURES, failure_kind, read_reply
 
 ASKED = Judge(kind="openai", model="m")
 

@@ -150,3 +150,19 @@ def test_a_list_is_cut_the_same_wherever_its_chunks_end() -> None:
         splitter = Splitter(chunks())
         pieces = list(splitter)
         assert splitter.ended and [json.loads(piece or b"") for piece in pieces] == values
+
+
+def test_what_follows_a_list_is_not_dropped_in_silence() -> None:
+    line = json.dumps([{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}])
+    with pytest.raises(BadData, match="something else follows it"):
+        read(f"{line}\n{line}\n", "data.jsonl")
+
+
+def test_more_rows_than_are_read_are_named_and_not_dropped_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import reading
+
+    monkeypatch.setattr(reading, "MAX_ROWS", 2)
+    *rows, last = read(json.dumps(PAIRS))
+    assert rows == ROWS[:2]
+    assert isinstance(last, BadRow) and "this row and all after it are left out" in last.reason
+    assert read(json.dumps(PAIRS), limit=2) == ROWS[:2]

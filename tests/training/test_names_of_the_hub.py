@@ -84,3 +84,16 @@ def test_whatever_the_library_raises_is_said_with_a_way_out(monkeypatch: pytest.
     with pytest.raises(BadData, match="KeyError") as problem:
         next(hub_records("org/data", "train"))
     assert "/srv" not in str(problem.value) and "upload it as a file" in problem.value.remedy
+
+
+def test_the_hub_is_read_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training.reader_process import read_hub_in_subprocess
+
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "rows.jsonl").write_text('{"prompt": "A row of somebody else"}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+
+    with pytest.raises(BadData, match="the hub could not be reached"):
+        next(read_hub_in_subprocess("docs", "train"))

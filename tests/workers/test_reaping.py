@@ -93,11 +93,11 @@ def test_a_run_that_nobody_advanced_goes_on(scripted: Scripted) -> None:
 
 def test_an_import_of_which_nobody_has_heard_is_sent_again_and_once(team: Team, sent: list[tuple[object, ...]]) -> None:
     dataset = Dataset.objects.create(team=team, name="a", status=Dataset.Status.IMPORTING, claim="lost",
-                                     alive_at=timezone.now())
+                                     heartbeat_at=timezone.now())
     reap()
     assert not sent, "its worker has just said that it goes on"
 
-    Dataset.objects.update(alive_at=timezone.now() - timedelta(minutes=2))
+    Dataset.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=2))
     reap()
     reap()
     assert sent == [("workers.import_dataset", (dataset.pk,), "jobs")]

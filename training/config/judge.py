@@ -12,9 +12,10 @@ from training.config.section import Section
 Layout = Literal["paper", "shared_prefix"]
 
 PACE = frozenset({
-    "api_key_env", "concurrency", "timeout", "mode", "requests_per_minute", "tokens_per_minute", "budget_calls",
-    "budget_tokens", "budget_money", "price_in", "price_out"})
-"""How fast, by what account and at what price a judge is asked: never what its labels are, so no part of a stage."""
+    "api_key_env", "logprobs", "concurrency", "timeout", "mode", "requests_per_minute", "tokens_per_minute",
+    "budget_calls", "budget_tokens", "budget_money", "price_in", "price_out"})
+"""How fast, by what account and at what price a judge is asked, and whether log-probabilities are tried: never what a
+label is of, so no part of a stage."""
 
 BUDGETS = ("budget_calls", "budget_tokens", "budget_money")
 
@@ -33,6 +34,8 @@ class Judge(Section):
     few_shot: int = Field(0, ge=0, le=4, description="Worked examples before the question, half of them answered B.")
     reasoning: bool = Field(False, description="The judge thinks before its letter: dearer, and slower.")
     max_pairs: int = Field(600, ge=2, le=1_000_000, description="At most this many pairs are labelled per principle.")
+    logprobs: Literal["auto", "yes", "no"] = Field(
+        "auto", description="Log-probabilities of the letters: as the server can, or never without, or not asked for.")
     samples: int = Field(4, ge=1, le=32, description="Answers drawn where the server gives no log-probabilities.")
     mode: Literal["live", "batch"] = Field(
         "live", description="Ask at once, or through the provider's Batch API: cheaper, and done within a day.")

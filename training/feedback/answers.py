@@ -89,3 +89,24 @@ def first_is_better(top: Sequence[tuple[str, float]]) -> float | None:
     unlisted = min(left_over, min(probability for _, probability in listed))
     a, b = mass["A"] or unlisted, mass["B"] or unlisted
     return a / (a + b)
+
+
+_THOUGHT_ENDS = ("</think>", "</thinking>", "</thought>", "</reasoning>", "[/think]", "◁/think▷",
+                 "<|channel|>final<|message|>")
+_THOUGHT_BEGINS = ("<think", "<thought", "<reasoning", "[think]", "◁think▷", "<|channel|>analysis")
+
+
+def without_thinking(text: str) -> tuple[str, bool]:
+    """The answer that follows a judge's thinking, and whether there was any; "" where it never came to an end.
+
+    >>> without_thinking("<think>A is longer.</think>\\nB"), without_thinking("<think>Well"), without_thinking("B")
+    (('\\nB', True), ('', True), ('B', False))
+    """
+    lowered = text.lower()
+    if len(lowered) != len(text):  # a letter that grows when it is made small: places would not fit
+        lowered = text
+    end = max((place + len(mark) for mark in _THOUGHT_ENDS if (place := lowered.rfind(mark)) >= 0), default=-1)
+    if end >= 0:
+        return text[end:], True
+    begins = [place for mark in _THOUGHT_BEGINS if (place := lowered.find(mark)) >= 0]
+    return (text[:min(begins)], True) if begins else (text, False)

@@ -13,7 +13,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,12 @@ from training.config import Judge as JudgeSettings
 from training.errors import JudgeUnavailable
 from training.feedback import sdk
 from training.feedback.addresses import AddressGuard
-from training.feedback.connection_test import why_not
+from training.feedback.dialect import Dialect
 from training.feedback.judges import Answer, Comparison, Listener, Ticket, Verdict, collect, verdict_of
 from training.feedback.pace import Pace
 from training.feedback.prompt import question_of
-from training.feedback.protocol import Dialect, failure_kind, may_pass, read_body, safe, said_by
+from training.feedback.protocol import failure_kind, may_pass, parse, read_body, safe, said_by, scrubbed
+from training.feedback.refusals import no_logprobs, refusal_of_all
 from training.feedback.spending import Spending, allows, budget_spent
 
 BATCHES = "batches.json"
@@ -58,8 +58,8 @@ class BatchJudge:
                  spent: Spending | None = None) -> None:
         self.settings, self._key, self._guard = settings, key, guard
         self._path, self._spent = folder / BATCHES, spent
-        self._dialect = Dialect()  # how to ask from now on
-        self._spoken = Dialect()  # how the batch under way was asked
+        self._dialect = Dialect.of(settings)  # how to ask from now on
+        self._spoken = self._dialect.copy()  # how the batch under way was asked
 
     async def compare(self, items: Sequence[Comparison],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
@@ -87,25 +87,37 @@ class BatchJudge:
                        if name not in answers or failure_kind(answers[name].reason) in AGAIN}
             if not missing:
                 break
-            self._spoken = replace(self._dialect)
+            self._spoken = self._dialect.copy()
             try:
                 if before:  # it was sent by an earlier attempt at this stage: paid for, whatever was done with it
                     answers |= await self._collect(client, before.pop(0).id, missing, listener, pace)
                 else:
                     answers |= await self._round(client, missing, attempt, listener, pace)
             except openai.APIStatusError as error:
-                raise JudgeUnavailable(why_not(error.status_code, safe(error.message, self._key), self.settings),
-                                       "Look at the judge's settings, then resume: what was sent is kept.") from None
+                words = safe(said_by(scrubbed(error.response.content, self._key)), self._key)
+                raise refusal_of_all(error.status_code, words, self.settings) or JudgeUnavailable(
+                    f"The judge's server {sdk.base_url(self.settings)} refused the batch (HTTP {error.status_code}: "
+                    f"{words}).", "Look at the judge's settings, then resume: what was sent is kept.") from None
             except openai.APIConnectionError as error:
                 raise sdk.refusal(error) or JudgeUnavailable(
                     f"The judge's server {sdk.base_url(self.settings)} cannot be reached.",
                     "When it is back, resume: what was sent is kept.") from None
-            attempt += self._dialect == self._spoken  # a round that taught us the server's words was no failure
+            same = self._dialect.as_asked() == self._spoken.as_asked()
+            if same and not any(answer.calls for answer in answers.values()):
+                self._ask_for_less()
+            # A round that taught us how the server wants to be asked was no failure.
+            attempt += self._dialect.as_asked() == self._spoken.as_asked()
         nothing = Answer(None, "unavailable: the batch holds no answer")
         for ticket in part:
             shown = answers.get(f"{ticket.key}-0", nothing)
             swapped = answers.get(f"{ticket.key}-1", nothing) if self.settings.both_orders else None
             listener.judged(ticket, verdict_of(shown, swapped))
+
+    def _ask_for_less(self) -> None:
+        """Every request was refused, in words that say nothing: leave out what servers refuse most often."""
+        names = self._dialect.without(self._dialect.body(self.settings, ""))
+        if names and names[0] == ("logprobs",):
+            self._dialect.leave_out(names[0])
 
     def _questions(self, ticket: Ticket) -> Iterator[tuple[str, str]]:
         item = ticket.item
@@ -121,7 +133,7 @@ class BatchJudge:
                      pace: Pace) -> dict[str, Answer]:
         """Send these questions, or find the batch in which they were sent before, and collect the answers."""
         numbers = [int(name.partition("-")[0]) for name in questions]
-        asked = [attempt, self._dialect, sorted(questions.items())]
+        asked = [attempt, self._spoken.as_asked(), sorted(questions.items())]
         mark = hashlib.sha256(orjson.dumps(asked)).hexdigest()[:32]
         found = await self._find(client, mark)
         if not found:
@@ -175,8 +187,8 @@ class BatchJudge:
         found: dict[str, Answer] = {}
         for line in content.content.splitlines():
             try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
+                row = parse(scrubbed(line, self._key))
+            except ValueError:
                 continue
             name = row.get("custom_id") if isinstance(row, dict) else None
             if name not in questions:
@@ -195,7 +207,9 @@ class BatchJudge:
         if probability is None and reading.letters:
             probability = reading.letters.count("A") / len(reading.letters)
         reason = "" if probability is not None else safe(reading.reason, self._key)
-        if reading.opening and not self._dialect.understood(reading, self._spoken.body(self.settings, question)):
+        if self._spoken.required and not reading.fault and not reading.top:
+            raise no_logprobs(self.settings)
+        if probability is None and not self._dialect.understood(reading, self._spoken.body(self.settings, question)):
             reason = f"unavailable: cut off, {reason}"
         if self._spent is not None and not reading.fault:
             self._spent.add(1, reading.tokens_in, reading.tokens_out, len(question))

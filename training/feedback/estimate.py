@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from training.config import Judge
-from training.feedback.protocol import THINKING
+from training.feedback.dialect import THINKING
 
 CHARS_PER_TOKEN = (3.2, 4.2, 5.2)
 """Fewest, likely and most characters a token of a question, over the tokenizers that judges have."""

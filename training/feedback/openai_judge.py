@@ -2,38 +2,43 @@
 
 Where a server gives no log-probabilities, answers are drawn and counted instead. What may pass (429, 5xx, timeouts,
 broken connections, replies that are none) is asked again with growing pauses; what will not (401, 403, 404) ends the
-stage at once. A label that cannot be had is an error with its reason, never a guess.
+stage at once. A refusal in words that say nothing is tried without what the question could do without, before it is
+believed. A label that cannot be had is an error with its reason, never a guess.
 
-It speaks the protocol over aiohttp: the openai SDK spends ten times the CPU on a question of one token. Connection
-test and Batch API use the SDK, and `protocol` words and reads the questions of all of them.
+It speaks the protocol over aiohttp: the openai SDK spends ten times the CPU on a question of one token. The connection
+test asks through this class; the Batch API uses the SDK, with the same `dialect` and `protocol`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import aiohttp
 import orjson
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from training.config import Judge as JudgeSettings
 from training.errors import JudgeUnavailable, StopRequested, TrainingError
 from training.feedback import sdk
 from training.feedback.addresses import AddressGuard, guarded_connector
+from training.feedback.dialect import Dialect, optional_in, stripped
 from training.feedback.judges import Answer, Comparison, Listener, Ticket, Verdict, both_orders, collect
 from training.feedback.limits import RateLimits, read_limits, retry_after
-from training.feedback.pace import LONGEST_PAUSE, LOOK, Pace
-from training.feedback.protocol import Dialect, Reading, may_pass, read_reply, safe, said_by
+from training.feedback.pace import LONGEST_PAUSE, LONGEST_WAIT, LOOK, Pace
+from training.feedback.protocol import Reading, may_pass, read_reply, safe, said_by, scrubbed
+from training.feedback.refusals import no_logprobs, refusal_of_all, wait_in_words
 from training.feedback.spending import Spending, allows, budget_spent
 
 ATTEMPTS = 12  # of one request; a server that is down is found out by the breaker, before
 GIVE_UP_AFTER = 10  # requests refused in a row with no answer before: the settings are wrong, not the pair
+EVIDENCE = 2  # times that a request must pass without a parameter, and not with it, before the parameter is given up
+MOST_TRIALS = 2  # of a server that refuses without them too
+LARGEST_REPLY = 8 << 20  # bytes; a chat model's reply has some thousands
 CHARS_PER_TOKEN = 4  # roughly, for what a question will cost of a minute's tokens
-
-Message = tuple[int, RateLimits | None, str, bytes]  # status, limits, Retry-After, body
 
 
 class _Refused(Exception):
@@ -41,33 +46,57 @@ class _Refused(Exception):
 
 
 class _Passing(Exception):
-    """The server did not answer this time. `wait`: the seconds that it asks for; `paid`: what the try cost."""
+    """The server did not answer this time. `wait`: the seconds that it asks for."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
         self.wait = wait
 
 
+class _Message(NamedTuple):
+    """What came back, whatever it is: status, limits, Retry-After and body; `sent_at` is when it was asked for."""
+
+    sent_at: float
+    status: int
+    limits: RateLimits | None
+    wait: str
+    data: bytes
+
+
 class _Sent(NamedTuple):
-    """An answered request: the body that was sent and what came back."""
+    """An answered request: the body that was sent, what came back, the limits it told, and the seconds it took."""
 
     body: dict[str, object]
     reading: Reading
+    limits: RateLimits | None = None
+    latency: float = 0.0
 
 
 class OpenAIJudge:
     """A Judge that asks `settings.model` at `settings.base_url`."""
 
     def __init__(self, settings: JudgeSettings, api_key: str = "", guard: AddressGuard | None = None,
-                 spent: Spending | None = None) -> None:
+                 spent: Spending | None = None, attempts: int = 0, patience: float = float("inf")) -> None:
+        """
+        Args:
+            attempts: of one request; 0 for `ATTEMPTS`. patience: seconds; a server that wants a longer wait ends it.
+        """
         self.settings = settings
+        self._attempts, self._patience = attempts, patience
         self._url = f"{sdk.base_url(settings)}/chat/completions"
         self._key = api_key
         self._guard = guard or AddressGuard.of_process()
         self._spent = spent  # None: this judge keeps no budget
-        self._dialect = Dialect()
+        self._dialect = Dialect.of(settings)
+        self._accepted: set[frozenset[str]] = set()  # optional parameters of requests that were answered
+        self._evidence: dict[tuple[str, ...], int] = {}  # times that leaving these out has helped
+        self._trials = 0
+        self._trial = asyncio.Lock()  # a new one for each loop that the judge is asked from
+        self._listener: Listener | None = None
+        self._told_until = 0.0  # the wait that the listener was told of
+        self.last: _Sent | None = None
         self.pace = Pace(settings)
-        self._refusals = 0
+        self._refusals = self._in_a_row = 0
         self._session: aiohttp.ClientSession | None = None
         self._stopping: list[BaseException] = []
 
@@ -82,7 +111,7 @@ class OpenAIJudge:
         self._guard.check_url(self._url)
         self.pace = Pace(self.settings)
         self.pace.room = self._room
-        self._stopping = []
+        self._stopping, self._listener, self._trial = [], listener, asyncio.Lock()
         workers: set[asyncio.Task[None]] = set()
         exhausted = asyncio.Event()
 
@@ -114,6 +143,17 @@ class OpenAIJudge:
         if self._stopping:
             raise self._stopping[0]
 
+    async def answer_one(self, text: str) -> Answer:
+        """The answer to one question, asked as a run asks it; `last` then tells of its last reply.
+
+        Raises:
+            JudgeUnavailable: as `stream`.
+        """
+        sdk.check_key(self.settings, self._key)
+        self._guard.check_url(self._url)
+        async with self._open() as self._session:
+            return await self._ask(text)
+
     async def _judge(self, ticket: Ticket, listener: Listener) -> None:
         listener.judged(ticket, await both_orders(self._ask, ticket, self.settings, listener))
 
@@ -122,7 +162,7 @@ class OpenAIJudge:
             await asyncio.sleep(LOOK)
             try:
                 listener.tick(self.pace)
-            except StopRequested as stop:
+            except Exception as stop:  # of whatever: nothing else would be heard after it
                 self._stop(stop)
 
     def _stop(self, reason: BaseException) -> None:
@@ -153,21 +193,25 @@ class OpenAIJudge:
         drawn, model, reason = 0, "", ""
         try:
             while True:
-                body, reading = await self._request(text, self.settings.samples - drawn, cost)
+                sent = await self._request(text, self.settings.samples - drawn, cost)
+                body, reading = sent.body, sent.reading
                 model = reading.model or model
                 if reading.probability is not None:
+                    self._dialect.answered = True
                     return self._answer(reading.probability, "", cost, model)
-                if not self._dialect.understood(reading, body):
+                if not self._understood(reading, body):
                     continue
-                if "top_logprobs" in body and not reading.letters:
-                    return self._answer(None, reading.reason, cost, model)
+                if self._dialect.required and "top_logprobs" in body and not reading.top:
+                    raise no_logprobs(self.settings)
+                if not reading.letters and ("top_logprobs" in body or reading.thinking and reading.cut):
+                    return self._answer(None, reading.reason, cost, model)  # others would be no better
                 letters += reading.letters
                 reason = reason or reading.reason
                 drawn += max(1, reading.drawn)
-                if drawn >= self.settings.samples or (self.settings.reasoning and "top_logprobs" in body):
+                if drawn >= self.settings.samples or (reading.top and "top_logprobs" in body):
                     break
         except _Refused as refusal:
-            return self._answer(None, str(refusal), cost, model)
+            reason = str(refusal)
         if not letters:
             return self._answer(None, reason or "empty: the reply holds no answer", cost, model)
         return self._answer(letters.count("A") / len(letters), "", cost, model)
@@ -177,62 +221,119 @@ class OpenAIJudge:
 
     async def _request(self, text: str, draws: int, cost: Spending) -> _Sent:
         """One request until it is answered. Raises _Refused for this one, JudgeUnavailable for all of them."""
-        try:
-            first: BaseException | None = None
+        attempt = 0
+        while True:
             try:
                 return await self._once(text, draws, cost)
             except _Passing as passing:
-                first = passing
-            retrying = AsyncRetrying(stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True,
-                                     retry=retry_if_exception_type(_Passing))
-
-            async def again() -> _Sent:
-                nonlocal first
-                if first is not None:  # tenacity counts the try that was made, and waits for it
-                    error, first = first, None
-                    raise error
-                return await self._once(text, draws, cost)
-
-            return await retrying(again)
-        except _Passing as passing:
-            raise self._one_refused(str(passing)) from None
+                if passing.wait is not None and passing.wait > LONGEST_PAUSE:
+                    continue  # the gate holds it back; a wait that the server asks for is no failure of this request
+                attempt += 1
+                if attempt >= (self._attempts or ATTEMPTS):
+                    raise self._one_refused(str(passing)) from None
+                growing = random.uniform(0, min(LONGEST_PAUSE, 0.25 * 2**attempt))
+                await self.pace.rest(growing if passing.wait is None else passing.wait)
 
     async def _once(self, text: str, draws: int, cost: Spending) -> _Sent:
         """One request, asked in other words as often as the server wants them."""
         while True:
             body = self._dialect.body(self.settings, text, draws)
-            await self.pace.enter(len(text) // CHARS_PER_TOKEN)
-            sent_at = time.monotonic()
-            try:
-                status, limits, wait, data = await self._post(orjson.dumps(body))
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise self._unanswered(error, sent_at) from None
-            finally:
-                self.pace.leave()
-            if status == 200:
-                return _Sent(body, self._paid(data, limits, text, cost, sent_at))
-            message = said_by(data)
-            if self._dialect.learn(status, message, body):
+            message = await self._send(body, text)
+            if message.status == 200:
+                return self._paid(body, message, text, cost)
+            status, words = message.status, said_by(message.data)
+            if self._learns(status, words, body) or await self._passes_without(status, body, text, cost):
                 continue
-            raise self._failure(status, message, wait, sent_at)
+            raise self._failure(status, words, message.wait, message.sent_at)
 
-    async def _post(self, data: bytes) -> Message:
+    async def _send(self, body: dict[str, object], text: str) -> _Message:
+        """Send a request when the gate lets it through. Raises _Passing."""
+        await self.pace.enter(len(text) // CHARS_PER_TOKEN)
+        sent_at = time.monotonic()
+        try:
+            return await self._post(orjson.dumps(body), sent_at)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unanswered(error, sent_at) from None
+        finally:
+            self.pace.leave()
+
+    async def _post(self, data: bytes, sent_at: float) -> _Message:
         assert self._session is not None
         async with self._session.post(self._url, data=data, allow_redirects=False) as reply:
-            body = await reply.read()
-            return reply.status, read_limits(reply.headers), reply.headers.get("Retry-After", ""), body
+            parts, size = [], 0
+            async for part in reply.content.iter_any():
+                parts.append(part)
+                size += len(part)
+                if size > LARGEST_REPLY:
+                    raise aiohttp.ClientPayloadError(f"the reply has more than {LARGEST_REPLY >> 20} MB")
+            body = scrubbed(b"".join(parts), self._key)
+            wait = reply.headers.get("Retry-After", "")
+            return _Message(sent_at, reply.status, read_limits(reply.headers), wait, body)
 
-    def _paid(self, data: bytes, limits: RateLimits | None, text: str, cost: Spending, sent_at: float) -> Reading:
+    # What the server takes --------------------------------------------------------------------------------------------
+
+    def _learns(self, status: int, message: str, body: dict[str, object]) -> bool:
+        return self._told_changes(lambda: self._dialect.learn(status, message, body))
+
+    def _understood(self, reading: Reading, body: dict[str, object]) -> bool:
+        return self._told_changes(lambda: self._dialect.understood(reading, body))
+
+    def _told_changes(self, lesson: Callable[[], bool]) -> bool:
+        """Learn, and tell the listener what a person should know of it."""
+        top, thinks = self._dialect.top, self._dialect.thinks
+        result = lesson()
+        if top is not None and self._dialect.top is None:
+            self._notice("The judge gives no log-probabilities: "
+                         f"{self.settings.samples} answers are drawn for each order and counted.")
+        if self._dialect.thinks and not thinks and not self.settings.reasoning:
+            self._notice("The judge thinks before its letter: its answers may now be as long as that takes. With "
+                         "'judge.reasoning' on it is asked to think, and the estimate counts it.")
+        return result
+
+    async def _passes_without(self, status: int, body: dict[str, object], text: str, cost: Spending) -> bool:
+        """Whether a refusal that says nothing of use is to be asked anew: as the server now is known to want it, or
+        once more as it was, since leaving something out has helped and may have been chance."""
+        if status in (401, 408, 429) or status < 400 or optional_in(body) in self._accepted or not optional_in(body):
+            return False
+        async with self._trial:
+            if self._stale(body, text):
+                return True
+            if self._trials >= MOST_TRIALS:
+                return False
+            for names in self._dialect.without(body, status):
+                shorter = stripped(body, names)
+                message = await self._send(shorter, text)
+                if message.status == 200 and not read_reply(message.data).fault:
+                    self._paid(shorter, message, text, cost)
+                    self._evidence[names] = self._evidence.get(names, 0) + 1
+                    if self._evidence[names] >= EVIDENCE:
+                        self._told_changes(partial(self._dialect.leave_out, names))
+                    return True
+                if message.status in (401, 429):
+                    break
+            self._trials += 1
+            return False
+
+    def _stale(self, body: dict[str, object], text: str) -> bool:
+        """Whether a request would be worded otherwise by now."""
+        return bool(optional_in(body) - optional_in(self._dialect.body(self.settings, text, 1)))
+
+    def _paid(self, body: dict[str, object], message: _Message, text: str, cost: Spending) -> _Sent:
         """What an answered request says, and the note of what it cost."""
-        reading = read_reply(data, self.settings.reasoning)
+        reading = read_reply(message.data, self.settings.reasoning)
         if reading.fault:
-            self._note_failure(reading.reason, sent_at)
+            self._note_failure(reading.reason, message.sent_at)
             raise _Passing(safe(reading.reason, self._key))
         for book in (cost, self._spent):
             if book is not None:
                 book.add(1, reading.tokens_in, reading.tokens_out, len(text))
-        self.pace.succeeded(limits)
-        return reading._replace(reason=safe(reading.reason, self._key)) if reading.reason else reading
+        self.pace.succeeded(message.limits)
+        self._in_a_row = 0
+        self._accepted.add(optional_in(body))
+        if reading.reason:
+            reading = reading._replace(reason=safe(reading.reason, self._key))
+        self.last = _Sent(body, reading, message.limits, time.monotonic() - message.sent_at)
+        return self.last
 
     # Failures ----------------------------------------------------------------------------------------------------
 
@@ -245,21 +346,14 @@ class OpenAIJudge:
 
     def _failure(self, status: int, message: str, wait: str, sent_at: float) -> Exception:
         """What a status means: for this try, for this request, or for all of them."""
-        where, model = sdk.base_url(self.settings), self.settings.model
-        if status in (401, 403):
-            return JudgeUnavailable(f"The judge's server {where} refused the key (HTTP {status}).",
-                                    "Check the variable named in 'judge.api_key_env' and what the key may do.")
-        if status == 404:
-            return JudgeUnavailable(f"The judge's server {where} knows no model '{model}' (HTTP 404).",
-                                    "Check 'judge.model', and that 'judge.base_url' ends in /v1.")
-        if 300 <= status < 400:
-            return JudgeUnavailable(f"The judge's server {where} sends its callers elsewhere (HTTP {status}).",
-                                    "Give the final address in 'judge.base_url'; redirects are not followed.")
-        if "insufficient_quota" in message:
-            return JudgeUnavailable(f"The account at {where} has no credit left.", "Add credit, then resume.")
+        refused = refusal_of_all(status, safe(message, self._key), self.settings)
+        if refused and not (status == 403 and self.pace.answered and self._in_a_row < GIVE_UP_AFTER):
+            return refused  # a 403 among answers is of one pair: what some servers' moderation says
         reason = safe(f"HTTP {status}: {message}", self._key)
         if may_pass(status):
             asked = retry_after(wait, time.time())
+            if asked is not None and asked > min(LONGEST_PAUSE, self._patience):
+                self._note_wait(asked, reason)
             if status in (429, 503):
                 self.pace.crowded(asked)
             if status != 429:  # a server that counts is not down
@@ -278,21 +372,27 @@ class OpenAIJudge:
             f"The judge's server {where} answered none of {self.pace.failures} requests; the last: "
             f"{safe(reason, self._key)}.", "Check that it runs and that 'judge.base_url' is right, then resume.")
 
+    def _note_wait(self, seconds: float, reason: str) -> None:
+        """Tell of a wait that a person would otherwise take for a standstill."""
+        wait = wait_in_words(seconds, time.time())
+        if seconds > self._patience:
+            raise JudgeUnavailable(f"The judge's server asks to wait {wait}: {reason}.", "Ask again then.")
+        until = time.time() + seconds
+        if abs(until - self._told_until) > LONGEST_PAUSE:
+            self._told_until = until
+            again = f"{min(seconds, LONGEST_WAIT) / 60:.0f} min"
+            self._notice(f"The judge's server asks to wait {wait}: {reason}. It is asked again in {again}; what was "
+                         "bought is kept, should you stop the run.")
+
+    def _notice(self, text: str) -> None:
+        if self._listener is not None:
+            self._listener.notice(text)
+
     def _one_refused(self, reason: str) -> Exception:
         self._refusals += 1
+        self._in_a_row += 1
         if not self.pace.answered and self._refusals >= GIVE_UP_AFTER:
             return JudgeUnavailable(f"The judge's server {sdk.base_url(self.settings)} answered none of "
                                     f"{self._refusals} requests; the last: {reason}.",
-                                    "Look at the server's own log, then resume.")
+                                    "Read what it says, look at the server's own log, then resume.")
         return _Refused(reason)
-
-
-_growing = wait_random_exponential(multiplier=0.25, max=LONGEST_PAUSE)
-
-
-def _pause(state: RetryCallState) -> float:
-    """Seconds to wait: what the server asks for in Retry-After, else at random below a doubling bound."""
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, _Passing) and error.wait is not None:
-        return min(error.wait, LONGEST_PAUSE)
-    return _growing(state)

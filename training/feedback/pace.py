@@ -20,7 +20,8 @@ OPEN_AFTER = 8  # failures in a row, once the server has answered
 OPEN_AT_FIRST = 3  # and as long as it never has
 PROBES_AT_FIRST = 4  # probes of a server that never answered, before it is given up
 PATIENCE = 600.0  # seconds to wait for a server that did answer
-LONGEST_PAUSE = 60.0  # seconds between two probes, or that a server may ask to wait
+LONGEST_PAUSE = 60.0  # seconds between two probes, and between two looks at limits that a server's headers name
+LONGEST_WAIT = 600.0  # seconds until a server is asked again that wants to be left alone for longer
 SETTLE = 1.0  # seconds in which the window halves once: one overload is one lesson
 LOOK = 0.25  # seconds between two looks at what may change from outside
 
@@ -99,6 +100,14 @@ class Pace:
                 if bucket:
                     bucket.take(units)
 
+    async def rest(self, seconds: float) -> None:
+        """Wait outside the gate. Raises what `stop` is told, so that nobody has to wait for the rest."""
+        until = self._clock() + seconds
+        while (left := until - self._clock()) > 0:
+            if self._stopped:
+                raise self._stopped
+            await asyncio.sleep(min(left, LOOK))
+
     def leave(self) -> None:
         self.in_flight -= 1
         self._changed.set()
@@ -119,7 +128,7 @@ class Pace:
         if now - self._halved_at >= SETTLE:
             self._halved_at, self.window = now, max(1.0, self.window / 2)
         if wait is not None:
-            self._held_until = max(self._held_until, now + min(wait, LONGEST_PAUSE))
+            self._held_until = max(self._held_until, now + min(wait, LONGEST_WAIT))
 
     def failed(self, sent_at: float) -> bool:
         """The server did not answer a request sent at `sent_at`; whether there is no hope left."""

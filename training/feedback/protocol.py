@@ -1,29 +1,26 @@
-"""The chat protocol: what is sent to ask one question, and what a reply's body says. Pure, and no body breaks it.
+"""The chat protocol: what a reply's body says. Pure, and no body breaks it.
 
-Every client of a server builds its requests and reads its replies here: the bulk path, the SDK, the Batch API. A
-`Dialect` holds what a server has shown that it understands. Left out: streams, tools, several choices with log-probs.
+Every client of a server reads its replies here: the bulk path, the connection test, the Batch API. How a question is
+asked is the business of `dialect`. Left out: streams, tools, several choices with log-probabilities.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
 
-from training.config import Judge
-from training.feedback.answers import Letter, first_is_better, last_letter, read_answer
-
-TOP = 20  # log-probabilities asked for: what OpenAI gives at most
-TOP_OF_SOME = 5  # what some other servers give at most
-ROOM = 8  # tokens for "Option B" where answers are read as text
-THINKING = 1024  # tokens for a judge that thinks before its letter
-MISWORDED = (400, 404, 422)  # statuses with which servers refuse a parameter
+from training.feedback.answers import Letter, first_is_better, last_letter, read_answer, without_thinking
+from training.text import storable
 
 OPENING_TOKENS = 32  # of an answer, before its letter, that are looked at: the reader must stay linear in the reply
 
+_CUT = ("length", "max_tokens", "MAX_TOKENS")  # reasons to end an answer
+_THINKING_KEYS = ("reasoning_content", "reasoning", "thinking")  # of a message, beside its content
+_THINKING_PARTS = ("thinking", "reasoning", "redacted_thinking")  # types of a part of the content
 _OPENING = re.compile(
     r"[\s\"'`*()\[\]{}:=#-]*+(?i:(?:the|final|better|my|answer|option|response|choice|is)\b[\s*:=-]*+)*+")
 
@@ -41,6 +38,7 @@ class Reading(NamedTuple):
         model: what the server says answered.
         top: how many log-probabilities came with the answer's first token.
         opening: True if the answer was cut off before it came to its letter.
+        thinking: the judge thought before its letter. cut: the answer ended because it was as long as it may be.
     """
 
     probability: float | None = None
@@ -53,104 +51,90 @@ class Reading(NamedTuple):
     model: str = ""
     top: int = 0
     opening: bool = False
-
-
-@dataclass
-class Dialect:
-    """What a server understands, as its refusals have shown.
-
-    Attributes:
-        top: log-probabilities to ask for; None once the server has shown that it gives none.
-        limit: how it calls the longest answer. temperature: whether it lets one choose it.
-        room: tokens of an answer; more than one where a letter comes after "Option".
-    """
-
-    top: int | None = TOP
-    limit: str = "max_tokens"
-    temperature: bool = True
-    room: int = 1
-
-    def body(self, settings: Judge, text: str, draws: int = 0) -> dict[str, Any]:
-        """The request for one question; `draws` answers where log-probabilities cannot be had."""
-        room = THINKING if settings.reasoning else self.room if self.top is not None else ROOM
-        body: dict[str, Any] = {"model": settings.model, "messages": [{"role": "user", "content": text}],
-                                self.limit: room}
-        if self.temperature:
-            body["temperature"] = 0.0 if self.top is not None else 1.0
-        if self.top is not None:
-            body["logprobs"], body["top_logprobs"] = True, self.top
-        elif draws:
-            body["n"] = draws
-        return body
-
-    def learn(self, status: int, refusal: str, body: dict[str, Any]) -> bool:
-        """Whether a refused request can be asked in other words, which are then the ones to use from now on.
-
-        `body` is what was refused: many are in flight, and each lesson counts once.
-        """
-        if status not in MISWORDED:
-            return False
-        if "max_completion_tokens" in refusal and "max_tokens" in body:
-            self.limit = "max_completion_tokens"
-            return True
-        if "logprobs" in refusal and "top_logprobs" in body:
-            if body["top_logprobs"] > TOP_OF_SOME:
-                self.top = TOP_OF_SOME if self.top is not None else None
-            else:
-                self.top = None
-            return True
-        if "temperature" in refusal and "temperature" in body:
-            self.temperature = False
-            return True
-        return False
-
-    def understood(self, reading: Reading, body: dict[str, Any]) -> bool:
-        """Whether a reply answers what was asked; if not, the next request is worded otherwise."""
-        if "top_logprobs" in body and not reading.fault and reading.drawn and not reading.top:
-            self.top = None
-            return False  # one letter at temperature 0 would say 0 or 1 of what is 0.6
-        if reading.opening and body[self.limit if self.limit in body else "max_tokens"] < ROOM:
-            self.room = ROOM
-            return False
-        return True
+    thinking: bool = False
+    cut: bool = False
 
 
 def read_reply(data: bytes | str, reasoning: bool = False) -> Reading:
     """What a reply's body says. Whatever the body is, this returns: a body that is no reply is a `fault`."""
     try:
-        body = orjson.loads(data)
-    except (orjson.JSONDecodeError, ValueError, TypeError):
+        body = parse(data)
+    except ValueError:
         return Reading(reason="garbled: the reply is not JSON", fault=True)
     return read_body(body, reasoning)
+
+
+def parse(data: bytes | str) -> Any:
+    """A body as JSON. Python's own parser takes what some servers write and JSON does not know: NaN, -Infinity, half of
+    a character.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        pass
+    try:
+        return json.loads(data.decode("utf-8-sig") if isinstance(data, bytes) else data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def read_body(body: Any, reasoning: bool = False) -> Reading:
     """The same of a body that is parsed already, as in the output of the Batch API."""
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list):
-        said = _text(_map(_map(body).get("error")).get("message"))
-        return Reading(reason=f"garbled: the reply holds no answer{': ' + said[:100] if said else ''}", fault=True)
+        words = storable(error_words(body))[:100] if isinstance(body, (dict, list)) else ""
+        return Reading(reason=f"garbled: the reply holds no answer{': ' if words else ''}{words}", fault=True)
     usage = _map(body.get("usage"))
     tokens_in, tokens_out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     paid = Reading(tokens_in=tokens_in or max(0, _count(usage.get("total_tokens")) - tokens_out),
-                   tokens_out=tokens_out, model=_text(body.get("model"))[:200], drawn=len(choices))
+                   tokens_out=tokens_out, model=storable(_text(body.get("model"))[:200]), drawn=len(choices))
     if not choices:
         return paid._replace(reason="empty: the reply holds no answer")
     first = _map(choices[0])
+    said = [_said(_map(choice)) for choice in choices]
+    cut = first.get("finish_reason") in _CUT
+    hidden = _count(_map(usage.get("completion_tokens_details")).get("reasoning_tokens"))  # thinking that is not shown
+    thought = any(one.thought for one in said) or hidden > 0
+    paid = paid._replace(thinking=thought, cut=cut)
     positions = _list(_map(first.get("logprobs")).get("content"))
-    if positions and (top := _top(positions[-1 if reasoning else 0])):
-        return _by_logprobs(first, positions, top, paid._replace(top=len(top)), reasoning)
-    return _by_texts(choices, paid, reasoning)
+    if positions and (top := _top(positions[-1 if reasoning or thought else 0])):
+        paid = paid._replace(top=len(top))
+        if reasoning or thought:
+            return _after_thinking(first, said[0].text, positions, paid)
+        return _by_logprobs(first, positions, top, paid)
+    return _by_texts(first, [one.text for one in said], paid, reasoning)
 
 
-def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[str, float]], paid: Reading,
-                 reasoning: bool) -> Reading:
-    """The probability at the token that is the letter: the first after an opening, or the last after thinking.
+class _Said(NamedTuple):
+    """The text of an answer without its thinking, and whether there was any."""
 
-    `top` are the log-probabilities of the first position, or of the last where the judge thinks.
-    """
-    if reasoning:
-        return _after_thinking(choice, positions, paid)
+    text: str
+    thought: bool
+
+
+def _said(choice: dict[str, Any]) -> _Said:
+    """What a choice says: a string, or a list of parts of which some are thinking."""
+    message = _map(choice.get("message"))
+    thought = any(_text(message.get(key)).strip() for key in _THINKING_KEYS)
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    texts = []
+    for part in parts:
+        if isinstance(part, dict) and part.get("type") in _THINKING_PARTS:
+            thought = True
+        elif isinstance(part, dict):
+            texts.append(_text(part.get("text")))
+        else:
+            texts.append(_text(part))
+    rest, inline = without_thinking("".join(texts))
+    return _Said(rest, thought or inline)
+
+
+def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[str, float]], paid: Reading) -> Reading:
+    """The probability at the token that is the letter, the first after an opening; `top` are those of the first."""
     before = ""
     for place, position in enumerate(positions[:OPENING_TOKENS]):
         if not _OPENING.fullmatch(before):
@@ -161,14 +145,14 @@ def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[s
         before += _text(_map(position).get("token"))
     if refused := _refusal(choice):
         return paid._replace(reason=refused)
-    said = before or _text(_map(positions[0]).get("token"))
+    said = storable(before or _text(_map(positions[0]).get("token")))
     opening = bool(_OPENING.fullmatch(before)) and bool(before.strip() or before)
     return paid._replace(reason=f"unreadable: the judge said {said[:60]!r}, neither A nor B", opening=opening)
 
 
-def _after_thinking(choice: dict[str, Any], positions: list[Any], paid: Reading) -> Reading:
-    text = _text(_map(choice.get("message")).get("content"))
-    letter = last_letter(text)
+def _after_thinking(choice: dict[str, Any], text: str, positions: list[Any], paid: Reading) -> Reading:
+    """The probability at the last token that is the letter which the judge names after it has thought."""
+    letter = _final_letter(text)
     if letter is not None:
         for position in reversed(positions):
             token = _text(_map(position).get("token")).strip(" .*\n\"'()").upper()
@@ -178,28 +162,34 @@ def _after_thinking(choice: dict[str, Any], positions: list[Any], paid: Reading)
                     return paid._replace(probability=probability)
                 break
         return paid._replace(letters=(letter,))
-    return paid._replace(reason=_refusal(choice) or _unreadable(text))
+    return paid._replace(reason=_refusal(choice) or _unreadable(text, paid))
 
 
-def _by_texts(choices: list[Any], paid: Reading, reasoning: bool) -> Reading:
-    texts = [_text(_map(_map(choice).get("message")).get("content")) for choice in choices]
-    read = last_letter if reasoning else read_answer
+def _by_texts(first: dict[str, Any], texts: list[str], paid: Reading, reasoning: bool) -> Reading:
+    read = _final_letter if paid.thinking else last_letter if reasoning else read_answer
     letters = tuple(letter for letter in map(read, texts) if letter)
     if letters:
         return paid._replace(letters=letters)
-    return paid._replace(reason=_refusal(_map(choices[0])) or _unreadable(texts[0]))
+    return paid._replace(reason=_refusal(first) or _unreadable(texts[0], paid))
 
 
-def _unreadable(text: str) -> str:
-    end = text.strip()[-60:]
-    return f"unreadable: the judge said {end!r}, neither A nor B"
+def _final_letter(text: str) -> Letter | None:
+    return last_letter(text) or read_answer(text)
+
+
+def _unreadable(text: str, paid: Reading) -> str:
+    said = f"unreadable: the judge said {storable(text.strip()[-60:])!r}, neither A nor B"
+    if not paid.thinking:
+        return said
+    cut = " and was cut off" if paid.cut else ""
+    return f"{said}; it thinks before its letter{cut}: switch 'judge.reasoning' on"
 
 
 def _refusal(choice: dict[str, Any]) -> str:
     """The reason why a judge would not say, if it said that it would not."""
     refused = _text(_map(choice.get("message")).get("refusal"))
     if refused:
-        return f"refused: {refused[:100]}"
+        return f"refused: {storable(refused[:100])}"
     if choice.get("finish_reason") == "content_filter":
         return "refused: the server's content filter cut the answer"
     return ""
@@ -212,7 +202,7 @@ def _top(position: Any) -> list[tuple[str, float]]:
             token, logprob = entry.get("token"), entry.get("logprob")
             if isinstance(token, str) and isinstance(logprob, (int, float)) and not isinstance(logprob, bool) \
                     and not math.isnan(logprob):
-                found.append((token, logprob))
+                found.append((token, max(-1e300, min(logprob, 0))))  # a whole number may be too large for a float
     return found
 
 
@@ -234,16 +224,24 @@ def may_pass(status: int) -> bool:
 def said_by(data: bytes) -> str:
     """What the body of an error says, whatever its shape."""
     try:
-        body = orjson.loads(data)
-    except (orjson.JSONDecodeError, ValueError):
-        body = None
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, dict):
-        words = [error.get(key) for key in ("message", "detail", "code", "type")]
-        said = " ".join(str(word) for word in words if isinstance(word, (str, int)) and not isinstance(word, bool))
-    else:
-        said = error if isinstance(error, str) else ""
-    return (said or data.decode(errors="replace")).strip()[:300]
+        words = error_words(parse(data))
+    except ValueError:
+        words = ""
+    return storable((words or data[:4000].decode(errors="replace")).strip()[:300])
+
+
+def error_words(body: Any) -> str:
+    """The words of a parsed error: of `error`, `message`, `detail` and their like, in an object or a list of one."""
+    if isinstance(body, str):
+        return body
+    if isinstance(body, list):
+        return error_words(body[0]) if len(body) == 1 and isinstance(body[0], dict) else ""
+    if not isinstance(body, dict):
+        return ""
+    if isinstance(body.get("error"), (dict, list, str)):
+        return error_words(body["error"]) or error_words({key: body[key] for key in body if key != "error"})
+    words = [body.get(key) for key in ("message", "detail", "msg", "error_description", "code", "type")]
+    return " ".join(str(word) for word in words if isinstance(word, (str, int)) and not isinstance(word, bool))
 
 
 FAILURES = {
@@ -260,6 +258,11 @@ FAILURES = {
 def safe(message: str, key: str) -> str:
     """A server's message, short and without the key."""
     return (message.replace(key, "***") if key else message)[:200]
+
+
+def scrubbed(data: bytes, key: str) -> bytes:
+    """A body without the key, should a server repeat it: before anything is cut, or a part of it would be left."""
+    return data.replace(key.encode(), b"***") if len(key) >= 8 else data
 
 
 def _map(value: Any) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from training.config import Lora
 from training.errors import BadSettings, ModelUnavailable
+from training.loaded_shape import last_width
 from training.lora_targets import ALL, lora_targets
-from training.model_shape import last_width
 from training.models import base_location, memory_named
 from training.preference_models.split import decoder_layers
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from training.dialogue import Dialogue
 from training.errors import ModelUnavailable
-from training.model_shape import last_width
+from training.loaded_shape import last_width
 from training.models import load_tokenizer, pad_id
 from training.preference_models.model import TRUNK, PreferenceModel, last_of, load_head, load_trunk
 from training.preference_models.split import SplitTrunk, decoder_layers, groups, stack_adapters

@@ -15,16 +15,16 @@ from training.records.cells import Record as Record
 from training.records.csv_rows import csv_records
 from training.records.json_rows import json_records
 from training.records.parquet_rows import parquet_records
-from training.records.stream import EndOfLook, text_stream
+from training.records.stream import PreviewLimitReached, text_stream
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 
 
-def read_records(file: IO[bytes], filename: str, look: int | None = None) -> Iterator[Record]:
+def read_records(file: IO[bytes], filename: str, preview_bytes: int | None = None) -> Iterator[Record]:
     """Records of an open binary file; its name tells how to read it.
 
     Args:
-        look: for a preview: the records end where this many decompressed bytes are read.
+        preview_bytes: for a preview: the records end where this many decompressed bytes are read.
 
     Raises:
         BadData: the file as a whole cannot be read.
@@ -34,12 +34,12 @@ def read_records(file: IO[bytes], filename: str, look: int | None = None) -> Ite
         raise BadData(f"'{filename}' has an ending that is not known.", f"Known are {', '.join(SUFFIXES)}.")
     try:
         if name.endswith(".parquet"):
-            yield from parquet_records(file, look)
+            yield from parquet_records(file, preview_bytes)
         elif ".csv" in name[-7:]:
-            yield from csv_records(text_stream(file, filename, look))
+            yield from csv_records(text_stream(file, filename, preview_bytes))
         else:
-            yield from json_records(text_stream(file, filename, look))
-    except EndOfLook:
+            yield from json_records(text_stream(file, filename, preview_bytes))
+    except PreviewLimitReached:
         return
     except (OSError, EOFError, zlib.error) as error:
         raise BadData(f"'{filename}' could not be read: {error}.",

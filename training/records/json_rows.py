@@ -39,13 +39,17 @@ def json_records(stream: io.BufferedReader) -> Iterator[Record]:
     prefix = stream.read(_PREFIX)
     start = prefix.lstrip()
     if start.startswith(b"["):
-        yield from _list(Splitter(_chunks(start[1:], stream)))
+        values = Splitter(_chunks(start[1:], stream))
+        yield from _list(values)
+        if (values.rest + stream.read(_CHUNK)).strip():
+            raise BadData("The list in the file ends, and something else follows it.",
+                          "Save one list of objects, or one object per line (messages as {\"messages\": [...]}).")
         return
     if start.startswith(b"{") and not _is_row_per_line(start):
         inner = _list_inside(start)
         if inner is not None:
             name, offset = inner
-            yield from _wrapped(name, Splitter(_chunks(start[offset:], stream)))
+            yield from _wrapped(name, Splitter(_chunks(start[offset:], stream)), stream)
             return
         if _is_over_many_lines(start):
             yield from _many_lines(Splitter(_chunks(start, stream), one_after_another=True))
@@ -148,9 +152,9 @@ class Splitter:
 
 def _bounded(value: bytearray, end: bytes) -> bytes | None:
     """The value that ends here, or None if it is too long; `value` is empty afterwards."""
-    whole = bytes(value) + end if len(value) + len(end) <= MAX_CELL else None
+    complete = bytes(value) + end if len(value) + len(end) <= MAX_CELL else None
     value.clear()
-    return whole
+    return complete
 
 
 def _list(values: Splitter) -> Iterator[Record]:
@@ -163,11 +167,11 @@ def _list(values: Splitter) -> Iterator[Record]:
                       "It may be cut off; save it again, or as one JSON object per line.")
 
 
-def _wrapped(name: str, values: Splitter) -> Iterator[Record]:
+def _wrapped(name: str, values: Splitter, stream: io.BufferedReader) -> Iterator[Record]:
     number = 0
     for number, record in _list(values):
         yield number, record
-    other = _list_inside(b"{" + values.rest)  # what follows the list, as far as it was read
+    other = _list_inside(b"{" + values.rest + stream.read(MAX_CELL))
     if other is not None:
         yield number + 1, f"the file is an object with several lists; '{name}' is read, '{other[0]}' is not"
 

@@ -17,11 +17,11 @@ _MAX_FOOTER = 16_000_000
 _BUFFER = 1 << 20  # without one, a whole column of a row group is held
 
 
-def parquet_records(file: IO[bytes], look: int | None = None) -> Iterator[Record]:
+def parquet_records(file: IO[bytes], preview_bytes: int | None = None) -> Iterator[Record]:
     """Records of an open file.
 
     Args:
-        look: for a preview: the records end where they hold this many bytes.
+        preview_bytes: for a preview: the records end where they hold this many bytes.
 
     Raises:
         BadData: it is no Parquet file, or larger or wider than what is read.
@@ -46,11 +46,18 @@ def parquet_records(file: IO[bytes], look: int | None = None) -> Iterator[Record
                 number += 1
                 yield number, dict(zip(batch.schema.names, cells, strict=True))
             size += batch.nbytes
-            if look is not None and size > look:
+            if size > MAX_BYTES:  # more than its own description says: a few bytes of a dictionary stand for many
+                raise BadData("The file holds more than 4 GB of data.", "Split it and import the parts.")
+            if preview_bytes is not None and size > preview_bytes:
                 return
     except pyarrow.ArrowMemoryError as error:
         raise MemoryError(_words(error)) from error
-    except (pyarrow.ArrowException, NotImplementedError) as error:
+    except UnicodeDecodeError as error:  # cells have their own; this one is of the file's description of itself
+        raise BadData("The name of a column in the Parquet file is not UTF-8 text.",
+                      "Rename the columns with plain letters, and write the file again.") from error
+    except (BadData, MemoryError, OSError):
+        raise
+    except Exception as error:  # pyarrow has no common base of what it raises at a damaged file
         raise BadData(f"The Parquet file could not be read: {_words(error)}.",
                       "It may be damaged; upload it again.") from error
 

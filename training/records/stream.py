@@ -15,17 +15,17 @@ _MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (cod
           (codecs.BOM_UTF16_BE, "utf-16"))
 
 
-class EndOfLook(Exception):
+class PreviewLimitReached(Exception):
     """As many bytes were read as a preview may read."""
 
 
 class _Counted(io.RawIOBase):
-    """At most `limit` bytes of a file; beyond, BadData, or EndOfLook for a preview."""
+    """At most `limit` bytes of a file; beyond, BadData, or PreviewLimitReached for a preview."""
 
-    def __init__(self, source: IO[bytes], look: int | None) -> None:
+    def __init__(self, source: IO[bytes], preview_bytes: int | None) -> None:
         self._source = source
-        self._limit = min(look or MAX_BYTES, MAX_BYTES)
-        self._look = look is not None
+        self._limit = min(preview_bytes or MAX_BYTES, MAX_BYTES)
+        self._is_preview = preview_bytes is not None
         self._total = 0
 
     def readable(self) -> bool:
@@ -34,8 +34,8 @@ class _Counted(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = self._source.read(len(buffer))
         self._total += len(data)
-        if self._total > self._limit and self._look:
-            raise EndOfLook
+        if self._total > self._limit and self._is_preview:
+            raise PreviewLimitReached
         if self._total > self._limit:
             raise BadData("The file holds more than 4 GB of text.", "Split it and import the parts.")
         buffer[: len(data)] = data
@@ -86,11 +86,11 @@ class Prefixed(io.RawIOBase):
         return len(data)
 
 
-def text_stream(file: IO[bytes], filename: str, look: int | None) -> io.BufferedReader:
+def text_stream(file: IO[bytes], filename: str, preview_bytes: int | None) -> io.BufferedReader:
     """The text of a file as UTF-8, without a byte order mark; a gzip is known by its first bytes, whatever its name.
 
     Args:
-        look: a preview's bound on what is decompressed; None: MAX_BYTES.
+        preview_bytes: a preview's bound on what is decompressed; None: MAX_BYTES.
 
     Raises:
         BadData: it is a ZIP archive or an Excel workbook, or UTF-16 without its mark.
@@ -102,7 +102,7 @@ def text_stream(file: IO[bytes], filename: str, look: int | None) -> io.Buffered
     elif start.startswith((_PACKED, _OLD_EXCEL)):
         raise BadData(f"'{filename}' is a ZIP archive or an Excel workbook, whatever its name says.",
                       "Unpack it, or save the sheet as CSV (UTF-8).")
-    counted: io.BufferedReader = io.BufferedReader(_Counted(source, look))
+    counted: io.BufferedReader = io.BufferedReader(_Counted(source, preview_bytes))
     beginning = counted.peek(4)
     for mark, encoding in _MARKS:
         if beginning.startswith(mark):

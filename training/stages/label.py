@@ -103,6 +103,9 @@ class _Clerk:
             self._tell()
         self._reporter.checkpoint_if_stopped(lambda: None)
 
+    def notice(self, text: str) -> None:
+        self._reporter.warning("judge", text, self._book.count)
+
     def _tell(self) -> None:
         self._told_at, self._told_count = time.monotonic(), self._book.count
         values = self._book.summary()

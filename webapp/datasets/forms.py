@@ -37,10 +37,10 @@ class UploadForm(forms.Form):
         return file
 
     def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
-        if not found.get("name") and found.get("file"):
-            found["name"] = PurePath(str(found["file"].name)).name.split(".")[0][:200] or "untitled"
-        return found
+        cleaned: dict[str, Any] = super().clean() or {}
+        if not cleaned.get("name") and cleaned.get("file"):
+            cleaned["name"] = PurePath(str(cleaned["file"].name)).name.split(".")[0][:200] or "untitled"
+        return cleaned
 
 
 class HubForm(forms.Form):
@@ -57,10 +57,10 @@ class HubForm(forms.Form):
         return hub_id
 
     def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
-        if not found.get("name") and found.get("hub_id"):
-            found["name"] = found["hub_id"]
-        return found
+        cleaned: dict[str, Any] = super().clean() or {}
+        if not cleaned.get("name") and cleaned.get("hub_id"):
+            cleaned["name"] = cleaned["hub_id"]
+        return cleaned
 
 
 class NameForm(forms.Form):

@@ -53,7 +53,7 @@ def dataset_import_start(*, dataset: Dataset, columns: Mapping[str, str]) -> boo
     """Send the import off from the start; False if the rows are in use already. A stuck import is started over."""
     changed = (Dataset.objects.filter(pk=dataset.pk).exclude(status=Dataset.Status.READY)
                .update(status=Dataset.Status.IMPORTING, columns=dict(columns), error="", digest="", rows_read=0,
-                       rows_good=0, rows_bad=0, claim="", attempts=0, alive_at=timezone.now()))
+                       rows_good=0, rows_bad=0, claim="", attempts=0, heartbeat_at=timezone.now()))
     if changed:
         _rows_delete(dataset)
         send("workers.import_dataset", dataset.pk, queue=JOBS)
@@ -67,10 +67,10 @@ def dataset_import(*, dataset_id: int) -> None:
         importing.run(dataset)
 
 
-def imports_send_again() -> None:
+def imports_requeue() -> None:
     """Send again each import that nobody works on: its message or its worker was lost. Called by every worker."""
-    for pk in importing.silent().values_list("pk", flat=True):
-        if importing.silent().filter(pk=pk).update(claim="", alive_at=timezone.now()):
+    for pk in importing.without_heartbeat().values_list("pk", flat=True):
+        if importing.without_heartbeat().filter(pk=pk).update(claim="", heartbeat_at=timezone.now()):
             send("workers.import_dataset", pk, queue=JOBS)
 
 

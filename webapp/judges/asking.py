@@ -80,7 +80,8 @@ def question_for(*, team: Team, connection: Connection, form: QuestionForm) -> Q
     if not form.is_valid() or connection.kind == Connection.Kind.RULE:
         return None
     found = form.cleaned_data
-    worded = {name: found[name] for name in ("layout", "few_shot", "reasoning")}
+    worded = {name: found[name] for name in ("layout", "few_shot")}
+    worded["reasoning"] = found["reasoning"] or connection.reasoning
     judge = config.Judge.model_validate(connection.recipe_fields() | worded)
     version = PrincipleVersion.objects.filter(principle__team=team, principle=found["principle"]).select_related(
         "principle").order_by("-number").first()

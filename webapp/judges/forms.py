@@ -11,7 +11,7 @@ from training import config
 from training.config.address import BadAddress, is_openai, parse_address
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
-from webapp.judges.models import Connection
+from webapp.judges.models import LOGPROBS, Connection
 from webapp.labels.models import Pair
 
 K = Connection.Kind
@@ -48,6 +48,10 @@ class ConnectionForm(forms.Form):
     same_judge = forms.BooleanField(
         label="It is the same judge at another address: its labels stay its own", required=False)
     model = forms.CharField(max_length=200, required=False, help_text="Its name on the server, a hub id or a folder.")
+    reasoning = forms.BooleanField(label="It thinks before its letter: dearer, and slower", required=False)
+    logprobs = forms.ChoiceField(
+        label="Log-probabilities", choices=LOGPROBS, required=False, initial="auto",
+        help_text="They say how sure the judge is in one call. Without them several answers are drawn and counted.")
     key = forms.CharField(
         label="API key", max_length=1000, required=False, strip=True,
         widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
@@ -105,8 +109,9 @@ class ConnectionForm(forms.Form):
             if kind == K.OPENAI and not is_openai(found.get("base_url", "")):
                 self.add_error("base_url", "OpenAI’s address is known. For another one choose a server.")
             found["base_url"] = ""
-        if kind == K.LOCAL:
-            found["key"] = ""
+        if kind in {K.LOCAL, K.RULE}:
+            found |= {"key": "", "reasoning": False, "logprobs": "auto"}
+        found["logprobs"] = found.get("logprobs") or "auto"
         if kind == K.SERVER and not found.get("base_url") and "base_url" not in self.errors:
             self.add_error("base_url", "Give the server’s address; it ends in /v1.")
         self._check_key(found)
@@ -176,6 +181,6 @@ class ComparisonForm(forms.Form):
 
 def initial_of(connection: Connection) -> dict[str, Any]:
     """A connection as the form's fields; no key among them."""
-    names = ("name", "kind", "base_url", "model", "price_in", "price_out", "concurrency", "requests_per_minute",
-             "tokens_per_minute")
+    names = ("name", "kind", "base_url", "model", "reasoning", "logprobs", "price_in", "price_out", "concurrency",
+             "requests_per_minute", "tokens_per_minute")
     return {name: getattr(connection, name) for name in names}

@@ -17,6 +17,8 @@ from webapp.labels.models import Pair
 from webapp.principles.models import Principle
 from webapp.runs.models import Stage
 
+LOGPROBS = [("auto", "as the server can"), ("yes", "never without them"), ("no", "not asked for")]
+
 
 class Connection(TeamOwned):
     """One judge of a team. A run's recipe carries its model and address, and names its key without holding it."""
@@ -32,6 +34,8 @@ class Connection(TeamOwned):
     base_url = models.CharField(max_length=500, blank=True, help_text="Ends in /v1; empty: OpenAI's, or none.")
     model = models.CharField(max_length=200, blank=True)
     sealed_key = models.TextField(blank=True, editable=False)
+    reasoning = models.BooleanField(default=False, help_text="It thinks before its letter.")
+    logprobs = models.CharField(max_length=4, choices=LOGPROBS, default="auto")
     price_in = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)],
                                  help_text="Dollars a million tokens in; empty: the list price.")
     price_out = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)],
@@ -80,11 +84,18 @@ class Connection(TeamOwned):
         return "openai" if self.kind == self.Kind.SERVER else self.kind
 
     def recipe_fields(self) -> dict[str, Any]:
-        """What a recipe's judge section says of this connection."""
+        """What a recipe's judge section says of this connection.
+
+        What the connection leaves open is left to the recipe: one that lets its judge think still does.
+        """
         fields: dict[str, Any] = {"kind": self.recipe_kind, "model": self.model, "base_url": self.base_url,
                                   "api_key_env": self.key_variable, "concurrency": self.concurrency,
                                   "requests_per_minute": self.requests_per_minute,
                                   "tokens_per_minute": self.tokens_per_minute}
+        if self.reasoning:
+            fields["reasoning"] = True
+        if self.logprobs != "auto":
+            fields["logprobs"] = self.logprobs
         if price := self.price:
             fields |= {"price_in": price.tokens_in, "price_out": price.tokens_out}
         return fields

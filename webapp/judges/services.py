@@ -13,9 +13,9 @@ from webapp.judges.identity import say_same_judge
 from webapp.judges.models import Connection
 from webapp.judges.sealing import Sealed, reseal, seal
 
-_FIELDS = ("name", "kind", "base_url", "model", "price_in", "price_out", "concurrency", "requests_per_minute",
-           "tokens_per_minute")
-_MATTERS = ("kind", "base_url", "model")  # what a test was about
+_FIELDS = ("name", "kind", "base_url", "model", "reasoning", "logprobs", "price_in", "price_out", "concurrency",
+           "requests_per_minute", "tokens_per_minute")
+_MATTERS = ("kind", "base_url", "model", "reasoning", "logprobs")  # what a test was about
 
 
 @transaction.atomic

@@ -17,7 +17,11 @@ from training.feedback.connection_test import ConnectionReport, test_connection
 from webapp.judges.keys import key_of
 from webapp.judges.models import Connection
 
-PATIENCE = 15.0  # seconds
+PATIENCE = 20.0  # seconds
+PATIENCE_WITH_THOUGHT = 60.0  # for a judge that is said to think before its letter
+
+_THINKS = "yes, before its letter"
+_THINKS_UNTOLD = "yes, though nobody said that it may: tick “It thinks before its letter” when you edit it"
 
 
 def guard() -> AddressGuard:
@@ -40,20 +44,25 @@ def report_on(connection: Connection) -> dict[str, Any]:
         return {"works": True, "reason": "", "facts": [["Answers", "on the workers’ machine; it is loaded when a run "
                                                                    "asks it, so nothing was asked now"]]}
     try:
-        return _told(async_to_sync(_ask)(judge, key))
+        return _told(async_to_sync(_ask)(judge, key), judge)
     except TimeoutError:
-        return _told(ConnectionReport(False, f"The judge did not answer within {PATIENCE:.0f} seconds. Is the address "
-                                             "right, and does the server run?"))
+        return _told(ConnectionReport(False, f"The judge did not answer within {_patience(judge):.0f} seconds. Is the "
+                                             "address right, and does the server run? A judge that thinks needs the "
+                                             "tick for it: it is then given more time."))
     finally:
         del key  # an error page shows local variables where a site is debugged
 
 
 async def _ask(judge: config.Judge, key: str) -> ConnectionReport:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(_patience(judge)):
         return await test_connection(judge, key, guard())
 
 
-def _told(report: ConnectionReport) -> dict[str, Any]:
+def _patience(judge: config.Judge) -> float:
+    return PATIENCE_WITH_THOUGHT if judge.reasoning else PATIENCE
+
+
+def _told(report: ConnectionReport, judge: config.Judge | None = None) -> dict[str, Any]:
     facts: list[list[str]] = []
     if report.works:
         facts = [
@@ -61,6 +70,7 @@ def _told(report: ConnectionReport) -> dict[str, Any]:
             ["Answered in", f"{1000 * report.latency:.0f} ms"],
             ["Log-probabilities", f"yes, of the {report.top_logprobs} likeliest tokens: one call an order"
              if report.logprobs else "no: several answers are drawn for each order and counted"],
+            *([["Thinks", _THINKS if judge and judge.reasoning else _THINKS_UNTOLD]] if report.thinks else []),
             ["Limits seen", _limits(report)],
             ["Tokens", f"{report.tokens_in} in, {report.tokens_out} out" if report.tokens_in else "not told"],
         ]

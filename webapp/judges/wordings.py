@@ -75,6 +75,13 @@ def comparison_again(*, comparison: Comparison) -> bool:
     return bool(changed)
 
 
+def comparisons_send_again() -> None:
+    """Send what waits since its message was lost, and what lost its worker, once more."""
+    lost = Comparison.objects.filter(status__in=[S.QUEUED, S.RUNNING], seen_at__lt=timezone.now() - LOST)
+    for comparison in lost:
+        comparison_again(comparison=comparison)
+
+
 def comparison_run(*, comparison_id: int) -> None:
     """Ask what is not answered yet. A second delivery of the task finds nothing to do."""
     queued = Comparison.objects.filter(pk=comparison_id, status=S.QUEUED)

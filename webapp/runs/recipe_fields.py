@@ -34,6 +34,7 @@ LABELS = {
     "scalarization.function": "Scalarization", "baseline.kind": "Baseline", "repeat": "Repetition",
     "judge.budget_money": "Budget in dollars", "judge.budget_calls": "Budget in calls",
     "judge.budget_tokens": "Budget in tokens", "judge.few_shot": "Examples before the question",
+    "judge.logprobs": "Log-probabilities",
     "sample.pairs": "Pairs are", "sample.count": "Pairs to sample", "preference_model.held_out": "Held-out share",
     "preference_model.labels": "Labels are", "preference_model.lora_layers": "Layers with LoRA",
 }
@@ -45,6 +46,7 @@ CHOICES = {
                                 "margin": "its harder answer, by a margin of its log-odds"},
     "judge.kind": {"rule": "rules of the demo world", "openai": "a server that speaks OpenAI's protocol",
                    "local": "a model on the workers' own machine"},
+    "judge.logprobs": {"auto": "as the server can", "yes": "never without them", "no": "not asked for"},
     "judge.layout": {"paper": "the paper's, principle first", "shared_prefix": "principle last, one prefix a pair"},
     "baseline.kind": {"none": "none: every principle has its preference model",
                       "single_pm": "one preference model, one principle drawn for each pair",

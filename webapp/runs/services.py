@@ -65,6 +65,8 @@ def run_cancel(*, run: Run, user: User) -> None:
     if not Run.objects.filter(pk=run.pk, status=Run.Status.RUNNING).update(
             status=Run.Status.CANCELLED, finished_at=timezone.now()):
         return
+    # Whoever cancels another run that shares a stage waits here, and then sees that this run uses it no more.
+    list(Stage.objects.select_for_update().filter(uses__run=run).order_by("pk").values_list("pk"))
     ours = Stage.objects.filter(pk__in=unshared(run))
     ours.filter(status=Stage.Status.QUEUED).update(status=Stage.Status.STOPPED)
     ours.filter(status=Stage.Status.RUNNING).update(stop_requested=True)

@@ -242,3 +242,15 @@ def test_the_hh_file_imports_as_it_is(team: Team, owner: User) -> None:
     text = DatasetText.objects.filter(row__dataset=dataset).first()
     assert text and text.prompt[-1]["role"] == "user" and text.chosen != text.rejected
     assert json.dumps(text.prompt).count("Human:") == 0
+
+
+def test_long_rows_make_small_batches(team: Team, owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    real = importing._record
+    monkeypatch.setattr(importing, "BATCH_BYTES", 500)
+    monkeypatch.setattr(importing, "_record", lambda dataset, read, batch: (sizes.append(len(batch)),
+                                                                             real(dataset, read, batch)))
+
+    dataset = imported(team, owner, jsonl(*[{"prompt": "x" * 300}] * 6))
+
+    assert (dataset.status, dataset.rows_good, sizes) == ("ready", 6, [2, 2, 2])

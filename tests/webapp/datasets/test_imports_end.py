@@ -107,9 +107,9 @@ def test_an_import_that_moves_on_may_be_tried_as_often_as_it_takes(
 def test_a_message_that_comes_twice_starts_nothing_beside_a_worker_that_is_alive(
     dataset: Dataset, sent_tasks: list[tuple[object, ...]],
 ) -> None:
-    Dataset.objects.update(claim="another worker", alive_at=timezone.now())
+    Dataset.objects.update(claim="another worker", heartbeat_at=timezone.now())
     services.dataset_import(dataset_id=dataset.pk)
-    services.imports_send_again()
+    services.imports_requeue()
 
     dataset.refresh_from_db()
     assert (dataset.status, dataset.rows_read, dataset.attempts) == ("importing", 0, 0)
@@ -117,7 +117,7 @@ def test_a_message_that_comes_twice_starts_nothing_beside_a_worker_that_is_alive
 
 
 def test_a_worker_that_was_killed_is_followed_by_another(dataset: Dataset) -> None:
-    Dataset.objects.update(claim="a worker that was killed", alive_at=timezone.now() - timedelta(minutes=2))
+    Dataset.objects.update(claim="a worker that was killed", heartbeat_at=timezone.now() - timedelta(minutes=2))
 
     services.dataset_import(dataset_id=dataset.pk)
 
@@ -126,10 +126,10 @@ def test_a_worker_that_was_killed_is_followed_by_another(dataset: Dataset) -> No
 
 
 def test_a_worker_that_lost_its_claim_lets_go(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(_path: object, _name: str, _columns: object, still_here: Callable[[], None]) -> Iterator[Row]:
+    def slow(_path: object, _name: str, _columns: object, heartbeat: Callable[[], None]) -> Iterator[Row]:
         yield Row([{"role": "user", "content": "Why?"}])
         Dataset.objects.update(claim="another worker")
-        still_here()
+        heartbeat()
         raise AssertionError("it went on without its claim")
     monkeypatch.setattr(importing, "read_rows", slow)
 
@@ -162,9 +162,9 @@ def test_the_same_characters_are_refused_on_every_database(team: Team, owner: Us
 def test_a_file_that_ends_its_reader_fails_with_a_way_out(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from training import reading_process
+    from training import reader_process
 
-    monkeypatch.setattr(reading_process, "ROWS_MEMORY", 1_000_000)  # less than Python itself takes
+    monkeypatch.setattr(reader_process, "ROWS_MEMORY", 1_000_000)  # less than Python itself takes
 
     services.dataset_import(dataset_id=dataset.pk)
 
@@ -173,10 +173,10 @@ def test_a_file_that_ends_its_reader_fails_with_a_way_out(
 
 
 def test_a_source_that_goes_silent_is_given_up(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import reading_process
+    from training import reader_process
 
-    monkeypatch.setattr(reading_process, "STALL", 0.0)
-    monkeypatch.setattr(reading_process, "_TICK", 0.001)
+    monkeypatch.setattr(reader_process, "STALL", 0.0)
+    monkeypatch.setattr(reader_process, "_TICK", 0.001)
 
     services.dataset_import(dataset_id=dataset.pk)
 

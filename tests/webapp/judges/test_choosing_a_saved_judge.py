@@ -65,6 +65,25 @@ def test_a_clone_keeps_its_saved_judge_and_changes_nothing(judge: Connection, te
     assert form.recipe == with_judge(judge)
 
 
+def test_a_saved_judge_that_thinks_makes_the_recipe_let_it(judge: Connection, team: Team) -> None:
+    judge.reasoning, judge.logprobs = True, "no"
+    judge.save()
+    form = RecipeForm.from_recipe(team, shipped_recipe("demo"))
+    form.use_judge(judge)
+
+    assert form.is_valid() and form.recipe
+    assert (form.recipe.judge.reasoning, form.recipe.judge.logprobs) == (True, "no")
+
+
+def test_a_clone_whose_recipe_lets_its_judge_think_still_does(judge: Connection, team: Team) -> None:
+    before = with_judge(judge)
+    before = before.model_copy(update={"judge": before.judge.model_copy(update={"reasoning": True})})
+
+    form = RecipeForm.from_recipe(team, before)
+
+    assert form.is_valid() and form.saved_judge == judge and form.recipe == before
+
+
 def test_a_recipe_of_a_judge_that_has_moved_is_not_taken_for_it(judge: Connection, team: Team) -> None:
     before = with_judge(judge)
     judge.model = "judge-70b"

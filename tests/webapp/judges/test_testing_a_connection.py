@@ -11,6 +11,8 @@ from django.urls import reverse
 from pytest_django.fixtures import Settings
 
 from tests.judge_server import JudgeServer, judge_server
+from tests.training.judge_moods import MOODS
+from tests.training.scripted_server import serving
 from tests.webapp.judges.conftest import KEY
 from webapp.accounts.models import Team, User
 from webapp.judges import testing
@@ -99,3 +101,33 @@ def test_the_rules_of_the_demo_world_work_at_once(team: Team, owner: User, owner
     rules = connection_create(team=team, user=owner, name="Rules", kind="rule")
 
     assert "by rule" in ask(owner_client, rules)
+
+
+@pytest.mark.parametrize("mood", ["one answer a request", "thinks beside the content", "capital letters in a list"])
+def test_a_saved_judge_of_any_manner_is_tested_as_a_run_asks_it(
+        mood: str, team: Team, owner: User, owner_client: Client) -> None:
+    with serving(MOODS[mood][0]) as server:
+        saved = connection_create(team=team, user=owner, name="Odd", kind="server", model="m", base_url=server.base_url)
+        page = ask(owner_client, saved)
+    assert saved.report["works"], saved.report
+    assert ("though nobody said that it may" in page) == mood.startswith("thinks")
+
+
+def test_a_judge_that_thinks_is_saved_as_one_and_asked_to(team: Team, owner_client: Client) -> None:
+    with serving(MOODS["thinks in the content"][0]) as server:
+        fields = {"name": "Thinker", "kind": "server", "model": "m", "base_url": server.base_url, "concurrency": "4",
+                  "requests_per_minute": "0", "tokens_per_minute": "0", "reasoning": "on", "logprobs": "no"}
+        assert owner_client.post(reverse("judges:new"), fields).status_code == 302
+        saved = Connection.objects.of(team).get()
+        assert "yes, before its letter" in ask(owner_client, saved)
+        assert all(body["max_tokens"] == 1024 and "logprobs" not in body for body in server.requests)
+    assert saved.settings().reasoning and saved.settings().logprobs == "no"
+
+
+def test_a_judge_that_is_to_give_log_probabilities_and_does_not_is_said_to_fail(
+        team: Team, owner: User, owner_client: Client) -> None:
+    with serving(MOODS["403 for log-probabilities"][0]) as server:
+        saved = connection_create(team=team, user=owner, name="Odd", kind="server", model="m", logprobs="yes",
+                                  base_url=server.base_url)
+        assert "Requests for logprobs are not allowed" in ask(owner_client, saved)
+    assert not saved.report["works"]

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
         migrations.AddField("dataset", "claim", models.CharField(
             blank=True, max_length=32, default="", help_text="Of the worker that imports it; empty: nobody does."),
             preserve_default=False),
-        migrations.AddField("dataset", "alive_at", models.DateTimeField(
+        migrations.AddField("dataset", "heartbeat_at", models.DateTimeField(
             null=True, help_text="When its import was last sent or said that it goes on.")),
         migrations.AddField("dataset", "attempts", models.PositiveSmallIntegerField(
             default=0, help_text="Starts of its import since it last moved on.")),

@@ -60,7 +60,7 @@ class Command(BaseCommand):
             login = _login()
             connection.close()
             if socket_path is not None:
-                _wait_for_valkey(socket_path)
+                self._wait_for_valkey(keeper, socket_path)
         except BaseException:
             keeper.stop()
             raise
@@ -69,6 +69,23 @@ class Command(BaseCommand):
         keeper.run()
         self._say("up", "everything has ended")
         lock.close()
+
+    def _wait_for_valkey(self, keeper: Keeper, socket_path: Path) -> None:
+        """Until the server answers. Files that it cannot read are set aside, once, and it starts empty."""
+        give_up = time.monotonic() + 30
+        while not valkey.answers(socket_path):
+            code = keeper.take_ended("valkey") if keeper.has("valkey") else None
+            if code is not None:
+                folder = valkey.set_aside(settings.VAR)
+                if folder is None:
+                    raise CommandError(f"The Valkey server ended with code {code}; its lines above say why.")
+                self._say("up", f"the Valkey server cannot read its files: they are now in {folder}, and it starts "
+                                "empty. Nothing is lost: the database knows what is to be sent again")
+                keeper.start("valkey")
+                give_up = time.monotonic() + 30
+            if time.monotonic() > give_up:
+                raise CommandError("The Valkey server does not answer; its lines above say why.")
+            time.sleep(0.02)
 
     def _say(self, name: str, line: str) -> None:
         with suppress(BrokenPipeError, RuntimeError):  # a signal may come while another line is being written
@@ -167,14 +184,6 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise CommandError(f"Cannot listen on {host}:{port} ({error.strerror}). Choose another --port.") from error
-
-
-def _wait_for_valkey(socket_path: Path) -> None:
-    give_up = time.monotonic() + 15
-    while not valkey.answers(socket_path):
-        if time.monotonic() > give_up:
-            raise CommandError("The Valkey server did not start; its lines above say why.")
-        time.sleep(0.02)
 
 
 def _login() -> str:

@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from tests.webapp.datasets.files import imported, jsonl, upload, zipped
 from webapp.accounts.models import Team, User
-from webapp.datasets import look, services
+from webapp.datasets import import_preview, services
 from webapp.datasets.models import Dataset
 
 
@@ -30,9 +30,9 @@ def page_of(client: Client, dataset: Dataset) -> str:
     return answer.content.decode()
 
 
-def parquet(table: Any) -> bytes:
+def parquet(table: Any, **options: Any) -> bytes:
     file = io.BytesIO()
-    pyarrow.parquet.write_table(table, file)
+    pyarrow.parquet.write_table(table, file, **options)
     return file.getvalue()
 
 
@@ -40,10 +40,10 @@ def test_it_names_the_columns_that_are_used_and_those_that_are_not(
     owner_client: Client, team: Team, owner: User,
 ) -> None:
     page = page_of(owner_client, upload(team, owner, jsonl(
-        {"instruction": "Translate.", "input": "Das Haus", "output": "The house", "note": "n", "score": 3})))
+        {"instruction": "Translate.", "input": "Das Haus", "output": "The house", "note": "n", "score\ud800": 3})))
 
     assert "Added to the prompt: <code>input</code>" in page
-    assert "<dt>Not used</dt><dd><code>note</code>, <code>score</code></dd>" in page
+    assert "<dt>Not used</dt><dd><code>note</code>, <code>score\ufffd</code></dd>" in page
     assert "Das Haus" in page
 
 
@@ -78,6 +78,8 @@ FILES: dict[str, tuple[str, bytes]] = {
         "past": pyarrow.array([-(10**15)], pyarrow.int64()).cast(pyarrow.timestamp("ms", "Europe/Rome"))}))),
     "durations in lists": ("a.parquet", parquet(pyarrow.table({
         "prompt": ["Why?"], "took": pyarrow.array([[2**62]], pyarrow.list_(pyarrow.duration("s")))}))),
+    "Latin-1 in a name in Parquet": ("a.parquet", parquet(
+        pyarrow.table({"prompt": ["Why?"], "zzzz": ["n"]}), store_schema=False).replace(b"zzzz", b"caf\xe9")),
     "nothing": ("a.jsonl.gz", zipped(b"")),
     "a gzip of a gzip": ("a.json.gz", zipped(zipped(b"[]"))),
     "no JSON": ("a.json", b"\x80\x04\x95\x00"),
@@ -132,16 +134,16 @@ def test_it_says_why_no_row_can_be_read(
     assert reason in page and "Left out:" in page
 
 
-def test_a_program_error_while_looking_is_a_message_too(
+def test_a_program_error_in_the_preview_is_a_message_too(
     owner_client: Client, team: Team, owner: User, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
-    monkeypatch.setattr(look, "look_apart", broken)
+    monkeypatch.setattr(import_preview, "preview_in_subprocess", broken)
 
     page = page_of(owner_client, upload(team, owner, jsonl({"prompt": "Why?"})))
 
-    assert "could not be looked at" in page and "Discard" in page
+    assert "could not be previewed" in page and "Discard" in page
 
 
 @pytest.mark.parametrize("filename", ["a\x00b.jsonl", "a\ud83d.jsonl", "<img onerror=x>.jsonl", "x" * 400 + ".jsonl"])
@@ -153,3 +155,25 @@ def test_any_name_of_a_file_is_taken(owner_client: Client, team: Team, owner: Us
 
     dataset.refresh_from_db()
     assert "\x00" not in dataset.filename and "Why?" in page_of(owner_client, dataset)
+
+
+def test_a_page_of_long_rows_stays_small_and_the_download_is_whole(
+    owner_client: Client, team: Team, owner: User,
+) -> None:
+    long = "x" * 300_000
+    dataset = imported(team, owner, jsonl(*[{"prompt": long, "chosen": long, "rejected": "y" * 300_000}] * 10))
+
+    page = owner_client.get(reverse("datasets:detail", args=[dataset.pk])).content.decode()
+
+    assert len(page) < 1_500_000 and "the download has the rest" in page
+    assert dataset.rows.select_related("text")[0].text.chosen == long
+
+
+def test_a_choice_of_columns_is_refused_in_words_that_a_page_can_hold(
+    owner_client: Client, team: Team, owner: User,
+) -> None:
+    dataset = upload(team, owner, jsonl({"prompt": "Why?", "a\ud800": 1}))
+
+    page = owner_client.get(reverse("datasets:columns", args=[dataset.pk]), {"prompt": "nowhere"})
+
+    assert page.status_code == 200 and "The file has no column nowhere." in page.content.decode()

@@ -1,6 +1,6 @@
 """What an uploaded file looks like through a choice of columns, before anything is imported.
 
-The file is read in a process of its own (`training.reading_process`): none of it can fill or hold up the web.
+The file is read in a process of its own (`training.reader_process`): none of it can fill or hold up the web.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from training.errors import BadData, TrainingError
-from training.reading_process import look_apart
-from training.rows import BadRow, Format, Row, unused_columns
+from training.reader_process import preview_in_subprocess
+from training.rows import BadRow, Format, Row
 from webapp.datasets import services
 from webapp.datasets.forms import ROLES, ColumnsForm
 from webapp.datasets.models import Dataset
@@ -21,7 +21,7 @@ logger = logging.getLogger("concord.datasets")
 
 
 @dataclass
-class Look:
+class ImportPreview:
     """`mapping` is there if the file, or the hub's data set, can be imported with it; else `problem` says why not."""
 
     form: ColumnsForm | None = None
@@ -46,29 +46,30 @@ class Look:
         return max(0, len(self.unused) - NAMED_UNUSED)
 
 
-def look_at(dataset: Dataset, chosen: Mapping[str, str]) -> Look:
+def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview:
     """The first rows, read with the columns chosen, else with those of the data set, else as recognised."""
     path = services.source_path(dataset)
     mapping = chosen or dataset.columns
     if path is None:
         form = ColumnsForm(mapping)
-        return Look(form, form.mapping if form.is_valid() else None)
+        return ImportPreview(form, form.mapping if form.is_valid() else None)
     if not path.is_file():
-        return Look(problem=BadData("The uploaded file is no longer there.", "Discard this and upload it again."))
+        return ImportPreview(problem=BadData("The uploaded file is no longer there.",
+                                             "Discard this and upload it again."))
     names = {role: str(mapping[role]) for role, _ in ROLES if mapping.get(role)}
     try:
-        seen = look_apart(path, dataset.filename, names)
+        seen = preview_in_subprocess(path, dataset.filename, names)
     except Exception:
-        logger.exception("The file of data set %s could not be looked at", dataset.pk)
-        return Look(problem=BadData("The file could not be looked at: an unexpected error, which the log has in full.",
-                                    "Discard it and save it in another format, or report it."))
-    look = Look(problem=seen.problem, recognised=seen.format)
-    look.rows = [(number, row, isinstance(row, Row)) for number, row in enumerate(seen.rows, 1)]
+        logger.exception("The file of data set %s could not be previewed", dataset.pk)
+        return ImportPreview(problem=BadData("The file could not be previewed: an unexpected error, now in the log.",
+                                             "Discard it and save it in another format, or report it."))
+    preview = ImportPreview(problem=seen.problem, recognised=seen.format)
+    preview.rows = [(number, row, isinstance(row, Row)) for number, row in enumerate(seen.rows, 1)]
     if seen.columns:
         columns = seen.format.columns if seen.format else {}
         initial = {role: name for role, name in (columns or names).items() if name in seen.columns}
-        look.form = ColumnsForm(initial=initial, columns=seen.columns)
+        preview.form = ColumnsForm(initial=initial, columns=seen.columns)
     if seen.format and not seen.problem:
-        look.mapping = dict(seen.format.columns)
-        look.unused = unused_columns(seen.columns, seen.format)
-    return look
+        preview.mapping = dict(seen.format.columns)
+        preview.unused = seen.unused
+    return preview

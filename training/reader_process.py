@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import BadData
-from training.reading import Preview, look, read_hub, read_rows
+from training.reading import Preview, preview_file, read_hub, read_rows
 from training.rows import BadRow, Columns, Format, Row, can_be_named
+from training.text import storable
 
-LOOK_MEMORY, LOOK_CPU, LOOK_PATIENCE = 600_000_000, 1.0, 15.0  # bytes of addresses, seconds of CPU, seconds
+PREVIEW_MEMORY, PREVIEW_CPU, PREVIEW_PATIENCE = 600_000_000, 1.5, 15.0  # bytes of addresses, seconds of CPU, seconds
 ROWS_MEMORY, HUB_MEMORY = 2_000_000_000, 16_000_000_000
 STALL = 300.0  # seconds without a row
 LONGEST = 12 * 3600.0  # seconds for a whole import
@@ -43,16 +44,16 @@ def _nothing() -> None:
 # The side that asks ---------------------------------------------------------------------------------------------------
 
 
-def look_apart(path: Path, filename: str, columns: Columns | None = None) -> Preview:
-    """`reading.look` at a file in a bounded process; whatever goes wrong is the preview's `problem`."""
-    if not _AT_ONCE.acquire(timeout=LOOK_PATIENCE):
-        return Preview(problem=BadData("Other files are being looked at.", "Load this page again in a moment."))
+def preview_in_subprocess(path: Path, filename: str, columns: Columns | None = None) -> Preview:
+    """`reading.preview_file` in a bounded process; whatever goes wrong is the preview's `problem`."""
+    if not _AT_ONCE.acquire(timeout=PREVIEW_PATIENCE):
+        return Preview(problem=BadData("Other files are being previewed.", "Load this page again in a moment."))
     try:
-        request = {"look": True, "path": str(path), "filename": filename, "columns": dict(columns or {}),
-                   "memory": LOOK_MEMORY, "cpu": LOOK_CPU}
+        request = {"preview": True, "path": str(path.absolute()), "filename": filename, "columns": dict(columns or {}),
+                   "memory": PREVIEW_MEMORY, "cpu": PREVIEW_CPU}
         with _process() as process:
             try:
-                output, _ = process.communicate(json.dumps(request).encode(), timeout=LOOK_PATIENCE)
+                output, _ = process.communicate(json.dumps(request).encode(), timeout=PREVIEW_PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 output, _ = process.communicate()
@@ -65,7 +66,7 @@ def look_apart(path: Path, filename: str, columns: Columns | None = None) -> Pre
     return _preview_of(answer["preview"])
 
 
-def read_rows_apart(path: Path, filename: str, columns: Columns | None = None,
+def read_rows_in_subprocess(path: Path, filename: str, columns: Columns | None = None,
                     on_wait: Callable[[], None] = _nothing) -> Iterator[Row | BadRow]:
     """`reading.read_rows` in a bounded process.
 
@@ -75,18 +76,18 @@ def read_rows_apart(path: Path, filename: str, columns: Columns | None = None,
     Raises:
         BadData: the file cannot be read, or not within the bounds.
     """
-    yield from _read_apart({"path": str(path), "filename": filename, "columns": dict(columns or {}),
+    yield from _read_in_subprocess({"path": str(path.absolute()), "filename": filename, "columns": dict(columns or {}),
                             "memory": ROWS_MEMORY}, on_wait, "The file")
 
 
-def read_hub_apart(name: str, split: str, columns: Columns | None = None,
+def read_hub_in_subprocess(name: str, split: str, columns: Columns | None = None,
                    on_wait: Callable[[], None] = _nothing) -> Iterator[Row | BadRow]:
-    """`reading.read_hub` in a bounded process; see `read_rows_apart`."""
-    yield from _read_apart({"hub": name, "split": split, "columns": dict(columns or {}), "memory": HUB_MEMORY},
+    """`reading.read_hub` in a bounded process; see `read_rows_in_subprocess`."""
+    yield from _read_in_subprocess({"hub": name, "split": split, "columns": dict(columns or {}), "memory": HUB_MEMORY},
                            on_wait, f"The data set '{name}'")
 
 
-def _read_apart(request: dict[str, Any], on_wait: Callable[[], None], what: str) -> Iterator[Row | BadRow]:
+def _read_in_subprocess(request: dict[str, Any], on_wait: Callable[[], None], what: str) -> Iterator[Row | BadRow]:
     with _process() as process:
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
@@ -109,8 +110,9 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
     root = str(Path(__file__).parents[1])
     secret = ("CONCORD_", "OPENAI_", "DJANGO_", "AWS_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(secret)}
-    environment |= {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-    process = subprocess.Popen([sys.executable, "-P", "-m", "training.reading_process"], env=environment, cwd="/",
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment |= {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    process = subprocess.Popen([sys.executable, "-P", "-m", "training.reader_process"], env=environment, cwd="/",
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                start_new_session=True)
     try:
@@ -162,7 +164,7 @@ def _why_it_ended(code: int, answer: dict[str, Any], what: str) -> BadData:
 def _preview_of(answer: dict[str, Any]) -> Preview:
     rows: list[Row | BadRow] = [Row(*item["row"]) if "row" in item else BadRow(*item["bad"]) for item in answer["rows"]]
     return Preview(answer["columns"], Format(*answer["format"]) if answer["format"] else None, rows,
-                   BadData(*answer["problem"]) if answer["problem"] else None)
+                   BadData(*answer["problem"]) if answer["problem"] else None, answer["unused"])
 
 
 # The process itself ---------------------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ def main() -> None:
         for answer in _answers(request):
             sys.stdout.write(json.dumps(answer) + "\n")
     except BadData as problem:
-        print(json.dumps({"problem": [problem.cause, problem.remedy]}))
+        print(json.dumps({"problem": _problem(problem)}))
     except MemoryError:
         print(json.dumps({"problem": [f"Reading it needs more than {memory // 1_000_000:,} MB of memory.",
                                       "Split it, or shorten its longest cells, then upload it again."]}))
@@ -191,14 +193,14 @@ def main() -> None:
 
 def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     columns = request["columns"]
-    if "look" in request:
+    if "preview" in request:
         with open(request["path"], "rb") as file:
-            yield {"preview": _shown(look(file, request["filename"], columns))}
+            yield {"preview": _shown(preview_file(file, request["filename"], columns))}
         return
     rows = (read_hub(request["hub"], request["split"], columns) if "hub" in request
             else read_rows(Path(request["path"]), request["filename"], columns))
     for row in rows:
-        yield {"row": row} if isinstance(row, Row) else {"bad": row}
+        yield {"row": row} if isinstance(row, Row) else {"bad": _bad(row)}
     yield {"end": True}
 
 
@@ -207,10 +209,18 @@ def _shown(seen: Preview) -> dict[str, Any]:
     return {
         "columns": [name for name in seen.columns if can_be_named(name)],
         "format": [seen.format.kind, dict(seen.format.columns)] if seen.format else None,
-        "rows": [{"row": _cut_row(row)} if isinstance(row, Row) else {"bad": [row.number, row.reason[:300]]}
-                 for row in seen.rows],
-        "problem": [seen.problem.cause, seen.problem.remedy] if seen.problem else None,
+        "rows": [{"row": _cut_row(row)} if isinstance(row, Row) else {"bad": _bad(row)} for row in seen.rows],
+        "problem": _problem(seen.problem) if seen.problem else None,
+        "unused": seen.unused,
     }
+
+
+def _bad(row: BadRow) -> list[Any]:
+    return [row.number, storable(row.reason)[:300]]
+
+
+def _problem(problem: BadData) -> list[str]:
+    return [storable(problem.cause)[:1000], storable(problem.remedy)[:1000]]
 
 
 def _cut_row(row: Row) -> list[Any]:

@@ -33,6 +33,14 @@ def gemma3(**shape: Any) -> Any:
     return t.Gemma3ForCausalLM(t.Gemma3TextConfig(**HEADS | shape, sliding_window=6))
 
 
+def gemma4() -> Any:
+    """The layers get inputs of their own beside the hidden states, and the last two read keys of those below."""
+    shape = HEADS | {"num_hidden_layers": 4, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": ROWS}
+    return t.Gemma4ForCausalLM(t.Gemma4TextConfig(
+        **shape, sliding_window=6, layer_types=["sliding_attention", "full_attention"] * 2, global_head_dim=16,
+        num_global_key_value_heads=1, num_kv_shared_layers=2))
+
+
 def gemma3_with_pictures() -> Any:
     """A config in parts; its tower for pictures has as many layers as its text model."""
     config = t.Gemma3Config(
@@ -124,7 +132,7 @@ def rwkv() -> Any:
 
 
 FAMILIES: dict[str, Callable[[], Any]] = {make.__name__: make for make in (
-    mistral, gemma2, gemma3, gemma3_with_pictures, gpt2, mpt, opt, mamba, mamba2, falcon_mamba, qwen3_5, lfm2,
+    mistral, gemma2, gemma3, gemma3_with_pictures, gemma4, gpt2, mpt, opt, mamba, mamba2, falcon_mamba, qwen3_5, lfm2,
     granite_hybrid, jamba, falcon_h1, recurrent_gemma, roberta, rwkv)}
 
 

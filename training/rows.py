@@ -42,6 +42,10 @@ PROMPT_PARTS = {"input": ("input", "context"), "system": ("system", "system_prom
           "history": ("history",)}
 
 
+NAMES_WITH_A_MEANING = ("chosen", "rejected", *_PROMPT_COLUMNS, *_RESPONSE_COLUMNS,
+                        *(name for names in PROMPT_PARTS.values() for name in names))
+
+
 class Row(NamedTuple):
     """A usable row. `chosen` alone is a response nobody compared; both are set for a preference."""
 

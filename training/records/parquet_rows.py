@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
 from training.errors import BadData
@@ -79,6 +80,7 @@ def _cells(column: pyarrow.Array) -> list[Any]:
         column = column.storage
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    column = column.view(_text_types().get(column.type, column.type))
     kind = column.type
     if not _may_hold_text(kind):
         return [Unreadable(f"holds a {kind}, not text") if there else None for there in column.is_valid().to_pylist()]
@@ -88,6 +90,15 @@ def _cells(column: pyarrow.Array) -> list[Any]:
         except Exception:  # one of them: which, is found out cell by cell
             pass
     return [_cell(column.slice(index, 1)) for index in range(len(column))]
+
+
+@cache
+def _text_types() -> dict[Any, Any]:
+    """The types of text by those of bytes, which some databases write for text."""
+    import pyarrow
+
+    return {pyarrow.binary(): pyarrow.string(), pyarrow.large_binary(): pyarrow.large_string(),
+            pyarrow.binary_view(): pyarrow.string_view()}
 
 
 def _cell(column: pyarrow.Array) -> Any:

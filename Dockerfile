@@ -17,4 +17,4 @@ RUN useradd --create-home --uid 1000 concord && mkdir /data && chown concord /da
 USER concord
 VOLUME /data
 EXPOSE 8000
-CMD ["python", "-m", "uvicorn", "webapp.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--lifespan", "on"]
+CMD ["python", "-m", "uvicorn", "webapp.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--lifespan", "on", "--no-proxy-headers"]

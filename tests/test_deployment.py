@@ -23,7 +23,7 @@ from tests.processes import ROOT, clean_environment, free_port, running
 COMPOSE = ROOT / "docker-compose.yml"
 SECRETS = {"CONCORD_SECRET_KEY": "k3yW1th-enough_different.characters+for:the~check/of=deployment!0123456789",
            "CONCORD_HOSTS": "concord.example.org", "POSTGRES_PASSWORD": "secret"}
-WORKERS = ("io", "gpu", "inference")
+WORKERS = ("io", "gpu", "jobs", "inference")
 
 
 def docker_compose(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -96,7 +96,7 @@ def test_docker_compose_refuses_to_start_without_a_secret_and_names_it(secret: s
 
 
 def test_every_part_of_the_system_is_a_service_with_a_health_check(services: dict[str, Any]) -> None:
-    expected = {"web", "worker-io", "worker-gpu", "worker-inference", "beat", "migrate", "postgres", "valkey"}
+    expected = {"web", "worker-io", "worker-gpu", "worker-jobs", "worker-inference", "migrate", "postgres", "valkey"}
     assert set(services) == expected
     assert all("healthcheck" in services[name] for name in expected - {"migrate"})
 
@@ -134,13 +134,7 @@ def test_the_command_of_each_worker_answers(
         assert any(name.startswith(f"{queue}@") for reply in replies for name in reply)
         queues = client.control.inspect(timeout=5).active_queues()
         heard = {entry["name"] for entries in queues.values() for entry in entries}
-        assert heard == {queue} | ({"control"} if queue == "inference" else set())
-
-
-def test_the_command_of_beat_ticks(
-        services: dict[str, Any], environment: dict[str, str], migrated: object, tmp_path: Path) -> None:
-    with running(shlex.split(services["beat"]["command"]), environment, tmp_path / "beat.log") as beat:
-        beat.wait_until("a tick", lambda: "Sending due task" in beat.output(), 60)
+        assert heard == {queue}
 
 
 def test_djangos_check_for_deployment_finds_nothing(tmp_path: Path) -> None:

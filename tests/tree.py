@@ -20,6 +20,7 @@ FOLDERS = {
     "training": "the engine: a library and a command line that know no web",
     "training/stages": "one file a stage; each reads from top to bottom",
     "training/config": "the recipe's types, a file a section; the form is made from them",
+    "training/records": "files of records, a format a file: read one row at a time, within bounds",
     "training/preference_models": "separate adapters, a shared trunk or full models, behind one interface",
     "training/paper": "the paper by one command: its runs, measures, figures and verdicts",
     "training/feedback": "judges and what their answers mean",

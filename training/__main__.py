@@ -31,6 +31,7 @@ from training.data_files import kept_files  # noqa: E402
 from training.errors import BadSettings, TrainingError  # noqa: E402
 from training.feedback import addresses  # noqa: E402
 from training.feedback.judges import use_key  # noqa: E402
+from training.model_names import ModelHome, models_at  # noqa: E402
 from training.pipeline import StagePlan, identities, plan  # noqa: E402
 
 Preset = Literal["demo", "small_gpu", "large_gpu"]
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="run a recipe, or go on with it; what is complete is not done again")
     run.add_argument("recipe", help="a YAML file, or the name of a preset")
     run.add_argument("--out", type=Path, required=True, help="the folder of the run")
+    _add_models_option(run)
     run.add_argument("--stage-only", metavar="NAME", help="run this one stage; what it reads must be complete")
     stage = commands.add_parser("stage", help="run one stage from its job.json")
     stage.add_argument("folder", type=Path)
@@ -49,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("presets", help="list the recipes that come with Concord")
     paper = commands.add_parser("paper", help="do the paper's experiments again, or go on with them; write the report")
     paper.add_argument("--out", type=Path, required=True, help="the folder of the experiment")
+    _add_models_option(paper)
     paper.add_argument("--recipe", help="a YAML file, or the name of a preset; without it: the demo world")
     paper.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="repetitions of PPO and evaluation")
     paper.add_argument("--jobs", type=int, default=2, help="stages at a time")
@@ -61,12 +64,19 @@ def main(arguments: list[str] | None = None) -> int:
             return _presets()
         if options.command == "stage":
             return _stage(options.folder, options.die_with_parent)
-        if options.command == "paper":
-            return _paper(options)
-        return _run(_read_recipe(options.recipe), options.out, options.stage_only)
+        with models_at(ModelHome(options.models)):
+            if options.command == "paper":
+                return _paper(options)
+            return _run(_read_recipe(options.recipe), options.out, options.stage_only)
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return runner.FAILED
+
+
+def _add_models_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help=(
+        "the folder in which a base's name is looked up before the hub is asked (default: ./models); a path that "
+        "begins with / or ./ is taken as it is"))
 
 
 def _presets() -> int:
@@ -139,7 +149,8 @@ def _run(recipe: Recipe, out: Path, only: str | None) -> int:
         if unready:
             raise BadSettings(f"'{stage.name}' reads {', '.join(unready)}, not complete yet.", "Run that first.")
         own: dict[str, Path] = {role: path for role, path in files.items() if role in stage.files}
-        runner.prepare_stage(stage, found[stage.name], folder, inputs, own, runner.runtime_of(recipe, stage.kind))
+        runtime = runner.runtime_of(recipe, files={str(role): path for role, path in files.items()}, kind=stage.kind)
+        runner.prepare_stage(stage, found[stage.name], folder, inputs, own, runtime)
         code = _follow(stage, folder)
         if code != runner.DONE:
             return _explain(stage, folder, code)

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from training import models, rollouts
-from training.dialogue import STOP_STRINGS, Dialogue
+from training.dialogue import Dialogue, cut_at_stop, reply_so_far
+from training.encoding import encode_prompt
 
 
 @dataclass
@@ -42,15 +43,14 @@ class ChatPolicy:
         """Load a policy.
 
         Args:
-            base: "demo-world", a hub id or a local folder.
+            base: a name as a person types it (see `training.model_names`).
             model_folder: `model/` of an sft stage, which then takes the base's place.
             adapter: `adapter/` of a ppo stage; None for the base alone.
 
         Raises:
             ModelUnavailable: something cannot be loaded.
         """
-        place = str(model_folder) if model_folder is not None else base
-        language = models.load_language_model(place, models.pick_device(device), precision)
+        language = models.load_language_model(model_folder or base, models.pick_device(device), precision)
         return cls(_Base(language, {}), None).with_adapter(adapter)
 
     def with_adapter(self, adapter: Path | None) -> ChatPolicy:
@@ -74,7 +74,7 @@ class ChatPolicy:
         tokenizer = self._base.language.tokenizer
         if isinstance(asked, str):
             return len(tokenizer(asked, add_special_tokens=False)["input_ids"])
-        return len(models.encode_prompt(tokenizer, asked))
+        return len(encode_prompt(tokenizer, asked))
 
     def stream(
         self, dialogue: Dialogue, temperature: float = 1.0, top_p: float = 1.0, max_new_tokens: int = 256,
@@ -108,24 +108,12 @@ def pieces(tokenizer: Any, tokens: Iterator[int]) -> Iterator[str]:
     shown = ""
     for token in tokens:
         ids.append(token)
-        text, over = _settled(tokenizer.decode(ids, skip_special_tokens=True).lstrip())
+        text, over = reply_so_far(tokenizer.decode(ids, skip_special_tokens=True))
         if len(text) > len(shown) and text.startswith(shown):
             yield text[len(shown) :]
             shown = text
         if over:
             return
-    whole = tokenizer.decode(ids, skip_special_tokens=True).strip()
+    whole = cut_at_stop(tokenizer.decode(ids, skip_special_tokens=True))
     if whole.startswith(shown) and len(whole) > len(shown):
         yield whole[len(shown) :]
-
-
-def _settled(text: str) -> tuple[str, bool]:
-    """The part of a text that later tokens cannot take back, and whether a stop string has ended it."""
-    ends = [position for position in (text.find(stop) for stop in STOP_STRINGS) if position >= 0]
-    if ends:
-        return text[: min(ends)].rstrip(), True
-    safe = text.removesuffix("\ufffd")
-    held = max(
-        (size for stop in STOP_STRINGS for size in range(1, len(stop)) if safe.endswith(stop[:size])), default=0
-    )
-    return safe[: len(safe) - held].rstrip(), False

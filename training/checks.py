@@ -17,34 +17,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from training import model_shape
 from training.artifacts import Job, read_json, read_jsonl
-from training.config import DEMO_WORLD, Recipe
+from training.config import Recipe
 from training.config.judge import address_problem
-from training.demo_world import WEIGHTS
 from training.dialogue import generation_prompt
 from training.errors import BadData, BadSettings, DiskFull, ModelUnavailable
+from training.model_names import ModelHome, locate, model_home
 
 MARGIN = 200e6
 """Bytes that stay free beside what a run writes: its database, its report, its samples."""
 
-DECODERS = ("CausalLM", "LMHeadModel")
 
-
-def check_run(recipe: Recipe, room: Path | None = None) -> None:
+def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None = None) -> None:
     """Refuse what the recipe's models cannot do and what the disk cannot hold.
 
     Args:
         room: a folder on the disk that the run is written to; None: not looked at.
+        home: where names of models are looked up; None: as set for this process.
 
     Raises:
         BadSettings: what is to be read or written is longer than a model.
-        ModelUnavailable: a folder holds no decoder, or a tokenizer that does not fit it.
+        ModelUnavailable: a name means no model, or a folder holds no decoder or a tokenizer that does not fit it.
         DiskFull: there is less room than the run needs.
     """
     if problem := address_problem(recipe.judge):
         raise BadSettings(f"'judge.base_url' cannot be used: {problem}.", "Give the address of the judge's server.")
-    policy = check_base("policy.base", recipe.policy.base)
-    trunk = check_base("preference_model.base", recipe.preference_model.base)
+    home = home or model_home()
+    folders = {field: check_base(field, base, home) for field, base in bases_of(recipe).items()}
+    policy, trunk = folders["policy.base"], folders["preference_model.base"]
     reads, asked = positions(trunk), recipe.preference_model.max_length
     if reads is not None and asked > reads:
         raise BadSettings(f"'preference_model.max_length' is {asked}, and '{recipe.preference_model.base}' has {reads} "
@@ -57,7 +58,7 @@ def check_run(recipe: Recipe, room: Path | None = None) -> None:
             raise BadSettings(f"'{field}' is {tokens}, and '{recipe.policy.base}' has {longest} positions for prompt "
                               "and response together.", f"Lower '{field}' to {longest // 2}, or choose a longer model.")
     if room is not None:
-        check_room(room, needed_bytes(recipe))
+        check_room(room, needed_bytes(recipe, home))
 
 
 def check_job(job: Job, folder: Path) -> str:
@@ -77,38 +78,33 @@ def check_job(job: Job, folder: Path) -> str:
     check_room(folder, 0)
     if job.kind != "ppo" or "prompts" not in job.files:
         return ""
-    base = job.inputs["sft"] / "model" if "sft" in job.inputs else folder_of(job.settings["policy"]["base"])
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else locate(job.settings["policy"]["base"])
     return check_prompts(job.files["prompts"], base, job.settings["ppo"]["max_new_tokens"])
 
 
-def folder_of(base: str) -> Path | None:
-    """The folder of a base that is one, or None for a hub id."""
-    if base == DEMO_WORLD:
-        return WEIGHTS
-    return Path(base) if Path(base).is_dir() else None
+def bases_of(recipe: Recipe) -> dict[str, str]:
+    """The models that a run loads on its own machines, by the setting that names them."""
+    bases = {"policy.base": recipe.policy.base, "preference_model.base": recipe.preference_model.base}
+    return bases | ({"judge.model": recipe.judge.model} if recipe.judge.kind == "local" else {})
 
 
-def check_base(field: str, base: str) -> Path | None:
+def check_base(field: str, base: str, home: ModelHome) -> Path | None:
     """The base's folder, None for a hub id.
 
     Raises:
-        ModelUnavailable: the folder holds no decoder with a tokenizer that fits it.
+        ModelUnavailable: the name means no model, or its folder holds no decoder with a tokenizer that fits it.
     """
-    folder = folder_of(base)
+    folder = home.locate(base, field)
     if folder is None:
-        if Path(base).is_absolute() or base.startswith("."):
-            raise ModelUnavailable(f"'{field}' names the folder '{base}', which is not there.",
-                                   "Check its path, or name a hub id.")
         return None
     if not (folder / "config.json").is_file():
         raise ModelUnavailable(f"'{field}' names '{folder.name}', which holds no config.json.",
                                "Name the folder of a saved model.")
     config = read_json(folder / "config.json")
-    kinds = config.get("architectures") or []
-    if kinds and not any(kind.endswith(DECODERS) for kind in kinds):
-        raise ModelUnavailable(f"'{field}' names '{folder.name}', a {', '.join(kinds)}: it cannot write a response.",
-                               "Choose a decoder, whose architecture ends in ForCausalLM.")
-    words, rows = vocabulary(folder), config.get("vocab_size")
+    if refusal := model_shape.why_no_policy(config):
+        raise ModelUnavailable(f"'{field}' names '{folder.name}', which {refusal}.",
+                               "Choose a decoder with attention, whose architecture ends in ForCausalLM.")
+    words, rows = vocabulary(folder), model_shape.token_rows(config)
     if words is not None and rows is not None and words > rows:
         raise ModelUnavailable(f"'{field}' names '{folder.name}': its tokenizer has {words} tokens, its model {rows}.",
                                "Put the model's own tokenizer into the folder.")
@@ -116,13 +112,18 @@ def check_base(field: str, base: str) -> Path | None:
 
 
 def vocabulary(folder: Path) -> int | None:
-    """One more than the highest token id of the folder's tokenizer; None where there is no tokenizer.json."""
+    """One more than the highest token id of the folder's tokenizer, for words; None where there is no tokenizer.json.
+
+    Added tokens are left out: a model may ship with some that it has no row for, as the pictures' token of Gemma 3 1B.
+    A text that holds such a token is refused where it is encoded.
+    """
     if not (folder / "tokenizer.json").is_file():
         return None
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     words: Any = tokenizer["model"].get("vocab", {})
-    ids = [*(words.values() if isinstance(words, dict) else range(len(words))),
-           *(token["id"] for token in tokenizer.get("added_tokens", []))]
+    added = {token["content"] for token in tokenizer.get("added_tokens", [])}
+    ids = ([index for word, index in words.items() if word not in added] if isinstance(words, dict)
+           else range(len(words)))
     return max(ids, default=-1) + 1
 
 
@@ -130,8 +131,7 @@ def positions(folder: Path | None) -> int | None:
     """How many tokens the model in a folder can read, or None if that cannot be known."""
     if folder is None or not (folder / "config.json").is_file():
         return None
-    found = read_json(folder / "config.json").get("max_position_embeddings")
-    return found if isinstance(found, int) else None
+    return model_shape.positions(read_json(folder / "config.json"))
 
 
 def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
@@ -174,13 +174,14 @@ def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
     return f"{found} What is too long loses its oldest tokens. {remedy}"
 
 
-def needed_bytes(recipe: Recipe) -> float:
+def needed_bytes(recipe: Recipe, home: ModelHome | None = None) -> float:
     """A rough upper estimate of what a run writes: 0 for what a hub id hides.
 
     A fine-tuned policy is a whole model. An adapter of rank r on every linear layer of a model of width d is about
     2 r / d of its size, kept three times with its optimizer, and twice while a checkpoint replaces another.
     """
-    policy, trunk = folder_of(recipe.policy.base), folder_of(recipe.preference_model.base)
+    home = home or model_home()
+    policy, trunk = home.locate(recipe.policy.base), home.locate(recipe.preference_model.base)
     whole = _model_bytes(policy) * (2 if recipe.sft.enabled else 0)
     adapters = 6 * _adapter_bytes(policy, recipe.policy.lora.r)
     judged = recipe.preference_model
@@ -224,5 +225,5 @@ def _adapter_bytes(folder: Path | None, rank: int) -> float:
     if folder is None:
         return 0.0
     config = read_json(folder / "config.json")
-    width = config.get("hidden_size") or config.get("n_embd") or 1024
+    width = model_shape.width(config) or 1024
     return _model_bytes(folder) * min(1.0, 2 * rank / width)

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from training.artifacts import read_json
 from training.config import Scalarization
 
 LEAST, MOST = 1e-3, 1e3
@@ -77,6 +79,25 @@ class Constraints:
             mean = float(standardised[:, self._names.index(name)].mean())
             step = self._settings.multiplier_rate * math.exp(log) * (self._settings.thresholds[name] - mean)
             self._logs[name] = min(max(log + step, math.log(LEAST)), math.log(MOST))
+
+    def use_learnt(self, stage: Path) -> bool:
+        """Take the multipliers that a ppo stage ended with, from the summary.json in its folder; whether all were
+        there.
+
+        A summary of an earlier version has those of the last phase, among its last metrics.
+        """
+        if not self._logs:
+            return True
+        if not (stage / "summary.json").is_file():
+            return False
+        summary = read_json(stage / "summary.json")
+        learnt = summary.get("multipliers")
+        if learnt is None:
+            last = summary.get("last", {})
+            tags = {name: f"constraint/{name}/multiplier" for name in self._logs}
+            learnt = {name: last[tag] for name, tag in tags.items() if tag in last}
+        self._logs |= {name: math.log(learnt[name]) for name in self._logs if name in learnt}
+        return all(name in learnt for name in self._logs)
 
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint keeps: the logarithm of each multiplier."""

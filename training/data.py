@@ -1,103 +1,28 @@
-"""Reading data sets, and making the data files that a run starts from. Torch-free: the import page uses it too.
+"""Making the data files that a run starts from, out of rows of a file, of the hub or of a database. Torch-free.
 
-`read_rows` (files), `read_hub` and `preview` hand back rows, good and bad; `files_from_rows` turns good rows, from
-here or from a database, into `prompts`, `held_out`, `pairs` and `dialogues`.
+`read_rows` (files), `read_hub` and `preview` of `training.reading` hand back rows, good and bad; `files_from_rows`
+turns good rows into `prompts`, `held_out`, `pairs` and `dialogues`.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from training import config
 from training.artifacts import digest_of, file_digest, write_jsonl
 from training.errors import BadData, BadSettings
+from training.hub import is_hub_id
 from training.pipeline import pair_digest
-from training.records import Record, read_records
-from training.rows import BadRow, Columns, Format, Row, UnusableRow, recognise, to_row
+from training.reading import preview, read_hub, read_rows
+from training.rows import BadRow, Format, Row, recognise
 
 __all__ = ["BadRow", "Format", "Row", "digests", "files_from_rows", "prepare", "preview", "read_hub", "read_rows",
            "recognise"]
 
-MAX_ROWS = 1_000_000
 FileRole = Literal["prompts", "held_out", "pairs", "dialogues"]
-_HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
-
-
-def read_rows(source: Path | IO[bytes], filename: str, columns: Columns | None = None,
-              limit: int | None = None) -> Iterator[Row | BadRow]:
-    """Rows of a file, good and bad, one at a time.
-
-    Args:
-        source: a path, or an open binary file such as an upload.
-        filename: its ending tells how to read it, see `SUFFIXES`.
-        columns: which column means what, e.g. {"prompt": "question"}; empty: recognised from names and first rows.
-        limit: stop after this many rows, good and bad together.
-
-    Raises:
-        BadData: when the file as a whole cannot be read: unknown ending, not a gzip, no known column.
-    """
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            yield from _rows(read_records(file, filename), columns, limit)
-    else:
-        yield from _rows(read_records(source, filename), columns, limit)
-
-
-def read_hub(name: str, split: str = "train", columns: Columns | None = None,
-             limit: int | None = None) -> Iterator[Row | BadRow]:
-    """Rows of a data set on the hub, streamed. Raises BadData when it cannot be had."""
-    import datasets
-
-    if not _HUB_ID.match(name):
-        raise BadData(f"'{name}' is neither a file here nor the name of a data set on the hub.",
-                      "Give a path to a file, or a name such as 'Anthropic/hh-rlhf'.")
-    try:
-        stream = datasets.load_dataset(name, split=split, streaming=True)
-        yield from _rows(((number, record) for number, record in enumerate(stream, 1)), columns, limit)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise BadData(f"The data set '{name}' (split '{split}') could not be read from the hub: {error}.",
-                      "Check its name, the split and the network, or upload it as a file.") from error
-
-
-def _rows(records: Iterable[Record], columns: Columns | None, limit: int | None) -> Iterator[Row | BadRow]:
-    form: Format | None = None
-    for number, record in records:
-        if number > min(limit or MAX_ROWS, MAX_ROWS):
-            return
-        if isinstance(record, str):
-            yield BadRow(number, record)
-            continue
-        if form is None:
-            form = recognise(list(record), [record], columns)
-        try:
-            yield to_row(record, form)
-        except UnusableRow as problem:
-            yield BadRow(number, str(problem))
-
-
-def preview(source: Path | IO[bytes], filename: str, columns: Columns | None = None,
-            count: int = 20) -> tuple[Format, list[str], list[Row | BadRow]]:
-    """The format, the file's columns and the first rows, for a person to look at before importing.
-
-    Raises:
-        BadData: as `read_rows`; also when the file has no rows.
-    """
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return preview(file, filename, columns, count)
-    records = []
-    for record in read_records(source, filename):
-        records.append(record)
-        if len(records) == count:
-            break
-    first = next((body for _, body in records if not isinstance(body, str)), None)
-    if first is None:
-        raise BadData(f"'{filename}' has no row that can be read.", "Look at the file, then choose another.")
-    return recognise(list(first), [first], columns), list(first), list(_rows(records, columns, None))
 
 
 # The data files of a run ----------------------------------------------------------------------------------------------
@@ -160,6 +85,10 @@ def prepare(recipe: config.Recipe, folder: Path) -> dict[FileRole, Path]:
         files = _demo_files(recipe, folder)
     else:
         path = Path(settings.source)
+        if not path.is_file() and not is_hub_id(settings.source):
+            what = "is a folder" if path.is_dir() else "is neither a file here nor the name of a data set on the hub"
+            raise BadData(f"'data.source' {what}: '{settings.source}'.",
+                          "Give the path of a file, or a name such as 'Anthropic/hh-rlhf'.")
         rows = (read_rows(path, path.name, settings.columns, None) if path.is_file()
                 else read_hub(settings.source, settings.split, settings.columns))
         files = files_from_rows((row for row in rows if isinstance(row, Row)), settings, folder)

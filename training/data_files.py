@@ -17,13 +17,13 @@ def kept_files(recipe: Recipe, folder: Path) -> Mapping[data.FileRole, Path]:
         BadData: see `data.prepare`.
     """
     source = Path(recipe.data.source)
-    wanted = digest_of([recipe.data.model_dump(), recipe.seed, file_digest(source) if source.is_file() else ""])
+    made_from = digest_of([recipe.data.model_dump(), recipe.seed, file_digest(source) if source.is_file() else ""])
     record = folder / "made.json"
-    if record.is_file() and read_json(record)["settings"] == wanted:
+    if record.is_file() and read_json(record)["settings"] == made_from:
         files: dict[data.FileRole, Path] = {role: folder / name for role, name in read_json(record)["files"].items()}
         data.check_files(recipe, files)
         return files
     record.unlink(missing_ok=True)
     files = data.prepare(recipe, folder)
-    write_json(record, {"settings": wanted, "files": {role: path.name for role, path in files.items()}})
+    write_json(record, {"settings": made_from, "files": {role: path.name for role, path in files.items()}})
     return files

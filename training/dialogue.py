@@ -11,7 +11,9 @@ from typing import Literal, TypedDict
 
 Role = Literal["user", "assistant", "system"]
 
-STOP_STRINGS = ("\n\nHuman:", "\n\nAssistant:")
+_MARKERS = ("Human:", "Assistant:")
+STOP_STRINGS = tuple(f"\n{marker}" for marker in _MARKERS)  # what ends the drawing of a reply
+_NEXT_TURN = re.compile(r"^(?:Human|Assistant):", re.MULTILINE)
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKER: dict[str, str] = {"user": "Human", "assistant": "Assistant", "system": "System"}
 
@@ -52,6 +54,20 @@ def last_user_message(dialogue: Dialogue) -> str:
 
 
 def cut_at_stop(text: str) -> str:
-    """The text up to the first stop string: a reply never speaks for the human."""
-    ends = [text.find(stop) for stop in (*STOP_STRINGS, "Human:", "Assistant:")]
-    return text[: min((end for end in ends if end >= 0), default=len(text))].strip()
+    """A whole reply up to where another turn begins: a reply never speaks for the human, but may speak of one."""
+    start = _NEXT_TURN.search(text.lstrip())
+    return (text.lstrip()[: start.start()] if start else text).strip()
+
+
+def reply_so_far(text: str) -> tuple[str, bool]:
+    """The part of a growing reply that later text cannot take back, and whether another turn has begun.
+
+    Held back are half a character, spaces at the end, and a line that may become the beginning of a turn.
+    """
+    if _NEXT_TURN.search(text.lstrip()):
+        return cut_at_stop(text), True
+    text = text.lstrip()
+    line = text[text.rfind("\n") + 1:]
+    if line and any(marker.startswith(line) for marker in _MARKERS):
+        text = text[: len(text) - len(line)]
+    return text.removesuffix("\ufffd").strip(), False

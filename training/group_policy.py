@@ -22,16 +22,19 @@ from typing import Any
 
 import torch
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from training import models
 from training.artifacts import Job, read_json, write_json
 from training.config import Policy, Ppo
 from training.dialogue import Dialogue, cut_at_stop, generation_prompt
+from training.encoding import rendered
 from training.errors import BadData, Diverged, StopRequested
+from training.exactness import check_decoding
+from training.lora_targets import lora_targets
 from training.reporting import Reporter
 from training.rewards import PrincipleRewards
 from training.rollouts import Sampling
+from training.trainer_checkpoints import WholeCheckpoints, aside, newest_whole, remembered, step_of
 
 MULTIPLIERS = "multipliers.json"
 
@@ -56,11 +59,13 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     if len(prompts) < wanted:
         raise BadData(f"A phase answers {wanted} prompts, there are {len(prompts)}.",
                       f"Lower 'ppo.batch_size' from {settings.batch_size} to {len(prompts) * settings.group_size}.")
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     device = models.pick_device(job.settings["device"])
     language = models.load_language_model(base, device, job.settings["precision"])
+    check_decoding(language, "policy.base")
     rewards = GroupRewards(load_rewards(job, device), prompts, settings, language.end_ids)
     checkpoints = folder / "checkpoint"
+    resumed = newest_whole(checkpoints)
     trainer = make_trainer(job, settings, policy, language, rewards, checkpoints)
     language = replace(language, adapter=trainer.model)
     trainer.model.peft_config["default"].base_model_name_or_path = language.name
@@ -70,18 +75,21 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
                    seed=job.settings["seed"], reporter=reporter)
     phases = Phases(reporter, settings, rewards, show)
     trainer.add_callback(phases)
-    resumed = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    reporter.rewind(int(resumed.rsplit("-", 1)[1]) // phases.steps_a_phase if resumed else 0)
-    rewards.of.constraints.load_state_dict(read_json(Path(resumed) / MULTIPLIERS) if resumed else {})
+    trainer.add_callback(WholeCheckpoints(checkpoints, phases.remember))
+    reporter.rewind(step_of(resumed) // phases.steps_a_phase if resumed else 0)
+    phases.recall(resumed)
+    if resumed is not None:
+        skip_finished_orders(trainer, step_of(resumed) // phases.steps_a_phase, wanted)
     if resumed is None:
         show(step=0)
     with models.memory_named():
-        trainer.train(resume_from_checkpoint=resumed)
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if phases.stopped:
         raise StopRequested
     models.save_adapter(language, folder / "adapter")
     write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards.of.weights_by_name,
                                          "scalarization": job.settings["scalarization"], "last": phases.last,
+                                         "multipliers": rewards.of.constraints.multipliers,
                                          "algorithm": settings.algorithm})
     reporter.artifact("adapter", "adapter")
 
@@ -134,7 +142,8 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: models.Langu
     minibatch = settings.batch_size // settings.minibatches
     rows = max(size for size in range(1, settings.micro_batch + 1) if minibatch % size == 0)
     arguments = make_settings(
-        output_dir=str(checkpoints), max_steps=settings.steps * steps_a_phase, num_generations=settings.group_size,
+        output_dir=str(aside(checkpoints)), max_steps=settings.steps * steps_a_phase,
+        num_generations=settings.group_size,
         per_device_train_batch_size=rows, gradient_accumulation_steps=minibatch // rows,
         generation_batch_size=settings.batch_size, num_iterations=settings.epochs,
         max_completion_length=settings.max_new_tokens, temperature=settings.temperature,
@@ -142,20 +151,39 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: models.Langu
         lr_scheduler_type="constant_with_warmup", warmup_steps=settings.warmup_steps * steps_a_phase,
         adam_beta1=0.9, adam_beta2=0.95, weight_decay=0.0, max_grad_norm=settings.max_grad_norm,
         logging_steps=steps_a_phase, logging_nan_inf_filter=False, save_steps=settings.checkpoint_every * steps_a_phase,
-        save_total_limit=1, seed=job.settings["seed"], use_cpu=language.device.type == "cpu",
+        seed=job.settings["seed"], use_cpu=language.device.type == "cpu",
         bf16=False,  # the weights have the precision that the run asks for already
         gradient_checkpointing=False, report_to="none", disable_tqdm=True,
         dataloader_pin_memory=language.device.type == "cuda",
     )  # fmt: skip
     chat = bool(language.tokenizer.chat_template)
-    data = [{"prompt": prompt if chat else generation_prompt(prompt), "row": index}
+    # TRL renders the messages by itself: it is given those that the template takes.
+    data = [{"prompt": rendered(language.tokenizer, prompt).messages if chat else generation_prompt(prompt),
+             "row": index}
             for index, prompt in enumerate(rewards.prompts)]
-    lora = LoraConfig(r=policy.lora.r, lora_alpha=policy.lora.alpha, lora_dropout=0.0, target_modules="all-linear",
-                      task_type="CAUSAL_LM")
+    lora = LoraConfig(r=policy.lora.r, lora_alpha=policy.lora.alpha, lora_dropout=0.0,
+                      target_modules=lora_targets(language.model), task_type="CAUSAL_LM")
     trainer = make(model=language.model, reward_funcs=rewards, args=arguments, train_dataset=Dataset.from_list(data),
                    processing_class=language.tokenizer, peft_config=lora)
     trainer.remove_callback(PrinterCallback)  # it would print every log
     return trainer
+
+
+def skip_finished_orders(trainer: Any, phases: int, prompts_a_phase: int) -> None:
+    """Let a resumed trainer go on in the order of prompts that it was in.
+
+    Each pass over the prompts has an order of its own, drawn one after the other. A resumed trainer skips what was
+    done of its pass, but would draw the order of the first pass for it.
+    """
+    make_sampler = trainer._get_train_sampler
+
+    def make_advanced(dataset: Any = None) -> Any:
+        sampler = make_sampler(dataset)
+        for _ in range(phases // (sampler.num_samples // prompts_a_phase)):
+            torch.randperm(sampler.num_samples, generator=sampler.generator)
+        return sampler
+
+    trainer._get_train_sampler = make_advanced
 
 
 class Phases(TrainerCallback):
@@ -204,11 +232,18 @@ class Phases(TrainerCallback):
         if phase % self._settings.sample_every == 0 or phase == self._settings.steps:
             self._show(step=phase)
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        write_json(checkpoint / MULTIPLIERS, self._rewards.of.constraints.state_dict())
+    def remember(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the trainer's own."""
+        return {"multipliers": self._rewards.of.constraints.state_dict(), "last": self.last}
+
+    def recall(self, checkpoint: Path | None) -> None:
+        """Go on with what `remember` kept in a checkpoint."""
+        kept = remembered(checkpoint)
+        self.last = kept.get("last", {})
+        multipliers = kept.get("multipliers", {})
+        if checkpoint is not None and (checkpoint / MULTIPLIERS).is_file():  # of an earlier version
+            multipliers = read_json(checkpoint / MULTIPLIERS)
+        self._rewards.of.constraints.load_state_dict(multipliers)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -85,6 +85,14 @@ class _Best(NamedTuple):
     others: dict[str, float]
 
 
+class _BestJudged(NamedTuple):
+    """The judge's highest win rate so far, its step, and the level of the reward then."""
+
+    win_rate: float
+    step: int
+    reward: float
+
+
 State = tuple[Finding, bool, bool]
 """What a rule says at a step: the finding as it would be told, whether it is so, whether it is well again."""
 
@@ -99,7 +107,8 @@ class Watch:
     def __init__(self, kl_target: float | None) -> None:
         self._kl_target = kl_target
         self._levels: dict[str, _Level] = defaultdict(_Level)
-        self._best: dict[str, _Best] = {}
+        self._best: dict[str, _Best] = {}  # by principle
+        self._best_judged: _BestJudged | None = None
         self._under_way: set[tuple[str, str]] = set()
 
     def look(self, step: int, values: Mapping[str, float]) -> list[Finding]:
@@ -175,14 +184,14 @@ class Watch:
 
     def _judge(self, step: int, rate: float, pairs: float) -> State:
         reward = self._levels["reward/total"].now if self._levels["reward/total"].known else 0.0
-        if "judge" not in self._best or rate >= self._best["judge"].level:
-            self._best["judge"] = _Best(rate, step, {"reward": reward})
-        best = self._best["judge"]
+        if self._best_judged is None or rate >= self._best_judged.win_rate:
+            self._best_judged = _BestJudged(rate, step, reward)
+        best = self._best_judged
         # Two standard errors of the difference of two shares of so many answers, at the widest.
         bound = max(0.1, 2 * math.sqrt(2 * 0.25 / max(1.0, pairs)))
-        fall, rise = best.level - rate, reward - best.others["reward"]
+        fall, rise = best.win_rate - rate, reward - best.reward
         finding = Finding("judge_apart", (
-            f"The judge prefers the policy to its start in {rate:.0%} of the samples, {best.level:.0%} at step "
+            f"The judge prefers the policy to its start in {rate:.0%} of the samples, {best.win_rate:.0%} at step "
             f"{best.step}, while the reward rose by {rise:.2f}: the reward is being gamed. Stop at about step "
             f"{best.step}, or raise 'ppo.kl.coefficient'."))
         return finding, fall > bound and rise > 0, fall < bound / 2

@@ -19,14 +19,16 @@ from training import models
 from training.artifacts import Job, newest_checkpoint, publish_checkpoint
 from training.config import Policy, Ppo
 from training.errors import DiskFull
+from training.exactness import check_decoding
 
 
 @dataclass
 class Learner:
     """All that changes while training goes on, which is what a checkpoint holds.
 
-    `step` counts finished phases, `multipliers` are the logarithms of those of hard constraints. Everything random is
-    drawn from `generator`; the prompts and the learning rate of a phase follow from its number.
+    `step` counts finished phases, `multipliers` are the logarithms of those of hard constraints, `metrics` are those of
+    the last phase. Everything random is drawn from `generator`; the prompts and the learning rate of a phase follow
+    from its number.
     """
 
     language: models.LanguageModel
@@ -36,6 +38,7 @@ class Learner:
     kl_coefficient: float
     step: int = 0
     multipliers: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def trained(learner: Learner) -> list[torch.nn.Parameter]:
@@ -47,8 +50,9 @@ def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
     """The policy with a fresh adapter and critic, or as the checkpoint left them."""
     policy = Policy.model_validate(job.settings["policy"])
     seed = job.settings["seed"]
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     language = models.load_language_model(base, models.pick_device(job.settings["device"]), job.settings["precision"])
+    check_decoding(language, "policy.base")
     critic = models.make_critic(language, settings.critic)
     torch.manual_seed(seed)  # the adapter's first weights
     if checkpoint is None:
@@ -72,6 +76,7 @@ def restore(learner: Learner, checkpoint: Path) -> None:
     learner.kl_coefficient = state["kl_coefficient"]
     learner.step = state["step"]
     learner.multipliers = state["multipliers"]
+    learner.metrics = state.get("metrics", {})  # checkpoints of earlier versions have none
 
 
 def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
@@ -94,6 +99,7 @@ def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
             "kl_coefficient": learner.kl_coefficient,
             "step": learner.step,
             "multipliers": learner.multipliers,
+            "metrics": learner.metrics,
         }
         torch.save(state, temporary / "state.pt")
         publish_checkpoint(temporary, checkpoints, learner.step)

@@ -1,6 +1,6 @@
 """Language models: where they come from, and the policy with its adapter, its value head and its reference.
 
-A base is "demo-world" (the weights that ship with the project), a local folder or a hub id. All load alike: safetensors
+A base is "demo-world" (the weights that ship with the project), a folder or a hub id. All load alike: safetensors
 only, no code from the model's repository, so nothing that a stranger wrote is run.
 
 One set of base weights serves the policy (LoRA adapter on), the reference (adapter off) and, through a linear head on
@@ -21,13 +21,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
-from training.config import DEMO_WORLD, Lora
-from training.dialogue import Dialogue, generation_prompt
-from training.errors import BadSettings, ModelUnavailable, OutOfMemory
+from training.config import Lora
+from training.encoding import belongs_to
+from training.encoding import encode_prompt as encode_prompt
+from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
+from training.loaded_shape import head_width, last_width, model_positions
+from training.lora_targets import lora_targets
+from training.model_names import locate
+from training.model_shape import token_rows
 
 # Its bars are drawn once a shard on stderr, where the stage's log is kept.
 transformers_logging.disable_progress_bar()
@@ -85,7 +90,7 @@ class SeparateCritic(nn.Module):
     def __init__(self, trunk: Any, lowered: bool) -> None:
         super().__init__()
         self.trunk = trunk.float().requires_grad_(True)
-        self.head = ValueHead(trunk.config.hidden_size)
+        self.head = ValueHead(last_width(trunk))
         self._lowered = lowered
 
     def hidden(self, **given: Any) -> Tensor:
@@ -112,7 +117,7 @@ Critic = ValueHead | SeparateCritic
 def make_critic(language: LanguageModel, kind: str) -> Critic:
     """A "shared" or "separate" critic on the model's device; the model has no adapter yet. Its values begin at zero."""
     if kind == "shared":
-        return ValueHead(language.model.config.hidden_size).to(language.device)
+        return ValueHead(head_width(language.model)).to(language.device)
     trunk = copy.deepcopy(getattr(language.model, language.model.base_model_prefix))
     return SeparateCritic(trunk, lowered=language.model.dtype == torch.bfloat16).to(language.device)
 
@@ -131,25 +136,30 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def base_location(base: str) -> str:
+def base_location(base: str | Path) -> str:
     """What transformers is given for a base: a folder's path or a hub id.
 
+    Args:
+        base: a name as a person types it (see `training.model_names`), or the folder of a model made here.
+
     Raises:
-        ModelUnavailable: the folder holds no model.
+        ModelUnavailable: the name means no model, or the folder holds none.
     """
-    if base == DEMO_WORLD:
-        from training.demo_world import WEIGHTS
-
-        return str(WEIGHTS)
-    folder = Path(base)
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    folder = base if isinstance(base, Path) else locate(base)
+    if folder is None:
+        return str(base)
+    if not (folder / "config.json").is_file():
         raise ModelUnavailable(f"The folder {folder.name!r} holds no config.json.", "Name a folder of a saved model.")
-    if not folder.is_dir() and (folder.is_absolute() or base.startswith(".")):
-        raise ModelUnavailable(f"There is no folder {folder.name!r} to load a model from.", "Check the base's path.")
-    return base
+    return str(folder.absolute())
 
 
-def load_tokenizer(base: str) -> Any:
+def load_config(base: str | Path) -> Any:
+    """The configuration of a base, without its weights. Raises ModelUnavailable."""
+    with _loading(base):
+        return AutoConfig.from_pretrained(base_location(base), trust_remote_code=False)
+
+
+def load_tokenizer(base: str | Path) -> Any:
     """The tokenizer of a base.
 
     Raises:
@@ -159,16 +169,22 @@ def load_tokenizer(base: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(base_location(base), trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise ModelUnavailable(
-            f"The tokenizer of {base!r} has no end-of-text token.", "Choose a base whose tokenizer has an eos_token."
+            f"The tokenizer of '{base}' has no end-of-text token.", "Choose a base whose tokenizer has an eos_token."
         )
+    belongs_to(tokenizer, name_of(base), token_rows(load_config(base).to_dict()))
     return tokenizer
 
 
-def load_language_model(base: str, device: torch.device, precision: str = "fp32") -> LanguageModel:
+def name_of(base: str | Path) -> str:
+    """A base as it may be written into files and messages: a hub id, or a folder's last part."""
+    return Path(base).name if isinstance(base, Path) or locate(base) is not None else base
+
+
+def load_language_model(base: str | Path, device: torch.device, precision: str = "fp32") -> LanguageModel:
     """Load a base in evaluation mode, all of its weights frozen.
 
     Args:
-        base: "demo-world", a local folder or a hub id.
+        base: a name as a person types it, or the folder of a model made here.
         precision: "fp32" or "bf16".
 
     Raises:
@@ -184,24 +200,15 @@ def load_language_model(base: str, device: torch.device, precision: str = "fp32"
         model.to(device).eval().requires_grad_(False)
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = tuple(sorted({tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}))
-    longest = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
-    name = Path(base).name if Path(base).is_dir() else base
-    return LanguageModel(name, model, tokenizer, device, end_ids, pad_id(tokenizer, end_ids), longest)
+    longest = model_positions(model) or 1 << 20
+    belongs_to(tokenizer, name_of(base), int(model.get_input_embeddings().weight.shape[0]))
+    return LanguageModel(name_of(base), model, tokenizer, device, end_ids, pad_id(tokenizer, end_ids), longest)
 
 
 def pad_id(tokenizer: Any, end_ids: tuple[int, ...]) -> int:
     """A token id for padding that ends nothing: with pad == eos the end of a reply could not be seen."""
     candidates = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *range(len(end_ids) + 1))
     return next(id_ for id_ in candidates if id_ is not None and id_ not in end_ids)
-
-
-def encode_prompt(tokenizer: Any, dialogue: Dialogue) -> list[int]:
-    """Token ids after which the model writes its reply: its chat template, else the text of hh-rlhf."""
-    if tokenizer.chat_template:
-        return list(
-            tokenizer.apply_chat_template(dialogue, add_generation_prompt=True, tokenize=True, return_dict=False)
-        )
-    return list(tokenizer(generation_prompt(dialogue))["input_ids"])
 
 
 def add_adapter(language: LanguageModel, lora: Lora) -> LanguageModel:
@@ -212,7 +219,8 @@ def add_adapter(language: LanguageModel, lora: Lora) -> LanguageModel:
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=lora_targets(language.model),
+        task_type="CAUSAL_LM",
     )
     wrapped = get_peft_model(language.model, settings)
     # peft would note where the base was loaded from; a path of this machine means nothing elsewhere.
@@ -335,12 +343,14 @@ def _out_of_memory(error: BaseException) -> OutOfMemory:
 
 
 @contextmanager
-def _loading(base: str) -> Iterator[None]:
+def _loading(base: str | Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+    except TrainingError:
+        raise
+    except Exception as error:  # a config or weights of a stranger may break transformers in any way
         raise ModelUnavailable(
-            f"The base model {base!r} could not be loaded: {_first_line(error)}.",
+            f"The base model '{base}' could not be loaded: {_first_line(error)}.",
             "Check its name and your access to the hub, or name a local folder with safetensors weights.",
         ) from error
 

@@ -90,6 +90,8 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     inputs = start | {"ppo": "ppo"}
     if recipe.evaluate.best_of:
         settings |= {"scalarization": whole["scalarization"], "rewarded": names}
+        if recipe.scalarization.function == "constrained":
+            settings |= {"multipliers": "learnt"}  # results made with those that the training began with are made anew
         inputs |= models | {"weights": "weights"}
     stages.append(StagePlan("evaluate", "evaluate", settings, inputs, ("held_out",)))
     return stages

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
 
 from training import policy_gradient as pg
+from training.decoding import Decoder
 from training.dialogue import STOP_STRINGS, Dialogue, cut_at_stop
-from training.models import Critic, LanguageModel, SeparateCritic, encode_prompt
+from training.encoding import encode_prompt
+from training.models import Critic, LanguageModel, SeparateCritic
 
 
 class Sampling(NamedTuple):
@@ -100,24 +100,20 @@ def decode(
     rows = torch.arange(len(prompts), device=device)  # the row of the batch that each line of the cache belongs to
     going = torch.ones_like(rows, dtype=torch.bool)  # by line of the cache
     capacity = prompts.shape[1] + sampling.max_new_tokens
-    cache = Cache(layer_class_to_replicate=partial(_RoomyLayer, capacity))
+    decoder = Decoder(language.model, capacity)
     attention, tokens = prompt_mask, prompts
     positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
     for step in range(sampling.max_new_tokens):
-        logits = language.model(
-            input_ids=tokens, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]  # fmt: skip
-        drawn = draw(logits, sampling, generator)
+        drawn = draw(decoder.next_logits(tokens, attention, positions), sampling, generator)
         ended = torch.isin(drawn, ends) | stop.hit(rows, drawn, step)
         yield Drawn(rows[going], drawn[going], ended[going])
         going = going & ~ended
         left = int(going.sum())
         if left == 0:
             return
-        if left <= 0.75 * len(rows):
+        if left <= 0.75 * len(rows) and decoder.can_drop_rows:
             keep = torch.nonzero(going).flatten()
-            cache.batch_select_indices(keep)
+            decoder.drop_rows(keep)
             rows, drawn, attention, positions, going = (
                 rows[keep], drawn[keep], attention[keep], positions[keep], going[keep],
             )  # fmt: skip
@@ -216,37 +212,6 @@ def select(rollout: Rollout, rows: Tensor) -> Rollout:
         rollout.prompts[rows, first:], prompt_mask[:, first:], rollout.responses[rows, :length], mask[:, :length],
         rollout.ended[rows],
     )  # fmt: skip
-
-
-class _RoomyLayer(DynamicLayer):
-    """A layer of a key-value cache with room for all that will come: a token is written into it, where transformers'
-    own copies everything before it at every token."""
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__()
-        self._capacity = capacity
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        used = self.get_seq_length()
-        now = used + key_states.shape[-2]
-        if not used:
-            self.lazy_initialization(key_states, value_states)
-            self._room = [self._roomy(state) for state in (key_states, value_states)]
-        for room, state in zip(self._room, (key_states, value_states), strict=True):
-            room[:, :, used:now] = state
-        self.keys, self.values = (room[:, :, :now] for room in self._room)
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        used = self.get_seq_length()
-        kept = [room[indices, :, :used] for room in self._room]
-        self._room = [self._roomy(state) for state in kept]
-        for room, state in zip(self._room, kept, strict=True):
-            room[:, :, :used] = state
-        self.keys, self.values = (room[:, :, :used] for room in self._room)
-
-    def _roomy(self, state: Tensor) -> Tensor:
-        return state.new_empty(*state.shape[:2], self._capacity, state.shape[-1])
 
 
 class _StopStrings:

@@ -1,29 +1,45 @@
 """What a row of a data set means: which columns hold the prompt and the responses, and why a row cannot be used.
 
 Recognised are the whole dialogues of hh-rlhf (arXiv 2204.05862), TRL's `prompt`/`chosen`/`rejected` in both spellings,
-prompts with a response, and prompts alone. Torch-free; reads no file, see `training.records` and `training.data`.
+LLaMA-Factory's and Alpaca's files, prompts with a response, and prompts alone. Torch-free; reads no file, see
+`training.records` and `training.data`.
 
-Left out: images, tool calls, several rejected responses a row, and ratings that are not a choice between two.
+Left out: images, tool calls, several rejected responses per row, and ratings that are not a choice between two.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from training.dialogue import Dialogue, Role, parse_hh
+from training.dialogue import Dialogue
 from training.errors import BadData
+from training.messages import (
+    UnusableRow,
+    cell_of,
+    checked_prompt,
+    messages_of,
+    optional_cell,
+    prompt_of,
+    refuse_unstorable,
+    reply_of,
+    shared_prompt,
+    text_of,
+    turns_of,
+)
+from training.records.cells import kind_of as kind_of
+from training.text import storable, unstorable_reason
 
 Columns: TypeAlias = Mapping[str, str]
 
-_ROLES = ("prompt", "chosen", "rejected", "response")
-_PROMPT_COLUMNS = ("prompt", "question", "instruction", "text", "messages", "conversations")
+_ROLES = ("prompt", "chosen", "rejected", "response", "input", "system", "history")
+_PROMPT_COLUMNS = ("prompt", "question", "instruction", "query", "text", "messages", "conversations", "conversation")
+_OF_MESSAGES = ("text", "messages", "conversations", "conversation")
 _RESPONSE_COLUMNS = ("response", "completion", "answer", "output", "reply")
-_SPEAKERS: dict[str, Role] = {
-    "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system",
-}
+# Columns that carry a part of the prompt: what an instruction is about, the system message, the turns before.
+_PARTS = {"input": ("input", "context"), "system": ("system", "system_prompt", "system_message"),
+          "history": ("history",)}
 
 
 class Row(NamedTuple):
@@ -59,10 +75,6 @@ class Format:
         }[self.kind]
 
 
-class UnusableRow(Exception):
-    """Why one row cannot be used; becomes a BadRow."""
-
-
 # Recognising ----------------------------------------------------------------------------------------------------------
 
 
@@ -78,31 +90,71 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
     Raises:
         BadData: when neither the mapping nor the names make a known format.
     """
-    found = _mapped(columns, mapping or {})
+    meaning = _mapped(columns, mapping or {})
     for role in ("chosen", "rejected"):
         if role in columns:
-            found.setdefault(role, role)
-    one_of_two = ("chosen" in found) != ("rejected" in found)
-    if one_of_two and "response" not in found:
-        found["response"] = found.pop("chosen" if "chosen" in found else "rejected")
-    prompt = next((name for name in _PROMPT_COLUMNS if name in columns and name not in found.values()), None)
-    if "prompt" not in found and prompt:
-        found["prompt"] = prompt
-    if "chosen" in found and "rejected" in found:
-        found.pop("response", None)
-        if "prompt" in found:
-            return Format("preference", found)
-        values = [row.get(found["chosen"]) for row in first_rows]
-        lists = any(isinstance(value, list) or _is_json_list(value) for value in values)
-        return Format("preference" if lists else "hh-rlhf", found)
-    if "prompt" not in found:
-        raise BadData(
-            f"None of the columns ({', '.join(map(str, columns)) or 'none'}) is known.",
-            "Say which column holds the prompt, or the chosen and the rejected response.")
-    response = next((name for name in _RESPONSE_COLUMNS if name in columns and name not in found.values()), None)
-    if "response" not in found and response and found["prompt"] not in ("text", "messages", "conversations"):
-        found["response"] = response
-    return Format("dialogues" if "response" in found else "prompts", found)
+            meaning.setdefault(role, role)
+    one_of_two = ("chosen" in meaning) != ("rejected" in meaning)
+    if one_of_two and "response" not in meaning:
+        meaning["response"] = meaning.pop("chosen" if "chosen" in meaning else "rejected")
+    _guess(meaning, "prompt", (*_PROMPT_COLUMNS, *_PARTS["input"]), columns)
+    if "chosen" in meaning and "rejected" in meaning:
+        meaning.pop("response", None)
+        values = [row.get(meaning["chosen"]) for row in first_rows]
+        lists = any(_holds_messages(value) for value in values)
+        kind: Literal["hh-rlhf", "preference"] = "preference" if "prompt" in meaning or lists else "hh-rlhf"
+        return Format(kind, _with_parts(meaning, columns))
+    if "prompt" not in meaning:
+        raise BadData(f"None of the columns ({_listed(columns)}) is known.",
+                      "Say which column holds the prompt, or the chosen and the rejected response.")
+    if meaning["prompt"] not in _OF_MESSAGES:
+        _guess(meaning, "response", _RESPONSE_COLUMNS, columns)
+    return Format("dialogues" if "response" in meaning else "prompts", _with_parts(meaning, columns))
+
+
+def _guess(meaning: dict[str, str], role: str, names: Sequence[str], columns: Sequence[str]) -> None:
+    """Give a role that has no column the first of these names that the file has and no role uses."""
+    name = next((name for name in names if name in columns and name not in meaning.values()), None)
+    if name is not None:
+        meaning.setdefault(role, name)
+
+
+def _with_parts(meaning: dict[str, str], columns: Sequence[str]) -> dict[str, str]:
+    """The columns that belong to the prompt as well; to a list of messages nothing is added but a system message."""
+    if "prompt" in meaning and meaning["prompt"] not in _OF_MESSAGES:
+        _guess(meaning, "input", _PARTS["input"], columns)
+        _guess(meaning, "history", _PARTS["history"], columns)
+    _guess(meaning, "system", _PARTS["system"], columns)
+    return meaning
+
+
+def _holds_messages(value: Any) -> bool:
+    try:
+        return isinstance(cell_of({"chosen": value}, "chosen"), list | dict)
+    except UnusableRow:
+        return False
+
+
+def columns_of(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of all columns that any of these records has, in order of appearance."""
+    return list(dict.fromkeys(str(name) for record in records for name in record))
+
+
+def unused_columns(columns: Sequence[str], form: Format) -> list[str]:
+    """The columns that no part of a row is read from, as they can be shown."""
+    used = set(form.columns.values())
+    return [storable(name)[:60] for name in columns if name not in used]
+
+
+def can_be_named(column: str) -> bool:
+    """Whether a person can choose the column: its name is short and can be stored."""
+    return 0 < len(column) <= 200 and unstorable_reason(column) is None
+
+
+def _listed(columns: Sequence[str]) -> str:
+    """The first columns' names, as a message can hold them."""
+    named = ", ".join(storable(str(name))[:60] for name in columns[:20]) or "none"
+    return named + (f" and {len(columns) - 20:,} more" if len(columns) > 20 else "")
 
 
 def _mapped(columns: Sequence[str], mapping: Columns) -> dict[str, str]:
@@ -112,7 +164,7 @@ def _mapped(columns: Sequence[str], mapping: Columns) -> dict[str, str]:
         raise BadData(f"A column was given for {', '.join(unknown)}.", f"Only these can be given: {', '.join(_ROLES)}.")
     absent = sorted(set(chosen.values()) - set(columns))
     if absent:
-        raise BadData(f"The file has no column {', '.join(absent)}.", f"It has: {', '.join(map(str, columns))}.")
+        raise BadData(f"The file has no column {storable(', '.join(absent))[:200]}.", f"It has: {_listed(columns)}.")
     return chosen
 
 
@@ -121,129 +173,54 @@ def _mapped(columns: Sequence[str], mapping: Columns) -> dict[str, str]:
 
 def to_row(record: Mapping[str, Any], form: Format) -> Row:
     """The row that a record means. Raises UnusableRow with the reason."""
-    columns = form.columns
-    if form.kind in ("hh-rlhf", "preference"):
+    row = _row(record, form.kind, form.columns)
+    row = row._replace(prompt=_completed(row.prompt, record, form.columns))
+    refuse_unstorable(row.prompt, {"chosen" if row.rejected else "only": row.chosen, "rejected": row.rejected})
+    return row
+
+
+def _row(record: Mapping[str, Any], kind: str, columns: Columns) -> Row:
+    """The row without the columns that only add to its prompt."""
+    if kind in ("hh-rlhf", "preference"):
+        chosen, rejected = cell_of(record, columns["chosen"]), cell_of(record, columns["rejected"])
         if "prompt" in columns:
-            prompt = _prompt(_cell(record, columns["prompt"]))
-            chosen = _reply(_cell(record, columns["chosen"]), prompt, "chosen")
-            rejected = _reply(_cell(record, columns["rejected"]), prompt, "rejected")
+            row = _pair(prompt_of(cell_of(record, columns["prompt"])), chosen, rejected)
         else:
-            prompt, chosen, rejected = _shared(_cell(record, columns["chosen"]), _cell(record, columns["rejected"]))
-        if chosen == rejected:
+            row = Row(*shared_prompt(chosen, rejected))
+        if row.chosen == row.rejected:
             raise UnusableRow("the chosen and the rejected response are the same")
-        return Row(prompt, chosen, rejected)
-    if form.kind == "dialogues":
-        prompt = _prompt(_cell(record, columns["prompt"]))
-        return Row(prompt, _reply(_cell(record, columns["response"]), prompt, "response"))
-    messages = _messages(_cell(record, columns["prompt"]))
+        return row
+    if kind == "dialogues":
+        prompt = prompt_of(cell_of(record, columns["prompt"]))
+        return Row(*reply_of(cell_of(record, columns["response"]), prompt, "only"))
+    messages = messages_of(cell_of(record, columns["prompt"]))
     if messages[-1]["role"] == "assistant" and len(messages) > 1:
-        return Row(_checked(messages[:-1]), _text(messages[-1]["content"], "response"))
-    return Row(_checked(messages))
+        return Row(checked_prompt(messages[:-1]), text_of(messages[-1]["content"], "only"))
+    return Row(checked_prompt(messages))
 
 
-def _cell(record: Mapping[str, Any], column: str) -> Any:
-    value = record.get(column)
-    if value is None:
-        raise UnusableRow(f"no value in column '{column}'")
-    return json.loads(value) if _is_json_list(value) else value
+def _pair(prompt: Dialogue, chosen: Any, rejected: Any) -> Row:
+    before, better = reply_of(chosen, prompt, "chosen")
+    other, worse = reply_of(rejected, prompt, "rejected")
+    if before != other and prompt not in (before, other):
+        raise UnusableRow("the chosen and the rejected response begin with different system messages")
+    return Row(max(before, other, key=len), better, worse)
 
 
-def _is_json_list(value: Any) -> bool:
-    """Whether a cell of a CSV file holds a list of messages as JSON."""
-    if not (isinstance(value, str) and value.lstrip().startswith("[{")):
-        return False
-    try:
-        return isinstance(json.loads(value), list)
-    except ValueError:
-        return False
-
-
-def _messages(value: Any) -> Dialogue:
-    """Messages from text (plain or with hh-rlhf's markers) or from a list of messages."""
-    if isinstance(value, str):
-        if not value.strip():
-            raise UnusableRow("the prompt is empty")
-        messages = parse_hh("\n\n" + value.lstrip() if value.lstrip().startswith("Human:") else value)
-    elif isinstance(value, list):
-        messages = [_message(item) for item in value]
-    else:
-        raise UnusableRow(f"expected text or messages, found {kind_of(value)}")
-    while messages and messages[-1]["role"] == "assistant" and not messages[-1]["content"]:
-        messages.pop()  # the bare "Assistant:" that prompts in hh-rlhf's spelling end with
-    if not messages:
-        raise UnusableRow("the prompt is empty")
+def _completed(prompt: Dialogue, record: Mapping[str, Any], columns: Columns) -> Dialogue:
+    """The prompt with what other columns add to it."""
+    added, system, history = (optional_cell(record, columns.get(role)) for role in ("input", "system", "history"))
+    for name, value in (("input", added), ("system", system)):
+        if value is not None and not isinstance(value, str):
+            raise UnusableRow(f"column '{columns[name]}' is {kind_of(value)}, not text")
+    messages = list(prompt)
+    if added is not None:
+        messages[-1] = {"role": "user", "content": f"{messages[-1]['content']}\n\n{added.strip()}"}
+    if history:
+        after_system = int(messages[0]["role"] == "system")
+        messages[after_system:after_system] = turns_of(history)
+    if system is not None and messages[0] != {"role": "system", "content": system.strip()}:
+        if messages[0]["role"] == "system":
+            raise UnusableRow(f"column '{columns['system']}' holds another system message than the prompt")
+        messages.insert(0, {"role": "system", "content": system.strip()})
     return messages
-
-
-def _message(item: Any) -> Any:
-    if not isinstance(item, Mapping):
-        raise UnusableRow(f"a message is {kind_of(item)}, not an object with 'role' and 'content'")
-    speaker, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
-    if not isinstance(speaker, str) or speaker not in _SPEAKERS:
-        raise UnusableRow(f"a message has the role {speaker!r}; known are user, assistant, system")
-    if not isinstance(content, str):
-        raise UnusableRow(f"the content of a message is {kind_of(content)}, not text")
-    return {"role": _SPEAKERS[speaker], "content": content.strip()}
-
-
-def _checked(messages: Dialogue) -> Dialogue:
-    if messages[-1]["role"] != "user":
-        raise UnusableRow(f"the prompt ends with the words of the {messages[-1]['role']}, not of the person")
-    if not messages[-1]["content"]:
-        raise UnusableRow("the prompt is empty")
-    return messages
-
-
-def _prompt(value: Any) -> Dialogue:
-    return _checked(_messages(value))
-
-
-def _reply(value: Any, prompt: Dialogue, name: str) -> str:
-    """A response given as text, as its own message, or as the whole dialogue that starts with the prompt."""
-    if isinstance(value, str):
-        return _text(value, name)
-    if not isinstance(value, list):
-        raise UnusableRow(f"the {name} response is {kind_of(value)}, not text")
-    messages = [_message(item) for item in value]
-    if messages[: len(prompt)] == prompt:
-        messages = messages[len(prompt):]
-    if len(messages) != 1 or messages[0]["role"] != "assistant":
-        raise UnusableRow(f"the {name} response is not one message of the assistant that follows the prompt")
-    return _text(messages[0]["content"], name)
-
-
-def _text(value: str, name: str) -> str:
-    if not value.strip():
-        raise UnusableRow(f"the {name} response is empty")
-    return value.strip()
-
-
-def _shared(chosen: Any, rejected: Any) -> tuple[Dialogue, str, str]:
-    """Prompt and last replies of two dialogues that differ in the last reply only."""
-    if isinstance(chosen, str) != isinstance(rejected, str):
-        raise UnusableRow("one of chosen and rejected is text and the other is not")
-    one, other = _whole(chosen, "chosen"), _whole(rejected, "rejected")
-    if one[:-1] != other[:-1]:
-        raise UnusableRow("the chosen and the rejected dialogue share no prompt: they differ before the last reply")
-    return _checked(one[:-1]), _text(one[-1]["content"], "chosen"), _text(other[-1]["content"], "rejected")
-
-
-def _whole(value: Any, name: str) -> Dialogue:
-    if isinstance(value, str) and not value.strip():
-        raise UnusableRow(f"the {name} dialogue is empty")
-    if isinstance(value, str):
-        messages = parse_hh("\n\n" + value.lstrip() if value.lstrip().startswith("Human:") else value)
-    elif isinstance(value, list):
-        messages = [_message(item) for item in value]
-    else:
-        raise UnusableRow(f"the {name} dialogue is {kind_of(value)}, not text or messages")
-    if len(messages) < 2 or messages[-1]["role"] != "assistant":
-        raise UnusableRow(f"the {name} dialogue does not end with a reply of the assistant to a prompt")
-    return messages
-
-
-def kind_of(value: Any) -> str:
-    if value is None:
-        return "missing"
-    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
-    return kinds.get(type(value), type(value).__name__)

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from training.artifacts import Job, is_complete, read_json, write_json, write_manifest
-from training.checks import check_job
-from training.config import Recipe
+from training.checks import bases_of, check_job
+from training.config import DEMO_WORLD, Recipe
 from training.config.judge import BUDGETS, PACE
 from training.errors import DiskFull, OutOfMemory, StopRequested, TrainingError
+from training.model_names import ModelHome, model_home, models_at
 from training.pipeline import Kind, StagePlan, plan
 from training.reporting import EventFile
 
@@ -44,18 +45,31 @@ _APPETITE: dict[str, tuple[tuple[str, str, int], ...]] = {
 # How torch and safetensors, which know no errno, say that the disk is full.
 _FULL = ("no space left on device", "pytorchstreamwriter failed writing")
 
-def runtime_of(recipe: Recipe, kind: str = "label") -> dict[str, Any]:
-    """What a stage of this kind is told beside its identity: pace, account, prices and budget of the judge.
+def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str, Path] | None = None,
+               kind: str = "label") -> dict[str, Any]:
+    """What a stage of this kind is told beside its identity: where names of models are looked up, what is to be looked
+    at before anything is drawn or bought, and the judge's pace, account, prices and budget.
 
     Each stage that asks the judge gets the share of the run's budget that its questions are of all questions, so that
     together they keep it, however many run at once. Principles are labelled on the same pairs: their shares are equal.
+
+    Args:
+        home: where names of models are looked up; None: as set for this process.
+        files: all data files of the run by role.
+        kind: whose share of the budget it gets.
     """
-    told = {name: value for name, value in recipe.judge.model_dump(mode="json").items() if name in PACE}
+    account = {name: value for name, value in recipe.judge.model_dump(mode="json").items() if name in PACE}
     share = budget_share(recipe, kind)
     for name in BUDGETS:
-        if told[name]:
-            told[name] = told[name] * share if name == "budget_money" else max(1, int(told[name] * share))
-    return {"judge": told}
+        if account[name]:
+            account[name] = account[name] * share if name == "budget_money" else max(1, int(account[name] * share))
+    lengths = {"preference_model.max_length": recipe.preference_model.max_length} | {
+        f"{name}.max_new_tokens": section.max_new_tokens
+        for name, section in (("sample", recipe.sample), ("ppo", recipe.ppo), ("evaluate", recipe.evaluate))}
+    read = {role for stage in plan(recipe) for role in stage.files}
+    preflight = {"bases": bases_of(recipe), "lengths": lengths,
+                 "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in read}}
+    return {"judge": account, "models": (home or model_home()).to_json(), "preflight": preflight}
 
 
 def budget_share(recipe: Recipe, kind: str) -> float:
@@ -75,12 +89,17 @@ def prepare_stage(plan: StagePlan, identity: str, folder: Path, inputs: Mapping[
     Args:
         inputs: folders of complete stages by role, all roles of `plan.inputs`.
         files: data files by role, those of `plan.files` and any of "labels", "known_labels".
-        runtime: see `runtime_of`; given to the stages that ask a judge.
+        runtime: see `runtime_of`; what is the judge's is given to the stages that ask one, and what is to be looked at
+            first to those that no other comes before.
     """
-    told = dict(runtime or {}) if "judge" in plan.settings else {}
+    beside = dict(runtime or {})
+    if "judge" not in plan.settings:
+        beside.pop("judge", None)
+    if plan.kind not in {"sft", "sample", "label"} or "sample" in plan.inputs or "sft" in plan.inputs:
+        beside.pop("preflight", None)
     job = Job(name=plan.name, kind=plan.kind, identity=identity, settings=plan.settings,
               inputs={role: inputs[role].resolve() for role in plan.inputs},
-              files={role: path.resolve() for role, path in files.items()}, runtime=told)
+              files={role: path.resolve() for role, path in files.items()}, runtime=beside)
     write_json(folder / "job.json", job.model_dump(mode="json"))
     return job
 
@@ -113,7 +132,8 @@ def run_stage(folder: Path, die_with_parent: bool = False) -> int:
         (folder / "failure.json").unlink(missing_ok=True)
         reporter = EventFile(folder / "events.jsonl", stop.is_set)
         try:
-            return _run(job, folder, reporter)
+            with models_at(ModelHome.from_json(job.runtime.get("models", {}))):
+                return _run(job, folder, reporter)
         finally:
             reporter.close()
 
@@ -126,7 +146,8 @@ def assist(folder: Path) -> int:
         signal.signal(number, signal.SIG_IGN)
     job = read_job(folder)
     try:
-        importlib.import_module(f"training.stages.{job.kind}").run(job, folder, Silent())
+        with models_at(ModelHome.from_json(job.runtime.get("models", {}))):
+            importlib.import_module(f"training.stages.{job.kind}").run(job, folder, Silent())
     except StopRequested:
         return STOPPED
     return DONE
@@ -138,6 +159,10 @@ def _run(job: Job, folder: Path, reporter: EventFile) -> int:
             raise ValueError(f"no stage is called {job.kind!r}")
         if to_know := check_job(job, folder):
             reporter.warning("prompts_cut", to_know)
+        preflight = job.runtime.get("preflight", {})
+        if any(base != DEMO_WORLD for base in preflight.get("bases", {}).values()):
+            importlib.import_module("training.preflight").check(preflight, reporter,
+                                                                measure=job.kind == "label")
         importlib.import_module(f"training.stages.{job.kind}").run(job, folder, reporter)
         write_manifest(folder)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)

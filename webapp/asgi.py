@@ -19,6 +19,7 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
+from webapp.body_limit import BodyLimit  # noqa: E402
 from webapp.runs.routing import websocket_urlpatterns  # noqa: E402
 
 Scope: TypeAlias = dict[str, Any]
@@ -27,6 +28,7 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PANE = "/playground/pane"
+site = BodyLimit(django)  # type: ignore[arg-type]
 sockets = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 
 
@@ -50,7 +52,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     elif kind == "websocket":
         await sockets(scope, receive, send)
     else:
-        await django(scope, receive, send)
+        await site(scope, receive, send)
 
 
 async def _alive(scope: Scope, receive: Receive, send: Send) -> None:

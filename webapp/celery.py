@@ -10,6 +10,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
 app = Celery("concord")
 
+JOBS = "jobs"  # the queue of short work that people wait for; stages have queues of their own
+
 
 def _settings() -> dict[str, object]:
     """Read when Celery is first used: importing this module asks nothing of Django."""
@@ -25,12 +27,10 @@ def _settings() -> dict[str, object]:
         "task_acks_late": False,
         "worker_prefetch_multiplier": 1,
         "task_default_queue": "io",
-        "task_routes": {"workers.chat": {"queue": "inference"}, "workers.reap": {"queue": "control"}},
+        "task_routes": {"workers.chat": {"queue": "inference"}},
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {"visibility_timeout": 7 * 24 * 3600},
         "worker_hijack_root_logger": False,
-        "beat_schedule": {"reap": {"task": "workers.reap", "schedule": 5.0, "options": {"expires": 5.0}}},
-        "beat_schedule_filename": str(settings.VAR / "beat-schedule"),
         "timezone": "UTC",
     }
 

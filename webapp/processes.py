@@ -58,6 +58,17 @@ class Keeper:
             if child.process is None and (not names or child.program.name in names):
                 self._start(child)
 
+    def has(self, name: str) -> bool:
+        return any(child.program.name == name for child in self._children)
+
+    def take_ended(self, name: str) -> int | None:
+        """The exit code of a program that has ended by itself, once: `start` may then start it anew. None: it lives."""
+        child = next(child for child in self._children if child.program.name == name)
+        code = child.process.poll() if child.process is not None else None
+        if code is not None:
+            child.process = None
+        return code
+
     def stop_soon(self) -> None:
         """Safe in a signal handler. Asked a second time, everything is killed at once."""
         if self._stopping.is_set():

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from django.templatetags.static import static
 
 from webapp import environment as env
+from webapp.database_url import database_settings
+from webapp.private_folder import private_folder
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR = Path(env.text("CONCORD_VAR", str(BASE_DIR / "var"))).resolve()
-PRODUCTION = env.text("CONCORD_ENV", "laptop") == "production"
+VAR = private_folder(Path(env.text("CONCORD_VAR", str(BASE_DIR / "var"))).resolve())
+PRODUCTION = env.choice("CONCORD_ENV", ("laptop", "production")) == "production"
 DEBUG = env.flag("CONCORD_DEBUG", False)
 
 
@@ -28,7 +29,6 @@ def _secret_key() -> str:
         return given
     path = VAR / "secret.key"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(50))
     return path.read_text()
@@ -66,6 +66,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "webapp.accounts.middleware.PrivatePagesMiddleware",
+    "webapp.accounts.middleware.StorableTextMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -92,38 +94,14 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "csp.context_processors.nonce",
                 "webapp.accounts.context.frame",
+                "webapp.labels.notice.bulk_notice",
             ],
         },
     },
 ]
 
 
-def _database() -> dict[str, object]:
-    url = env.text("CONCORD_DATABASE_URL", "")
-    if url.startswith(("postgres://", "postgresql://")):
-        parts = urlparse(url)
-        return {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": parts.path.lstrip("/"),
-            "USER": unquote(parts.username or ""),
-            "PASSWORD": unquote(parts.password or ""),
-            "HOST": parts.hostname or "",
-            "PORT": str(parts.port or ""),
-            "CONN_HEALTH_CHECKS": True,
-        }
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": VAR / "concord.sqlite3",
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",  # a writer waits at BEGIN, and never fails half-way with "locked"
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
-        },
-        "TEST": {"NAME": VAR / "test.sqlite3"},  # a file: worker processes and threads of the tests share it
-    }
-
-
-DATABASES = {"default": _database()}
+DATABASES = {"default": database_settings(env.text("CONCORD_DATABASE_URL", ""), VAR)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # `manage.py up` starts a Valkey server on this socket and tells every process by CONCORD_REDIS_URL.
@@ -137,8 +115,8 @@ CHANNEL_LAYERS = {
     }
 }
 
-ARTIFACTS = Path(env.text("CONCORD_ARTIFACTS", str(VAR / "artifacts")))
-UPLOADS = Path(env.text("CONCORD_UPLOADS", str(VAR / "uploads")))
+ARTIFACTS = private_folder(Path(env.text("CONCORD_ARTIFACTS", str(VAR / "artifacts"))))
+UPLOADS = private_folder(Path(env.text("CONCORD_UPLOADS", str(VAR / "uploads"))))
 UPLOAD_LIMIT_BYTES = env.number("CONCORD_UPLOAD_LIMIT_MB", 512) * 1024 * 1024
 
 AUTH_USER_MODEL = "accounts.User"
@@ -155,6 +133,9 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_TEMPLATE = "accounts/locked.html"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "webapp.accounts.client_address.counted_address"
+# Proxies whose X-Forwarded-For is believed, as addresses or networks.
+TRUSTED_PROXIES = env.networks("CONCORD_TRUSTED_PROXIES")
 AXES_VERBOSE = False
 
 LANGUAGE_CODE = "en-us"

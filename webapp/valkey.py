@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from datetime import datetime
 from pathlib import Path
 
 
@@ -24,6 +25,21 @@ def server_command(program: str, address: Path, folder: Path) -> list[str]:
     return [program, "--port", "0", "--unixsocket", str(address), "--unixsocketperm", "700", "--dir", str(folder),
             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no",
             "--loglevel", "warning"]
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Move the server's files into a folder of their own beside them, so that it starts empty; None if it has none.
+
+    They hold messages only. What is to be done stands in the database, and is sent again.
+    """
+    files = [folder / name for name in ("appendonlydir", "appendonly.aof", "dump.rdb") if (folder / name).exists()]
+    if not files:
+        return None
+    target = folder / f"broker-set-aside-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    target.mkdir(mode=0o700)
+    for file in files:
+        file.rename(target / file.name)
+    return target
 
 
 def answers(address: Path) -> bool:

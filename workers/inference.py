@@ -1,6 +1,6 @@
 """The inference worker: two policies answer one prompt, token by token, and a run's preference models score both.
 
-One chat at a time: generation holds a lock, the next chat waits its turn. The last few models used stay loaded. Torch
+One chat at a time: the others wait in `workers.chat_queue`. The last few models used stay loaded. Torch
 is imported when the first chat comes or, in a worker of the inference queue, as soon as it is up. What is told to the
 page, and by which key a chat is cancelled, is written in `webapp.playground.stream`.
 """
@@ -12,20 +12,25 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 from celery import shared_task
-from celery.signals import worker_ready
+from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
+from django.db import connection
 
 from training.config import DEMO_WORLD, Recipe, Scalarization
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
+from training.model_names import models_at
 from training.pipeline import plan, served_by
 from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
+from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
+from workers.chat_queue import ChatQueue
 
 if TYPE_CHECKING:
     from training.chat import ChatPolicy
@@ -76,23 +81,30 @@ class Loaded:
 
 
 _loaded = Loaded()
-_turn = threading.Lock()
+_turn = threading.Lock()  # the models are used by one thread at a time
 
 
 @shared_task(name=TASK)
 def chat(request: dict[str, Any]) -> None:
-    """Answer, score, and say how it ended; the page hears everything, the broker nothing."""
+    """Let a chat wait for its turn; the page hears everything, the broker nothing."""
     asked = Request.from_json(request)
-    with redis.Redis.from_url(settings.REDIS_URL) as client:
-        writer = ChatWriter(client, asked.id)
+    with _writer(asked) as writer:
         if writer.cancelled():
             return
         writer.emit("started")
-        if not _turn.acquire(blocking=False):
+        if _chats.is_busy:
             writer.emit("waiting")
-            _turn.acquire()
+        _chats.put(asked)
+
+
+def answer(asked: Request) -> None:
+    """Answer a chat whose turn has come, score the answers, and say how it ended."""
+    with _writer(asked) as writer:
         try:
-            converse(asked, writer)
+            if writer.cancelled():
+                raise Cancelled
+            with _turn:
+                converse(asked, writer)
         except Cancelled:
             writer.emit("finished", cancelled=True)
         except TrainingError as error:
@@ -103,8 +115,44 @@ def chat(request: dict[str, Any]) -> None:
                         remedy="Its log says which; send the prompt again.")
         else:
             writer.emit("finished", cancelled=False)
-        finally:
-            _turn.release()
+
+
+def _answer_and_let_go(asked: Request) -> None:
+    """In the thread that answers: it keeps no connection to the database while it waits for the next chat."""
+    try:
+        answer(asked)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _writer(asked: Request) -> Iterator[ChatWriter]:
+    """The worker's end of a chat's stream. Without Redis nobody can be told anything, and the chat ends in the log."""
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        try:
+            yield ChatWriter(client, asked.id)
+        except redis.RedisError:
+            log.exception("chat %s: its stream cannot be written", asked.id)
+
+
+def _refuse(asked: Request, cause: str, remedy: str) -> None:
+    with _writer(asked) as writer:
+        writer.emit("failed", cause=cause, remedy=remedy)
+
+
+def _is_stopped(asked: Request) -> bool:
+    stopped = False
+    with _writer(asked) as writer:
+        stopped = writer.cancelled()
+    return stopped
+
+
+def _stopped(asked: Request) -> None:
+    with _writer(asked) as writer:
+        writer.emit("finished", cancelled=True)
+
+
+_chats = ChatQueue(_answer_and_let_go, _refuse, _is_stopped, _stopped)
 
 
 def converse(asked: Request, writer: ChatWriter) -> None:
@@ -176,8 +224,12 @@ def _principle_rewards(run: Run) -> PrincipleRewards:
     stages = {use.name: use.stage for use in run.uses.select_related("stage")}
     folders = {name: stages[stage].folder for name, stage in served_by(plan(recipe)).items()}
     weights: dict[str, float] = read_json(stages["weights"].folder / "weights.json")["weights"]
-    return PrincipleRewards(PreferenceModels.load(folders, _device(recipe.device), recipe.precision), weights,
-                            Scalarization.model_validate(recipe.scalarization.model_dump()))
+    with models_at(models_home()):
+        scorer = PreferenceModels.load(folders, _device(recipe.device), recipe.precision)
+    rewards = PrincipleRewards(scorer, weights, Scalarization.model_validate(recipe.scalarization.model_dump()))
+    if not rewards.constraints.use_learnt(stages["ppo"].folder):
+        log.warning("run %s: its multipliers were not kept; scored with those that the training began with", run.pk)
+    return rewards
 
 
 def _policy(asked: Request, side: int, writer: ChatWriter) -> ChatPolicy:
@@ -202,9 +254,10 @@ def _load_policy(base: str, started: Stage | None, tuned: Stage | None) -> ChatP
     from training.chat import ChatPolicy
 
     told = tuned.settings if tuned else started.settings if started else {}
-    return ChatPolicy.load(base, started.folder / "model" if started else None,
-                           tuned.folder / "adapter" if tuned else None,
-                           told.get("device", "auto"), told.get("precision", "fp32"))
+    with models_at(models_home()):
+        return ChatPolicy.load(base, started.folder / "model" if started else None,
+                               tuned.folder / "adapter" if tuned else None,
+                               told.get("device", "auto"), told.get("precision", "fp32"))
 
 
 def _stage(team: int, stage_id: int | None) -> Stage | None:
@@ -232,6 +285,11 @@ def warm_up(sender: Any, **_: object) -> None:
     """In a worker of the inference queue: import torch and load the demo world's policy before anybody waits for it."""
     if QUEUE in sender.app.amqp.queues.consume_from:
         threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+
+
+@worker_shutting_down.connect
+def close(**_: object) -> None:
+    _chats.close()
 
 
 def _warm_up() -> None:

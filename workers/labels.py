@@ -13,6 +13,7 @@ from django.db.models.expressions import CombinedExpression
 from training.artifacts import read_jsonl
 from training.dialogue import last_user_message
 from training.feedback.pair_index import PairIndex
+from training.text import storable
 from webapp.datasets.models import Dataset
 from webapp.labels.models import Label, Pair, PairText
 from webapp.principles.models import Principle, PrincipleVersion
@@ -81,10 +82,11 @@ class LabelRecorder:
         return {
             "team_id": self._stage.team_id, "pair_id": pair, "principle_version_id": self.version.pk,
             "judge": event["judge"][:300], "prompt_version": event["prompt_version"],
-            "model": event.get("model", "")[:200], "probability": probability, "p_shown": shown, "p_swapped": swapped,
+            "model": storable(event.get("model", ""))[:200], "probability": probability, "p_shown": shown,
+            "p_swapped": swapped,
             "order_gap": abs(shown - swapped) if both else None,
             "confidence": None if probability is None else abs(2 * probability - 1),
-            "order_flip": both and (shown - 0.5) * (swapped - 0.5) < 0, "error": without_nul(event["error"])[:500],
+            "order_flip": both and (shown - 0.5) * (swapped - 0.5) < 0, "error": storable(event["error"])[:500],
             "tokens": event["tokens"]}
 
     def _pair_ids(self, digests: list[str]) -> dict[str, int]:
@@ -114,12 +116,17 @@ def record_pairs(*, team_id: int, dataset: Dataset | None, rows: Iterable[Mappin
     if not by_digest:
         return {}
     insert_new(Pair, ({"team_id": team_id, "digest": digest, "dataset_id": dataset.pk if dataset else None,
-                       "human": row.get("human"), "excerpt": without_nul(last_user_message(row["prompt"])[:120])}
+                       "human": row.get("human"), "excerpt": storable(last_user_message(row["prompt"])[:120])}
                       for digest, row in by_digest.items()))
     ids = _ids(team_id, list(by_digest))
-    insert_new(PairText, ({"pair_id": ids[digest], "prompt": row["prompt"], "response_a": without_nul(row["a"]),
-                           "response_b": without_nul(row["b"])} for digest, row in by_digest.items()))
+    insert_new(PairText, ({"pair_id": ids[digest], "prompt": _storable_prompt(row["prompt"]),
+                           "response_a": storable(row["a"]), "response_b": storable(row["b"])}
+                          for digest, row in by_digest.items()))
     return ids
+
+
+def _storable_prompt(prompt: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    return [{key: storable(text) for key, text in message.items()} for message in prompt]
 
 
 def dataset_of(stage: Stage) -> Dataset | None:
@@ -137,11 +144,6 @@ def principle_version(stage: Stage) -> PrincipleVersion:
     newest = principle.versions.order_by("-number").first()
     return PrincipleVersion.objects.create(principle=principle, statement=statement,
                                            number=newest.number + 1 if newest else 1)
-
-
-def without_nul(text: str) -> str:
-    """PostgreSQL takes no NUL in a text."""
-    return text.replace("\x00", "�")
 
 
 def _unindexed(column: str) -> CombinedExpression:

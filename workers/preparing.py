@@ -13,6 +13,7 @@ from training.pipeline import StagePlan, plan
 from training.runner import prepare_stage, runtime_of, stage_command
 from webapp.judges.keys import check_key_host, saved_key
 from webapp.runs import exports
+from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import advance, repoint, stages_by_name
 
@@ -47,6 +48,7 @@ def prepare(stage: Stage) -> Prepared | None:
     item = next(item for item in plan(recipe) if stages[item.name].pk == stage.pk)
     (stage.folder / "files").mkdir(parents=True, exist_ok=True)
     files: dict[str, Path] = {}
+    shared: dict[str, Path] = {}
     if item.files:
         shared = exports.data_files(team=run.team, recipe=recipe, dataset=run.dataset, digests=run.file_digests)
         files = {role: shared[role] for role in item.files}
@@ -60,7 +62,8 @@ def prepare(stage: Stage) -> Prepared | None:
             return None
         files |= corrected
     inputs = {role: stages[name].folder for role, name in item.inputs.items()}
-    prepare_stage(item, stage.identity, stage.folder, inputs, files, runtime_of(recipe, item.kind))
+    runtime = runtime_of(recipe, models_home(), shared, item.kind)
+    prepare_stage(item, stage.identity, stage.folder, inputs, files, runtime)
     pairs = files.get("pairs") or (inputs["sample"] / "pairs.jsonl" if "sample" in inputs else None)
     command = [*stage_command(stage.folder), "--die-with-parent"]
     if "judge" not in item.settings:

@@ -1,41 +1,107 @@
-"""What nobody holds any more goes on: expired leases, lost messages, runs that nobody advanced."""
+"""Requeues stages whose lease expired, resends lost messages, and advances runs that nobody advanced.
+
+Every worker process reaps, in a thread of its own: neither stages nor chats that keep its other threads busy can stop
+it, and one living worker is enough.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from celery.signals import worker_ready, worker_shutting_down
+from django.conf import settings
+from django.db import connection
 from django.utils import timezone
 from kombu.exceptions import ChannelError, OperationalError
 
-from webapp.celery import app, send
-from webapp.datasets.models import Dataset
+from webapp.celery import app
+from webapp.datasets.services import imports_requeue
+from webapp.judges.wordings import comparisons_send_again
+from webapp.labels import bulk
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import GPU, IO, advance, advance_users, enqueue, queue_of
 from workers.processes import last_lines
 from workers.supervisor import MOST_CRASHES
 
+PERIOD = 5.0  # seconds between two rounds of one worker
 UNCLAIMED = timedelta(seconds=5)
-STANDS_STILL = 60.0  # seconds
 S = Stage.Status
 logger = logging.getLogger("concord.workers")
 
 
 def reap() -> None:
     """Called every few seconds by any number of workers: each change is made by one of them."""
-    for stage in Stage.objects.filter(status=S.RUNNING, lease_until__lt=timezone.now()):
+    for stage in _without_heartbeat():
         _take_back(stage)
     _send_again()
-    _send_imports_again()
+    imports_requeue()
+    bulk.send_again()
+    comparisons_send_again()
     busy = Stage.objects.filter(status__in=[S.QUEUED, S.RUNNING]).values("uses__run")
     for run in Run.objects.filter(status=Run.Status.RUNNING).exclude(pk__in=busy.filter(uses__run__isnull=False)):
         advance(run=run)
 
 
-@transaction.atomic
+class Reaper(threading.Thread):
+    """Reaps every few seconds until it is told to stop. A database that is away costs a warning and a period."""
+
+    def __init__(self, period: float = PERIOD) -> None:
+        super().__init__(name="reaper", daemon=True)
+        self._period = period
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(self._period):
+            try:
+                reap()
+            except Exception:
+                logger.exception("reaping failed, next try in %g s", self._period)
+            finally:
+                connection.close()
+
+    def stop(self) -> None:
+        self._done.set()
+
+
+_reaper = Reaper()
+
+
+@worker_ready.connect
+def _start_reaping(**_: object) -> None:
+    _reaper.start()
+
+
+@worker_shutting_down.connect
+def _stop_reaping(**_: object) -> None:
+    _reaper.stop()
+
+
+# Each running stage's lease as it was first seen here, and when that was by this process's own clock.
+_leases: dict[int, tuple[tuple[str, datetime | None], float]] = {}
+
+
+def _without_heartbeat() -> list[Stage]:
+    """Running stages whose lease is over, or was not renewed for two leases' time by this process's own clock: a lease
+    that was written by a clock which has since been set back would otherwise hold for hours."""
+    running = list(Stage.objects.filter(status=S.RUNNING))
+    now, patience = time.monotonic(), 2 * settings.LEASE_SECONDS
+    for pk in _leases.keys() - {stage.pk for stage in running}:
+        del _leases[pk]
+    silent = []
+    for stage in running:
+        lease = (stage.lease_token, stage.lease_until)
+        seen, since = _leases.get(stage.pk, (None, now))
+        if seen != lease:
+            _leases[stage.pk], since = (lease, now), now
+        if (stage.lease_until is not None and stage.lease_until < timezone.now()) or now - since > patience:
+            silent.append(stage)
+    return silent
+
+
 def _take_back(stage: Stage) -> None:
     """Queue a stage whose worker went silent; the third time, let a person look. Its process id stays in the row: the
     next attempt on that machine ends what may still run of it."""
@@ -43,7 +109,9 @@ def _take_back(stage: Stage) -> None:
                                    lease_until=stage.lease_until)
     crashes, now = stage.crashes + 1, timezone.now()
     let_go = {"lease_token": "", "lease_until": None, "crashes": crashes, "eta_seconds": None}
-    if crashes < MOST_CRASHES:
+    if stage.stop_requested:  # it was cancelled, and nobody was there to hear it
+        expired.filter(stop_requested=True).update(status=S.STOPPED, finished_at=now, **let_go)
+    elif crashes < MOST_CRASHES:
         if not expired.update(status=S.QUEUED, queued_at=now, **let_go):
             return
         logger.warning("%s lost its worker and is queued again", stage)
@@ -67,24 +135,6 @@ def _send_again() -> None:
         if unclaimed and _is_empty(queue):
             for stage in unclaimed:
                 enqueue(stage)
-
-
-# Rows read of each import when it last moved on, and when that was.
-_imports: dict[int, tuple[int, float]] = {}
-
-
-def _send_imports_again() -> None:
-    """An import that stands still has lost its worker. Two at once do no harm: each batch is recorded by one."""
-    running = dict(Dataset.objects.filter(status=Dataset.Status.IMPORTING).values_list("pk", "rows_read"))
-    now = time.monotonic()
-    for dataset in _imports.keys() - running.keys():
-        del _imports[dataset]
-    for dataset, read in running.items():
-        before, since = _imports.setdefault(dataset, (read, now))
-        if before != read or now - since > STANDS_STILL:
-            _imports[dataset] = (read, now)
-            if before == read:
-                send("workers.import_dataset", dataset, queue=IO)
 
 
 def _is_empty(queue: str) -> bool:

@@ -16,10 +16,11 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
+from training.text import storable
 from webapp.runs.models import LogLine, RunStage, Sample, Stage
 from webapp.runs.pokes import poke
 from webapp.runs.series import SeriesWriter
-from workers.labels import LabelRecorder, without_nul
+from workers.labels import LabelRecorder
 
 MOST_BYTES = 1_000_000  # read from the stream at a time: bounds a batch and its transaction
 
@@ -98,6 +99,8 @@ class Recorder:
         for event in events:
             self._take(event, batch)
         self._series.flush()
+        if self._series.late_points:  # pages that have read past them start over, as after a rewind
+            batch.rewinds, self._series.late_points = batch.rewinds + 1, 0
         self._write(batch)
         self._stage.last_step = batch.last_step
         Stage.objects.filter(pk=self._stage.pk).update(last_step=batch.last_step, rewinds=F("rewinds") + batch.rewinds,
@@ -115,8 +118,8 @@ class Recorder:
             batch.samples[event["step"], event["index"]] = Sample(
                 stage=self._stage, reward=_number(event["reward"]),
                 rewards={name: _number(value) for name, value in event["rewards"].items()},
-                step=event["step"], index=event["index"], prompt=without_nul(event["prompt"]),
-                response=without_nul(event["response"]))
+                step=event["step"], index=event["index"], prompt=storable(event["prompt"]),
+                response=storable(event["response"]))
         elif kind == "label":
             batch.labels.append(event)
         elif kind in {"log", "warning", "artifact"}:
@@ -159,7 +162,7 @@ def _line(stage: Stage, event: dict[str, Any]) -> LogLine:
     message = event.get("message") or f"wrote {event.get('path', '')}"
     warning = event["kind"] == "warning"
     return LogLine(stage=stage, seq=event["seq"], time=datetime.fromtimestamp(event["time"], UTC),
-                   level="warning" if warning else str(event.get("level", "info"))[:10], message=without_nul(message),
+                   level="warning" if warning else str(event.get("level", "info"))[:10], message=storable(message),
                    code=event["code"][:60] if warning else "", step=event["step"] if warning else None)
 
 

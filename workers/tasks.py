@@ -6,6 +6,7 @@ from celery.signals import worker_shutting_down
 
 from webapp.celery import app
 from workers import inference as inference  # its task, workers.chat
+from workers import reaping as reaping  # its thread, in every worker
 
 
 @app.task(name="workers.run_stage")
@@ -13,13 +14,6 @@ def run_stage(stage_id: int) -> None:
     from workers.supervisor import run_stage as run
 
     run(stage_id)
-
-
-@app.task(name="workers.reap")
-def reap() -> None:
-    from workers.reaping import reap as do
-
-    do()
 
 
 @app.task(name="workers.import_dataset")
@@ -34,6 +28,13 @@ def compare_wordings(comparison_id: int) -> None:
     from webapp.judges.wordings import comparison_run
 
     comparison_run(comparison_id=comparison_id)
+
+
+@app.task(name="workers.bulk_labels")
+def bulk_labels(action_id: int) -> None:
+    from webapp.labels.bulk import run
+
+    run(action_id=action_id)
 
 
 @worker_shutting_down.connect

@@ -12,7 +12,7 @@ import torch
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
 from training import best_of_n, models, rollouts
-from training.artifacts import read_json
+from training.artifacts import read_json, write_json
 from training.config import Lora, Scalarization
 from training.dialogue import Dialogue
 from training.feedback.judges import Verdict
@@ -31,6 +31,7 @@ class Longest:
         return torch.tensor([[float(len(response))] for response in responses])
 
 
+CONSTRAINED = {"function": "constrained", "thresholds": {"toxicity": 0.5}}
 REWARDS = PrincipleRewards(Longest(), {"length": 1.0}, Scalarization())
 
 
@@ -103,6 +104,45 @@ def test_the_report_holds_it_beside_the_policy(
     best = report["best_of_n"]
     assert (best["n"], best["overall"]["n"], set(best["principles"])) == (4, 5, {"factuality", "toxicity"})
     assert best["kl"] == best_of_n.kl_bound(4) and best["reward"] > best["reward_of_all"]
+
+
+@pytest.mark.parametrize(("summary", "multiplier", "warned"), [
+    ({"multipliers": {"toxicity": 40.0}, "last": {"constraint/toxicity/multiplier": 39.0}}, 40.0, False),
+    ({"last": {"constraint/toxicity/multiplier": 39.0}}, 39.0, False),  # of an earlier version
+    ({"last": {}}, 1.0, True), (None, 1.0, True),
+])
+def test_constraints_are_scored_with_the_multipliers_of_the_training(
+    tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch,
+    summary: dict[str, Any] | None, multiplier: float, warned: bool,
+) -> None:
+    monkeypatch.setattr(evaluate, "make_judge", lambda settings, spent: LikesLong())
+    scored: list[dict[str, float]] = []
+    draw_best = best_of_n.draw
+
+    def watched(*given: Any) -> best_of_n.Best:
+        scored.append(given[4].constraints.multipliers)
+        return draw_best(*given)
+
+    monkeypatch.setattr(best_of_n, "draw", watched)
+    language = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
+    models.save_adapter(language, tmp_path / "ppo" / "adapter")
+    if summary is not None:
+        write_json(tmp_path / "ppo" / "summary.json", summary)
+    recipe = make_recipe(tiny_base, evaluate={"prompts": 2, "max_new_tokens": 3, "best_of": 2},
+                         scalarization=CONSTRAINED)
+    inputs = ppo_inputs | {"ppo": tmp_path / "ppo"}
+    told = Remembering()
+    job = make_job(recipe, "evaluate", tmp_path, inputs, held_out=[{"prompt": prompt} for prompt in PROMPTS])
+    evaluate.run(job, tmp_path / "run", told)
+    assert scored == [{"toxicity": pytest.approx(multiplier)}]
+    assert ("multipliers_unknown" in told.warnings) is warned
+
+
+def test_only_a_constrained_recipe_is_evaluated_anew(tiny_base: Path) -> None:
+    settings = [next(stage for stage in plan(make_recipe(tiny_base, evaluate={"best_of": n}, scalarization=function))
+                     if stage.kind == "evaluate").settings
+                for n, function in ((2, {}), (0, CONSTRAINED), (2, CONSTRAINED))]
+    assert ["multipliers" in each for each in settings] == [False, False, True]
 
 
 def test_only_a_recipe_that_asks_for_it_reads_the_preference_models_at_the_end(tiny_base: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import pytest
 
 from tests.training.scripted_server import letters, serving
+from tests.training.test_chat_templates import tokenizer_with
+from tests.training.tiny_families import make_family
 from training.artifacts import read_json, read_jsonl
 from training.config import as_yaml, check_recipe, parse_recipe, shipped_recipe
 from training.pipeline import plan
@@ -61,6 +63,34 @@ def test_a_stage_whose_inputs_are_missing_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1 and "reads preference_model:toxicity" in done.stderr
     done = command("run", str(path), "--out", str(tmp_path / "out"), "--stage-only", "dance")
     assert done.returncode == 1 and "no stage 'dance'" in done.stderr
+
+
+@pytest.mark.parametrize(("family", "words"), [
+    ("rwkv", "'policy.base' names 'mine', which is a model of the family rwkv: its decoding here would not be exact"),
+    ("gpt2", "'ppo.max_new_tokens' is 128, and 'mine' has 48 positions"),
+])
+def test_a_base_that_cannot_serve_is_refused_before_a_label_is_bought(
+    family: str, words: str, tmp_path: Path
+) -> None:
+    make_family(family, tmp_path / "models" / "mine")
+    with serving(lambda *_: letters(0.8)) as server:
+        path = recipe(tmp_path, server.base_url, policy={"base": "mine"})
+        done = command("run", str(path), "--out", str(tmp_path / "out"), "--models", str(tmp_path / "models"))
+        assert server.requests == []
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and words in done.stderr
+
+
+def test_a_row_that_the_last_stages_base_refuses_is_found_before_a_label_is_bought(tmp_path: Path) -> None:
+    make_family("gemma2", tmp_path / "models" / "strict", tokenizer_with("{{ raise_exception('No such turns') }}"))
+    with serving(lambda *_: letters(0.8)) as server:
+        path = recipe(tmp_path, server.base_url, policy={"base": "strict"}, ppo={"max_new_tokens": 16},
+                      evaluate={"max_new_tokens": 16})
+        done = command("run", str(path), "--out", str(tmp_path / "out"), "--models", str(tmp_path / "models"))
+        assert server.requests == []
+    assert "label:toxicity failed (bad data): Row 1 of the " in done.stderr
+    assert "('Question " in done.stderr and "cannot be read by 'strict' ('policy.base')" in done.stderr
+    assert "No such turns" in done.stderr and "bug" not in done.stderr
 
 
 def test_what_is_wrong_with_a_recipe_is_said_in_a_line(tmp_path: Path) -> None:

@@ -107,6 +107,20 @@ def test_a_reward_that_rises_while_the_judge_turns_away_is_gaming() -> None:
     assert "40% of the samples, 90% at step 20, while the reward rose by 1.00" in finding.message
 
 
+@pytest.mark.parametrize("name", ["judge", "reward", "kl", "total", "reward/total", "mean"])
+def test_a_principle_may_have_any_name(name: str) -> None:
+    """What the watch keeps for the judge and the reward is kept apart from what it keeps for principles."""
+    watch, twin = Watch(None), Watch(None)
+    for step in range(1, 41):
+        fall = -0.1 * max(0, step - 20)
+        values = {"judge/win_rate": 0.9 if step <= 20 else 0.4, "judge/pairs": 64.0, "reward/total": step / 20}
+        scores = {"principle/{}/standardised": fall, "principle/other/standardised": -fall}
+        seen = [[(finding.code, finding.message) for finding in one.look(step, values | {
+            tag.format(principle): score for tag, score in scores.items()})]
+            for one, principle in ((watch, name), (twin, "detail"))]
+        assert seen[0] == [(code, message.replace("detail", name)) for code, message in seen[1]]
+
+
 def test_few_samples_must_fall_further_to_say_anything() -> None:
     watch = Watch(None)
     for step, rate in enumerate([0.5, 0.9, 0.6], 1):  # with 6 pairs two standard errors are 0.58

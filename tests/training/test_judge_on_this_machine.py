@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from tests.training.tiny_families import make_family
 from training import models
 from training.config import DEMO_WORLD, Judge
 from training.errors import BadSettings
@@ -27,6 +30,16 @@ def test_what_questions_share_changes_no_probability(language: models.LanguageMo
     assert torch.allclose(together, alone, atol=1e-4) and torch.allclose(together, plain, atol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["mistral", "gpt2", "mamba", "qwen3_5"])
+def test_questions_share_what_they_can_in_every_family(family: str, tmp_path: Path) -> None:
+    language = models.load_language_model(make_family(family, tmp_path), torch.device("cpu"))
+    shared = list(range(5, 17))
+    sequences = [[*shared, 20, 21], [*shared, 22], [*shared, 20, 23, 24, 25, 26]]
+    plain = torch.stack([language.model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+                         for ids in sequences])
+    assert torch.allclose(next_logprobs(language, sequences), plain, atol=1e-3)
+
+
 def test_a_letters_probability_is_that_of_all_its_spellings() -> None:
     logprobs = torch.tensor([0.3, 0.15, 0.05, 0.5]).log()
     assert first_share(logprobs, {"A": [0], "B": [1, 2]}) == pytest.approx(0.6)
@@ -37,6 +50,13 @@ async def test_a_model_that_knows_no_letters_is_an_error_and_no_guess() -> None:
     judge = make_judge(Judge(kind="local", model=DEMO_WORLD))
     [verdict] = await judge.compare([Comparison([{"role": "user", "content": "Who?"}], "Ada.", "Bo.", "kinder")])
     assert verdict.probability is None and verdict.error.startswith("unreadable") and verdict.calls == 2
+
+
+async def test_a_question_longer_than_the_judge_is_refused_alone(tmp_path: Path) -> None:
+    judge = make_judge(Judge(kind="local", model=str(make_family("gpt2", tmp_path / "short"))))
+    long = Comparison([{"role": "user", "content": "Who? " * 50}], "Ada.", "Bo.", "kinder")
+    verdicts = await judge.compare([long])
+    assert "tokens, and the judge 48 positions" in verdicts[0].error and verdicts[0].probability is None
 
 
 def test_a_local_judge_does_not_think() -> None:

@@ -96,7 +96,7 @@ def test_a_folder_with_no_adapter_is_refused(tiny_base: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("base", ["./not-there", "/not/there"])
 def test_a_folder_that_is_not_there_is_named(base: str) -> None:
-    with pytest.raises(ModelUnavailable, match=r"no folder|config.json"):
+    with pytest.raises(ModelUnavailable, match=r"no such folder|config.json"):
         models.load_language_model(base, CPU)
 
 

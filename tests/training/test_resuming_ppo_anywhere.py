@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
+from training.artifacts import read_json
 from training.errors import StopRequested
 from training.stages import ppo
 
@@ -48,7 +49,7 @@ def numbers(told: dict[int, dict[str, float]]) -> dict[int, dict[str, str]]:
             for step, values in told.items()}
 
 
-ends = st.lists(st.tuples(st.sampled_from(["stop", "kill"]), st.integers(1, STEPS - 1)), min_size=1, max_size=2,
+ends = st.lists(st.tuples(st.sampled_from(["stop", "kill"]), st.integers(1, STEPS)), min_size=1, max_size=2,
                 unique_by=lambda end: end[1])
 options = st.fixed_dictionaries({
     "critic": st.sampled_from(["shared", "separate"]), "checkpoint_every": st.integers(1, 3),
@@ -63,6 +64,8 @@ EVERYTHING = {"critic": "separate", "checkpoint_every": 2, "learning_rate_schedu
 @given(interruptions=ends, changes=options)
 @example(interruptions=[("kill", 1), ("stop", 3)], changes=EVERYTHING)
 @example(interruptions=[("stop", 1), ("kill", 4)], changes=EVERYTHING | {"critic": "shared"})
+@example(interruptions=[("stop", STEPS)], changes=EVERYTHING)
+@example(interruptions=[("kill", STEPS)], changes=EVERYTHING)
 def test_interrupted_anywhere_it_goes_on_to_the_same_bits(
         interruptions: list[tuple[str, int]], changes: dict[str, Any], tmp_path: Path, tiny_base: Path,
         ppo_inputs: dict[str, Path]) -> None:
@@ -82,6 +85,10 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bits(
     ppo.run(job, folder / "pieces", last)
 
     assert numbers(told | last.metrics) == numbers(straight.metrics)
+    summaries = [read_json(folder / name / "summary.json") for name in ("straight", "pieces")]
+    straight_last, last_of_pieces = (numbers({STEPS: summary.pop("last")}) for summary in summaries)
+    assert last_of_pieces == straight_last != {STEPS: {}}
+    assert summaries[0] == summaries[1]
     for name in ("adapter/adapter_model.safetensors", "value_head.safetensors"):
         once, twice = load_file(folder / "straight" / name), load_file(folder / "pieces" / name)
         assert once.keys() == twice.keys()

@@ -88,6 +88,7 @@ def test_a_reply_that_speaks_for_the_human_is_over(language: models.LanguageMode
         """A model that wants one token sequence whatever it reads: " Hello", "!", the marker, " Hello" ..."""
 
         said = 0
+        config, forward = language.model.config, language.model.forward
 
         def __call__(self, **_: Any) -> Any:
             text = ["Hello", "!", "\n\nHuman:", "Hello"][min(self.said, 3)]

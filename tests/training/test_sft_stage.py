@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.training.tiny_families import make_family
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
 from training import models
 from training.artifacts import Job
@@ -60,6 +61,30 @@ def test_a_stop_saves_and_the_rest_is_done_after_it(job_of: Any, tmp_path: Path)
     assert sorted(first.metrics) == [1, 2, 3, 4, 5, 6]
     assert second.rewinds == [6]
     assert sorted(second.metrics) == list(range(7, 16))
+
+
+def test_a_restart_before_the_first_checkpoint_takes_back_what_was_reported(job_of: Any, tmp_path: Path) -> None:
+    told = Remembering()
+    sft.run(job_of(DIALOGUES), tmp_path / "run", told)
+    assert told.rewinds == [0]
+
+
+def test_a_dialogue_longer_than_the_model_loses_its_beginning(tmp_path: Path) -> None:
+    recipe = make_recipe(make_family("gpt2", tmp_path / "short"), sft={"enabled": True, "batch_size": 4})
+    long = [{"prompt": [{"role": "user", "content": "Hello " * 100}], "response": "Yes."}] * 4
+    told = Remembering()
+    sft.run(make_job(recipe, "sft", tmp_path, dialogues=long), tmp_path / "run", told)
+    assert sorted(told.metrics) == [1]
+
+
+@pytest.mark.parametrize("family", ["gemma3_with_pictures", "mamba", "opt", "qwen3_5"])
+def test_every_family_is_fine_tuned(family: str, tmp_path: Path) -> None:
+    base = make_family(family, tmp_path / family)
+    recipe = make_recipe(base, sft={"enabled": True, "batch_size": 4, "learning_rate": 0.02, "epochs": 2})
+    told = Remembering()
+    sft.run(make_job(recipe, "sft", tmp_path, dialogues=DIALOGUES), tmp_path / "run", told)
+    assert told.metrics[10]["sft/loss"] < told.metrics[1]["sft/loss"]
+    models.load_language_model(tmp_path / "run" / "model", torch.device("cpu"))
 
 
 def test_no_dialogues_is_bad_data(job_of: Any, tmp_path: Path) -> None:

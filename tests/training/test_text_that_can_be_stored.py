@@ -1,4 +1,4 @@
-"""One rule for characters, wherever a text comes from: NUL and lone surrogates are refused or replaced, all else stays."""
+"""One rule for the characters of every text: NUL and lone surrogates are refused or replaced, all else stays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from training.text import storable, unstorable_reason
 
 
-@pytest.mark.parametrize("text", ["", "plain", "tab\tand\nline", "\x01\x1f\x7f", "é ß 漢 😀", "\ufffd", "\uffff", "👩‍👩‍👧"])
+@pytest.mark.parametrize("text", ["", "plain", "tab\tand\nline", "\x01\x1f\x7f", "é 漢", "\ufffd", "\uffff", "👩‍👩‍👧"])
 def test_text_that_every_database_holds_stays_as_it_is(text: str) -> None:
     assert unstorable_reason(text) is None
     assert storable(text) is text

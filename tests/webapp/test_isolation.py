@@ -23,7 +23,7 @@ from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
 from webapp.judges.models import Comparison, Connection, Pace
 from webapp.judges.services import connection_create
-from webapp.labels.models import Label, Pair, PairText
+from webapp.labels.models import BulkAction, Label, Pair, PairText
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Run
 
@@ -55,7 +55,7 @@ class Address:
             return things["member"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
-        kind = about if about in {"pair", "run", "principle", "comparison"} else kinds.get(space, "")
+        kind = about if about in {"pair", "run", "principle", "comparison", "bulk"} else kinds.get(space, "")
         assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
         return things[kind]
 
@@ -91,8 +91,10 @@ def things(team: Team, owner: User) -> dict[str, Any]:
                               model=SECRET, key=SECRET)
     comparison = Comparison.objects.create(team=team, principle=principle, statement_a=SECRET, statement_b=SECRET,
                                            judge=judge.settings().model_dump(mode="json"), judge_title=SECRET)
+    bulk = BulkAction.objects.create(team=team, by=owner, kind="reject", batch="b" * 32, status="done", changed=1,
+                                     message=SECRET)
     return {"team": team, "run": run.pk, "principle": principle.pk, "dataset": dataset.pk, "pair": pair.pk,
-            "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
+            "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
             "comparison": comparison.pk}
 
 
@@ -106,6 +108,7 @@ def state_of(things: dict[str, Any]) -> list[Any]:
         list(Dataset.objects.of(team).values("pk", "status", "name")),
         list(team.memberships.values("pk", "user")),
         list(Label.objects.of(team).values("pk", "review", "corrected_probability")),
+        list(BulkAction.objects.of(team).values("pk", "hidden", "status")),
         list(Connection.objects.of(team).values("pk", "name", "sealed_key", "tested_at")),
         list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
     ]

@@ -15,7 +15,7 @@ from tests.processes import ROOT, wait_for
 from tests.stack import Stack, Visitor, wait_until
 
 # What tells each child of `up` by its command line.
-WORDS = {"web": "uvicorn", "io": "io@", "gpu": "gpu@", "inference": "inference@", "beat": " beat ", "valkey": "-server"}
+WORDS = {"web": "uvicorn", "io": "io@", "gpu": "gpu@", "jobs": "jobs@", "inference": "inference@", "valkey": "-server"}
 
 
 @pytest.fixture(scope="module")

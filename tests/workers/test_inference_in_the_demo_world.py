@@ -61,7 +61,7 @@ def chat(team: Team, run: Run, **changes: Any) -> list[dict[str, Any]]:
     asked = {"team": team.pk, "policies": policies, "dialogues": [ASK, ASK], "scorer": run.pk,
              "sampling": Sampling(max_new_tokens=24, seed=3)} | changes
     request = Request(**asked)
-    inference.chat(request.as_json())
+    inference.answer(request)
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         return [json.loads(fields[b"event"]) for _, fields in client.xrange(stream_key(request.id))]
 
@@ -88,6 +88,22 @@ def test_each_says_alone_what_it_says_beside_the_other(team: Team, run: Run) -> 
     base = {"stage": None, "sft": None, "base": "demo-world"}
     alone = [event for event in chat(team, run, policies=[base, base], scorer=None) if event["kind"] == "answer"]
     assert [event["text"] for event in alone] == [together[0]] * 2
+
+
+def test_answers_are_scored_with_the_multipliers_that_the_training_ended_with(
+    team: Team, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_loaded", inference.Loaded())  # a run of another test had the same number
+    first, bound = NAMES[0], NAMES[1]
+    run.recipe["scalarization"] |= {"function": "constrained", "thresholds": {bound: 0.5}}
+    run.save()
+    write_json(run.stages.get(kind="ppo").folder / "summary.json", {"multipliers": {bound: 1000.0}})
+    [rewards] = [event for event in chat(team, run) if event["kind"] == "rewards"]
+    rows = {row["name"]: row for row in rewards["principles"]}
+    for side in (0, 1):
+        # With so large a multiplier the reward is all but the constrained principle's score over its threshold.
+        assert rewards["totals"][side] == pytest.approx(rows[bound]["scores"][side] - 0.5, abs=0.02)
+        assert abs(rows[first]["parts"][side]) < 0.02
 
 
 def test_another_teams_run_does_not_score(other_team: Team, team: Team, run: Run) -> None:

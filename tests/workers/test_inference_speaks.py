@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from training.errors import ModelUnavailable, OutOfMemory
 from webapp.accounts.models import Team
 from webapp.playground.stream import Request, Sampling, cancel_key, stream_key
 from webapp.runs.models import Stage
-from workers import inference
+from workers import chat_queue, inference
 
 DEMO = {"stage": None, "sft": None, "base": "demo-world"}
 ASK = [{"role": "user", "content": "Which bird is that?"}]
@@ -71,9 +72,8 @@ def heard(client: redis.Redis, request: Request) -> list[dict[str, Any]]:
 def test_both_answers_come_in_pieces_and_then_whole(client: redis.Redis, speakers: Callable[..., None]) -> None:
     speakers(Parrot(["It ", "is ", "a ", "lark."]), Parrot(["No."]))
     request = asking()
-    inference.chat(request.as_json())
+    inference.answer(request)
     events = heard(client, request)
-    assert events[0] == {"kind": "started"}
     assert events[-1] == {"kind": "finished", "cancelled": False}
     answers = {event["side"]: event for event in events if event["kind"] == "answer"}
     assert [answers[side]["text"] for side in (0, 1)] == ["It is a lark.", "No."]
@@ -86,7 +86,7 @@ def test_both_answers_come_in_pieces_and_then_whole(client: redis.Redis, speaker
 def test_an_answer_cut_at_the_limit_says_so(client: redis.Redis, speakers: Callable[..., None]) -> None:
     speakers(Parrot(["so "] * 50), Parrot(["No."]))
     request = asking()
-    inference.chat(request.as_json())
+    inference.answer(request)
     cut = next(event for event in heard(client, request) if event["kind"] == "answer" and event["side"] == 0)
     assert (cut["tokens"], cut["ended"]) == (5, False)
 
@@ -94,7 +94,7 @@ def test_an_answer_cut_at_the_limit_says_so(client: redis.Redis, speakers: Calla
 def test_pieces_are_gathered_to_about_twenty_a_second(client: redis.Redis, speakers: Callable[..., None]) -> None:
     speakers(Parrot(["x"] * 2000), Parrot(["y"] * 2000))
     request = asking(sampling=Sampling(max_new_tokens=2000))
-    inference.chat(request.as_json())
+    inference.answer(request)
     events = heard(client, request)
     seconds = max(event["seconds"] for event in events if event["kind"] == "answer")
     assert sum(event["kind"] == "piece" for event in events) <= 2 * (seconds / inference.BEAT + 3)
@@ -113,7 +113,7 @@ def test_a_stop_is_obeyed_in_the_middle(
             client.set(cancel_key(request.id), 1)
 
     speakers(Parrot(["word "] * 1000, stop_after_three), Parrot(["word "] * 1000))
-    inference.chat(request.as_json())
+    inference.answer(request)
     assert heard(client, request)[-1] == {"kind": "finished", "cancelled": True}
     assert len(said) < 10
 
@@ -131,7 +131,7 @@ def test_a_model_that_cannot_be_loaded_is_said(client: redis.Redis, monkeypatch:
 
     monkeypatch.setattr(inference, "_policy", fail)
     request = asking()
-    inference.chat(request.as_json())
+    inference.answer(request)
     assert heard(client, request)[-1] == {
         "kind": "failed", "cause": "The base model 'x' could not be loaded.", "remedy": "Check its name."}
 
@@ -141,36 +141,101 @@ def test_an_unknown_error_is_said_too_and_the_next_chat_goes_on(
 ) -> None:
     speakers(Parrot(["x"]), None)
     broken = asking()
-    inference.chat(broken.as_json())
+    inference.answer(broken)
     assert heard(client, broken)[-1]["kind"] == "failed"
     assert "secret" not in json.dumps(heard(client, broken))
     speakers(Parrot(["x"]), Parrot(["y"]))
     after = asking()
-    inference.chat(after.as_json())
+    inference.answer(after)
     assert heard(client, after)[-1] == {"kind": "finished", "cancelled": False}
 
 
-def test_one_chat_at_a_time(client: redis.Redis, speakers: Callable[..., None]) -> None:
+# Waiting for one's turn -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(client: redis.Redis, speakers: Callable[..., None]) -> Iterator[threading.Event]:
+    """The worker is in the middle of a chat, and goes on when this event is set."""
     inside, go_on = threading.Event(), threading.Event()
 
     def wait() -> None:
         inside.set()
-        go_on.wait(5)
+        go_on.wait(20)
 
-    first, second = asking(), asking()
     speakers(Parrot(["x"], wait), Parrot(["y"]))
-    running = threading.Thread(target=inference.chat, args=[first.as_json()])
-    running.start()
-    inside.wait(5)
-    waiting = threading.Thread(target=inference.chat, args=[second.as_json()])
-    waiting.start()
-    while len(heard(client, second)) < 2:
-        pass
-    assert [event["kind"] for event in heard(client, second)] == ["started", "waiting"]
+    inference.chat(asking().as_json())
+    assert inside.wait(5)
+    yield go_on
     go_on.set()
-    running.join(5)
-    waiting.join(5)
-    assert heard(client, second)[-1]["kind"] == "finished"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+
+
+def kinds(client: redis.Redis, request: Request) -> list[str]:
+    return [event["kind"] for event in heard(client, request)]
+
+
+def test_chats_that_wait_hold_no_thread_and_come_in_order(client: redis.Redis, held: threading.Event) -> None:
+    waiting = [asking() for _ in range(20)]
+    threads = threading.active_count()
+    for request in waiting:
+        inference.chat(request.as_json())  # returns at once: the thread of the pool is free again
+    assert threading.active_count() == threads
+    assert all(kinds(client, request) == ["started", "waiting"] for request in waiting)
+    held.set()
+    until(lambda: kinds(client, waiting[-1])[-1] == "finished")
+    ended = [client.xrevrange(stream_key(request.id), count=1)[0][0] for request in waiting]
+    assert ended == sorted(ended)
+
+
+def test_a_chat_that_is_stopped_while_it_waits_ends_at_once_and_loads_nothing(
+    client: redis.Redis, held: threading.Event,
+) -> None:
+    request = asking()
+    inference.chat(request.as_json())
+    client.set(cancel_key(request.id), 1)
+    until(lambda: kinds(client, request)[-1] == "finished")
+    held.set()
+    assert kinds(client, request) == ["started", "waiting", "finished"]
+    assert heard(client, request)[-1]["cancelled"]
+
+
+def test_a_chat_too_many_is_refused_with_words(
+    client: redis.Redis, held: threading.Event, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chat_queue, "MOST_WAITING", 1)
+    requests = [asking(), asking()]
+    for request in requests:
+        inference.chat(request.as_json())
+    assert kinds(client, requests[0]) == ["started", "waiting"]
+    refused = heard(client, requests[1])[-1]
+    assert refused["kind"] == "failed" and "Try again" in refused["remedy"]
+
+
+def test_when_the_worker_ends_everyone_hears_it() -> None:
+    told: list[tuple[str, str]] = []
+    inside = threading.Event()
+
+    def answer(request: Request) -> None:
+        inside.set()
+        threading.Event().wait(5)
+
+    chats = chat_queue.ChatQueue(answer, lambda request, cause, remedy: told.append((request.id, cause)),
+                                 lambda request: False, lambda request: None)
+    first, second = asking(), asking()
+    chats.put(first)
+    assert inside.wait(5)
+    chats.put(second)
+    chats.close()
+    assert told == [(first.id, "The inference worker is being stopped."),
+                    (second.id, "The inference worker is being stopped.")]
+    chats.put(asking())
+    assert "being stopped" in told[-1][1]
 
 
 # Policies that are loaded ---------------------------------------------------------------------------------------------
@@ -198,7 +263,7 @@ def test_a_policy_is_loaded_once(client: redis.Redis, team: Team, loads: list[An
     policies = [DEMO, {"stage": tuned.pk, "sft": None, "base": "demo-world"}]
     for _ in range(2):
         request = asking(team=team.pk, policies=policies)
-        inference.chat(request.as_json())
+        inference.answer(request)
     assert loads == [("demo-world", None, None), ("demo-world", None, tuned)]
     assert "loading" not in [event["kind"] for event in heard(client, request)]
 
@@ -209,7 +274,7 @@ def test_a_stage_that_is_not_the_teams_or_not_done_is_not_loaded(
 ) -> None:
     stage = stage_of(team if fields else other_team, **fields)
     request = asking(team=team.pk, policies=[{"stage": stage.pk, "sft": None, "base": "demo-world"}, DEMO])
-    inference.chat(request.as_json())
+    inference.answer(request)
     assert heard(client, request)[-1]["cause"] == "This policy's files are no longer there."
     assert loads == []
 
@@ -219,7 +284,7 @@ def test_a_conversation_without_room_for_an_answer_is_refused(
 ) -> None:
     long = [{"role": "user", "content": "x" * 96}]
     request = asking(team=team.pk, dialogues=[long, long])
-    inference.chat(request.as_json())
+    inference.answer(request)
     failed = heard(client, request)[-1]
     assert failed["cause"] == ("The conversation with policy A has 96 tokens; with an answer of up to 5 there is room "
                                "for 95.")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
+from django.db import OperationalError
 from django.utils import timezone
 from kombu.exceptions import ChannelError
 
@@ -13,7 +17,9 @@ from tests.workers.conftest import stage_of
 from webapp.accounts.models import Team
 from webapp.celery import app
 from webapp.datasets.models import Dataset
+from webapp.labels.models import BulkAction
 from webapp.runs.models import Run, Stage
+from webapp.runs.services import run_cancel
 from workers import reaping
 from workers.leases import claim
 from workers.reaping import reap
@@ -85,13 +91,74 @@ def test_a_run_that_nobody_advanced_goes_on(scripted: Scripted) -> None:
     assert stage_of(Run.objects.get(), "evaluate").status == Stage.Status.QUEUED
 
 
-def test_an_import_that_stands_still_is_sent_again(
-        team: Team, sent: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = Dataset.objects.create(team=team, name="a", status=Dataset.Status.IMPORTING, rows_read=1000)
+def test_an_import_of_which_nobody_has_heard_is_sent_again_and_once(team: Team, sent: list[tuple[object, ...]]) -> None:
+    dataset = Dataset.objects.create(team=team, name="a", status=Dataset.Status.IMPORTING, claim="lost",
+                                     heartbeat_at=timezone.now())
     reap()
-    monkeypatch.setattr(reaping, "STANDS_STILL", 0.0)
-    Dataset.objects.update(rows_read=2000)
+    assert not sent, "its worker has just said that it goes on"
+
+    Dataset.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=2))
     reap()
-    assert not sent, "it has moved on"
     reap()
-    assert sent == [("workers.import_dataset", (dataset.pk,), "io")]
+    assert sent == [("workers.import_dataset", (dataset.pk,), "jobs")]
+
+
+def test_a_lease_that_lies_hours_ahead_is_over_when_nobody_renews_it(
+        scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker wrote it, died, and the machine's clock was set back by an hour."""
+    stage, now = scripted(), time.monotonic()
+    assert claim(stage.pk)
+    Stage.objects.filter(pk=stage.pk).update(lease_until=timezone.now() + timedelta(hours=1))
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    reap()
+    now += 1.9 * settings.LEASE_SECONDS
+    reap()
+    assert Stage.objects.get(pk=stage.pk).status == Stage.Status.RUNNING
+    now += 0.2 * settings.LEASE_SECONDS
+    reap()
+    assert Stage.objects.get(pk=stage.pk).status == Stage.Status.QUEUED
+
+
+def test_a_lease_that_is_renewed_holds_wherever_its_clock_stands(
+        scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, now = scripted(), time.monotonic()
+    assert claim(stage.pk)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for minutes in range(60, 65):
+        Stage.objects.filter(pk=stage.pk).update(lease_until=timezone.now() + timedelta(minutes=minutes))
+        reap()
+        now += 1.5 * settings.LEASE_SECONDS
+    assert Stage.objects.get(pk=stage.pk).status == Stage.Status.RUNNING
+
+
+def test_a_cancelled_stage_whose_worker_died_stops_and_does_not_start_again(scripted: Scripted) -> None:
+    stage = scripted()
+    assert claim(stage.pk)
+    run_cancel(run=Run.objects.get(), user=Run.objects.get().created_by)
+    expire(stage)
+    reap()
+    assert Stage.objects.get(pk=stage.pk).status == Stage.Status.STOPPED
+    assert claim(stage.pk) is None
+
+
+def test_an_action_on_labels_whose_message_was_lost_is_sent_again(team: Team, sent: list[tuple[object, ...]]) -> None:
+    action = BulkAction.objects.create(team=team, kind="reject", batch="b" * 32,
+                                       created_at=timezone.now() - timedelta(minutes=2))
+    reap()
+    assert sent == [("workers.bulk_labels", (action.pk,), "jobs")]
+
+
+def test_a_worker_reaps_by_itself_and_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = threading.Semaphore(0)
+
+    def fail_every_time() -> None:
+        rounds.release()
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(reaping, "reap", fail_every_time)
+    reaper = reaping.Reaper(period=0.01)
+    reaper.start()
+    assert all(rounds.acquire(timeout=5) for _ in range(3))
+    reaper.stop()
+    reaper.join(5)
+    assert not reaper.is_alive()

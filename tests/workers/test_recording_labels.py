@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.workers.conftest import run_before, stage_of
 from webapp.accounts.models import Team, User
-from webapp.labels.models import Label, Pair
+from webapp.labels.models import Label, Pair, PairText
 from workers.labels import LabelRecorder, record_pairs
 
 pytestmark = pytest.mark.django_db
@@ -42,3 +42,18 @@ def test_a_batch_is_found_by_its_pairs_and_reads_no_other_row(team: Team, owner:
     if connection.vendor == "sqlite":  # PostgreSQL has statistics, and reads a table of one page whole
         assert all("(digest=?)" in plan or "(pair_id=?)" in plan for plan in map(plan_of, looks))
     assert Label.objects.count() == 300 == Pair.objects.of(team).filter(digest__in=digests).count()
+
+
+def test_characters_that_no_database_holds_are_replaced_in_what_machines_wrote(team: Team, owner: User) -> None:
+    stage = stage_of(run_before("label", team, owner), "label:toxicity")
+    record_pairs(team_id=team.pk, dataset=None, rows=[
+        {"digest": "d" * 32, "prompt": [{"role": "user", "content": "Wh\x00y \ud83d?"}], "a": "Yes\x00.",
+         "b": "No\ud83d."}])
+
+    LabelRecorder(stage, None).record([event("d" * 32) | {"model": "m\x00", "error": "cut \ud83d"}])
+
+    text = PairText.objects.get(pair__digest="d" * 32)
+    assert text.prompt == [{"role": "user", "content": "Wh\ufffdy \ufffd?"}]
+    assert (text.response_a, text.response_b) == ("Yes\ufffd.", "No\ufffd.")
+    label = Label.objects.get()
+    assert (label.model, label.error) == ("m\ufffd", "cut \ufffd")

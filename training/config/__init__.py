@@ -24,6 +24,7 @@ from training.config.recipe import (
 from training.config.scalarization import Function, Scalarization, Weights
 from training.config.section import DEMO_WORLD, Lora, Section
 from training.config.wording import field_errors
+from training.config.yaml_text import read_yaml_text
 
 __all__ = [
     "CONSTITUTION",
@@ -51,5 +52,6 @@ __all__ = [
     "check_recipe",
     "field_errors",
     "parse_recipe",
+    "read_yaml_text",
     "shipped_recipe",
 ]

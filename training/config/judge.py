@@ -23,7 +23,8 @@ BUDGETS = ("budget_calls", "budget_tokens", "budget_money")
 class Judge(Section):
     kind: Literal["rule", "openai", "local"] = Field(
         "rule", description="The demo world's rules, an OpenAI-like server, or a model on the workers' machine.")
-    model: str = Field("", max_length=200, description="The model's name on the server; for a local judge, a hub id.")
+    model: str = Field("", max_length=200, description="The model's name on the server; for a local judge, a "
+                                                 "hub id or a folder of models.")
     base_url: str = Field("", max_length=500, description="The server's address, ending in /v1; empty: OpenAI's.")
     api_key_env: Annotated[str, StringConstraints(pattern=r"^((OPENAI|CONCORD_JUDGE)[A-Z0-9_]*_KEY)?$")] = Field(
         "", description="The environment variable that holds the key (OPENAI_API_KEY or CONCORD_JUDGE_..._KEY).")

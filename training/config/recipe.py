@@ -15,6 +15,7 @@ from training.config.preference_model import PreferenceModel
 from training.config.scalarization import Scalarization, Weights
 from training.config.section import DEMO_WORLD, Lora, Section
 from training.config.wording import field_errors
+from training.config.yaml_text import read_yaml_text
 from training.errors import BadSettings
 from training.principles import library
 
@@ -43,7 +44,7 @@ class PrincipleChoice(Section):
 
 class Policy(Section):
     base: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
-        "'demo-world', a hub id, or a local folder with safetensors weights."))
+        "'demo-world', a hub id, or the name of a folder inside the folder of models (safetensors weights)."))
     lora: Lora = Lora(r=16, alpha=32)
 
 
@@ -149,11 +150,7 @@ def parse_recipe(text: str) -> Recipe:
     Raises:
         BadSettings: naming each field, its value and what is wrong with it.
     """
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadSettings(f"The recipe is not valid YAML: {error}.", "Mend the line it names.") from error
-    return check_recipe(value)
+    return check_recipe(read_yaml_text(text))
 
 
 def check_recipe(value: Any) -> Recipe:

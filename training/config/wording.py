@@ -19,6 +19,7 @@ _WORDS = {
     "less_than": "must be below {lt}",
     "finite_number": "must be a number, and neither infinite nor NaN",
     "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller whole number",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_parsing": "must be a number",
@@ -46,8 +47,10 @@ def _field(item: Any) -> str:
 
 def _message(item: Any) -> str:
     given = item.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) and given != "" and item["loc"] else ""
-    return _words(item) + shown
+    if not isinstance(given, (str, int, float, bool)) or given == "" or not item["loc"]:
+        return _words(item)
+    text = repr(given)
+    return f"{_words(item)} (given: {text if len(text) <= 200 else text[:200] + ' ...'})"
 
 
 def _words(item: Any) -> str:

@@ -17,7 +17,10 @@ from transformers import DynamicCache
 
 from training import models
 from training.config import Judge as JudgeSettings
+from training.decoding import attends_only, attention_window
+from training.encoding import encode_prompt
 from training.errors import BadSettings
+from training.exactness import check_decoding
 from training.feedback.answers import LEAST_MASS, letter_of
 from training.feedback.judges import Answer, Comparison, Listener, Ticket, Verdict, collect, verdict_of
 from training.feedback.pace import Pace
@@ -43,8 +46,10 @@ class LocalJudge:
     async def stream(self, tickets: Iterator[Ticket], listener: Listener) -> None:
         """See `judges.StreamingJudge`. Raises ModelUnavailable, OutOfMemory as `models.load_language_model`."""
         device = models.pick_device("auto")
-        self._language = self._language or models.load_language_model(
-            self.settings.model, device, "bf16" if device.type == "cuda" else "fp32")
+        if self._language is None:
+            self._language = models.load_language_model(
+                self.settings.model, device, "bf16" if device.type == "cuda" else "fp32")
+            check_decoding(self._language, "judge.model")
         pace = Pace(self.settings)
         while part := list(islice(tickets, BATCH)):
             listener.tick(pace)
@@ -61,12 +66,16 @@ class LocalJudge:
             if self.settings.both_orders:
                 texts.append(question_of(self.settings, item.prompt, item.b, item.a, item.statement))
         sequences = [question_ids(language, text) for text in texts]
-        logprobs = next_logprobs(language, sequences)
+        # A question cut short would be another one.
+        short = [ids if len(ids) <= language.longest else ids[:1] for ids in sequences]
+        logprobs = next_logprobs(language, short)
         letters = letter_ids(language)
         answers = []
         for row, ids, text in zip(logprobs, sequences, texts, strict=True):
-            share = first_share(row, letters)
+            share = first_share(row, letters) if len(ids) <= language.longest else None
             reason = "" if share is not None else "unreadable: neither A nor B is likely"
+            if len(ids) > language.longest:
+                reason = f"rejected: the question has {len(ids)} tokens, and the judge {language.longest} positions"
             answers.append(Answer(share, reason, len(ids), 0, 1, len(text), language.name))
         if not self.settings.both_orders:
             return [verdict_of(answer) for answer in answers]
@@ -77,9 +86,7 @@ def question_ids(language: models.LanguageModel, text: str) -> list[int]:
     """A question as the model's chat template puts it; without a template, and an opening for the letter after it."""
     tokenizer = language.tokenizer
     if tokenizer.chat_template:
-        shown = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False,
-                                              add_generation_prompt=True)
-        return list(tokenizer(shown, add_special_tokens=False)["input_ids"])
+        return encode_prompt(tokenizer, [{"role": "user", "content": text}])
     return list(tokenizer(f"{text}\nAnswer:")["input_ids"])
 
 
@@ -100,7 +107,15 @@ def first_share(logprobs: torch.Tensor, letters: dict[str, list[int]]) -> float 
 
 @torch.no_grad()
 def next_logprobs(language: models.LanguageModel, sequences: Sequence[list[int]]) -> torch.Tensor:
-    """Log-probabilities of the token after each sequence, [sequences, vocabulary]; what they share is computed once."""
+    """Log-probabilities of the token after each sequence, [sequences, vocabulary]; what they share is computed once.
+
+    Sequences are read whole where sharing would not be exact: a model with other layers than attention has states that
+    cannot be shared out to rows, and an attention window would count the padding behind what is shared.
+    """
+    window = attention_window(language.model)
+    is_hidden = window is not None and max(len(ids) for ids in sequences) > window
+    if is_hidden or not attends_only(language.model):
+        return _of_whole_sequences(language, sequences)
     shared = min(len(ids) for ids in sequences) - 1
     shared = next((at for at in range(shared) if len({ids[at] for ids in sequences}) > 1), shared)
     cache = DynamicCache()
@@ -121,4 +136,18 @@ def next_logprobs(language: models.LanguageModel, sequences: Sequence[list[int]]
     device = language.device
     logits = language.model(input_ids=rest.to(device), attention_mask=mask.to(device), logits_to_keep=1,
                             position_ids=positions.to(device), past_key_values=cache, use_cache=True).logits[:, -1]
+    return logits.float().log_softmax(-1).cpu()
+
+
+def _of_whole_sequences(language: models.LanguageModel, sequences: Sequence[list[int]]) -> torch.Tensor:
+    """`next_logprobs` in one padded pass without a cache."""
+    longest = max(len(ids) for ids in sequences)
+    tokens = torch.full((len(sequences), longest), language.pad_id)
+    mask = torch.zeros_like(tokens)
+    for row, ids in enumerate(sequences):
+        tokens[row, longest - len(ids):], mask[row, longest - len(ids):] = torch.tensor(ids), 1
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    device = language.device
+    logits = language.model(input_ids=tokens.to(device), attention_mask=mask.to(device), use_cache=False,
+                            position_ids=positions.to(device), logits_to_keep=1).logits[:, -1]
     return logits.float().log_softmax(-1).cpu()

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from training.config import Lora
 from training.errors import BadSettings, ModelUnavailable
+from training.loaded_shape import last_width
+from training.lora_targets import ALL, lora_targets
 from training.models import base_location, memory_named
 from training.preference_models.split import decoder_layers
 
@@ -42,7 +44,7 @@ def last_of(hidden: Tensor, mask: Tensor) -> Tensor:
     return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
 
 
-def load_trunk(base: str, device: torch.device | str, precision: str) -> Any:
+def load_trunk(base: str | Path, device: torch.device | str, precision: str) -> Any:
     """The decoder of a base without its language head, frozen. Raises ModelUnavailable."""
     from transformers import AutoModel
 
@@ -74,12 +76,13 @@ def new_model(base: str, lora: Lora, device: torch.device | str, precision: str,
     from peft import LoraConfig, get_peft_model
 
     trunk = load_trunk(base, device, "fp32" if full else precision)
-    head = nn.Linear(trunk.config.hidden_size, heads, bias=False)
-    nn.init.normal_(head.weight, std=trunk.config.hidden_size ** -0.5)
+    width = last_width(trunk)
+    head = nn.Linear(width, heads, bias=False)
+    nn.init.normal_(head.weight, std=width ** -0.5)
     if full:
         return PreferenceModel(trunk.requires_grad_(True), head.to(device), precision), None
     wanted = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
-                        target_modules=_upper_linears(trunk, base, layers) if layers else "all-linear")
+                        target_modules=_upper_linears(trunk, base, layers) if layers else lora_targets(trunk))
     adapter = get_peft_model(trunk, wanted)
     # peft notes where the base was loaded from; the name in the recipe is what means the same elsewhere.
     adapter.peft_config["default"].base_model_name_or_path = base
@@ -110,9 +113,11 @@ def _upper_linears(trunk: Any, base: str, layers: int) -> list[str]:
     """The full names of all linear maps in the upper `layers` layers."""
     from transformers.pytorch_utils import Conv1D
 
-    path, found = decoder_layers(trunk)
-    if layers > len(found):
-        raise BadSettings(f"'preference_model.lora_layers' is {layers} and '{base}' has {len(found)} layers.",
-                          f"Set it to {len(found)} or fewer, or to 0 for all of them.")
-    return [f"{path}.{index}.{name}" for index in range(len(found) - layers, len(found))
-            for name, module in found[index].named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    path, modules = decoder_layers(trunk)
+    if layers > len(modules):
+        raise BadSettings(f"'preference_model.lora_layers' is {layers} and '{base}' has {len(modules)} layers.",
+                          f"Set it to {len(modules)} or fewer, or to 0 for all of them.")
+    names = [f"{path}.{index}.{name}" for index in range(len(modules) - layers, len(modules))
+             for name, module in modules[index].named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    targets = lora_targets(trunk)
+    return names if targets == ALL else [name for name in names if name in targets]

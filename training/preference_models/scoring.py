@@ -21,6 +21,7 @@ from torch import Tensor
 
 from training.dialogue import Dialogue
 from training.errors import ModelUnavailable
+from training.loaded_shape import last_width
 from training.models import load_tokenizer, pad_id
 from training.preference_models.model import TRUNK, PreferenceModel, last_of, load_head, load_trunk
 from training.preference_models.split import SplitTrunk, decoder_layers, groups, stack_adapters
@@ -126,9 +127,9 @@ class PreferenceModels:
 def _one_trunk(base: str, folder: Path, heads: list[int], device: str, precision: str, full: bool) -> (
         Callable[[Tensor, Tensor], Tensor]):
     """Heads of one trunk: one pass scores all of them."""
-    trunk = load_trunk(str(folder / TRUNK) if full else base, device, precision)
+    trunk = load_trunk(folder / TRUNK if full else base, device, precision)
     trunk = trunk if full else _merged(trunk, folder, base, device)
-    model = PreferenceModel(trunk, load_head(folder, trunk.config.hidden_size, device)).eval().requires_grad_(False)
+    model = PreferenceModel(trunk, load_head(folder, last_width(trunk), device)).eval().requires_grad_(False)
     return lambda ids, mask: model(ids, mask)[:, heads]
 
 
@@ -138,7 +139,8 @@ def _separate(base: str, folders: Mapping[str, Path], lora_layers: int, device: 
     trunk = load_trunk(base, device, precision)
     layers = decoder_layers(trunk)[1]
     cut = len(layers) - lora_layers if lora_layers else 0
-    heads = torch.cat([load_head(folder, trunk.config.hidden_size, device).weight for folder in folders.values()])
+    width = last_width(trunk)
+    heads = torch.cat([load_head(folder, width, device).weight for folder in folders.values()])
     if sum(parameter.numel() for layer in layers[cut:] for parameter in layer.parameters()) <= SMALL:
         return _copies(trunk, cut, [_merged(copy.deepcopy(trunk), folder, base, device) for folder in folders.values()],
                        heads.detach())

@@ -11,17 +11,24 @@ Left out: trunks whose upper layers read more of the lower ones than their outpu
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from training.loaded_shape import decoder_config
+
+_OTHER_PART = re.compile("vision|visual|image|audio|speech")
+
 
 def decoder_layers(trunk: Any) -> tuple[str, nn.ModuleList]:
-    """Where the layers of a trunk are, and they; the first list that has as many as its configuration says."""
+    """Where the layers of a trunk's text model are, and they; the first list that has as many as its configuration
+    says, but none of a tower for pictures or sound."""
+    count = decoder_config(trunk).num_hidden_layers
     return next((name, module) for name, module in trunk.named_modules()
-                if isinstance(module, nn.ModuleList) and len(module) == trunk.config.num_hidden_layers)
+                if isinstance(module, nn.ModuleList) and len(module) == count and not _OTHER_PART.search(name))
 
 
 class Seam:

@@ -12,11 +12,18 @@ import torch
 from torch import Tensor
 
 from training.dialogue import Dialogue
-from training.models import encode_prompt
+from training.encoding import encode_prompt, encode_reply
 
 
 def encode(tokenizer: Any, prompt: Dialogue, response: str, max_length: int) -> list[int]:
-    """Token ids of prompt, response and end token; what is too long loses its beginning."""
+    """Token ids of prompt, response and end token; what is too long loses its beginning.
+
+    A token of the response that the model has no row for is left out: a response may be a policy's, which cannot be
+    asked for another.
+
+    Raises:
+        BadData, ModelUnavailable: see `encode_prompt`.
+    """
     return [*encode_prompt(tokenizer, prompt), *_reply(tokenizer, response), tokenizer.eos_token_id][-max_length:]
 
 
@@ -34,5 +41,4 @@ def padded(rows: Sequence[Sequence[int]], pad: int, device: torch.device | str) 
 
 
 def _reply(tokenizer: Any, response: str) -> list[int]:
-    reply = response if tokenizer.chat_template else " " + response
-    return list(tokenizer(reply, add_special_tokens=False)["input_ids"])
+    return encode_reply(tokenizer, response, leave_out_unknown=True)

@@ -48,7 +48,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     prompts: list[Dialogue] = [row["prompt"] for row in read_jsonl(job.files["held_out"])][: settings.prompts]
     if not prompts:
         raise BadData("There are no held-out prompts to compare on.", "Raise 'data.held_out'.")
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     language = models.load_language_model(base, models.pick_device(job.settings["device"]), job.settings["precision"])
     language = models.load_adapter(language, job.inputs["ppo"] / "adapter")
     seed = job.settings["seed"]
@@ -139,6 +139,9 @@ def against_best_of_n(
 
     rewarded = job.model_copy(update={"settings": job.settings | {"principles": job.settings["rewarded"]}})
     rewards_of = load_rewards(rewarded, language.device)
+    if not rewards_of.constraints.use_learnt(job.inputs["ppo"]):
+        reporter.warning("multipliers_unknown", "The multipliers that this policy was trained with were not kept: best "
+                         "of n is chosen with those that the training began with.")
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
 
     def on_batch(done: int) -> None:

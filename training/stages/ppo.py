@@ -88,7 +88,6 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     else:
         report_samples(language, learner.step, followed, sampling, rewards_of, seed, reporter)
         save()
-    metrics: dict[str, float] = {}
     while learner.step < settings.steps:
         began = time.monotonic()
         # 1. Answer.
@@ -128,7 +127,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
         # 6. Steer: the coefficient of the next phase; what is reported is this phase's.
         kl = float(log_ratio.sum(dim=1).mean())
-        metrics = {
+        learner.metrics = {
             **principle_metrics(rewards_of.names, rewards),
             **{f"constraint/{name}/multiplier": of for name, of in rewards_of.constraints.multipliers.items()},
             "reward/optimised": float(reward.mean()) - learner.kl_coefficient * kl,
@@ -154,7 +153,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
         # 7. Report.
         learner.step += 1
-        reporter.metric(learner.step, metrics)
+        reporter.metric(learner.step, learner.metrics)
         reporter.progress(learner.step, settings.steps)
         if learner.step % settings.sample_every == 0 or learner.step == settings.steps:
             report_samples(language, learner.step, followed, sampling, rewards_of, seed, reporter)
@@ -167,7 +166,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     models.save_adapter(language, folder / "adapter")
     learner.value_head.save(folder / "value_head.safetensors")
     write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards_of.weights_by_name,
-                                         "scalarization": job.settings["scalarization"], "last": metrics})
+                                         "scalarization": job.settings["scalarization"], "last": learner.metrics,
+                                         "multipliers": rewards_of.constraints.multipliers})
     reporter.artifact("adapter", "adapter")
 
 

@@ -20,6 +20,7 @@ from training.artifacts import Job, read_jsonl, write_jsonl
 from training.config import Policy, Sample
 from training.dialogue import Dialogue
 from training.errors import BadData
+from training.exactness import check_decoding
 from training.pipeline import pair_digest
 from training.reporting import Reporter
 
@@ -36,10 +37,11 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     settings = Sample.model_validate(job.settings["sample"])
     policy = Policy.model_validate(job.settings["policy"])
     prompts = spread([row["prompt"] for row in read_jsonl(job.files["prompts"])], settings.count)
-    base = str(job.inputs["sft"] / "model") if "sft" in job.inputs else policy.base
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     language = models.load_language_model(
         base, models.pick_device(job.settings["device"]), job.settings["precision"]
     )
+    check_decoding(language, "policy.base")
     reporter.rewind(0)  # a restart draws all of it again, the same
     pairs: dict[str, dict[str, Any]] = {}
     step_size = max(1, settings.batch_size // 2)

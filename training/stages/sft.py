@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from training import models
 from training.artifacts import Job, read_jsonl
 from training.config import Policy, Sft
+from training.encoding import encode_prompt, encode_reply
 from training.errors import BadData, Diverged, StopRequested
+from training.exactness import check_decoding
 from training.reporting import Reporter
+from training.trainer_checkpoints import WholeCheckpoints, aside, newest_whole, step_of
 
 CHECKPOINT_EVERY = 50
 
@@ -40,27 +42,29 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     policy = Policy.model_validate(job.settings["policy"])
     device = models.pick_device(job.settings["device"])
     language = models.load_language_model(policy.base, device, job.settings["precision"])
-    rows = [tokens_of(language, row, settings.max_length) for row in read_jsonl(job.files["dialogues"])]
+    check_decoding(language, "policy.base")
+    max_length = min(settings.max_length, language.longest)
+    rows = [tokens_of(language, row, max_length) for row in read_jsonl(job.files["dialogues"])]
     rows = [row for row in rows if any(row["completion_mask"])]
     if not rows:
         raise BadData("There are no dialogues with a response to learn from.", "Import data with chosen responses.")
     torch.manual_seed(job.settings["seed"])
     language = models.add_adapter(language, policy.lora)
     checkpoints = folder / "checkpoint"
+    resumed = newest_whole(checkpoints)
     trainer = SFTTrainer(
         model=language.adapter,
         args=SFTConfig(
-            output_dir=str(checkpoints),
+            output_dir=str(aside(checkpoints)),
             num_train_epochs=settings.epochs,
             learning_rate=settings.learning_rate,
             per_device_train_batch_size=settings.batch_size,
-            max_length=settings.max_length,
+            max_length=max_length,
             completion_only_loss=True,
             lr_scheduler_type="cosine",
             warmup_steps=0.05,
             logging_steps=1,
             save_steps=CHECKPOINT_EVERY,
-            save_total_limit=1,
             seed=job.settings["seed"],
             use_cpu=device.type == "cpu",
             bf16=False,  # the weights have the precision that the run asks for already
@@ -71,13 +75,11 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=language.tokenizer,
-        callbacks=[(callback := _Reports(reporter))],
+        callbacks=[(callback := _Reports(reporter)), WholeCheckpoints(checkpoints)],
     )
-    resumed = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    if resumed is not None:
-        reporter.rewind(int(resumed.rsplit("-", 1)[1]))
+    reporter.rewind(step_of(resumed) if resumed else 0)
     with models.memory_named():
-        trainer.train(resume_from_checkpoint=resumed)
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if callback.stopped:
         raise StopRequested
     save_merged(language, folder / "model")
@@ -90,9 +92,9 @@ def tokens_of(language: models.LanguageModel, row: dict[str, Any], max_length: i
     The response is encoded as the policy will be asked for it: after the prompt, a space first where there is no chat
     template, an end token last.
     """
-    prompt = models.encode_prompt(language.tokenizer, row["prompt"])
-    reply = row["response"] if language.tokenizer.chat_template else " " + row["response"].strip()
-    response = list(language.tokenizer(reply, add_special_tokens=False)["input_ids"])
+    prompt = encode_prompt(language.tokenizer, row["prompt"])
+    reply = row["response"] if language.tokenizer.chat_template else row["response"].strip()
+    response = encode_reply(language.tokenizer, reply)
     response = [*response, language.tokenizer.eos_token_id][:max_length]
     prompt = prompt[-(max_length - len(response)) :] if len(response) < max_length else []
     return {"input_ids": prompt + response, "completion_mask": [0] * len(prompt) + [1] * len(response)}

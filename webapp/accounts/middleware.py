@@ -1,13 +1,16 @@
-"""Puts the current team on every request, and turns away who belongs to none."""
+"""Puts the current team on every request, turns away who belongs to none, and keeps pages out of caches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
+from django.utils.cache import add_never_cache_headers
 from django.utils.functional import SimpleLazyObject
+
+from training.text import storable, unstorable_reason
 
 if TYPE_CHECKING:
     from webapp.accounts.models import Team, User
@@ -27,6 +30,57 @@ def current_team(request: HttpRequest) -> Team | None:
     teams = [membership.team for membership in request.user.memberships.select_related("team").order_by("id")]
     chosen = request.session.get("team")
     return next((team for team in teams if team.pk == chosen), teams[0] if teams else None)
+
+
+class PrivatePagesMiddleware:
+    """No browser and no proxy keeps a page: after a log-out nobody finds it in a cache. Static files say otherwise
+    themselves."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if not response.has_header("Cache-Control"):
+            add_never_cache_headers(response)
+        return response
+
+
+class StorableTextMiddleware:
+    """No character that a database cannot hold (`training.text`) gets past here, whatever field it is in.
+
+    What only looks something up, an address or a cookie, is read with the character replaced: it finds nothing. What
+    would be stored, a form, is refused and names the field.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.COOKIES = {name: storable(value) for name, value in request.COOKIES.items()}
+        if any(unstorable_reason(text) for text in _texts(request.GET)):
+            query = QueryDict(mutable=True)
+            for name, values in request.GET.lists():
+                query.setlist(storable(name), [storable(value) for value in values])
+            request.GET = query  # type: ignore[assignment]
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_: object) -> HttpResponse | None:
+        if request.method != "POST":
+            return None
+        fields = [(name, [str(value) for value in values]) for name, values in request.POST.lists()]
+        fields += [(name, [str(getattr(file, "name", ""))]) for name, file in request.FILES.items()]
+        for name, texts in fields:
+            for text in (name, *texts):
+                if reason := unstorable_reason(text):
+                    return render(request, "422.html", {"field": storable(name)[:60], "reason": reason}, status=422)
+        return None
+
+
+def _texts(query: QueryDict) -> Iterator[str]:
+    for name, values in query.lists():
+        yield name
+        yield from values
 
 
 class TeamMiddleware:

@@ -9,20 +9,28 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import views
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.forms import AuthenticationForm
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
 from webapp.accounts import finding, services
+from webapp.accounts.client_address import remember_browser
 from webapp.accounts.context import THEMES
 from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.models import User
+from webapp.accounts.numbers import row_key
 
 
 class LoginPage(views.LoginView):
     template_name = "accounts/login.html"
     redirect_authenticated_user = True
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        response = super().form_valid(form)
+        remember_browser(response, form.get_user())
+        return response
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs) | {"demo": _demo_login()}
@@ -37,8 +45,7 @@ def _demo_login() -> dict[str, str] | None:
 
 def team(request: TeamRequest) -> HttpResponse:
     if request.method == "POST":
-        given = request.POST.get("team", "")
-        chosen = get_object_or_404(request.user.teams, pk=given if given.isdecimal() else 0)
+        chosen = get_object_or_404(request.user.teams, pk=row_key(request.POST.get("team")))
         request.session["team"] = chosen.pk
         messages.success(request, f"You now work in {chosen.name}.")
         return redirect("team")

@@ -10,10 +10,12 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
 
+from training.hub import is_hub_id
 from training.records import SUFFIXES
 
 ROLES = (("prompt", "Prompt"), ("chosen", "Chosen response"), ("rejected", "Rejected response"),
-         ("response", "Only response"))
+         ("response", "Only response"), ("input", "Added to the prompt"), ("system", "System message"),
+         ("history", "Earlier turns"))
 
 
 class UploadForm(forms.Form):
@@ -35,25 +37,30 @@ class UploadForm(forms.Form):
         return file
 
     def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
-        if not found.get("name") and found.get("file"):
-            found["name"] = PurePath(str(found["file"].name)).name.split(".")[0][:200] or "untitled"
-        return found
+        cleaned: dict[str, Any] = super().clean() or {}
+        if not cleaned.get("name") and cleaned.get("file"):
+            cleaned["name"] = PurePath(str(cleaned["file"].name)).name.split(".")[0][:200] or "untitled"
+        return cleaned
 
 
 class HubForm(forms.Form):
-    hub_id = forms.RegexField(
-        r"^[\w.-]+(/[\w.-]+)?$", label="Hub id", max_length=200,
-        widget=forms.TextInput(attrs={"placeholder": "Anthropic/hh-rlhf"}),
-        error_messages={"invalid": "An id looks like Anthropic/hh-rlhf."})
+    hub_id = forms.CharField(
+        label="Hub id", max_length=200, widget=forms.TextInput(attrs={"placeholder": "Anthropic/hh-rlhf"}))
     split = forms.CharField(max_length=100, initial="train")
     name = forms.CharField(max_length=200, required=False, help_text="Empty: the id.")
 
+    def clean_hub_id(self) -> str:
+        hub_id: str = self.cleaned_data["hub_id"]
+        if not is_hub_id(hub_id):
+            raise forms.ValidationError(f"“{hub_id}” is no id of the hub. An id looks like Anthropic/hh-rlhf; a file "
+                                        "of your own is uploaded on the left.")
+        return hub_id
+
     def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
-        if not found.get("name") and found.get("hub_id"):
-            found["name"] = found["hub_id"]
-        return found
+        cleaned: dict[str, Any] = super().clean() or {}
+        if not cleaned.get("name") and cleaned.get("hub_id"):
+            cleaned["name"] = cleaned["hub_id"]
+        return cleaned
 
 
 class NameForm(forms.Form):

@@ -1,30 +1,66 @@
 """The import of a data set: rows from its source into the database, in batches, with bounded memory.
 
-A batch and the count of rows read are one transaction, so an import that was killed goes on after its last batch. Of
-two that work on the same data set, the one whose count no longer fits lets go. Left out: changing rows afterwards.
+A batch and the count of rows read are one transaction, so an import that was killed goes on after its last batch. One
+worker holds the claim on an import and renews its heartbeat every few seconds; a worker that lost the claim stops.
+Every import ends: what is wrong with the source or with the program becomes its `error`. It is retried only where the
+database is unavailable or the worker was killed, and at most MAX_ATTEMPTS times in a row without progress. Left out:
+changing rows afterwards.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
 
-from training.data import BadRow, Row, read_hub, read_rows
 from training.errors import BadData
+from training.reader_process import read_hub_in_subprocess as read_hub
+from training.reader_process import read_rows_in_subprocess as read_rows
+from training.rows import BadRow, Row
+from training.text import storable
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
 
-BATCH = 1000
+BATCH, BATCH_BYTES = 1000, 10_000_000
 KEPT_BAD_ROWS = 10_000
+MAX_ATTEMPTS = 5
+HEARTBEAT_TIMEOUT = timedelta(seconds=60)
+logger = logging.getLogger("concord.datasets")
 
 
-class _LostIt(Exception):
+class _ClaimLost(Exception):
     """Another worker, or the person who deleted the data set, was faster."""
+
+
+def without_heartbeat() -> QuerySet[Dataset]:
+    """Imports whose worker, or message, has been silent for a while."""
+    silent = Q(heartbeat_at=None) | Q(heartbeat_at__lt=timezone.now() - HEARTBEAT_TIMEOUT)
+    return Dataset.objects.filter(silent, status=Dataset.Status.IMPORTING)
+
+
+def claim(dataset_id: int) -> Dataset | None:
+    """The data set, if it is this worker's to import: nobody else works on it, and it was not tried too often."""
+    token = secrets.token_hex(16)
+    free = Dataset.objects.filter(pk=dataset_id, status=Dataset.Status.IMPORTING)
+    if not free.filter(Q(claim="") | Q(pk__in=without_heartbeat())).update(
+            claim=token, heartbeat_at=timezone.now(), attempts=F("attempts") + 1):
+        return None
+    dataset = free.filter(claim=token).first()
+    if dataset is not None and dataset.attempts > MAX_ATTEMPTS:
+        _fail(dataset, f"Its import stopped {MAX_ATTEMPTS} times after {dataset.rows_read:,} rows and left no error: "
+                       "the worker was killed, or the database was unavailable. Look at the workers' log and at the "
+                       "machine's memory, then try again.")
+        return None
+    return dataset
 
 
 @dataclass
@@ -35,10 +71,13 @@ class _Tally:
     pairs: bool = False
     responses: bool = False
 
-    def add(self, row: Row) -> None:
-        self.digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+    def add(self, row: Row) -> int:
+        """Count a row in; its size in bytes."""
+        line = json.dumps(row, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+        self.digest.update(line)
         self.pairs = self.pairs or row.rejected is not None
         self.responses = self.responses or row.chosen is not None
+        return len(line)
 
     @property
     def kind(self) -> Dataset.Kind:
@@ -48,7 +87,8 @@ class _Tally:
 
 
 def run(dataset: Dataset) -> None:
-    """Import all rows and set the status. Whatever is wrong with the source becomes the data set's `error`."""
+    """Import all rows and set the status. Whatever is wrong becomes the data set's `error`; a database that is away is
+    raised, and the import is sent again later."""
     tally, read = _Tally(), dataset.rows_read
     try:
         for batch in _batches(_numbered(_source(dataset)), tally):
@@ -58,18 +98,42 @@ def run(dataset: Dataset) -> None:
                 read = last
         _finish(dataset, tally)
     except BadData as problem:
-        _open(dataset).update(status=Dataset.Status.FAILED, error=str(problem))
-    except _LostIt:
+        _fail(dataset, str(problem))
+    except _ClaimLost:
         return
+    except (OperationalError, InterfaceError):
+        _release_claim(dataset)
+        raise
+    except Exception as error:
+        logger.exception("The import of data set %s failed", dataset.pk)
+        words = storable(" ".join(str(error).split()))[:300]
+        _fail(dataset, f"An unexpected error: {type(error).__name__}: {words}. The workers' log has the details; look "
+                       "at the file, then try again or report it.")
+    except BaseException:
+        _release_claim(dataset)
+        raise
+
+
+def _fail(dataset: Dataset, error: str) -> None:
+    _claimed(dataset).update(status=Dataset.Status.FAILED, error=storable(error), claim="")
+
+
+def _release_claim(dataset: Dataset) -> None:
+    """Another worker may go on at once; where the database is unavailable, after the heartbeat's timeout."""
+    with contextlib.suppress(DatabaseError):
+        _claimed(dataset).update(claim="")
 
 
 def _source(dataset: Dataset) -> Iterator[Row | BadRow]:
+    def heartbeat() -> None:
+        if not _claimed(dataset).update(heartbeat_at=timezone.now()):
+            raise _ClaimLost
     if dataset.hub_id:
-        return read_hub(dataset.hub_id, dataset.split, dataset.columns)
+        return read_hub(dataset.hub_id, dataset.split, dataset.columns, heartbeat)
     path = settings.UPLOADS / dataset.upload
     if not path.is_file():
         raise BadData("The uploaded file is no longer there.", "Delete this data set and upload the file again.")
-    return read_rows(path, dataset.filename, dataset.columns)
+    return read_rows(path, dataset.filename, dataset.columns, heartbeat)
 
 
 def _numbered(rows: Iterable[Row | BadRow]) -> Iterator[tuple[int, Row | BadRow]]:
@@ -79,13 +143,14 @@ def _numbered(rows: Iterable[Row | BadRow]) -> Iterator[tuple[int, Row | BadRow]
 
 def _batches(rows: Iterator[tuple[int, Row | BadRow]], tally: _Tally) -> Iterator[list[tuple[int, Row | BadRow]]]:
     batch: list[tuple[int, Row | BadRow]] = []
+    size = 0
     for number, row in rows:
         if isinstance(row, Row):
-            tally.add(row)
+            size += tally.add(row)
         batch.append((number, row))
-        if len(batch) == BATCH:
+        if len(batch) == BATCH or size > BATCH_BYTES:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch
 
@@ -94,10 +159,11 @@ def _batches(rows: Iterator[tuple[int, Row | BadRow]], tally: _Tally) -> Iterato
 def _record(dataset: Dataset, read: int, batch: list[tuple[int, Row | BadRow]]) -> None:
     good = [(number, row) for number, row in batch if isinstance(row, Row)]
     bad = [row for _, row in batch if isinstance(row, BadRow)]
-    changed = _open(dataset).filter(rows_read=read).update(
-        rows_read=batch[-1][0], rows_good=F("rows_good") + len(good), rows_bad=F("rows_bad") + len(bad))
+    changed = _claimed(dataset).filter(rows_read=read).update(
+        rows_read=batch[-1][0], rows_good=F("rows_good") + len(good), rows_bad=F("rows_bad") + len(bad),
+        heartbeat_at=timezone.now(), attempts=0)
     if not changed:
-        raise _LostIt
+        raise _ClaimLost
     rows = DatasetRow.objects.bulk_create([DatasetRow(dataset=dataset, number=number) for number, _ in good])
     DatasetText.objects.bulk_create([
         DatasetText(row=stored, prompt=row.prompt, chosen=row.chosen or "", rejected=row.rejected or "")
@@ -105,18 +171,18 @@ def _record(dataset: Dataset, read: int, batch: list[tuple[int, Row | BadRow]]) 
     ])
     room = max(0, KEPT_BAD_ROWS - RejectedRow.objects.filter(dataset=dataset).count()) if bad else 0
     RejectedRow.objects.bulk_create([
-        RejectedRow(dataset=dataset, number=row.number, reason=row.reason[:300]) for row in bad[:room]
+        RejectedRow(dataset=dataset, number=row.number, reason=storable(row.reason)[:300]) for row in bad[:room]
     ])
 
 
 def _finish(dataset: Dataset, tally: _Tally) -> None:
-    dataset.refresh_from_db()
+    dataset.refresh_from_db(fields=["rows_good", "rows_bad"])
     if not dataset.rows_good:
         bad = f"None of its {dataset.rows_bad} rows could be used." if dataset.rows_bad else "It holds no rows."
         raise BadData(bad, "See the reasons below, then choose other columns or mend the file.")
-    _open(dataset).update(status=Dataset.Status.READY, kind=tally.kind, digest=tally.digest.hexdigest())
+    _claimed(dataset).update(status=Dataset.Status.READY, kind=tally.kind, digest=tally.digest.hexdigest(), claim="")
 
 
-def _open(dataset: Dataset) -> QuerySet[Dataset]:
-    """The data set, as long as nobody ended its import."""
-    return Dataset.objects.filter(pk=dataset.pk, status=Dataset.Status.IMPORTING)
+def _claimed(dataset: Dataset) -> QuerySet[Dataset]:
+    """The data set, as long as nobody ended its import or took it over."""
+    return Dataset.objects.filter(pk=dataset.pk, status=Dataset.Status.IMPORTING, claim=dataset.claim)

@@ -33,6 +33,9 @@ class Dataset(TeamOwned):
     rows_good = models.PositiveIntegerField(default=0)
     rows_bad = models.PositiveIntegerField(default=0)
     error = models.TextField(blank=True)
+    claim = models.CharField(max_length=32, blank=True, help_text="Of the worker that imports it; empty: nobody does.")
+    heartbeat_at = models.DateTimeField(null=True, help_text="When its import was last sent or said that it goes on.")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Starts of its import since it last moved on.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

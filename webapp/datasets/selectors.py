@@ -12,7 +12,8 @@ from django.db.models import Count, QuerySet
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
 
-ROWS_A_PAGE, BAD_ROWS_A_PAGE = 25, 100
+ROWS_PER_PAGE, BAD_ROWS_PER_PAGE = 25, 100
+SHOWN_CHARACTERS, SHOWN_MESSAGES = 20_000, 50  # of a text and of a prompt, on a page; a download has all of it
 
 
 class _Counted(Paginator):
@@ -24,26 +25,41 @@ class _Counted(Paginator):
 
 
 def dataset_list(*, team: Team) -> QuerySet[Dataset]:
-    found = Dataset.objects.of(team).select_related("created_by").annotate(run_count=Count("runs"))
-    return cast("QuerySet[Dataset]", found.order_by("-pk"))
+    datasets = Dataset.objects.of(team).select_related("created_by").annotate(run_count=Count("runs"))
+    return cast("QuerySet[Dataset]", datasets.order_by("-pk"))
 
 
 def rows_page(*, dataset: Dataset, page: str | None) -> Page[DatasetRow]:
+    """The rows of one page. One row is held whole at a time: 25 of the longest would be 75 MB, and their page more."""
     rows = DatasetRow.objects.filter(dataset=dataset).select_related("text").order_by("number")
-    return _Counted(rows, ROWS_A_PAGE, dataset.rows_good).get_page(page)
+    shown = _Counted(rows, ROWS_PER_PAGE, dataset.rows_good).get_page(page)
+    of_page = cast("QuerySet[DatasetRow]", shown.object_list)
+    shown.object_list = [_cut_row(row) for row in of_page.iterator(chunk_size=1)]
+    return shown
+
+
+def _cut_row(row: DatasetRow) -> DatasetRow:
+    text = row.text
+    text.prompt = [message | {"content": _cut(message["content"])} for message in text.prompt[-SHOWN_MESSAGES:]]
+    text.chosen, text.rejected = _cut(text.chosen), _cut(text.rejected)
+    return row
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ... (the download has the rest)"
 
 
 def rejected_page(*, dataset: Dataset, page: str | None) -> Page[RejectedRow]:
-    return Paginator(dataset.rejected_rows.order_by("number"), BAD_ROWS_A_PAGE).get_page(page)
+    return Paginator(dataset.rejected_rows.order_by("number"), BAD_ROWS_PER_PAGE).get_page(page)
 
 
 async def as_jsonl(*, dataset: Dataset) -> AsyncIterator[bytes]:
     """All rows as lines of JSON that the import and `python -m training run` read back to the same rows."""
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
     lines: list[bytes] = []
-    async for text in texts.aiterator(chunk_size=500):
+    async for text in texts.aiterator(chunk_size=25):  # rows may be megabytes long
         lines.append(json.dumps(_as_record(text), ensure_ascii=False).encode() + b"\n")
-        if len(lines) == 500:
+        if len(lines) == 500 or len(lines[-1]) > 100_000:
             yield b"".join(lines)
             lines = []
     yield b"".join(lines)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
+from django.utils import timezone
 
 from training.records import SUFFIXES
+from training.text import storable
 from webapp.accounts.models import Team, User
-from webapp.celery import send
+from webapp.celery import JOBS, send
 from webapp.datasets import importing
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText
 from webapp.runs.models import Run
@@ -35,7 +36,8 @@ def dataset_upload(*, team: Team, user: User, name: str, file: UploadedFile) -> 
         for chunk in file.chunks():
             out.write(chunk)
     aside.rename(path)
-    return Dataset.objects.create(team=team, name=name, filename=filename[-300:], upload=upload, created_by=user)
+    return Dataset.objects.create(team=team, name=name, filename=storable(filename)[-300:], upload=upload,
+                                  created_by=user)
 
 
 @transaction.atomic
@@ -51,18 +53,25 @@ def dataset_import_start(*, dataset: Dataset, columns: Mapping[str, str]) -> boo
     """Send the import off from the start; False if the rows are in use already. A stuck import is started over."""
     changed = (Dataset.objects.filter(pk=dataset.pk).exclude(status=Dataset.Status.READY)
                .update(status=Dataset.Status.IMPORTING, columns=dict(columns), error="", digest="", rows_read=0,
-                       rows_good=0, rows_bad=0))
+                       rows_good=0, rows_bad=0, claim="", attempts=0, heartbeat_at=timezone.now()))
     if changed:
         _rows_delete(dataset)
-        send("workers.import_dataset", dataset.pk, queue="io")
+        send("workers.import_dataset", dataset.pk, queue=JOBS)
     return bool(changed)
 
 
 def dataset_import(*, dataset_id: int) -> None:
     """Read every row into the database; called by the worker. Where an earlier attempt stopped, this one goes on."""
-    dataset = Dataset.objects.filter(pk=dataset_id, status=Dataset.Status.IMPORTING).first()
+    dataset = importing.claim(dataset_id)
     if dataset:
         importing.run(dataset)
+
+
+def imports_requeue() -> None:
+    """Send again each import that nobody works on: its message or its worker was lost. Called by every worker."""
+    for pk in importing.without_heartbeat().values_list("pk", flat=True):
+        if importing.without_heartbeat().filter(pk=pk).update(claim="", heartbeat_at=timezone.now()):
+            send("workers.import_dataset", pk, queue=JOBS)
 
 
 def dataset_rename(*, dataset: Dataset, name: str) -> None:
@@ -85,18 +94,6 @@ def dataset_delete(*, dataset: Dataset) -> None:
 
 def source_path(dataset: Dataset) -> Path | None:
     return settings.UPLOADS / dataset.upload if dataset.upload else None
-
-
-def columns_of(path: Path, filename: str) -> list[str]:
-    """Names of the columns of a file, from its first readable row; none if there is none. Raises BadData."""
-    from training.records import read_records
-
-    file: IO[bytes]
-    with path.open("rb") as file:
-        for _, record in read_records(file, filename):
-            if not isinstance(record, str):
-                return list(record)
-    return []
 
 
 def _rows_delete(dataset: Dataset) -> None:

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from webapp.accounts.middleware import TeamRequest
 from webapp.datasets import selectors, services
 from webapp.datasets.forms import HubForm, NameForm, UploadForm
-from webapp.datasets.look import look_at
+from webapp.datasets.import_preview import preview_import
 from webapp.datasets.models import Dataset
 
 
@@ -41,12 +41,12 @@ def dataset_columns(request: TeamRequest, pk: int) -> HttpResponse:
     dataset = get_object_or_404(Dataset.objects.of(request.team), pk=pk)
     if dataset.status == Dataset.Status.READY:
         return redirect("datasets:detail", pk=pk)
-    look = look_at(dataset, request.POST if request.method == "POST" else request.GET)
-    if request.method == "POST" and look.mapping is not None:
-        services.dataset_import_start(dataset=dataset, columns=look.mapping)
+    preview = preview_import(dataset, request.POST if request.method == "POST" else request.GET)
+    if request.method == "POST" and preview.mapping is not None:
+        services.dataset_import_start(dataset=dataset, columns=preview.mapping)
         return redirect("datasets:detail", pk=pk)
     template = "datasets/_columns.html" if request.htmx else "datasets/columns.html"  # type: ignore[attr-defined]
-    return render(request, template, {"dataset": dataset, "look": look})
+    return render(request, template, {"dataset": dataset, "preview": preview})
 
 
 @require_safe

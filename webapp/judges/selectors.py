@@ -8,6 +8,7 @@ from django.db.models import Count
 
 from training import config
 from webapp.accounts.models import Team
+from webapp.accounts.numbers import row_key
 from webapp.judges.identity import label_names
 from webapp.judges.keys import saved_number
 from webapp.judges.models import Connection, SameJudge
@@ -63,9 +64,8 @@ def _groups(team: Team) -> dict[str, list[str]]:
 
 def saved_judge(team: Team, number: str) -> Connection | None:
     """The team's connection that a form names, or None."""
-    if not number.isdecimal() or len(number) > 18:
-        return None
-    return Connection.objects.of(team).filter(pk=int(number)).first()
+    key = row_key(number)
+    return Connection.objects.of(team).filter(pk=key).first() if key is not None else None
 
 
 def saved_judge_of(team: Team, judge: config.Judge) -> Connection | None:

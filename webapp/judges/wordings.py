@@ -23,7 +23,7 @@ from training.feedback import judges as engine
 from training.feedback.addresses import use_allowed_hosts
 from training.feedback.prompt import prompt_version
 from webapp.accounts.models import Team, User
-from webapp.celery import send
+from webapp.celery import JOBS, send
 from webapp.datasets.models import Dataset
 from webapp.judges.identity import label_names
 from webapp.judges.keys import key_of
@@ -60,7 +60,7 @@ def comparison_start(*, team: Team, user: User, principle: Principle, statement_
         judge_b=other[0][0].model_dump(mode="json") if other else None, judge_title_b=other[0][1] if other else "")
     ComparisonAnswer.objects.bulk_create(
         ComparisonAnswer(comparison=comparison, pair_id=pair, side=side) for pair in chosen for side in "ab")
-    send("workers.compare_wordings", comparison.pk, queue="io")
+    send("workers.compare_wordings", comparison.pk, queue=JOBS)
     return comparison
 
 
@@ -71,8 +71,15 @@ def comparison_again(*, comparison: Comparison) -> bool:
         changed = Comparison.objects.filter(Q(status=S.FAILED) | lost, pk=comparison.pk).update(
             status=S.QUEUED, error="", seen_at=timezone.now())
         if changed:
-            send("workers.compare_wordings", comparison.pk, queue="io")
+            send("workers.compare_wordings", comparison.pk, queue=JOBS)
     return bool(changed)
+
+
+def comparisons_send_again() -> None:
+    """Send what waits since its message was lost, and what lost its worker, once more."""
+    lost = Comparison.objects.filter(status__in=[S.QUEUED, S.RUNNING], seen_at__lt=timezone.now() - LOST)
+    for comparison in lost:
+        comparison_again(comparison=comparison)
 
 
 def comparison_run(*, comparison_id: int) -> None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from typing import Any, NoReturn
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.admin import helpers
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from webapp.labels import admin_filters as by
-from webapp.labels import selectors, services
+from webapp.accounts.models import Team, User
+from webapp.accounts.numbers import row_key
+from webapp.labels import admin_filters, bulk, selectors
 from webapp.labels.decisions import decide
 from webapp.labels.differences import marked
-from webapp.labels.forms import DecisionForm
-from webapp.labels.models import Label, Pair
+from webapp.labels.forms import DecisionForm, LabelFilterForm
+from webapp.labels.models import BulkAction, Label, Pair
 from webapp.labels.site import review_site
 
 
@@ -49,6 +53,15 @@ class TeamAdmin(ModelAdmin):
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> NoReturn:
         raise Http404
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, and the actions on it; of what was ticked, only what is the key of a row counts."""
+        if helpers.ACTION_CHECKBOX_NAME in request.POST:
+            post = request.POST.copy()
+            ticked = post.getlist(helpers.ACTION_CHECKBOX_NAME)
+            post.setlist(helpers.ACTION_CHECKBOX_NAME, [key for key in ticked if row_key(key) is not None])
+            request.POST = post  # type: ignore[assignment]
+        return super().changelist_view(request, extra_context)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         if self.get_object(request, object_id) is None:
@@ -87,7 +100,8 @@ class TeamAdmin(ModelAdmin):
 class LabelAdmin(TeamAdmin):
     list_columns = selectors.LIST_COLUMNS
     list_display = ("excerpt", "principle", "a_to_b", "sureness", "orders", "review_state", "judged_by")
-    list_filter = (by.ByPrinciple, by.ByDataset, by.ByConfidence, by.ByOrders, by.ByReview, by.ByJudge)
+    list_filter = (admin_filters.ByPrinciple, admin_filters.ByDataset, admin_filters.ByConfidence,
+                   admin_filters.ByOrders, admin_filters.ByReview, admin_filters.ByJudge)
     list_select_related = ("pair", "principle_version__principle")
     actions = ("approve", "reject", "take_back")
     fields = readonly_fields = (
@@ -147,29 +161,44 @@ class LabelAdmin(TeamAdmin):
         return redirect(request.get_full_path())
 
     @admin.action(description="Approve", permissions=["change"])
-    def approve(self, request: HttpRequest, queryset: QuerySet[Label]) -> None:
-        self._review(request, queryset, Label.Review.APPROVED)
+    def approve(self, request: HttpRequest, queryset: QuerySet[Label]) -> HttpResponse | None:
+        return self._act(request, queryset, BulkAction.Kind.APPROVE)
 
     @admin.action(description="Reject", permissions=["change"])
-    def reject(self, request: HttpRequest, queryset: QuerySet[Label]) -> None:
-        self._review(request, queryset, Label.Review.REJECTED)
+    def reject(self, request: HttpRequest, queryset: QuerySet[Label]) -> HttpResponse | None:
+        return self._act(request, queryset, BulkAction.Kind.REJECT)
 
-    @admin.action(description="Take back the last change", permissions=["change"])
-    def take_back(self, request: HttpRequest, queryset: QuerySet[Label]) -> None:
-        changed = queryset.filter(changes__undone_at=None, changes__isnull=False).distinct()
-        count = sum(services.label_undo(label=label) is not None for label in changed)
-        self.message_user(request, f"Taken back on {count:,} labels.")
+    @admin.action(description="Take back the last decision", permissions=["change"])
+    def take_back(self, request: HttpRequest, queryset: QuerySet[Label]) -> HttpResponse | None:
+        return self._act(request, queryset, BulkAction.Kind.TAKE_BACK)
 
-    def _review(self, request: HttpRequest, queryset: QuerySet[Label], review: Label.Review) -> None:
-        _, count = services.labels_review(labels=queryset, review=review, by=request.user)  # type: ignore[arg-type]
-        self.message_user(request, f"{count:,} labels {review.label}.")
+    def _act(self, request: HttpRequest, queryset: QuerySet[Label], kind: BulkAction.Kind) -> HttpResponse | None:
+        """Change the labels that were ticked, or all that match; where a person is to be asked, another page asks."""
+        team: Team = request.team  # type: ignore[attr-defined]
+        by: User = request.user  # type: ignore[assignment]
+        if request.POST.get("select_across") == "1":
+            form = LabelFilterForm(team, request.GET, selectors.filter_choices(team, request.GET))
+            if not form.is_valid():
+                self.message_user(request, " ".join([*form.problems, "Nothing was changed."]), messages.ERROR)
+                return None
+            action = bulk.draft(team=team, by=by, kind=kind, filters=form.chosen)
+            if bulk.asks(action):
+                return redirect(f"{reverse('labels:bulk_new')}?{urlencode(form.chosen | {'kind': kind.value})}")
+        else:
+            keys = list(queryset.order_by().values_list("pk", flat=True))
+            action = bulk.draft(team=team, by=by, kind=kind, filters={"pk": keys}, includes_decided=True)
+        action = bulk.start(action=action)
+        if action.is_active:
+            return redirect("labels:bulk_detail", action.pk)
+        self.message_user(request, f"{action.changed:,} labels changed.")
+        return None
 
 
 @admin.register(Pair, site=review_site)
 class PairAdmin(TeamAdmin):
     list_columns = ("excerpt", "human", "created_at", "dataset__name")
     list_display = ("prompt_start", "dataset", "human_choice", "created_at")
-    list_filter = (by.PairByDataset,)
+    list_filter = (admin_filters.PairByDataset,)
     list_select_related = ("dataset",)
     search_fields = ("excerpt",)
     fields = readonly_fields = ("dataset", "human_choice", "created_at")

@@ -17,12 +17,20 @@ class LabelFilter(SimpleListFilter):
     """A field of `labels.forms.LabelFilterForm`."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return offered(request.team, self.parameter_name)  # type: ignore[attr-defined, arg-type]
+        chosen = request.GET.get(str(self.parameter_name), "")
+        return offered(request.team, str(self.parameter_name), chosen)  # type: ignore[attr-defined]
+
+    def has_output(self) -> bool:
+        """Also a filter that has nothing to offer filters, where the address names it."""
+        return super().has_output() or bool(self.value())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Label]) -> QuerySet[Label]:
-        values = {str(value) for value, _ in self.lookup_choices}
-        if self.value() not in values:
+        value = self.value()
+        if not value:
             return queryset
+        values = {str(choice) for choice, _ in self.lookup_choices}
+        if value not in values:  # a filter that means nothing matches nothing: an action on "all" must not reach all
+            return queryset.none()
         return queryset.filter(condition(request.team, {str(self.parameter_name): str(self.value())}))  # type: ignore[attr-defined]
 
 
@@ -64,6 +72,8 @@ class PairByDataset(ByDataset):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Pair]) -> QuerySet[Pair]:  # type: ignore[override]
         value = self.value()
-        if value not in {str(offer) for offer, _ in self.lookup_choices}:
+        if not value:
             return queryset
+        if value not in {str(offer) for offer, _ in self.lookup_choices}:
+            return queryset.none()
         return queryset.filter(dataset=None if value == NO_DATASET else int(str(value)))

@@ -18,7 +18,7 @@ AGREEMENT = [("flip", "orders disagree"), ("agree", "orders agree")]
 
 
 class LabelFilterForm(forms.Form):
-    """Every field may be empty; an address that nobody offered filters by nothing."""
+    """Every field may be empty. A value that means nothing here is an error: nothing matches such a filter."""
 
     q = forms.CharField(required=False, max_length=100, label="Prompt contains",
                         widget=forms.TextInput(attrs={"type": "search", "placeholder": "Words of the prompt"}))
@@ -38,12 +38,31 @@ class LabelFilterForm(forms.Form):
             self.fields[name].choices = offered  # type: ignore[attr-defined]
         for field in self.fields.values():
             field.widget.attrs["aria-label"] = field.label
+            field.error_messages["invalid_choice"] = f"{field.label}: “%(value)s” is none that this team has."
 
     @property
     def chosen(self) -> dict[str, str]:
-        """What is filtered by; fields that are not valid are left out."""
+        """What is filtered by; fields that are not valid are left out, so ask `is_valid` first."""
         self.is_valid()
         return {name: value for name, value in self.cleaned_data.items() if value}
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the filter, in sentences."""
+        self.is_valid()
+        return [str(message) for messages in self.errors.values() for message in messages]
+
+    @property
+    def in_words(self) -> str:
+        """'Principle factuality, Orders orders agree', for whoever is asked before many labels are changed."""
+        chosen = self.chosen
+        chosen.pop("sort", "")
+        words = []
+        for name, value in chosen.items():
+            field = self.fields[name]
+            titles: dict[str, str] = dict(getattr(field, "choices", ()))
+            words.append(f"{field.label}: {titles.get(value, value)}")
+        return "; ".join(words)
 
 
 class DecisionForm(forms.Form):

@@ -116,9 +116,58 @@ class LabelChange(TeamOwned):
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     at = models.DateTimeField(default=timezone.now)
     undone_at = models.DateTimeField(null=True, blank=True)
+    undone_by_batch = models.CharField(max_length=32, blank=True, db_index=True,
+                                       help_text="The action on many labels that took this change back, if one did.")
 
     class Meta:
         ordering = ["-id"]
 
     def __str__(self) -> str:
         return f"{self.get_after_display()} at {self.at:%Y-%m-%d %H:%M}"
+
+
+class BulkAction(TeamOwned):
+    """One action on many labels: what was asked for, how far it is, and what takes it back.
+
+    The set of labels is fixed when it is asked for: those that match `filters` and have no key above `up_to`.
+    """
+
+    class Kind(models.TextChoices):
+        APPROVE = "approve", "approve"
+        REJECT = "reject", "reject"
+        TAKE_BACK = "take_back", "take back the last decision on"
+        UNDO = "undo", "undo"
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "waiting for a worker"
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    filters = models.JSONField(default=dict, blank=True)
+    up_to = models.BigIntegerField(default=0)
+    includes_decided = models.BooleanField(default=False, help_text="Labels that people decided are changed as well.")
+    undoes = models.OneToOneField("self", null=True, blank=True, on_delete=models.CASCADE, related_name="undone_by")
+    batch = models.CharField(max_length=32, unique=True)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.WAITING)
+    total = models.PositiveIntegerField(default=0, help_text="Labels that it is about.")
+    handled = models.PositiveIntegerField(default=0, help_text="Labels looked at so far.")
+    changed = models.PositiveIntegerField(default=0)
+    message = models.CharField(max_length=500, blank=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    touched_at = models.DateTimeField(null=True, blank=True, help_text="When its worker was last heard of.")
+    finished_at = models.DateTimeField(null=True, blank=True)
+    hidden = models.BooleanField(default=False, help_text="Whoever asked for it has hidden its notice.")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["team", "by", "-id"]), models.Index(fields=["status"])]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.total:,} labels"
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in {self.Status.WAITING, self.Status.RUNNING}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from training.feedback.identity import judge_title
 from webapp.accounts.models import Team
+from webapp.accounts.numbers import row_key
 from webapp.datasets.models import Dataset
 from webapp.labels.forms import BANDS, NO_DATASET, ORDERS
 from webapp.labels.models import Label, LabelChange, Pair
@@ -24,33 +26,46 @@ LIST_COLUMNS = (
 _MOST_OFFERED = 200
 
 
-def filter_choices(team: Team) -> dict[str, list[tuple[str, str]]]:
-    """What the filter offers: the team's principles, data sets, runs and judges."""
+def filter_choices(team: Team, data: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
+    """What the filter offers: the team's principles, data sets, runs and judges, and the one that `data` names."""
     everything = {"principle": "every principle", "dataset": "every data set", "run": "every run",
                   "judge": "every judge"}
-    return {name: [("", title), *offered(team, name)] for name, title in everything.items()}
+    return {name: [("", title), *offered(team, name, data.get(name, ""))] for name, title in everything.items()}
 
 
-def offered(team: Team, name: str) -> list[tuple[str, str]]:
-    """Values and titles of one field of the filter, of this team only."""
+def offered(team: Team, name: str, chosen: str = "") -> list[tuple[str, str]]:
+    """Values and titles of one field of the filter, of this team only: the newest, and the one that is chosen."""
     match name:
         case "principle":
             return [(value, value) for value in Principle.objects.of(team).values_list("name", flat=True)]
         case "dataset":
-            rows = Dataset.objects.of(team).values_list("pk", "name")[:_MOST_OFFERED]
-            return [(NO_DATASET, "demo world"), *((str(pk), title) for pk, title in rows)]
+            demo = (NO_DATASET, "demo world")
+            return [demo, *((str(pk), title) for pk, title in _newest(Dataset.objects.of(team), chosen))]
         case "run":
-            rows = Run.objects.of(team).values_list("pk", "name")[:_MOST_OFFERED]
-            return [(str(pk), f"{title} ({pk})") for pk, title in rows]
+            return [(str(pk), f"{title} ({pk})") for pk, title in _newest(Run.objects.of(team), chosen)]
         case "judge":
-            judges = Label.objects.of(team).order_by("judge").values_list("judge", flat=True).distinct()
-            return [(judge, judge_title(judge)[:60]) for judge in judges[:_MOST_OFFERED]]
+            labels = Label.objects.of(team)
+            judges = list(labels.order_by("judge").values_list("judge", flat=True).distinct()[:_MOST_OFFERED])
+            if chosen and chosen not in judges and labels.filter(judge=chosen).exists():
+                judges.append(chosen)
+            return [(judge, judge_title(judge)[:60]) for judge in judges]
     raise KeyError(name)
 
 
-def condition(team: Team, chosen: Mapping[str, str]) -> Q:
+def _newest(rows: QuerySet[Any], chosen: str) -> list[tuple[int, str]]:
+    """(key, name) of the rows that a list offers; one more query only where the chosen one is not among them."""
+    pairs = list(rows.values_list("pk", "name")[:_MOST_OFFERED])
+    key = row_key(chosen)
+    if key is not None and key not in dict(pairs):
+        pairs += rows.filter(pk=key).values_list("pk", "name")
+    return pairs
+
+
+def condition(team: Team, chosen: Mapping[str, Any]) -> Q:
     """A filter (`forms.LabelFilterForm.chosen`) as a condition on the team's labels."""
     wanted = Q()
+    if "pk" in chosen:  # labels that were ticked one by one
+        wanted &= Q(pk__in=chosen["pk"])
     if name := chosen.get("principle"):
         wanted &= Q(principle_version__in=_versions(team, name))
     if dataset := chosen.get("dataset"):
@@ -66,11 +81,12 @@ def condition(team: Team, chosen: Mapping[str, str]) -> Q:
     if review := chosen.get("review"):
         wanted &= Q(review=review)
     if words := chosen.get("q"):
-        wanted &= Q(pair__in=Pair.objects.of(team).filter(excerpt__icontains=words).order_by().values("pk"))
+        pairs = Pair.objects.of(team).filter(*(Q(excerpt__icontains=word) for word in words.split()))
+        wanted &= Q(pair__in=pairs.order_by().values("pk"))
     return wanted
 
 
-def labels_of(team: Team, chosen: Mapping[str, str]) -> QuerySet[Label]:
+def labels_of(team: Team, chosen: Mapping[str, Any]) -> QuerySet[Label]:
     """The team's labels that match a filter, in its order."""
     return Label.objects.of(team).filter(condition(team, chosen)).order_by(*ORDERS[chosen.get("sort", "")])
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.labels import quality_views, views
+from webapp.labels import bulk_views, quality_views, views
 
 app_name = "labels"
 urlpatterns = [
@@ -10,7 +10,10 @@ urlpatterns = [
     path("<int:pk>/", views.label, name="label"),
     path("<int:pk>/judge/", views.judge, name="judge"),
     path("pairs/<int:pk>/", views.pair, name="pair"),
-    path("review/", views.review_all, name="review_all"),
     path("quality/", quality_views.label_quality, name="quality"),
-    path("undo/", views.undo_all, name="undo_all"),
+    path("actions/", bulk_views.bulk_list, name="bulk_list"),
+    path("actions/new/", bulk_views.bulk_new, name="bulk_new"),
+    path("actions/<int:pk>/", bulk_views.bulk_detail, name="bulk_detail"),
+    path("actions/<int:pk>/undo/", bulk_views.bulk_undo, name="bulk_undo"),
+    path("actions/<int:pk>/hide/", bulk_views.bulk_hide, name="bulk_hide"),
 ]

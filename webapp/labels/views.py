@@ -1,4 +1,4 @@
-"""The Labels pages: the table with its filter, a pair side by side, and a person's decisions."""
+"""The Labels pages: the table with its filter, a pair side by side, and a person's decision on one label."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PAGE = 50
 def list_(request: TeamRequest) -> HttpResponse:
     """The table of labels, with its filter and a line of quality for each principle."""
     form = _filter(request)
-    labels = selectors.labels_of(request.team, form.chosen)
+    labels = selectors.labels_of(request.team, form.chosen) if form.is_valid() else Label.objects.none()
     page = Paginator(selectors.narrow(labels), PAGE).get_page(request.GET.get("page"))
     quality = selectors.quality(request.team, labels)
     return render(request, "labels/list.html", {
-        "form": form, "page": page, "query": urlencode(form.chosen), "is_filtered": bool(form.chosen),
-        "quality": quality, "overall": selectors.overall(quality), "batch": request.GET.get("batch", ""),
+        "form": form, "page": page, "query": urlencode(form.chosen), "is_filtered": bool(form.chosen or form.problems),
+        "quality": quality, "overall": selectors.overall(quality),
         "may_review": services.may_review(request.user, request.team), "total": page.paginator.count,
     })
 
@@ -75,31 +75,8 @@ def judge(request: TeamRequest, pk: int) -> HttpResponse:
     return redirect(_address(pk, urlencode(_filter(request).chosen)))
 
 
-@require_POST
-def review_all(request: TeamRequest) -> HttpResponse:
-    """Approve or reject all labels that match the filter in the address."""
-    _require_reviewer(request)
-    chosen = _filter(request).chosen
-    review = request.POST.get("review", "")
-    if review not in {Label.Review.APPROVED, Label.Review.REJECTED}:
-        raise PermissionDenied
-    labels = selectors.labels_of(request.team, chosen)
-    batch, count = services.labels_review(labels=labels, review=Label.Review(review), by=request.user)
-    messages.success(request, f"{count:,} labels {review}.")
-    return redirect(f"{reverse('labels:list')}?{urlencode(chosen | ({'batch': batch} if count else {}))}")
-
-
-@require_POST
-def undo_all(request: TeamRequest) -> HttpResponse:
-    """Take back what one action on many labels did."""
-    _require_reviewer(request)
-    count = services.batch_undo(team=request.team, batch=request.POST.get("batch", ""))
-    messages.success(request, f"Taken back on {count:,} labels.")
-    return redirect(f"{reverse('labels:list')}?{urlencode(_filter(request).chosen)}")
-
-
 def _filter(request: TeamRequest) -> LabelFilterForm:
-    return LabelFilterForm(request.team, request.GET, selectors.filter_choices(request.team))
+    return LabelFilterForm(request.team, request.GET, selectors.filter_choices(request.team, request.GET))
 
 
 def _require_reviewer(request: TeamRequest) -> None:

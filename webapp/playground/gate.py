@@ -15,20 +15,22 @@ import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.http import HttpRequest
+from django.http import HttpRequest, parse_cookie
 from django.http.request import split_domain_port, validate_host
 from django.shortcuts import resolve_url
 
+from training.text import unstorable_reason
 from webapp.accounts.middleware import current_team
 from webapp.accounts.models import User
+from webapp.accounts.numbers import row_key
+from webapp.playground.sessions import Sessions
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -68,6 +70,7 @@ class Gate:
 
     def __init__(self, pane: App) -> None:
         self._pane = pane
+        self._sessions = Sessions()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":  # Gradio starts its queue in it
@@ -81,7 +84,7 @@ class Gate:
         if not _host_allowed(headers):
             await _refuse(send, 400, "This host is not served here.")
             return
-        caller = await sync_to_async(identify)(headers.get("cookie", ""))
+        caller = await database_sync_to_async(identify)(headers.get("cookie", ""))
         if caller is None:
             await _to_login(send) if path in {"", "/"} else await _refuse(send, 401, "Log in first.")
         elif caller.team is None:
@@ -90,12 +93,27 @@ class Gate:
             await _refuse(send, 403, "This request comes from another site.")
         elif not _OPEN.match(path):
             await _refuse(send, 404, "There is nothing here.")
-        elif scope["method"] not in _SAFE and not headers.get("content-length", "").isdecimal():
+        elif scope["method"] not in _SAFE and row_key(headers.get("content-length")) is None:
             await _refuse(send, 411, "The length of the request is missing.")
-        elif int(headers.get("content-length") or 0) > LONGEST_BODY:
+        elif (row_key(headers.get("content-length")) or 0) > LONGEST_BODY:
             await _refuse(send, 413, "This request is too large.")
         else:
-            await self._let_in({**scope, CALLER: caller}, receive, send, is_page=path in {"", "/"})
+            await self._ask_whose({**scope, CALLER: caller}, path, receive, send)
+
+    async def _ask_whose(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        """Let a request in whose session is the caller's own, and note the event that it starts."""
+        user: int = scope[CALLER].user
+        body = b"" if scope["method"] in _SAFE else await _body(receive)
+        if body is None:
+            await _refuse(send, 413, "This request is too large.")
+        elif not self._sessions.may_pass(user, path, scope.get("query_string", b"").decode("latin-1"), body):
+            await _refuse(send, 403, "This session belongs to somebody else. Reload the page.")
+        else:
+            if scope["method"] not in _SAFE:
+                receive = _replayed(body, receive)
+            if path.rstrip("/") == "/gradio_api/queue/join":
+                send = _heard(send, lambda answer: self._sessions.started(user, answer))
+            await self._let_in(scope, receive, send, is_page=path in {"", "/"})
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send, is_page: bool) -> None:
         if is_page:  # read as plain text, for the hashes of its scripts
@@ -137,18 +155,49 @@ class _Page:
         await self._send({"type": "http.response.body", "body": self._body})
 
 
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body of a request; None where it is longer than it may be, whatever its headers say."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message["type"] == "http.request" and message.get("more_body", False)
+        if len(body) > LONGEST_BODY:
+            return None
+    return body
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body once more, then what comes after it."""
+    first = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return first.pop() if first else await receive()
+
+    return replay
+
+
+def _heard(send: Send, listen: Callable[[bytes], None]) -> Send:
+    """A `send` that shows the whole answer to a listener as well."""
+    parts: list[bytes] = []
+
+    async def show(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            parts.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                listen(b"".join(parts))
+        await send(message)
+
+    return show
+
+
 def identify(cookie_header: str) -> Caller | None:
     """Who the session cookie belongs to; None for nobody."""
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(cookie_header)
-    except CookieError:
-        return None
-    cookie = cookies.get(settings.SESSION_COOKIE_NAME)
-    if cookie is None:
+    cookie = parse_cookie(cookie_header).get(settings.SESSION_COOKIE_NAME)
+    if cookie is None or unstorable_reason(cookie):
         return None
     request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(cookie.value)
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(cookie)
     user = get_user(request)
     if not isinstance(user, User):
         return None

@@ -15,9 +15,10 @@ from typing import Any
 
 import fastapi
 import gradio as gr
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 
 from training.demo_world.language import prompts as demo_prompts
+from webapp.accounts.numbers import row_key
 from webapp.playground import stream
 from webapp.playground.conversation import Conversation, Turn, drawn, ticks_of, with_rewards
 from webapp.playground.gate import CALLER, PREFIX, Caller, Gate
@@ -38,9 +39,9 @@ def caller_of(request: gr.Request) -> Caller:
 async def opened(request: gr.Request) -> tuple[Any, ...]:
     """What the page shows at first: the team's policies, a run's start against its tuned policy."""
     caller = caller_of(request)
-    policies = await sync_to_async(policies_of)(caller.team or 0)
+    policies = await database_sync_to_async(policies_of)(caller.team or 0)
     wanted = request.query_params.get("run", "")
-    left, right = policies.pair_for(int(wanted) if wanted.isdecimal() else None)
+    left, right = policies.pair_for(row_key(wanted))
     choices = [(choice.title, choice.key) for choice in policies.choices]
     scorers = [("the right policy's run, else the left's", AUTO), *((run.name, str(run.run)) for run in policies.runs)]
     return (gr.Dropdown(choices=choices, value=left), gr.Dropdown(choices=choices, value=right),
@@ -53,7 +54,7 @@ async def chat(prompt: str, left: str, right: str, scorer: str, temperature: flo
     """Answer a prompt with both policies; yields both columns, the status, the conversation, the id and the buttons."""
     caller = caller_of(request)
     keys = (left, right)
-    policies = await sync_to_async(policies_of)(caller.team or 0)
+    policies = await database_sync_to_async(policies_of)(caller.team or 0)
     if talk.policies != keys:
         talk = Conversation(keys)
     try:
@@ -63,7 +64,7 @@ async def chat(prompt: str, left: str, right: str, scorer: str, temperature: flo
         status = _status(error.cause, error.remedy)
         yield (*_columns(talk.turns, policies, keys), status, talk, "", *_buttons(False), prompt)
         return
-    ticks = await sync_to_async(ticks_of)(caller.team or 0)
+    ticks = await database_sync_to_async(ticks_of)(caller.team or 0)
     turn, status = Turn(prompt.strip()), _status("Waiting for the inference worker ...")
     yield (*_columns([*talk.turns, turn], policies, keys), status, talk, asked.id, *_buttons(True), "")
     try:
@@ -121,7 +122,7 @@ async def stop(chat_id: str) -> str:
 
 async def cleared(left: str, right: str, request: gr.Request) -> tuple[Any, ...]:
     """An empty conversation, as after a change of policies."""
-    policies = await sync_to_async(policies_of)(caller_of(request).team or 0)
+    policies = await database_sync_to_async(policies_of)(caller_of(request).team or 0)
     keys = (left, right)
     return (*_columns([], policies, keys), "", Conversation(keys), gr.Row(visible=any(map(policies.speaks_demo, keys))))
 
@@ -141,7 +142,7 @@ def _request(caller: Caller, policies: Policies, prompt: str, keys: tuple[str, s
     except NotYours:
         raise stream.ChatFailed("One of these policies is not there for your team.",
                                 "Reload the page and choose again.") from None
-    scoring = policies.scorer(keys, None if scorer == AUTO or not scorer.isdecimal() else int(scorer))
+    scoring = policies.scorer(keys, None if scorer == AUTO else row_key(scorer))
     return stream.Request(team=caller.team or 0, policies=references, sampling=sampling,
                           dialogues=[talk.dialogue(side, prompt) for side in (0, 1)],
                           scorer=scoring.run if scoring else None)

@@ -28,7 +28,7 @@ class PrincipleForm(forms.Form):
     """A new principle, or with `principle` the edit of one, whose name stays."""
 
     name = forms.RegexField(
-        r"^[a-z0-9][a-z0-9_-]*$", max_length=64,
+        r"^[a-z0-9][a-z0-9_-]*\Z", max_length=64,
         help_text="Small letters, digits and hyphens. Labels and files carry it, so it never changes.",
         error_messages={"invalid": "Use small letters, digits, hyphens and underscores only."})
     statement = forms.CharField(
@@ -42,7 +42,7 @@ class PrincipleForm(forms.Form):
     description = forms.CharField(max_length=300, required=False, help_text="One line for lists.")
     symbol = forms.ChoiceField(choices=[(symbol, symbol) for symbol in SYMBOLS], widget=forms.RadioSelect)
     hue = forms.RegexField(
-        r"^#[0-9A-Fa-f]{6}$", label="Colour", widget=forms.TextInput(attrs={"type": "color"}),
+        r"^#[0-9A-Fa-f]{6}\Z", label="Colour", widget=forms.TextInput(attrs={"type": "color"}),
         help_text="Pages darken or lighten it as far as it must be to stay readable.")
 
     def __init__(self, *args: Any, team: Team, principle: Principle | None = None, **kwargs: Any) -> None:

@@ -9,6 +9,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.numbers import row_key
 from webapp.labels.models import Pair
 from webapp.principles import hues as colours
 from webapp.principles import selectors, services, trial
@@ -39,9 +40,9 @@ def principle_detail(request: TeamRequest, pk: int) -> HttpResponse:
 def _pair_to_try(request: TeamRequest) -> dict[str, str]:
     """The pair that the address names, else the demo world's example."""
     number = request.GET.get("pair", "")
-    if not number.isdecimal():
+    if not number:
         return trial.example()
-    pair = get_object_or_404(Pair.objects.of(request.team).select_related("text"), pk=number)
+    pair = get_object_or_404(Pair.objects.of(request.team).select_related("text"), pk=row_key(number))
     return trial.of_pair(pair)
 
 
@@ -57,7 +58,7 @@ def principle_new(request: TeamRequest) -> HttpResponse:
 def principle_edit(request: TeamRequest, pk: int) -> HttpResponse:
     principle = get_object_or_404(Principle.objects.of(request.team), pk=pk)
     latest = principle.versions.first()
-    wording = principle.versions.filter(number=_number(request.GET.get("from"))).first() or latest
+    wording = principle.versions.filter(number=row_key(request.GET.get("from"))).first() or latest
     initial = {"statement": wording.statement if wording else "", "polarity": principle.polarity,
                "description": principle.description, "symbol": principle.symbol, "hue": principle.hue}
     form = PrincipleForm(request.POST or None, team=request.team, principle=principle, initial=initial)
@@ -104,7 +105,3 @@ def principle_try(request: TeamRequest, pk: int) -> HttpResponse:
 def hues(request: TeamRequest) -> HttpResponse:
     """`.hue-NAME` for every principle of the team."""
     return HttpResponse(colours.stylesheet(selectors.hues(team=request.team)), content_type="text/css")
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() and len(text) < 9 else 0

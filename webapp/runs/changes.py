@@ -8,7 +8,7 @@ from a snapshot.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from django.db.models import Max, Q
@@ -19,6 +19,7 @@ from webapp.runs.progress import fraction, run_fraction, run_sentence, stage_tex
 
 MOST_POINTS = 5_000  # a viewer that is further behind in a series gets a snapshot instead
 MOST_LINES = 200
+_LARGEST = 2**62
 
 Message: TypeAlias = dict[str, Any]
 
@@ -46,6 +47,11 @@ class Position:
     stages: dict[int, Cursor] = field(default_factory=dict)
     run: Message = field(default_factory=dict)
 
+    def copy(self) -> Position:
+        """One that can move on by itself."""
+        cursors = {stage: replace(cursor, tags=dict(cursor.tags)) for stage, cursor in self.stages.items()}
+        return Position(cursors, self.run)
+
 
 def position_from(since: Any) -> Position:
     """A position from what a browser sent: {stage: [rewinds, log, {tag: step}, key of the newest sample]}.
@@ -56,11 +62,19 @@ def position_from(since: Any) -> Position:
     position = Position()
     try:
         for stage, (rewinds, log, tags, sample) in dict(since).items():
-            steps = {str(tag): int(step) for tag, step in dict(tags).items()}
-            position.stages[int(stage)] = Cursor(int(rewinds), int(log), steps, sample=int(sample))
-    except (TypeError, ValueError) as error:
+            steps = {str(tag): _whole(step) for tag, step in dict(tags).items()}
+            position.stages[_whole(stage)] = Cursor(_whole(rewinds), _whole(log), steps, sample=_whole(sample))
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("since takes {stage: [rewinds, log, {tag: step}, sample]}") from error
     return position
+
+
+def _whole(number: Any) -> int:
+    """A whole number that every database can hold. Raises TypeError, ValueError or OverflowError where it is none."""
+    value = int(number)
+    if abs(value) > _LARGEST:
+        raise OverflowError(f"a number of {value.bit_length()} bits")
+    return value
 
 
 def position_now(run_id: int) -> Position:
@@ -82,9 +96,18 @@ def position_now(run_id: int) -> Position:
 def read_changes(run_id: int, position: Position) -> Message | None:
     """What is new since `position`, which moves on; None where nothing is.
 
+    The position moves once everything was read: an error half-way loses nothing, the next read finds it all again.
+
     Raises:
         Behind: a stage was rewound, or too much came in between.
     """
+    ahead = position.copy()
+    message = _read(run_id, ahead)
+    position.stages, position.run = ahead.stages, ahead.run
+    return {"type": "delta", **message} if message else None
+
+
+def _read(run_id: int, position: Position) -> Message:
     run, stages = _stages(run_id)
     if run is None:
         raise Behind
@@ -107,7 +130,7 @@ def read_changes(run_id: int, position: Position) -> Message | None:
     if fresh:
         parts = {"points": _points(fresh, position), "log": _log(fresh, position), "samples": _samples(fresh, position)}
         message |= {name: part for name, part in parts.items() if part}
-    return {"type": "delta", **message} if message else None
+    return message
 
 
 def stage_state(stage: Stage) -> Message:

@@ -1,7 +1,8 @@
 """The live socket of a run. The browser says how far it has read; what is new comes from the hub.
 
 In: `{"since": {stage: [rewinds, log, {tag: step}, sample]}}`, after every snapshot and every reconnect.
-Out: `{"type": "delta", ...}` as `webapp.runs.changes` makes it, or `{"type": "resync"}`: take a new snapshot.
+Out: `{"type": "delta", ...}` as `webapp.runs.changes` makes it, or `{"type": "resync"}`: take a new snapshot. Whoever
+logs out or leaves the team is closed with 4404 within a second.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
+from webapp.runs.audience import Watcher, still_allowed
 from webapp.runs.changes import position_from
-from webapp.runs.hub import Viewer, hub
-from webapp.runs.models import Run
+from webapp.runs.hub import EXPELLED, Viewer, hub
 
 SEND_TIMEOUT = 10.0
 LONGEST = 200_000  # characters a browser may send
@@ -28,7 +29,8 @@ class RunConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         self.run_id = int(self.scope["url_route"]["kwargs"]["pk"])
-        self.viewer = Viewer()
+        self.watcher = Watcher(self.scope["user"].pk or 0, self.scope["session"].session_key or "")
+        self.viewer = Viewer(self.watcher)
         self.sender: asyncio.Task[None] | None = None
         if await self._may_see():
             await self.accept()
@@ -43,7 +45,7 @@ class RunConsumer(AsyncWebsocketConsumer):
         if not await self._may_see():
             return await self.close(NOT_FOUND)
         await self._leave()
-        self.viewer = Viewer()
+        self.viewer = Viewer(self.watcher)
         await hub().watch(self.run_id, self.viewer, since)
         self.sender = asyncio.create_task(self._forward(self.viewer))
 
@@ -54,6 +56,9 @@ class RunConsumer(AsyncWebsocketConsumer):
         """Send until the socket ends; one that takes nothing for a while is closed, so that it holds no memory."""
         while True:
             text = await viewer.next()
+            if text == EXPELLED:
+                await self.close(NOT_FOUND)
+                return
             try:
                 await asyncio.wait_for(self.send(text_data=text), SEND_TIMEOUT)
             except TimeoutError:
@@ -70,15 +75,17 @@ class RunConsumer(AsyncWebsocketConsumer):
 
     @database_sync_to_async
     def _may_see(self) -> bool:
-        user = self.scope["user"]
-        return user.is_authenticated and Run.objects.filter(pk=self.run_id, team__memberships__user=user).exists()
+        return bool(still_allowed(self.run_id, [self.watcher]))
 
 
 def _since(text: str | None) -> Any:
     """The position in a message. Raises ValueError where there is none."""
     if not text or len(text) > LONGEST:
         raise ValueError("no message, or too long a one")
-    body = json.loads(text)
+    try:
+        body = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(body, dict) or "since" not in body:
         raise ValueError("no 'since'")
     return body["since"]

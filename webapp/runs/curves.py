@@ -9,7 +9,7 @@ is computed on all points first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,6 +21,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
 Blob: TypeAlias = bytes | memoryview  # PostgreSQL gives views
 Axis: TypeAlias = Literal["step", "time"]
+CSV_PART = 5000  # lines
 BLOCK = 64  # points that the smoothing takes in one matrix product
 
 
@@ -31,11 +32,20 @@ class Series(NamedTuple):
     values: Floats
     times: Floats
 
-    def between(self, low: float | None, high: float | None, axis: Axis = "step") -> slice:
-        """The points of a window, with one more on either side so that the line leaves the picture."""
-        x: NDArray[Any] = self.steps if axis == "step" else self.times
-        start = 0 if low is None else max(int(np.searchsorted(x, low, "left")) - 1, 0)
-        stop = len(x) if high is None else min(int(np.searchsorted(x, high, "right")) + 1, len(x))
+
+class Window(NamedTuple):
+    """What part of a series is asked for, and how: pixels, bounds in steps or seconds, weight of the smoothing."""
+
+    width: int
+    low: float | None = None
+    high: float | None = None
+    weight: float = 0.0
+    axis: Axis = "step"
+
+    def slice_of(self, x: NDArray[Any]) -> slice:
+        """The points inside, with one more on either side so that the line leaves the picture."""
+        start = 0 if self.low is None else max(int(np.searchsorted(x, self.low, "left")) - 1, 0)
+        stop = len(x) if self.high is None else min(int(np.searchsorted(x, self.high, "right")) + 1, len(x))
         return slice(start, max(start, stop))
 
 
@@ -80,13 +90,24 @@ def bucket(x: NDArray[Any], values: Floats, width: int) -> Buckets:
     """Minimum, maximum and last value of each bucket of 2**k; all points where they are no more than the pixels."""
     if len(x) <= width:
         return Buckets(x, values, None, None, np.arange(len(x)))
-    k = exponent(float(x[0]), float(x[-1]), width)
-    edges = np.floor(x / 2.0**k)
-    starts = np.concatenate(([0], np.flatnonzero(np.diff(edges)) + 1))
+    starts = bucket_starts(x, width)
     ends = np.concatenate((starts[1:], [len(x)])) - 1
     low = np.fmin.reduceat(values, starts)
     high = np.fmax.reduceat(values, starts)
     return Buckets(x[ends], values[ends], low, high, ends)
+
+
+def bucket_starts(x: NDArray[Any], width: int) -> NDArray[np.int64]:
+    """Where each bucket of 2**k steps or seconds begins."""
+    k = exponent(float(x[0]), float(x[-1]), width)
+    return np.concatenate(([0], np.flatnonzero(np.diff(np.floor(x / 2.0**k))) + 1))
+
+
+def x_of(series: Series, axis: Axis) -> NDArray[Any]:
+    """The horizontal axis: steps, or seconds since the first point. A clock that was set back stands still instead."""
+    if axis == "step" or not len(series.times):
+        return series.steps if axis == "step" else series.times
+    return np.maximum.accumulate(series.times) - series.times[0]
 
 
 def smooth(values: Floats, weight: float) -> Floats:
@@ -132,20 +153,17 @@ def seconds(times: Floats) -> list[float]:
     return np.round(times, 3).tolist()
 
 
-def picture(series: Series, *, width: int, low: float | None = None, high: float | None = None,
-            weight: float = 0.0, axis: Axis = "step") -> dict[str, Any]:
+def picture(series: Series, window: Window) -> dict[str, Any]:
     """What the browser draws of one series, column by column."""
-    origin = float(series.times[0]) if len(series.times) else 0.0
-    shift = origin if axis == "time" else 0.0
-    window = series.between(None if low is None else low + shift, None if high is None else high + shift, axis)
-    x: NDArray[Any] = series.steps[window] if axis == "step" else series.times[window] - shift
-    smoothed = smooth(series.values, weight)[window] if weight else None
-    buckets = bucket(x, series.values[window], width)
+    x = x_of(series, window.axis)
+    seen = window.slice_of(x)
+    smoothed = smooth(series.values, window.weight)[seen] if window.weight else None
+    buckets = bucket(x[seen], series.values[seen], window.width)
     return {
         "n": len(series.steps),
         "last_step": int(series.steps[-1]) if len(series.steps) else 0,
-        "origin": origin,
-        "x": listed(buckets.x) if axis == "step" else seconds(buckets.x),
+        "origin": float(series.times[0]) if len(series.times) else 0.0,
+        "x": listed(buckets.x) if window.axis == "step" else seconds(buckets.x),
         "last": listed(buckets.last),
         "low": None if buckets.low is None else listed(buckets.low),
         "high": None if buckets.high is None else listed(buckets.high),
@@ -153,10 +171,9 @@ def picture(series: Series, *, width: int, low: float | None = None, high: float
     }
 
 
-def as_csv(named: Iterable[tuple[str, str, Series]]) -> Iterable[str]:
-    """Every point of every series as lines of CSV, full precision: stage, tag, step, unix time, value."""
-    yield "stage,tag,step,time,value\n"
-    for stage, tag, series in named:
-        lines = (f"{stage},{tag},{step},{time:.3f},{value!r}\n" for step, value, time in
-                 zip(series.steps.tolist(), series.values.tolist(), series.times.tolist(), strict=True))
-        yield "".join(lines)
+def csv_lines(stage: str, tag: str, series: Series) -> Iterator[str]:
+    """Every point as a line of CSV in full precision: stage, tag, step, unix time, value. A part is many lines."""
+    for start in range(0, len(series.steps), CSV_PART):
+        part = slice(start, start + CSV_PART)
+        yield "".join(f"{stage},{tag},{step},{time:.3f},{value!r}\n" for step, value, time in zip(
+            series.steps[part].tolist(), series.values[part].tolist(), series.times[part].tolist(), strict=True))

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from training.config import Recipe, as_yaml, shipped_recipe
 from training.errors import TrainingError
 from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.numbers import row_key
 from webapp.judges.estimating import Costs, costs_of, pairs_of
 from webapp.judges.selectors import saved_judge
 from webapp.runs.models import Run
@@ -18,7 +19,6 @@ from webapp.runs.recipe_form import RecipeForm, read_yaml
 from webapp.runs.services import StagePreview, preview, run_create
 
 PRESETS = {"demo": "Demo", "small_gpu": "Small GPU", "large_gpu": "Large GPU"}
-LONGEST = 100_000
 
 
 @dataclass
@@ -69,14 +69,13 @@ def _start(request: TeamRequest) -> Recipe:
     """The recipe that the page opens with: another run's, or a preset's."""
     clone = request.GET.get("clone", "")
     if clone:
-        number = int(clone) if clone.isdecimal() and len(clone) < 19 else 0
-        return Recipe.model_validate(get_object_or_404(Run.objects.of(request.team), pk=number).recipe)
+        return Recipe.model_validate(get_object_or_404(Run.objects.of(request.team), pk=row_key(clone)).recipe)
     preset = request.GET.get("preset", "")
     return shipped_recipe(preset if preset in PRESETS else "demo")  # type: ignore[arg-type]
 
 
 def _from_yaml(request: TeamRequest) -> HttpResponse:
-    text = request.POST.get("yaml", "")[:LONGEST]
+    text = request.POST.get("yaml", "")
     form, problem = read_yaml(request.team, text)
     if form is None:
         form = RecipeForm.from_post(request.team, request.POST)

@@ -20,12 +20,14 @@ from weakref import WeakKeyDictionary
 from channels.layers import get_channel_layer
 from django.db import connection
 
+from webapp.runs.audience import Watcher, still_allowed
 from webapp.runs.changes import Behind, Message, Position, position_now, read_changes
 
 PERIOD = 0.25  # seconds between two looks at a run
 POLL = 1.0
 QUEUE = 32
 RESYNC = '{"type":"resync"}'
+EXPELLED = ""  # in place of a message: the viewer may not watch any more
 MOST_WAIT = 30.0
 
 logger = logging.getLogger("concord.live")
@@ -36,7 +38,8 @@ T = TypeVar("T")
 class Viewer:
     """One socket's bounded queue of encoded messages."""
 
-    def __init__(self, size: int = QUEUE) -> None:
+    def __init__(self, watcher: Watcher, size: int = QUEUE) -> None:
+        self.watcher = watcher
         self._queue: asyncio.Queue[str] = asyncio.Queue(size)
         self._held: list[str] | None = None
 
@@ -59,6 +62,13 @@ class Viewer:
                 self._queue.get_nowait()
             text = RESYNC
         self._queue.put_nowait(text)
+
+    def expel(self) -> None:
+        """Forget what it was to hear: its socket is to be closed."""
+        self._held = None
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(EXPELLED)
 
     async def next(self) -> str:
         return await self._queue.get()
@@ -162,8 +172,12 @@ class Watch:
         except Behind:
             self._position = await self._read(position_now, self.run_id)
             text = RESYNC
-        if text is not None:
-            for viewer in self._viewers:
+        allowed = await self._read(still_allowed, self.run_id, {viewer.watcher for viewer in self._viewers})
+        for viewer in list(self._viewers):
+            if viewer.watcher not in allowed:
+                self._viewers.discard(viewer)
+                viewer.expel()
+            elif text is not None:
                 viewer.put(text)
 
     async def _listen(self) -> None:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from asgiref.sync import sync_to_async
 from django.http import QueryDict
 
-from webapp.runs.curves import Axis, Series, picture, read_series
+from webapp.runs.curves import Window, csv_lines, picture, read_series
 from webapp.runs.models import MetricChunk, Run, RunStage
 from webapp.runs.run_page import series_index
+from webapp.runs.stacks import stack_of, stacked
 
 MOST_TAGS = 100
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The query of a chart: which tags, for how many pixels, which window, how smooth."""
+    """The query of a chart: which tags, and what part of them."""
 
     tags: frozenset[str]
-    width: int
-    low: float | None
-    high: float | None
-    weight: float
-    axis: Axis
+    window: Window
 
     @classmethod
     def from_query(cls, query: QueryDict) -> Asked:
@@ -38,8 +37,9 @@ class Asked:
         if axis not in ("step", "time"):
             raise ValueError("x: 'step' or 'time'")
         width = _number(query, "width", 800.0) or 800.0
-        return cls(tags, int(min(max(width, 10), 8000)), _number(query, "from", None), _number(query, "to", None),
-                   min(max(_number(query, "smooth", 0.0) or 0.0, 0.0), 0.9999), "time" if axis == "time" else "step")
+        return cls(tags, Window(
+            int(min(max(width, 10), 8000)), _number(query, "from", None), _number(query, "to", None),
+            min(max(_number(query, "smooth", 0.0) or 0.0, 0.0), 0.9999), "time" if axis == "time" else "step"))
 
 
 def _number(query: QueryDict, name: str, default: float | None) -> float | None:
@@ -57,20 +57,33 @@ def pictures(run: Run, asked: Asked) -> dict[str, Any]:
     """Every asked series of the run (all, where no tag is named), column by column."""
     stages = {use.stage_id: use.stage for use in
               RunStage.objects.filter(run=run).select_related("stage").only("stage__id", "stage__rewinds", "run")}
-    found = []
+    drawn, parts = [], defaultdict(list)
     for stage, tag, _ in series_index(list(stages)):
         if not asked.tags or tag in asked.tags:
-            series = read_series(stage, tag, times=asked.axis == "time")
-            found.append({"stage": stage, "tag": tag, **picture(
-                series, width=asked.width, low=asked.low, high=asked.high, weight=asked.weight, axis=asked.axis)})
-    return {"stages": {stage.pk: stage.rewinds for stage in stages.values()}, "series": found}
+            stack = stack_of(tag)
+            series = read_series(stage, tag, times=asked.window.axis == "time")
+            drawn.append({"stage": stage, "tag": tag, **picture(series, asked.window)})
+            if stack is not None:
+                parts[stage, stack].append((drawn[-1], series))
+    for members in parts.values():
+        columns = stacked([series for _, series in members], asked.window)
+        for (drawing, _), stack_columns in zip(members, columns, strict=True):
+            drawing["stack"] = stack_columns
+    return {"stages": {stage.pk: stage.rewinds for stage in stages.values()}, "series": drawn}
 
 
-def every_series(run: Run) -> Iterator[tuple[str, str, Series]]:
-    """(stage, tag, series) of everything, read one at a time."""
+async def as_csv(run: Run) -> AsyncIterator[str]:
+    """Every point of every series; one series is in memory at a time, and is sent before the next one is read."""
+    yield "stage,tag,step,time,value\n"
+    names, index = await sync_to_async(_names_and_series)(run)
+    for stage, tag in index:
+        for part in csv_lines(names[stage], tag, await sync_to_async(read_series)(stage, tag)):
+            yield part
+
+
+def _names_and_series(run: Run) -> tuple[dict[int, str], list[tuple[int, str]]]:
     names = dict(RunStage.objects.filter(run=run).values_list("stage_id", "name"))
-    for stage, tag, _ in series_index(list(names)):
-        yield names[stage], tag, read_series(stage, tag)
+    return names, [(stage, tag) for stage, tag, _ in series_index(list(names))]
 
 
 def newest_values(stages: Collection[int], tags: Collection[str]) -> dict[int, dict[str, float]]:

@@ -10,6 +10,8 @@ from django.db import models
 from webapp.accounts.models import TeamOwned
 from webapp.datasets.models import Dataset
 
+LONGEST_TAG = 255  # characters; two names of principles of 64 and what stands around them are far below
+
 
 class Stage(TeamOwned):
     """One computation, identified by the hash of its settings and inputs; runs of a team share it."""
@@ -123,7 +125,7 @@ class MetricChunk(models.Model):
     """
 
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="chunks")
-    tag = models.CharField(max_length=120)
+    tag = models.CharField(max_length=LONGEST_TAG)
     index = models.PositiveIntegerField()
     first_step = models.PositiveIntegerField()
     last_step = models.PositiveIntegerField()

@@ -1,7 +1,8 @@
 """The run form: a recipe as text fields, and back. Nothing typed is ever lost, whatever is wrong with it.
 
-The recipe's own types check everything; on top come the three rules of the web: data comes from the demo world, the
-team's data sets or the hub, and models come from the demo world, the hub or the server's folder of models.
+The recipe's own types check everything; on top come the two rules of the web: data comes from the demo world or the
+team's data sets, and models come from the demo world, the hub or the server's folder of models. A recipe that names a
+data set of the hub keeps that name, and is refused until the data set is imported.
 """
 
 from __future__ import annotations
@@ -12,26 +13,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import yaml
-from django.conf import settings
 from django.http import QueryDict
 from django.utils.text import slugify
 from pydantic import ValidationError
 
-from training.config import DEMO_WORLD, Recipe, field_errors
+from training.checks import bases_of, check_base
+from training.config import DEMO_WORLD, Recipe, field_errors, read_yaml_text
 from training.config.judge import address_problem
-from training.errors import TrainingError
+from training.errors import BadSettings, TrainingError
+from training.hub import is_hub_id
 from training.principles import library
 from webapp.accounts.models import Team
+from webapp.accounts.numbers import row_key
 from webapp.datasets.models import Dataset
 from webapp.judges.keys import check_key_host, saved_key
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge, saved_judge_of
 from webapp.principles.models import Principle
+from webapp.runs.model_home import models_home
 from webapp.runs.recipe_fields import SECTIONS, Section, Spec, folded, show, specs
 
-HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}$")
-FILE_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".gz")
 DATASET_PATH = re.compile(r"^datasets/(\d+)-[^/]*\.jsonl$")
 # Where a message about a whole section belongs.
 HOMES = (("rule judge", "judge.kind"), ("pairs 'sampled'", "sample.pairs"), ("OPENAI_API_KEY", "judge.api_key_env"),
@@ -186,9 +187,12 @@ class RecipeForm:
         return not self.errors
 
     def refuse(self, message: str) -> None:
-        """The recipe is well formed, but its data cannot serve it."""
-        self._add("data.source", message)
+        """The recipe is well formed, but its data or its models cannot serve it; a message that begins with the name of
+        a setting belongs to that setting."""
+        named = message.split("'")[1] if message.startswith("'") else ""
+        self._add(named if named in self.entries else "data.source", message)
         self.recipe = None
+        self._hand_out()
 
     def _value(self) -> dict[str, Any]:
         """The nested value that Recipe reads; what is no mapping of columns is an error here."""
@@ -211,7 +215,7 @@ class RecipeForm:
         if self.source.startswith("dataset:"):
             number = self.source.removeprefix("dataset:")
             ready = Dataset.objects.of(self.team).filter(status=Dataset.Status.READY)
-            self.dataset = ready.filter(pk=int(number)).first() if number.isdecimal() and len(number) < 19 else None
+            self.dataset = ready.filter(pk=row_key(number)).first()
             return f"datasets/{number}-{slugify(self.dataset.name)[:60] or 'data'}.jsonl" if self.dataset else number
         self.dataset = None
         return self.hub_id.strip() if self.source == "hub" else DEMO_WORLD
@@ -220,7 +224,8 @@ class RecipeForm:
         if self.source.startswith("dataset:") and self.dataset is None:
             self._add("data.source", "This data set is not there any more, or is not ready; choose another.")
         if self.source == "hub" and not is_hub_id(recipe.data.source):
-            self._add("data.source", "A hub id looks like owner/name; import a file under Datasets first.")
+            self._add("data.source", f"'{recipe.data.source}' is no data set of your team; import it under Datasets, "
+                                     "then choose it here.")
         if address_error := address_problem(recipe.judge):
             self._add("judge.base_url", address_error)
         else:
@@ -229,11 +234,11 @@ class RecipeForm:
                 check_key_host(recipe.judge)
             except TrainingError as problem:
                 self._add("judge.api_key_env", str(problem))
-        bases = {"policy.base": recipe.policy.base, "preference_model.base": recipe.preference_model.base}
-        for path, base in bases.items():
-            if not is_allowed_model(base):
-                self._add(path, f"'{base}' is no model that can be used: give {DEMO_WORLD}, a hub id like owner/name, "
-                                "or a folder inside the server's folder of models.")
+        for path, base in bases_of(recipe).items():
+            try:
+                check_base(path, base, models_home())
+            except TrainingError as problem:
+                self._add(path, str(problem))
 
     def _home(self, path: str, message: str) -> str:
         """The field that a message belongs to."""
@@ -266,31 +271,12 @@ class RecipeForm:
 def read_yaml(team: Team, text: str) -> tuple[RecipeForm | None, str]:
     """A form from pasted YAML, or why there is none. What is wrong with single settings is shown at their fields."""
     try:
-        value = yaml.safe_load(text)
-        recipe = Recipe.model_validate(value)
-    except yaml.YAMLError as error:
-        return None, f"This is not valid YAML: {error}"
+        recipe = Recipe.model_validate(read_yaml_text(text))
+    except BadSettings as error:
+        return None, str(error)
     except ValidationError as error:
         return None, "; ".join(f"{path}: {message}" for path, message in field_errors(error))
-    except RecursionError:
-        return None, "This YAML is nested too deeply."
     return RecipeForm.from_recipe(team, recipe), ""
-
-
-def is_hub_id(text: str) -> bool:
-    return bool(HUB_ID.match(text)) and ".." not in text and not text.lower().endswith(FILE_ENDINGS)
-
-
-def is_allowed_model(base: str) -> bool:
-    """The demo world, a hub id, or a folder inside the server's own folder of models."""
-    if base == DEMO_WORLD or is_hub_id(base):
-        return True
-    home = (settings.VAR / "models").resolve()
-    try:
-        folder = (home / base).resolve()
-    except (OSError, ValueError):
-        return False
-    return folder != home and folder.is_relative_to(home) and folder.is_dir()
 
 
 def _rows(team: Team, given: dict[str, tuple[str, float]]) -> list[PrincipleRow]:

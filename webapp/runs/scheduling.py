@@ -32,7 +32,8 @@ def enqueue(stage: Stage) -> None:
 @transaction.atomic
 def advance(*, run: Run) -> None:
     """Queue every stage whose inputs are there, and settle the run's status. Safe to call at any time, by anyone."""
-    run.refresh_from_db(fields=["status"])
+    # The row is held: whoever cancels the run waits, and then finds the stages that are queued here.
+    run.status = Run.objects.select_for_update().values_list("status", flat=True).get(pk=run.pk)
     if run.status != Run.Status.RUNNING:
         return
     stages = stages_by_name(run)

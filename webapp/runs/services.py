@@ -15,6 +15,7 @@ from training.pipeline import StagePlan, identities, plan
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
 from webapp.runs import exports
+from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, RunStage, Stage
 from webapp.runs.pokes import poke
 from webapp.runs.scheduling import advance, revive, stage_for, unshared
@@ -64,6 +65,8 @@ def run_cancel(*, run: Run, user: User) -> None:
     if not Run.objects.filter(pk=run.pk, status=Run.Status.RUNNING).update(
             status=Run.Status.CANCELLED, finished_at=timezone.now()):
         return
+    # Whoever cancels another run that shares a stage waits here, and then sees that this run uses it no more.
+    list(Stage.objects.select_for_update().filter(uses__run=run).order_by("pk").values_list("pk"))
     ours = Stage.objects.filter(pk__in=unshared(run))
     ours.filter(status=Stage.Status.QUEUED).update(status=Stage.Status.STOPPED)
     ours.filter(status=Stage.Status.RUNNING).update(stop_requested=True)
@@ -111,7 +114,7 @@ def preview(*, team: Team, recipe: Recipe, dataset: Dataset | None) -> list[Stag
 def _identified(team: Team, recipe: Recipe, dataset: Dataset | None) -> tuple[
         list[StagePlan], dict[str, str], dict[str, str], dict[str, str]]:
     """The plan, each stage's identity, the data's digests, and the digests of people's corrections by principle."""
-    check_run(recipe, settings.ARTIFACTS)
+    check_run(recipe, settings.ARTIFACTS, models_home())
     digests = exports.file_digests(recipe, dataset)
     planned = plan(recipe)
     before = identities(planned, digests)

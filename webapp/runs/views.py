@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.core.paginator import Paginator
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.text import slugify
 from django.views.decorators.http import require_GET, require_POST
@@ -12,7 +12,6 @@ from training.config import Recipe, as_yaml, shipped_recipe
 from webapp.accounts.middleware import TeamRequest
 from webapp.judges.labelling import labelling_of
 from webapp.runs import metrics
-from webapp.runs.curves import as_csv
 from webapp.runs.models import Run
 from webapp.runs.run_page import RunPage, samples_at
 from webapp.runs.selectors import run_filter, run_rows, running_now
@@ -74,9 +73,9 @@ def metrics_json(request: TeamRequest, pk: int) -> HttpResponse:
 
 
 @require_GET
-def metrics_csv(request: TeamRequest, pk: int) -> HttpResponse:
+def metrics_csv(request: TeamRequest, pk: int) -> StreamingHttpResponse:
     run = _run(request, pk)
-    response = HttpResponse(as_csv(metrics.every_series(run)), content_type="text/csv; charset=utf-8")
+    response = StreamingHttpResponse(metrics.as_csv(run), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{_filename(run)}.csv"'
     return response
 

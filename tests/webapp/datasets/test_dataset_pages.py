@@ -110,7 +110,7 @@ def test_confirming_sends_the_import_with_the_columns_shown(
     dataset.refresh_from_db()
     assert answer.headers["Location"] == address("detail", dataset)
     assert dataset.columns == {"prompt": "frage", "response": "antwort"}
-    assert sent == [("workers.import_dataset", (dataset.pk,), "io")]
+    assert sent == [("workers.import_dataset", (dataset.pk,), "jobs")]
 
 
 @pytest.mark.parametrize("fields", [{"prompt": "nonsense"}, {}])
@@ -139,6 +139,14 @@ def test_a_hub_id_is_imported_by_a_worker(
     assert (dataset.name, dataset.split, dataset.status) == ("Anthropic/hh-rlhf", "test", "importing")
     assert len(sent) == 1
     assert owner_client.get(address("columns", dataset)).status_code == 200
+
+
+@pytest.mark.parametrize("hub_id", ["../data", "/etc", "var/uploads/1", ".", "a..b", "hf://datasets/a/b", "docs/"])
+def test_a_path_is_refused_where_a_hub_id_is_asked_for(owner_client: Client, hub_id: str) -> None:
+    page = owner_client.post(reverse("datasets:new"), {"hub_id": hub_id, "split": "train", "name": ""})
+
+    assert "is no id of the hub" in page.content.decode()
+    assert not Dataset.objects.exists()
 
 
 def test_progress_asks_again_until_the_import_has_ended(owner_client: Client, owner: User, team: Team) -> None:

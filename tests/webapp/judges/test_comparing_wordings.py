@@ -67,7 +67,7 @@ def test_two_wordings_are_asked_about_the_same_pairs(
     answer = start(judge=str(saved.pk))
     comparison = Comparison.objects.get()
     assert answer.headers["Location"] == reverse("judges:comparison_detail", args=[comparison.pk])
-    assert sent == [("workers.compare_wordings", (comparison.pk,), "io")]
+    assert sent == [("workers.compare_wordings", (comparison.pk,), "jobs")]
 
     wordings.comparison_run(comparison_id=comparison.pk)
     page = owner_client.get(answer.headers["Location"]).content.decode()

@@ -138,7 +138,7 @@ def stage_at(judge: Judge, team: Team, days_ago: float) -> Stage:
 
 
 def migrate() -> None:
-    importlib.import_module("webapp.labels.migrations.0004_where_judges_are").place(apps, None)
+    importlib.import_module("webapp.labels.migrations.0005_where_judges_are").place(apps, None)
 
 
 @pytest.fixture

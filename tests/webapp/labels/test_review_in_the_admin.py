@@ -107,7 +107,7 @@ def test_selected_labels_and_all_that_match(reviewer_client: Client, team: Team,
 
 @pytest.mark.parametrize(("query", "found"), [
     ("principle=detail", 1), ("confidence=high", 0), ("orders=flip", 1), ("review=approved", 1), ("dataset=none", 3),
-    ("judge=rule", 3), ("q=capital", 3), ("q=nowhere", 0), ("principle=nonsense", 3),
+    ("judge=rule", 3), ("q=capital", 3), ("q=nowhere", 0), ("principle=nonsense", 0), ("principle=", 3),
 ])
 def test_the_list_is_filtered(reviewer_client: Client, pair: Pair, make_label, query: str, found: int) -> None:
     make_label(pair, "factuality", 0.6, 0.4)

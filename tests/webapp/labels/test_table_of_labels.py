@@ -73,11 +73,13 @@ def test_it_filters_by_the_run_that_asked(owner_client: Client, team: Team, pair
     assert other.pk in shown(owner_client)
 
 
-def test_another_teams_data_set_or_run_in_the_address_filters_nothing(
+def test_another_teams_run_in_the_address_is_as_unknown_as_one_that_never_was(
     owner_client: Client, label: Label, other_team: Team
 ) -> None:
     theirs = Run.objects.create(team=other_team, name="theirs", recipe={})
-    assert shown(owner_client, f"run={theirs.pk}&dataset=999&principle=nonsense") == [label.pk]
+    for query in (f"run={theirs.pk}", f"run={theirs.pk + 1000}", "dataset=999", "principle=nonsense"):
+        assert shown(owner_client, query) == []
+        assert "is none that this team has" in owner_client.get(f"/labels/?{query}").content.decode()
 
 
 def test_the_least_sure_come_first_when_asked(owner_client: Client, pair: Pair, make_label) -> None:

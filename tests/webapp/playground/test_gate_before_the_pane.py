@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from channels.db import database_sync_to_async
+from django.db import DatabaseError, connection
 from django.test import Client
 from starlette.routing import BaseRoute, Mount, Route
 
 from tests.conftest import logged_in, make_user
 from webapp.accounts.models import Team
+from webapp.playground.sessions import Owners
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Speak = Callable[..., Any]
@@ -126,3 +129,86 @@ async def test_a_request_of_endless_or_great_length_is_refused(speak: Speak, tea
 
 async def test_a_host_that_is_not_served_gets_nothing(speak: Speak, teammate_client: Client) -> None:
     assert (await speak(teammate_client, "GET", "/", headers={"host": "evil.example"})).status_code == 400
+
+
+# Whose a session is ---------------------------------------------------------------------------------------------------
+
+
+JOIN = "/gradio_api/queue/join"
+
+
+async def join(speak: Speak, client: Client, session: str) -> Any:
+    """Start the event that the page starts when it opens."""
+    from webapp.playground.pane import lifespan_app
+
+    blocks = next(route.app.get_blocks() for route in lifespan_app.routes if isinstance(route, Mount))
+    load = next(index for index, fn in blocks.fns.items() if any(kind == "load" for _, kind in fn.targets))
+    body = {"session_hash": session, "fn_index": load, "data": [], "event_data": None}
+    return await speak(client, "POST", JOIN, json=body)
+
+
+async def test_a_session_is_its_openers_alone(
+    speak: Speak, teammate_client: Client, owner_client: Client, stranger_client: Client,
+) -> None:
+    opened = await join(speak, teammate_client, "hash1of2them")
+    assert opened.status_code == 200
+    event = opened.json()["event_id"]
+    for other in (stranger_client, owner_client):  # a member of the same team is somebody else too
+        assert (await join(speak, other, "hash1of2them")).status_code == 403
+        cancel = {"session_hash": "hash1of2them", "fn_index": 0, "event_id": event}
+        for method, path, options in [
+            ("GET", "/gradio_api/queue/data?session_hash=hash1of2them", {}),
+            ("GET", "/gradio_api/queue/data?session_hash=mine&session_hash=hash1of2them", {}),
+            ("GET", "/gradio_api/heartbeat/hash1of2them", {}),
+            ("POST", "/gradio_api/cancel", {"json": cancel}),
+            ("POST", "/gradio_api/cancel", {"json": cancel | {"session_hash": "another9one"}}),
+            ("POST", "/gradio_api/reset", {"json": {"event_id": event}}),
+        ]:
+            assert (await speak(other, method, path, **options)).status_code == 403, path
+    own = await speak(teammate_client, "POST", "/gradio_api/cancel",
+                      json={"session_hash": "hash1of2them", "fn_index": 0, "event_id": event})
+    assert own.status_code == 200
+
+
+async def test_an_event_that_was_never_started_cannot_be_cancelled(speak: Speak, teammate_client: Client) -> None:
+    for body in ({"session_hash": "own1hash", "fn_index": 0, "event_id": "made-up"},
+                 {"session_hash": "own1hash", "fn_index": 0, "event_id": ["made-up"]}):
+        assert (await speak(teammate_client, "POST", "/gradio_api/cancel", json=body)).status_code == 403
+
+
+def test_nobody_pushes_out_another_persons_names() -> None:
+    owners = Owners(most=3)
+    assert owners.bind("alices", 1)
+    assert all(owners.bind(f"bobs{number}", 2) for number in range(10))
+    assert not owners.bind("alices", 2) and owners.bind("alices", 1)
+    assert owners.owns("bobs9", 2) and not owners.owns("bobs0", 2)
+    assert owners.bind("bobs0", 1), "what its owner has pushed out is nobody's"
+
+
+@pytest.mark.parametrize("cookie", ['prefs={"a": 1}; sessionid={}', "odd; sessionid={}", "a b=c; sessionid={}; x=[1]"])
+async def test_an_odd_cookie_beside_it_does_not_hide_the_session(
+    speak: Speak, teammate_client: Client, cookie: str,
+) -> None:
+    session = teammate_client.cookies["sessionid"].value
+    headers = {"cookie": cookie.replace("{}", session)}
+    assert (await speak(None, "GET", "/config", headers=headers)).status_code == 200
+
+
+async def test_a_lost_connection_to_the_database_costs_one_request_and_not_all(
+    speak: Speak, teammate_client: Client,
+) -> None:
+    """What a restart of PostgreSQL does to the connection that the gate's thread keeps."""
+    @database_sync_to_async
+    def lose() -> None:
+        connection.ensure_connection()
+        connection.connection.close()
+
+    assert (await speak(teammate_client, "GET", "/config")).status_code == 200
+    await lose()
+    answers = []
+    for _ in range(3):
+        try:
+            answers.append((await speak(teammate_client, "GET", "/config")).status_code)
+        except DatabaseError:
+            answers.append(500)
+    assert answers[-2:] == [200, 200]

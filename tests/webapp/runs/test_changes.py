@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from tests.webapp.runs.seeds import add_log, add_points, make_run
 from webapp.accounts.models import Team, User
@@ -97,7 +98,33 @@ def test_samples_of_one_step_that_come_apart_are_both_told(run: tuple[Run, Stage
         assert (read_changes(made.pk, position) or {})["samples"] == [[ppo.pk, 10, key]]
 
 
-@pytest.mark.parametrize("since", [None, 3, [1], {"a": [0, 0, {}, 0]}, {"1": [0]}, {"1": [0, 0, {"x": "y"}, 0]}])
+@pytest.mark.parametrize("part", ["_points", "_log", "_samples"])
+def test_a_read_that_fails_half_way_loses_nothing(
+    run: tuple[Run, Stage], part: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The state, the points, the line and the sample come with the next read, each once."""
+    made, ppo = run
+    position = position_now(made.pk)
+    read_changes(made.pk, position)
+    add_points(ppo, "kl/mean", [1], [0.5])
+    add_log(ppo, "a line")
+    Sample.objects.create(stage=ppo, step=10, index=0, prompt="p", response="r", reward=0.5, rewards={})
+    Stage.objects.filter(pk=ppo.pk).update(status=Stage.Status.SUCCEEDED, events_seq=99)
+    with monkeypatch.context() as patched:
+        patched.setattr(changes, part, lambda *_: (_ for _ in ()).throw(OperationalError("the connection is closed")))
+        with pytest.raises(OperationalError):
+            read_changes(made.pk, position)
+    message = read_changes(made.pk, position)
+    assert message is not None
+    assert points(message) == {"kl/mean": (None, [1], [0.5])}
+    assert [line[4] for line in message["log"]] == ["a line"] and len(message["samples"]) == 1
+    assert "succeeded" in {state["status"] for state in message["stages"]}
+    assert read_changes(made.pk, position) is None
+
+
+@pytest.mark.parametrize("since", [
+    None, 3, [1], {"a": [0, 0, {}, 0]}, {"1": [0]}, {"1": [0, 0, {"x": "y"}, 0]}, {"1": [float("inf"), 0, {}, 0]},
+    {"1": [0, float("nan"), {}, 0]}, {"1": [0, 0, {"x": 10**30}, 0]}, {10**30: [0, 0, {}, 0]}])
 def test_a_cursor_that_makes_no_sense_is_refused(since: Any) -> None:
     with pytest.raises(ValueError, match="since takes"):
         position_from(since)

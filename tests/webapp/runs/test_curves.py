@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webapp.runs.curves import Series, as_csv, bucket, exponent, join, listed, picture, smooth
+from webapp.runs.curves import CSV_PART, Series, Window, bucket, csv_lines, exponent, join, listed, picture, smooth
 
 values_of = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300)
 
@@ -38,7 +38,7 @@ def test_of_a_step_that_comes_twice_the_last_counts() -> None:
 
 def test_no_chunks_are_an_empty_series() -> None:
     assert join([]).steps.tolist() == []
-    assert picture(join([]), width=100)["x"] == []
+    assert picture(join([]), Window(100))["x"] == []
 
 
 def test_few_points_are_shown_as_they_are() -> None:
@@ -78,7 +78,7 @@ def test_a_spike_of_one_step_in_a_hundred_thousand_is_seen_at_every_zoom(
     values = np.zeros(100_000)
     values[50_000] = 1000.0
     steps = np.arange(100_000)
-    found = picture(Series(steps, values, steps * 1.0), width=width, low=window[0], high=window[1])
+    found = picture(Series(steps, values, steps * 1.0), Window(width, *window))
     assert max(found["high"] or found["last"]) == 1000.0
     assert len(found["x"]) <= width + 2
 
@@ -122,16 +122,24 @@ def test_what_is_no_number_is_passed_over_by_smoothing_and_null_in_json() -> Non
 
 def test_smoothing_is_of_all_points_whatever_the_window() -> None:
     data = series([float(value) for value in range(100)])
-    whole = picture(data, width=1000, weight=0.9)["smooth"]
-    part = picture(data, width=1000, weight=0.9, low=50, high=60)
+    whole = picture(data, Window(1000, weight=0.9))["smooth"]
+    part = picture(data, Window(1000, 50, 60, 0.9))
     assert part["smooth"] == whole[49:62]
     assert part["x"] == list(range(49, 62))
 
 
 def test_time_runs_from_the_first_point() -> None:
-    found = picture(series([1.0, 2.0, 3.0]), width=100, axis="time")
+    found = picture(series([1.0, 2.0, 3.0]), Window(100, axis="time"))
     assert found["x"] == [0.0, 1.0, 2.0]
     assert found["origin"] == 1000.0
+
+
+def test_a_clock_that_was_set_back_stands_still_and_loses_no_point() -> None:
+    times = np.array([1000.0, 1010.0, 400.0, 1020.0])
+    found = picture(Series(np.arange(4), np.array([1.0, 2.0, 3.0, 4.0]), times), Window(100, axis="time"))
+    assert found["x"] == [0.0, 10.0, 10.0, 20.0] and found["last"] == [1.0, 2.0, 3.0, 4.0]
+    later = picture(Series(np.arange(4), np.array([1.0, 2.0, 3.0, 4.0]), times), Window(100, 15.0, 25.0, axis="time"))
+    assert later["last"] == [3.0, 4.0]
 
 
 def test_a_million_points_are_drawn_in_a_moment() -> None:
@@ -139,11 +147,15 @@ def test_a_million_points_are_drawn_in_a_moment() -> None:
     steps = np.arange(1_000_000)
     data = Series(steps, rng.normal(size=1_000_000), steps * 1.0)
     begun = time.perf_counter()
-    assert len(picture(data, width=1000)["x"]) <= 1001
+    assert len(picture(data, Window(1000))["x"]) <= 1001
     assert time.perf_counter() - begun < 0.5  # 0.03 s on an idle core
 
 
 def test_csv_has_every_point_in_full_precision() -> None:
-    lines = "".join(as_csv([("ppo", "kl/mean", series([0.1, 1 / 3]))])).splitlines()
-    assert lines[0] == "stage,tag,step,time,value"
-    assert lines[1:] == ["ppo,kl/mean,0,1000.000,0.1", f"ppo,kl/mean,1,1001.000,{1 / 3!r}"]
+    lines = "".join(csv_lines("ppo", "kl/mean", series([0.1, 1 / 3]))).splitlines()
+    assert lines == ["ppo,kl/mean,0,1000.000,0.1", f"ppo,kl/mean,1,1001.000,{1 / 3!r}"]
+
+
+def test_csv_comes_in_parts_so_that_a_long_series_is_sent_while_it_is_written() -> None:
+    parts = list(csv_lines("ppo", "kl/mean", series([float(value) for value in range(2 * CSV_PART + 1)])))
+    assert [part.count("\n") for part in parts] == [CSV_PART, CSV_PART, 1]

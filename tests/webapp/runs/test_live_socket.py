@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
+from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
-from django.contrib.auth.models import AnonymousUser
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.utils import timezone
 
+from tests.conftest import logged_in
 from tests.webapp.runs.seeds import add_points, make_run
 from webapp.accounts.models import Team, User
 from webapp.runs import hub as hubs
+from webapp.runs.audience import Watcher, still_allowed
 from webapp.runs.hub import RESYNC, Viewer
 from webapp.runs.models import Run, Stage
 from webapp.runs.pokes import poke
@@ -30,12 +38,14 @@ def run(team: Team, owner: User) -> tuple[Run, Stage]:
 
 
 class Browser:
-    """What a browser does with the socket."""
+    """What a browser does with the socket, with the session cookie of a log-in of its own."""
 
-    def __init__(self, run: Run, user: User | AnonymousUser) -> None:
-        path = f"/ws/runs/{run.pk}/"
-        self.pipe = ApplicationCommunicator(URLRouter(websocket_urlpatterns), {
-            "type": "websocket", "path": path, "user": user, "headers": []})
+    def __init__(self, run: Run, client: Client) -> None:
+        path, cookie = f"/ws/runs/{run.pk}/", client.cookies.get(settings.SESSION_COOKIE_NAME)
+        self.client = client
+        self.pipe = ApplicationCommunicator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)), {
+            "type": "websocket", "path": path,
+            "headers": [(b"cookie", f"{cookie.key}={cookie.value}".encode())] if cookie else []})
 
     async def connect(self) -> dict[str, Any]:
         await self.pipe.send_input({"type": "websocket.connect"})
@@ -60,7 +70,7 @@ class Browser:
 
 
 async def listening(run: Run, user: User, since: Any = None) -> Browser:
-    browser = Browser(run, user)
+    browser = Browser(run, await sync_to_async(logged_in)(user))
     assert (await browser.connect())["type"] == "websocket.accept"
     await browser.say({"since": since or {}})
     assert (await browser.hear())["type"] == "delta"
@@ -70,8 +80,8 @@ async def listening(run: Run, user: User, since: Any = None) -> Browser:
 async def test_a_stranger_and_nobody_are_refused(
     run: tuple[Run, Stage], stranger: User, other_team: Team,
 ) -> None:
-    for user in (stranger, AnonymousUser()):
-        answer = await Browser(run[0], user).connect()
+    for client in (await sync_to_async(logged_in)(stranger), Client()):
+        answer = await Browser(run[0], client).connect()
         assert (answer["type"], answer["code"]) == ("websocket.close", 4404)
 
 
@@ -95,7 +105,7 @@ async def test_a_lost_poke_costs_a_second_and_no_number(run: tuple[Run, Stage], 
 async def test_what_came_while_the_laptop_was_closed_comes_first(run: tuple[Run, Stage], owner: User) -> None:
     made, ppo = run
     await sync_to_async(add_points)(ppo, "kl/mean", [1, 2, 3], [1.0, 2.0, 3.0])
-    browser = Browser(made, owner)
+    browser = Browser(made, await sync_to_async(logged_in)(owner))
     await browser.connect()
     await browser.say({"since": {ppo.pk: [0, 0, {"kl/mean": 1}, -1]}})
     assert await browser.hear_points() == {"kl/mean": [2, 3]}
@@ -115,7 +125,7 @@ async def test_a_rewind_tells_every_viewer_to_start_over(run: tuple[Run, Stage],
 
 async def test_a_viewer_with_a_void_cursor_starts_over(run: tuple[Run, Stage], owner: User) -> None:
     made, ppo = run
-    browser = Browser(made, owner)
+    browser = Browser(made, await sync_to_async(logged_in)(owner))
     await browser.connect()
     await browser.say({"since": {ppo.pk: [7, 0, {}, -1]}})
     assert await browser.hear() == {"type": "resync"}
@@ -144,20 +154,79 @@ async def test_ten_viewers_are_one_read(
         await browser.leave()
 
 
-async def test_a_message_that_makes_no_sense_closes_the_socket(run: tuple[Run, Stage], owner: User) -> None:
-    browser = Browser(run[0], owner)
+@pytest.mark.parametrize("text", [
+    '{"hello": 1}', "", "no JSON", "[]", "null", '{"since": 7}', "[" * 50_000, '{"since":' * 20_000,
+    '{"since": {"1": [1e999, 0, {}, 0]}}', '{"since": {"1": [0, NaN, {}, 0]}}',
+    '{"since": {"1": [0, 0, {"kl": 1e999}, 0]}}',
+    '{"since": {"1": [0, 0, {}, ' + "9" * 5000 + ']}}', '{"since": {"' + "9" * 30 + '": [0, 0, {}, 0]}}',
+    '{"since": {"1": [0, 0, {}, 9e30]}}', '{"since": "' + "x" * 300_000 + '"}',
+])
+async def test_a_message_that_makes_no_sense_closes_the_socket(run: tuple[Run, Stage], owner: User, text: str) -> None:
+    browser = Browser(run[0], await sync_to_async(logged_in)(owner))
     await browser.connect()
-    await browser.say({"hello": 1})
+    await browser.pipe.send_input({"type": "websocket.receive", "text": text})
     assert (await browser.pipe.receive_output(5))["code"] == 4400
 
 
-async def test_who_leaves_the_team_hears_nothing_more(run: tuple[Run, Stage], teammate: User, team: Team) -> None:
-    browser = await listening(run[0], teammate)
-    await sync_to_async(team.members.remove)(teammate)
-    await browser.say({"since": {}})
+def log_out(browser: Browser, user: User, team: Team) -> None:
+    browser.client.post("/logout/")
+
+
+def leave_the_team(browser: Browser, user: User, team: Team) -> None:
+    team.members.remove(user)
+
+
+def change_the_password(browser: Browser, user: User, team: Team) -> None:
+    user.set_password("another one")
+    user.save()
+
+
+def be_shut_out(browser: Browser, user: User, team: Team) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def outlive_the_session(browser: Browser, user: User, team: Team) -> None:
+    Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("end", [log_out, leave_the_team, change_the_password, be_shut_out, outlive_the_session])
+async def test_who_may_not_see_the_run_any_more_hears_nothing_more_and_is_closed(
+    run: tuple[Run, Stage], teammate: User, team: Team, end: Callable[..., None],
+) -> None:
+    made, ppo = run
+    browser = await listening(made, teammate)
+    await sync_to_async(end)(browser, teammate, team)
+    await sync_to_async(add_points)(ppo, "kl/mean", [1], [0.5])
+    await sync_to_async(poke)(runs=[made.pk], team=made.team_id)
+    heard = []
     while (output := await browser.pipe.receive_output(5))["type"] == "websocket.send":
-        pass
+        heard.append(output["text"])
     assert output["code"] == 4404
+    assert not any("points" in text for text in heard)
+
+
+async def test_who_is_closed_takes_nobody_along(
+    run: tuple[Run, Stage], owner: User, teammate: User, team: Team,
+) -> None:
+    made, ppo = run
+    stays, goes = await listening(made, owner), await listening(made, teammate)
+    await sync_to_async(log_out)(goes, teammate, team)
+    while (await goes.pipe.receive_output(5))["type"] == "websocket.send":
+        pass
+    await sync_to_async(add_points)(ppo, "kl/mean", [1], [0.5])
+    assert await stays.hear_points() == {"kl/mean": [1]}
+    await stays.leave()
+
+
+def test_many_watchers_are_two_queries(run: tuple[Run, Stage], owner: User, django_assert_num_queries: Any) -> None:
+    watchers = {Watcher(owner.pk, logged_in(owner).session.session_key) for _ in range(10)}
+    with django_assert_num_queries(2):
+        assert still_allowed(run[0].pk, watchers) == watchers
+
+
+def test_another_persons_session_does_not_count(run: tuple[Run, Stage], owner: User, stranger: User) -> None:
+    theirs = logged_in(stranger).session.session_key
+    assert not still_allowed(run[0].pk, [Watcher(owner.pk, theirs), Watcher(stranger.pk, theirs), Watcher(0, "")])
 
 
 async def test_the_database_may_be_away_for_a_while(
@@ -185,7 +254,7 @@ async def test_the_database_may_be_away_for_a_while(
 
 
 async def test_a_viewer_that_does_not_read_is_told_to_start_over() -> None:
-    viewer = Viewer(size=3)
+    viewer = Viewer(Watcher(1, "session"), size=3)
     for number in range(4):
         viewer.put(str(number))
     assert await viewer.next() == RESYNC
@@ -194,7 +263,7 @@ async def test_a_viewer_that_does_not_read_is_told_to_start_over() -> None:
 
 
 async def test_news_wait_until_the_past_has_been_told() -> None:
-    viewer = Viewer()
+    viewer = Viewer(Watcher(1, "session"))
     viewer.hold()
     viewer.put("news")
     viewer.release("past")

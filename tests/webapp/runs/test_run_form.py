@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from django.http import QueryDict
 from django.test import Client
 from pytest_django.fixtures import Settings
 
+from tests.training.tiny_models import make_base
 from training.config import Recipe, as_yaml, parse_recipe, shipped_recipe
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
 from webapp.runs.models import Run
 from webapp.runs.recipe_fields import OWN_WIDGETS, SECTIONS, folded, specs
-from webapp.runs.recipe_form import RecipeForm, is_allowed_model, is_hub_id
+from webapp.runs.recipe_form import RecipeForm
 
 NEW = "/runs/new/"
 PRESETS = ("demo", "small_gpu", "large_gpu")
@@ -81,8 +83,8 @@ def test_check_starts_nothing(team: Team, owner_client: Client) -> None:
     ("ppo.steps", "abc", "whole number"), ("ppo.steps", "0", "at least 1"), ("ppo.steps", "", "whole number"),
     ("ppo.kl.target", "-1", "above 0"), ("ppo.learning_rate", "nan", "nor NaN"), ("name", " ", "not be empty"),
     ("scalarization.function", "magic", "linear"), ("judge.api_key_env", "HOME", "OPENAI_API_KEY"),
-    ("data.columns", "prompt", "be a mapping"), ("policy.base", "/etc", "no model that can be used"),
-    ("preference_model.base", "../../x", "no model that can be used"), ("weight:factuality", "many", "number"),
+    ("data.columns", "prompt", "be a mapping"), ("policy.base", "/etc", "server's folder of models"),
+    ("preference_model.base", "../../x", "server's folder of models"), ("weight:factuality", "many", "number"),
 ])
 def test_what_is_wrong_is_said_at_its_field_and_kept(
     field: str, text: str, words: str, team: Team, owner_client: Client,
@@ -172,7 +174,7 @@ def test_pasted_yaml_fills_the_form(team: Team, owner_client: Client) -> None:
 
 @pytest.mark.parametrize(("text", "words"), [
     ("{", "not valid YAML"), ("- 1", "must be a mapping"), ("principles: []", "needs at least 1"),
-    ("surprise: 1\nprinciples: [{name: bias}]", "surprise"), ("!!python/object/apply:os.system [ls]", "not valid YAML"),
+    ("surprise: 1\nprinciples: [{name: bias}]", "surprise"), ("!!python/object/apply:os.system [ls]", "it has the tag"),
 ])
 def test_pasted_yaml_that_is_wrong_is_kept_with_the_reason(
     text: str, words: str, team: Team, owner_client: Client,
@@ -188,7 +190,7 @@ def test_pasted_yaml_that_is_wrong_is_kept_with_the_reason(
 def test_a_file_of_the_server_is_no_source(team: Team, owner_client: Client) -> None:
     text = as_yaml(shipped_recipe("small_gpu")).replace("Anthropic/hh-rlhf", "/etc/passwd")
     answer = owner_client.post(NEW, {"yaml": text, "use_yaml": "1"})
-    assert "looks like owner/name" in answer.context["form"].errors["data.source"][0]
+    assert "import it under Datasets" in answer.context["form"].errors["data.source"][0]
 
 
 def test_the_outlook_counts_stages_and_calls(team: Team, owner_client: Client) -> None:
@@ -203,22 +205,71 @@ def test_a_second_run_reuses_what_was_computed(team: Team, owner_client: Client)
     assert outlook.reused >= 1
 
 
-@pytest.mark.parametrize(("text", "answer"), [
-    ("Anthropic/hh-rlhf", True), ("a/b", True), ("plain", False), ("/etc/passwd", False), ("a/../b", False),
-    ("data/x.jsonl", False), ("a/b/c", False), ("", False), ("https://x/y", False),
-])
-def test_what_is_a_hub_id(text: str, answer: bool) -> None:
-    assert is_hub_id(text) is answer
-
-
-def test_models_come_from_the_servers_folder_of_models(tmp_path: Path, settings: Settings) -> None:
+def models_folder(tmp_path: Path, settings: Settings) -> Path:
+    """The server's folder of models, with a model `mine` in it; beside it a folder `secret`."""
     settings.VAR = tmp_path
-    (tmp_path / "models" / "mine").mkdir(parents=True)
+    make_base(tmp_path / "models" / "mine")
     (tmp_path / "secret").mkdir()
-    assert is_allowed_model("mine")
-    assert is_allowed_model(str(tmp_path / "models" / "mine"))
-    for base in ("models", "..", "../secret", str(tmp_path / "secret"), "/", ".", "x\0y", "missing"):
-        assert not is_allowed_model(base), base
+    return tmp_path / "models"
+
+
+@pytest.mark.parametrize("field", ["policy.base", "preference_model.base", "judge.model"])
+def test_models_come_from_the_servers_folder_of_models(
+    field: str, team: Team, owner: User, tmp_path: Path, settings: Settings
+) -> None:
+    folder = models_folder(tmp_path, settings)
+    dataset = _dataset(team, owner)
+    recipe = shipped_recipe("demo").model_dump(mode="json")
+    recipe["preference_model"]["max_length"] = 64
+    recipe["data"]["source"] = f"datasets/{dataset.pk}-my-prompts.jsonl"
+    recipe["judge"] = {"kind": "local", "model": "demo-world"}
+
+    def errors(name: str) -> dict[str, list[str]]:
+        section, key = field.split(".")
+        chosen = recipe | {section: recipe[section] | {key: name}}
+        form = RecipeForm.from_recipe(team, Recipe.model_validate(chosen))
+        assert form.is_valid() is not bool(form.errors)
+        return form.errors
+
+    for good in ("mine", str(folder / "mine"), "demo-world", "owner/name", "gpt2"):
+        assert errors(good) == {}, good
+    for bad in ("..", "../secret", str(tmp_path / "secret"), "/", "/etc", ".", "mine/.."):
+        assert list(errors(bad)) == [field], bad
+        assert "server's folder of models" in errors(bad)[field][0]
+
+
+def test_what_cannot_be_done_with_a_model_is_said_at_its_field(
+    team: Team, owner_client: Client, tmp_path: Path, settings: Settings
+) -> None:
+    models_folder(tmp_path, settings)
+    data = posted(team, shipped_recipe("demo"), policy__base="mine", ppo__max_new_tokens="128")
+    answer = owner_client.post(NEW, data)
+    assert answer.status_code == 422
+    form = answer.context["form"]
+    assert list(form.errors) == ["ppo.max_new_tokens"]
+    assert form.entries["ppo.max_new_tokens"].errors == form.errors["ppo.max_new_tokens"]
+
+
+def test_a_family_that_is_not_decoded_exactly_is_refused_in_the_form(
+    team: Team, owner_client: Client, tmp_path: Path, settings: Settings
+) -> None:
+    folder = models_folder(tmp_path, settings)
+    config = folder / "mine" / "config.json"
+    config.write_text(json.dumps({"model_type": "rwkv", "architectures": ["RwkvForCausalLM"], "vocab_size": 100}))
+    answer = owner_client.post(f"{NEW}preview/", posted(team, shipped_recipe("demo"), policy__base="mine"))
+    [message] = answer.context["form"].errors["policy.base"]
+    assert "'mine', which is a model of the family rwkv: its decoding here would not be exact" in message
+
+
+def test_a_data_set_of_the_hub_is_no_choice_until_it_is_imported(team: Team, owner_client: Client) -> None:
+    assert 'value="hub"' not in owner_client.get(f"{NEW}?preset=demo").content.decode()
+    preset = owner_client.get(f"{NEW}?preset=small_gpu")
+    assert "Anthropic/hh-rlhf (not imported)" in preset.content.decode()
+    answer = owner_client.post(NEW, posted(team, shipped_recipe("small_gpu")))
+    assert answer.status_code == 422
+    assert "Import it as a data set" in answer.context["form"].errors["data.source"][0]
+    junk = owner_client.post(NEW, posted(team, shipped_recipe("small_gpu"), data__source="../etc"))
+    assert "import it under Datasets" in junk.context["form"].errors["data.source"][0]
 
 
 def _leaves(value: Any, prefix: str = "") -> list[str]:

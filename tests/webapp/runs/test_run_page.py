@@ -145,7 +145,8 @@ def test_json_has_null_where_there_is_no_number(owner_client: Client, run: tuple
 
 def test_csv_has_every_point(owner_client: Client, run: tuple[Run, dict[str, Stage]]) -> None:
     answer = owner_client.get(f"/runs/{run[0].pk}/metrics.csv")
-    lines = answer.content.decode().splitlines()
+    assert answer.streaming
+    lines = b"".join(answer).decode().splitlines()
     assert lines[0] == "stage,tag,step,time,value"
     assert sum(line.startswith("ppo,reward/total,") for line in lines) == 40
 

@@ -1,5 +1,7 @@
 // One chart: a figure with its name and value, the uPlot canvas, and the same numbers as a table.
 
+import { layers, piles } from "./run-stack.js";
+
 const dash = [4, 4];
 
 export const shown = (value) => {
@@ -83,7 +85,7 @@ export class Chart {
     const lines = this.page.lines(this.spec);
     this.numbers = this.table(lines);
     if (!this.numbers) return;
-    const data = this.spec.stacked ? stacked(this.numbers, lines) : this.numbers;
+    const data = this.spec.stacked ? piles(this.numbers, lines.length) : this.numbers;
     const shape = lines.map((line) => `${line.name}${line.columns.smooth ? "~" : ""}`).join("|");
     if (!this.plot || shape !== this.shape) {
       this.plot?.destroy();
@@ -278,40 +280,6 @@ export class Chart {
     this.plot?.setSize({ width: Math.max(this.box.clientWidth, 120), height: this.plot.height });
   }
 }
-
-// What each line adds, on top of those before it: what is above zero upwards, what is below it downwards.
-const stacked = (numbers, lines) => {
-  const up = new Array(numbers[0].length).fill(0);
-  const down = [...up];
-  const data = [numbers[0]];
-  let column = 3;
-  for (const { columns } of lines) {
-    const values = numbers[columns.smooth ? column + 1 : column];
-    column += columns.smooth ? 4 : 3;
-    const from = [];
-    const to = [];
-    values.forEach((value, i) => {
-      const pile = (value ?? 0) < 0 ? down : up;
-      from.push(pile[i]);
-      pile[i] += value ?? 0;
-      to.push(pile[i]);
-    });
-    data.push(from, to);
-  }
-  return data;
-};
-
-const layers = (lines) => {
-  const series = [{}];
-  const bands = [];
-  for (const { name, color } of lines) {
-    const fill = `color-mix(in srgb, ${color} 55%, transparent)`;
-    bands.push({ series: [series.length + 1, series.length], fill, dir: 0 });
-    series.push({ label: `${name} from`, points: { show: false } },
-      { label: name, stroke: color, width: 1, points: { show: false } });
-  }
-  return { series, bands };
-};
 
 const unit = (text) => {
   const span = document.createElement("span");

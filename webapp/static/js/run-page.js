@@ -119,7 +119,7 @@ class Page {
       const stage = this.store.stages.get(entry.stage);
       const principle = principleOf(entry.tag) ?? stage?.principle;
       return { name: principle || spec.title, symbol: this.symbol(principle), color: this.color(principle),
-        columns: entry.columns, newest: entry.newest };
+        columns: (spec.stacked && entry.columns.stack) || entry.columns, newest: entry.newest };
     });
   }
 
@@ -277,7 +277,7 @@ class Page {
 
   say(state) {
     const mark = document.getElementById("live");
-    const word = state === "live" ? "live" : "reconnecting";
+    const word = { live: "live", gone: "not live: log in again" }[state] ?? "reconnecting";
     mark.classList.toggle("is-live", state === "live");
     if (mark.textContent !== word) mark.textContent = word;
   }

@@ -1,6 +1,7 @@
 // The live socket of a run: reconnects with back-off, after sleep, and whenever the network is back.
 
 const LONGEST_WAIT = 4000;
+const GONE = 4404; // logged out, or not in the team any more: asking again is no use
 
 export class Live {
   // `cursor()` says how far the page has read; `onMessage` gets deltas and resyncs; `onState` "live", "waiting".
@@ -35,8 +36,9 @@ export class Live {
     socket.addEventListener("message", ({ data }) => {
       if (socket === this.socket) this.onMessage(JSON.parse(data));
     });
-    socket.addEventListener("close", () => {
+    socket.addEventListener("close", ({ code }) => {
       if (socket !== this.socket) return;
+      if (code === GONE) return this.onState("gone");
       this.onState("waiting");
       this.timer = setTimeout(() => this.open(), this.wait * (0.7 + 0.6 * Math.random()));
       this.wait = Math.min(this.wait * 2, LONGEST_WAIT);

@@ -85,6 +85,8 @@ const extend = (columns, x, value, axis) => {
   columns.low?.push(value);
   columns.high?.push(value);
   if (columns.smooth) columns.smooth.push(smoothed(columns, value));
+  columns.stack?.x.push(columns.x.at(-1));
+  columns.stack?.last.push(columns.smooth ? columns.smooth.at(-1) : value);
   columns.n += 1;
 };
 

@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--port", type=_port, default=8000, help="1 to 65535; 8000 if none is named")
         parser.add_argument("--seed-demo", action="store_true", help="make the demo team and its login first")
 
     def handle(self, *args: object, host: str, port: int, seed_demo: bool, **options: object) -> None:
@@ -60,7 +60,7 @@ class Command(BaseCommand):
             login = _login()
             connection.close()
             if socket_path is not None:
-                _wait_for_valkey(socket_path)
+                self._wait_for_valkey(keeper, socket_path)
         except BaseException:
             keeper.stop()
             raise
@@ -69,6 +69,23 @@ class Command(BaseCommand):
         keeper.run()
         self._say("up", "everything has ended")
         lock.close()
+
+    def _wait_for_valkey(self, keeper: Keeper, socket_path: Path) -> None:
+        """Until the server answers. Files that it cannot read are set aside, once, and it starts empty."""
+        give_up = time.monotonic() + 30
+        while not valkey.answers(socket_path):
+            code = keeper.take_ended("valkey") if keeper.has("valkey") else None
+            if code is not None:
+                folder = valkey.set_aside(settings.VAR)
+                if folder is None:
+                    raise CommandError(f"The Valkey server ended with code {code}; its lines above say why.")
+                self._say("up", f"the Valkey server cannot read its files: they are now in {folder}, and it starts "
+                                "empty. Nothing is lost: the database knows what is to be sent again")
+                keeper.start("valkey")
+                give_up = time.monotonic() + 30
+            if time.monotonic() > give_up:
+                raise CommandError("The Valkey server does not answer; its lines above say why.")
+            time.sleep(0.02)
 
     def _say(self, name: str, line: str) -> None:
         with suppress(BrokenPipeError, RuntimeError):  # a signal may come while another line is being written
@@ -87,6 +104,12 @@ class Command(BaseCommand):
         self._say("up", f"Concord is at http://{shown}:{port}/ {login} ({time.monotonic() - started:.0f} s)")
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no port; it takes a number from 1 to 65535")
+    return int(text)
+
+
 def _programs(host: str, port: int) -> list[Program]:
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "webapp.celery"]
 
@@ -98,13 +121,13 @@ def _programs(host: str, port: int) -> list[Program]:
 
     return [
         Program("web", [sys.executable, "-m", "uvicorn", "webapp.asgi:application", "--host", host, "--port", str(port),
-                        "--lifespan", "on", "--no-access-log", "--log-level", "warning",
+                        "--lifespan", "on", "--no-access-log", "--no-proxy-headers", "--log-level", "warning",
                         "--timeout-graceful-shutdown", "3"]),
         worker("io", "io", 4, "workers.tasks"),
         worker("gpu", "gpu", 1, "workers.tasks"),
-        # Reaping shares a worker with the chat: stages may keep the others busy for hours.
-        worker("inference", "inference,control", 3, "workers.tasks", "workers.inference"),
-        Program("beat", [*celery, "beat", "--loglevel=WARNING"]),
+        # Short work that people wait for, such as imports: stages may keep io busy for hours.
+        worker("jobs", "jobs", 3, "workers.tasks"),
+        worker("inference", "inference", 2, "workers.tasks", "workers.inference"),
     ]
 
 
@@ -161,14 +184,6 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise CommandError(f"Cannot listen on {host}:{port} ({error.strerror}). Choose another --port.") from error
-
-
-def _wait_for_valkey(socket_path: Path) -> None:
-    give_up = time.monotonic() + 15
-    while not valkey.answers(socket_path):
-        if time.monotonic() > give_up:
-            raise CommandError("The Valkey server did not start; its lines above say why.")
-        time.sleep(0.02)
 
 
 def _login() -> str:

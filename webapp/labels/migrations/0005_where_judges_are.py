@@ -43,7 +43,7 @@ def place(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("labels", "0003_found_by_digest"),
+        ("labels", "0004_bulk_actions"),
         ("principles", "0001_initial"),
         ("runs", "0002_corrections"),
     ]

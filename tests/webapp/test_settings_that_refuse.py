@@ -1,0 +1,75 @@
+"""Settings that are misspelt stop Concord from starting, with words; nothing falls back to something weaker."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from tests.processes import ROOT, clean_environment
+from webapp.database_url import database_settings
+
+VAR = Path("/nowhere")
+
+
+def start(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", "import webapp.settings as s; print(s.PRODUCTION, s.VAR)"],
+                          env=clean_environment(CONCORD_VAR=str(tmp_path / "var"), **variables), cwd=ROOT,
+                          capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("variables", [
+    {"CONCORD_ENV": "prod"}, {"CONCORD_ENV": "Production"}, {"CONCORD_ENV": " production"},
+    {"CONCORD_DATABASE_URL": "mysql://x"}, {"CONCORD_DATABASE_URL": "postgrsql://u@h/d"},
+    {"CONCORD_DATABASE_URL": "concord.sqlite3"}, {"CONCORD_DATABASE_URL": "postgresql://u:p@h:port/d"},
+    {"CONCORD_TRUSTED_PROXIES": "the proxy"}, {"CONCORD_UPLOAD_LIMIT_MB": "much"},
+], ids=lambda variables: " ".join(f"{key}={value}" for key, value in variables.items()))
+def test_a_misspelt_setting_names_itself_and_what_it_takes(tmp_path: Path, variables: dict[str, str]) -> None:
+    ended = start(tmp_path, **variables)
+    assert ended.returncode != 0
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("django.core.exceptions.ImproperlyConfigured") and next(iter(variables)) in last
+    assert " takes " in last
+
+
+def test_nothing_set_is_a_laptop(tmp_path: Path) -> None:
+    assert start(tmp_path).stdout.startswith("False")
+    assert start(tmp_path, CONCORD_ENV="").stdout.startswith("False")
+
+
+def test_the_folder_of_everything_is_its_owners_alone_also_when_it_was_open_before(tmp_path: Path) -> None:
+    folder = tmp_path / "var"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    assert start(tmp_path, CONCORD_UPLOADS=str(tmp_path / "elsewhere")).returncode == 0
+    for private in (folder, tmp_path / "elsewhere", folder / "artifacts"):
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+
+
+def test_every_option_of_the_address_reaches_the_connection() -> None:
+    url = "postgresql://us%40er:p%2Fw@db.lan:5433/concord?sslmode=verify-full&connect_timeout=5"
+    settings = database_settings(url, VAR)
+    assert {name: settings[name] for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT")} == {
+        "NAME": "concord", "USER": "us@er", "PASSWORD": "p/w", "HOST": "db.lan", "PORT": "5433"}
+    assert settings["OPTIONS"] == {"sslmode": "verify-full", "connect_timeout": "5"}
+
+
+def test_a_server_on_a_unix_socket_is_named_as_psql_names_it() -> None:
+    assert database_settings("postgresql:///concord?host=/run/postgresql", VAR)["HOST"] == "/run/postgresql"
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:secret@h/d?sslmod=require", "postgresql://u:secret@h", "oracle://u:secret@h/d",
+                                 "postgresql://u:secret@h:70x/d", "sqlite://file.sqlite3", "sqlite:///"])
+def test_an_address_that_is_not_understood_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        database_settings(url, VAR)
+    assert "secret" not in str(refusal.value) and "CONCORD_DATABASE_URL" in str(refusal.value)
+
+
+def test_sqlite_takes_a_file_of_its_own(tmp_path: Path) -> None:
+    assert database_settings("", tmp_path)["NAME"] == tmp_path / "concord.sqlite3"
+    assert database_settings("sqlite:////srv/team.sqlite3", tmp_path)["NAME"] == Path("/srv/team.sqlite3")

@@ -1,0 +1,75 @@
+"""What an uploaded file looks like through a choice of columns, before anything is imported.
+
+The file is read in a process of its own (`training.reader_process`): none of it can fill or hold up the web.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from training.errors import BadData, TrainingError
+from training.reader_process import preview_in_subprocess
+from training.rows import BadRow, Format, Row
+from webapp.datasets import services
+from webapp.datasets.forms import ROLES, ColumnsForm
+from webapp.datasets.models import Dataset
+
+NAMED_UNUSED = 30  # columns that the page names
+logger = logging.getLogger("concord.datasets")
+
+
+@dataclass
+class ImportPreview:
+    """`mapping` is there if the file, or the hub's data set, can be imported with it; else `problem` says why not."""
+
+    form: ColumnsForm | None = None
+    mapping: dict[str, str] | None = None
+    recognised: Format | None = None
+    unused: list[str] = field(default_factory=list)
+    rows: list[tuple[int, Row | BadRow, bool]] = field(default_factory=list)
+    problem: TrainingError | None = None
+
+    @property
+    def bad(self) -> int:
+        return sum(not good for _, _, good in self.rows)
+
+    @property
+    def used(self) -> list[tuple[str, str]]:
+        """Each role that has a column, in words, and the column's name."""
+        columns = self.recognised.columns if self.recognised else {}
+        return [(label, columns[role]) for role, label in ROLES if role in columns]
+
+    @property
+    def more_unused(self) -> int:
+        return max(0, len(self.unused) - NAMED_UNUSED)
+
+
+def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview:
+    """The first rows, read with the columns chosen, else with those of the data set, else as recognised."""
+    path = services.source_path(dataset)
+    mapping = chosen or dataset.columns
+    if path is None:
+        form = ColumnsForm(mapping)
+        return ImportPreview(form, form.mapping if form.is_valid() else None)
+    if not path.is_file():
+        return ImportPreview(problem=BadData("The uploaded file is no longer there.",
+                                             "Discard this and upload it again."))
+    names = {role: str(mapping[role]) for role, _ in ROLES if mapping.get(role)}
+    try:
+        seen = preview_in_subprocess(path, dataset.filename, names)
+    except Exception:
+        logger.exception("The file of data set %s could not be previewed", dataset.pk)
+        return ImportPreview(problem=BadData("The file could not be previewed: an unexpected error, now in the log.",
+                                             "Discard it and save it in another format, or report it."))
+    preview = ImportPreview(problem=seen.problem, recognised=seen.format)
+    preview.rows = [(number, row, isinstance(row, Row)) for number, row in enumerate(seen.rows, 1)]
+    if seen.columns:
+        columns = seen.format.columns if seen.format else {}
+        initial = {role: name for role, name in (columns or names).items() if name in seen.columns}
+        preview.form = ColumnsForm(initial=initial, columns=seen.columns)
+    if seen.format and not seen.problem:
+        preview.mapping = dict(seen.format.columns)
+        preview.unused = seen.unused
+    return preview

@@ -1,0 +1,98 @@
+"""Pages for actions on many labels: the question with its count, the progress, the list, and the undo."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.numbers import row_key
+from webapp.labels import bulk, selectors, services
+from webapp.labels.forms import LabelFilterForm
+from webapp.labels.models import BulkAction
+
+PAGE = 50
+ASKABLE = {kind.value for kind in (BulkAction.Kind.APPROVE, BulkAction.Kind.REJECT, BulkAction.Kind.TAKE_BACK)}
+
+
+@require_http_methods(["GET", "POST"])
+def bulk_new(request: TeamRequest) -> HttpResponse:
+    """Act on all labels that match the filter in the address: a few at once, many or decided ones after a question."""
+    _require_reviewer(request)
+    kind = request.POST.get("kind", "") or request.GET.get("kind", "")
+    if kind not in ASKABLE:
+        raise PermissionDenied(f"Labels can be approved, rejected or taken back, not “{kind[:40]}”.")
+    form = LabelFilterForm(request.team, request.GET, selectors.filter_choices(request.team, request.GET))
+    if not form.is_valid():
+        messages.error(request, " ".join([*form.problems, "Nothing was changed."]))
+        return redirect("labels:list")
+    action = bulk.draft(team=request.team, by=request.user, kind=BulkAction.Kind(kind), filters=form.chosen,
+                        includes_decided="decided" in request.POST, up_to=row_key(request.POST.get("up_to")))
+    if request.method == "POST" and ("confirmed" in request.POST or not bulk.asks(action)):
+        return _started(request, bulk.start(action=action), form)
+    return render(request, "labels/bulk_ask.html", {
+        "action": action, "decided": bulk.decided_count(action), "in_words": form.in_words,
+        "query": urlencode(form.chosen)})
+
+
+@require_GET
+def bulk_list(request: TeamRequest) -> HttpResponse:
+    actions = BulkAction.objects.of(request.team).select_related("by", "undoes", "undone_by")
+    page = Paginator(actions, PAGE).get_page(request.GET.get("page"))
+    return render(request, "labels/bulk_list.html", {
+        "page": page, "may_review": services.may_review(request.user, request.team)})
+
+
+@require_GET
+def bulk_detail(request: TeamRequest, pk: int) -> HttpResponse:
+    """One action; a page that is open asks for its progress again and again."""
+    template = "labels/_bulk_progress.html" if request.headers.get("HX-Request") else "labels/bulk.html"
+    return render(request, template, {"action": _action(request, pk),
+                                      "may_review": services.may_review(request.user, request.team)})
+
+
+@require_http_methods(["GET", "POST"])
+def bulk_undo(request: TeamRequest, pk: int) -> HttpResponse:
+    """Take an action back; one on many labels after a question."""
+    action = _action(request, pk)
+    _require_reviewer(request)
+    if request.method == "POST" and ("confirmed" in request.POST or action.changed <= bulk.MOST_AT_ONCE):
+        try:
+            return _started(request, bulk.undo(action=action, by=request.user), None)
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
+            return redirect("labels:bulk_detail", action.pk)
+    return render(request, "labels/bulk_undo_ask.html", {"action": action})
+
+
+@require_POST
+def bulk_hide(request: TeamRequest, pk: int) -> HttpResponse:
+    """Hide the notice of an action of one's own; it stays in the list."""
+    action = _action(request, pk)
+    BulkAction.objects.filter(pk=action.pk, by=request.user).update(hidden=True)
+    return redirect("labels:bulk_list")
+
+
+def _started(request: TeamRequest, action: BulkAction, form: LabelFilterForm | None) -> HttpResponse:
+    """Back to the table after a small action, to the progress of a large one."""
+    if action.is_active or action.status == BulkAction.Status.FAILED:
+        return redirect("labels:bulk_detail", action.pk)
+    query = urlencode(form.chosen) if form else ""
+    return redirect(reverse("labels:list") + (f"?{query}" if query else ""))
+
+
+def _action(request: TeamRequest, pk: int) -> BulkAction:
+    actions = BulkAction.objects.of(request.team).select_related("by", "undoes", "undone_by")
+    return get_object_or_404(actions, pk=pk)
+
+
+def _require_reviewer(request: TeamRequest) -> None:
+    if not services.may_review(request.user, request.team):
+        raise PermissionDenied("Only staff of the team may review labels.")

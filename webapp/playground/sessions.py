@@ -1,0 +1,74 @@
+"""Whose a session of the Gradio pane is: it belongs to the user who opened it, and to nobody else who learns its hash.
+
+The browser makes the hash; the first request that uses it binds it to its caller, and so are the ids of the events that
+are started in it. The pane keeps its sessions in this process's memory, and so does this. Each user has room for a
+number of their own, the oldest of which go first: nobody can push out another person's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict, defaultdict
+from typing import Any
+from urllib.parse import parse_qs
+
+MOST = 500  # hashes and events of one user
+
+
+class Owners:
+    """Names (hashes and event ids) and the users that they belong to."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._owner: dict[str, int] = {}
+        self._names: defaultdict[int, OrderedDict[str, None]] = defaultdict(OrderedDict)
+        self._most = most
+
+    def bind(self, name: str, user: int) -> bool:
+        """Bind the name to the user if it is nobody's yet; whether it is theirs."""
+        if self._owner.setdefault(name, user) != user:
+            return False
+        names = self._names[user]
+        names[name] = None
+        names.move_to_end(name)
+        while len(names) > self._most:
+            oldest, _ = names.popitem(last=False)
+            del self._owner[oldest]
+        return True
+
+    def owns(self, name: str, user: int) -> bool:
+        return self._owner.get(name) == user
+
+
+class Sessions:
+    """What the gate asks before it lets a request through to Gradio."""
+
+    def __init__(self) -> None:
+        self._hashes, self._events = Owners(), Owners()
+
+    def may_pass(self, user: int, path: str, query: str, body: bytes) -> bool:
+        """Whether every session that this request names is the caller's own, and every event too."""
+        hashes = parse_qs(query).get("session_hash", [])
+        if path.startswith("/gradio_api/heartbeat/"):
+            hashes.append(path.rstrip("/").rpartition("/")[2])
+        content = _json_object(body)
+        if "session_hash" in content:
+            hashes.append(str(content["session_hash"]))
+        if not all(self._hashes.bind(name, user) for name in hashes):
+            return False
+        return "event_id" not in content or content["event_id"] is None \
+            or self._events.owns(str(content["event_id"]), user)
+
+    def started(self, user: int, answer: bytes) -> None:
+        """The answer to `queue/join` names the event that was started."""
+        event = _json_object(answer).get("event_id")
+        if event:
+            self._events.bind(str(event), user)
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    """The object of a JSON text; empty for everything else, which Gradio will refuse by itself."""
+    try:
+        value = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

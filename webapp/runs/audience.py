@@ -1,0 +1,52 @@
+"""Who may go on watching a run: asked before anything is handed to the open sockets, two queries for all of them.
+
+A socket outlives the request that opened it. So the session that it was opened with is looked at again: it must still
+be there and belong to its user with that user's present password, and the user must still be a member of the team.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from webapp.accounts.models import User
+from webapp.runs.models import Run
+
+
+class Watcher(NamedTuple):
+    """Whose socket it is, and the session that it was opened with."""
+
+    user: int
+    session: str
+
+
+def still_allowed(run_id: int, watchers: Iterable[Watcher]) -> set[Watcher]:
+    """Those of the watchers who may see the run at this moment."""
+    watchers = set(watchers)
+    team = Run.objects.filter(pk=run_id).values("team")
+    members = {user.pk: user for user in User.objects.filter(
+        pk__in=[watcher.user for watcher in watchers], is_active=True, memberships__team__in=team)}
+    sessions = dict(Session.objects.filter(
+        session_key__in=[watcher.session for watcher in watchers], expire_date__gt=timezone.now(),
+    ).values_list("session_key", "session_data"))
+    return {watcher for watcher in watchers if watcher.user in members and watcher.session in sessions
+            and _belongs_to(members[watcher.user], sessions[watcher.session])}
+
+
+def _belongs_to(user: User, session_data: str) -> bool:
+    pk, digest = _log_in_of(session_data)
+    return pk == str(user.pk) and constant_time_compare(digest, user.get_session_auth_hash())
+
+
+@lru_cache(maxsize=4096)
+def _log_in_of(session_data: str) -> tuple[str, str]:
+    """The user and the hash of their password that a stored session holds. The same text is always the same log-in."""
+    content = SessionStore().decode(session_data)
+    return str(content.get(SESSION_KEY, "")), str(content.get(HASH_SESSION_KEY, ""))

@@ -1,0 +1,12 @@
+"""The server's folder of models, the one place where the web and its workers look up a model's name."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from training.model_names import ModelHome
+
+
+def models_home() -> ModelHome:
+    """Names are folders inside `var/models` or models on the hub; no other path of the server can be named."""
+    return ModelHome(settings.VAR / "models", paths=False)

@@ -1,0 +1,99 @@
+"""Chats wait here for their turn: in the memory of the inference worker, holding none of its threads.
+
+One thread answers, one chat after another; a second one looks through those that wait, so that a chat that is stopped
+while it waits ends at once. The worker's own threads stay free for whatever else it is sent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from webapp.playground.stream import Request
+
+MOST_WAITING = 200
+LOOK = 0.5  # seconds between two looks at the chats that wait
+
+
+class ChatQueue:
+    """First come, first served.
+
+    Args:
+        answer: answers one chat; never raises.
+        refuse: tells a chat that nothing will come, with cause and remedy.
+        is_stopped: whether the person has stopped this chat.
+        stopped: tells a chat that it was stopped.
+    """
+
+    def __init__(self, answer: Callable[[Request], None], refuse: Callable[[Request, str, str], None],
+                 is_stopped: Callable[[Request], bool], stopped: Callable[[Request], None]) -> None:
+        self._answer, self._refuse, self._is_stopped, self._stopped = answer, refuse, is_stopped, stopped
+        self._waiting: deque[Request] = deque()
+        self._current: Request | None = None
+        self._change = threading.Condition()
+        self._closed = False
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a chat that comes now has to wait for another one."""
+        with self._change:
+            return self._current is not None or bool(self._waiting)
+
+    def put(self, request: Request) -> None:
+        """Let a chat wait for its turn; where too many wait it is refused."""
+        with self._change:
+            self._start()
+            if not self._closed and len(self._waiting) < MOST_WAITING:
+                self._waiting.append(request)
+                self._change.notify_all()
+                return
+        self._refuse(request, f"{MOST_WAITING} chats are waiting for the inference worker, or it is being stopped.",
+                     "Try again in some minutes.")
+
+    def close(self) -> None:
+        """The worker ends: everyone who waits, and whoever is being answered, hears it now."""
+        with self._change:
+            self._closed = True
+            chats = [*([self._current] if self._current else []), *self._waiting]
+            self._waiting.clear()
+            self._change.notify_all()
+        for request in chats:
+            self._refuse(request, "The inference worker is being stopped.", "Send the prompt again in a minute.")
+
+    def _start(self) -> None:
+        if not self._threads:
+            self._threads = [threading.Thread(target=work, name=f"chat-{work.__name__.strip('_')}", daemon=True)
+                             for work in (self._answer_all, self._look_through)]
+            for thread in self._threads:
+                thread.start()
+
+    def _answer_all(self) -> None:
+        while True:
+            with self._change:
+                self._current = None
+                self._change.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                self._current = self._waiting.popleft()
+            self._answer(self._current)
+
+    def _look_through(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                waiting = list(self._waiting)
+            for request in waiting:
+                if self._is_stopped(request) and self._take_out(request):
+                    self._stopped(request)
+            threading.Event().wait(LOOK)
+
+    def _take_out(self, request: Request) -> bool:
+        with self._change:
+            if request not in self._waiting:
+                return False  # its turn has come
+            self._waiting.remove(request)
+            return True

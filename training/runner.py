@@ -45,8 +45,8 @@ _APPETITE: dict[str, tuple[tuple[str, str, int], ...]] = {
 # How torch and safetensors, which know no errno, say that the disk is full.
 _FULL = ("no space left on device", "pytorchstreamwriter failed writing")
 
-def runtime_of(recipe: Recipe, kind: str = "label", home: ModelHome | None = None,
-               files: Mapping[str, Path] | None = None) -> dict[str, Any]:
+def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str, Path] | None = None,
+               kind: str = "label") -> dict[str, Any]:
     """What a stage of this kind is told beside its identity: where names of models are looked up, what is to be looked
     at before anything is drawn or bought, and the judge's pace, account, prices and budget.
 
@@ -56,6 +56,7 @@ def runtime_of(recipe: Recipe, kind: str = "label", home: ModelHome | None = Non
     Args:
         home: where names of models are looked up; None: as set for this process.
         files: all data files of the run by role.
+        kind: whose share of the budget it gets.
     """
     account = {name: value for name, value in recipe.judge.model_dump(mode="json").items() if name in PACE}
     share = budget_share(recipe, kind)

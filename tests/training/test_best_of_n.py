@@ -115,7 +115,7 @@ def test_constraints_are_scored_with_the_multipliers_of_the_training(
     tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch,
     summary: dict[str, Any] | None, multiplier: float, warned: bool,
 ) -> None:
-    monkeypatch.setattr(evaluate, "make_judge", lambda settings: LikesLong())
+    monkeypatch.setattr(evaluate, "make_judge", lambda settings, spent: LikesLong())
     scored: list[dict[str, float]] = []
     draw_best = best_of_n.draw
 

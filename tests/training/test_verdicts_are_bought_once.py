@@ -138,11 +138,11 @@ def recipe_with(**judge: Any) -> Recipe:
                                             ("budget_money", 7.5)])
 def test_labels_and_evaluation_together_keep_the_runs_budget(name: str, most: float) -> None:
     recipe = recipe_with(**{name: most, "price_in": 1.0})
-    label, verdicts = (runtime_of(recipe, kind)["judge"][name] for kind in ("label", "evaluate"))
+    label, verdicts = (runtime_of(recipe, kind=kind)["judge"][name] for kind in ("label", "evaluate"))
     assert 0.99 * most < len(recipe.principles) * label + verdicts <= most * (1 + 1e-9)
     assert verdicts > 0
 
 
 def test_without_a_budget_nobody_has_one() -> None:
-    told = runtime_of(recipe_with(), "evaluate")["judge"]
+    told = runtime_of(recipe_with(), kind="evaluate")["judge"]
     assert (told["budget_calls"], told["budget_tokens"], told["budget_money"]) == (0, 0, 0)

@@ -27,7 +27,7 @@ from training.feedback.addresses import AddressGuard, guarded_connector
 from training.feedback.dialect import Dialect, optional_in, stripped
 from training.feedback.exchange import Message, Refused, Sent, TransientError
 from training.feedback.judges import Answer, Comparison, Listener, Ticket, Verdict, both_orders, collect
-from training.feedback.limits import read_limits, retry_after
+from training.feedback.limits import read_limits, retry_after, wait_named_in
 from training.feedback.pace import LONGEST_PAUSE, LONGEST_WAIT, LOOK, Pace
 from training.feedback.protocol import Reading, may_pass, read_reply, safe, said_by, scrubbed
 from training.feedback.refusals import no_logprobs, refusal_of_all, wait_in_words
@@ -325,7 +325,7 @@ class OpenAIJudge:
             return refused  # a 403 among answers is of one pair: what some servers' moderation says
         reason = safe(f"HTTP {status}: {message}", self._key)
         if may_pass(status):
-            asked = retry_after(wait, time.time())
+            asked = retry_after(wait, time.time()) if wait else wait_named_in(message)
             if asked is not None and asked > min(LONGEST_PAUSE, self._patience):
                 self._note_wait(asked, reason)
             if status in (429, 503):

@@ -126,7 +126,7 @@ def _said(choice: dict[str, Any]) -> _Said:
     """What a choice says: a string, or a list of parts of which some are thinking."""
     message = _map(choice.get("message"))
     thought = any(_text(message.get(key)).strip() for key in _THINKING_KEYS)
-    content = message.get("content")
+    content = message.get("content") if message else choice.get("text")
     parts = content if isinstance(content, list) else [content]
     texts = []
     for part in parts:

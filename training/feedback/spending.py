@@ -36,6 +36,7 @@ class Spending:
         each character and each answer counts as the most that it usually costs: a budget is a bound.
         """
         fewest = CHARS_PER_TOKEN[0]
+        drawn = settings.samples if settings.logprobs == "no" else 1
         if self.tokens_in and self.chars:
             read = self.tokens_in + self.tokens_in * chars / self.chars
         else:
@@ -43,7 +44,7 @@ class Spending:
         if self.tokens_out and self.calls:
             written = self.tokens_out + self.tokens_out * calls / self.calls
         else:
-            written = (self.calls + calls) * (THINKING if settings.reasoning else 2.0)
+            written = (self.calls + calls) * (THINKING if settings.reasoning else 2.0 * drawn)
         return Spending(self.calls + calls, round(read), round(written), self.chars + chars)
 
 

@@ -151,7 +151,7 @@ def _run(recipe: Recipe, out: Path, only: str | None) -> int:
         if unready:
             raise BadSettings(f"'{stage.name}' reads {', '.join(unready)}, not complete yet.", "Run that first.")
         own: dict[str, Path] = {role: path for role, path in files.items() if role in stage.files}
-        runtime = runner.runtime_of(recipe, files={str(role): path for role, path in files.items()})
+        runtime = runner.runtime_of(recipe, files={str(role): path for role, path in files.items()}, kind=stage.kind)
         runner.prepare_stage(stage, found[stage.name], folder, inputs, own, runtime)
         code = _follow(stage, folder)
         if code != runner.DONE:

@@ -101,7 +101,7 @@ def check_base(field: str, base: str, home: ModelHome) -> Path | None:
         raise ModelUnavailable(f"'{field}' names '{folder.name}', which holds no config.json.",
                                "Name the folder of a saved model.")
     config = read_json(folder / "config.json")
-    if refusal := model_shape.why_no_policy(config):
+    if refusal := model_shape.why_no_policy(config, writes=field != "preference_model.base"):
         raise ModelUnavailable(f"'{field}' names '{folder.name}', which {refusal}.",
                                "Choose a decoder with attention, whose architecture ends in ForCausalLM.")
     words, rows = vocabulary(folder), model_shape.token_rows(config)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from training.model_shape import positions
 
@@ -24,6 +25,14 @@ def decoder_config(model: Any) -> Any:
 def head_width(model: Any) -> int:
     """How wide the hidden states are that a language model's head reads: columns of the head's weight."""
     return int(model.get_output_embeddings().weight.shape[1])
+
+
+def trunk_of(model: Any) -> Any:
+    """The part of a causal language model below its head."""
+    named = getattr(model, model.base_model_prefix, None)
+    if named is not None:
+        return named
+    return next(child for child in model.children() if isinstance(child, PreTrainedModel))
 
 
 def last_width(trunk: Any) -> int:

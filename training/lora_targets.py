@@ -1,7 +1,8 @@
 """Which linear maps of a model a LoRA adapter is put on.
 
-All of them where the model is one decoder with attention. Where it has other parts (a tower for pictures) or other
-layers (state-space), only those that its text model calls as modules: an adapter on a map that is never called, or
+All of them where the model is one decoder with attention. Where it has other parts (a tower for pictures), other layers
+(state-space) or linear maps that give more than a tensor (routers of Llama 4), only those that its text model calls as
+modules and that give one tensor: an adapter on a map that is never called, or
 whose weight is used directly, would be trained to nothing, and folding it in would change the model all the same.
 """
 
@@ -22,15 +23,22 @@ _REFUSED_BY_PEFT = {"out_proj", "conv1d"}  # in models with state-space layers, 
 
 def lora_targets(model: Any) -> str | list[str]:
     """What peft is given as `target_modules` for a causal model or its trunk."""
-    if attends_only(model) and not is_in_parts(model):
+    special = any(isinstance(module, nn.Linear) and type(module) is not nn.Linear for module in model.modules())
+    if attends_only(model) and not is_in_parts(model) and not special:
         return ALL
     return called_linears(model)
 
 
 def called_linears(model: Any) -> list[str]:
-    """The full names of the linear maps that a pass over text calls, without the language head."""
+    """The full names of the linear maps that a pass over text calls and that give a tensor, without the language
+    head."""
     called: set[str] = set()
-    hooks = [module.register_forward_hook(lambda _module, _inputs, _output, name=name: called.add(name))
+
+    def note(name: str, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            called.add(name)
+
+    hooks = [module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
              for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
     device = next(model.parameters()).device
     tokens = torch.ones(1, 4, dtype=torch.long, device=device)

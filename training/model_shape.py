@@ -33,6 +33,10 @@ INEXACT = dict.fromkeys((
 """Families (`model_type`) whose decoding is measurably inexact, and why."""
 
 
+WRITE_IN_PARTS = ("gemma3", "gemma3n", "gemma4", "gemma4_unified", "llama4", "qwen3_5", "qwen3_5_moe")
+"""Families whose models also see or hear, and whose text model transformers loads as a decoder."""
+
+
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a config that describes the text model; the config itself where it is in one part."""
     for name in _TEXT_PARTS:
@@ -61,19 +65,21 @@ def token_rows(config: Mapping[str, Any]) -> int | None:
     return _first(text_part(config), ("vocab_size",))
 
 
-def why_no_policy(config: Mapping[str, Any]) -> str:
-    """Why a model of this config cannot write responses here, as the end of a sentence; "" if nothing is known against
-    it.
+def why_no_policy(config: Mapping[str, Any], writes: bool = True) -> str:
+    """Why a model of this config cannot serve here, as the end of a sentence; "" if nothing is known against it.
+
+    Args:
+        writes: whether it is to write responses; a preference model only reads them.
 
     >>> why_no_policy({"model_type": "bert", "architectures": ["BertForMaskedLM"]})
     'is a BertForMaskedLM: it cannot write a response'
     """
     kinds = config.get("architectures") or []
     family = str(text_part(config).get("model_type") or config.get("model_type") or "")
-    is_composite = text_part(config) is not config
-    writes = any(kind.endswith(DECODERS) for kind in kinds) or (
-        is_composite and any(kind.endswith("ForConditionalGeneration") for kind in kinds))
-    if config.get("is_encoder_decoder") or (kinds and not writes):
+    in_parts = text_part(config) is not config and any(kind.endswith("ForConditionalGeneration") for kind in kinds)
+    can_write = any(kind.endswith(DECODERS) for kind in kinds) or (
+        in_parts and (not writes or config.get("model_type") in WRITE_IN_PARTS))
+    if config.get("is_encoder_decoder") or (kinds and not can_write):
         return f"is a {', '.join(kinds) or 'model with an encoder'}: it cannot write a response"
     if family in INEXACT:
         return f"is a model of the family {family}: its decoding here would not be exact, because {INEXACT[family]}"

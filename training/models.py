@@ -29,7 +29,7 @@ from training.config import Lora
 from training.encoding import belongs_to
 from training.encoding import encode_prompt as encode_prompt
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
-from training.loaded_shape import head_width, last_width, model_positions
+from training.loaded_shape import head_width, last_width, model_positions, trunk_of
 from training.lora_targets import lora_targets
 from training.model_names import locate
 from training.model_shape import token_rows
@@ -118,7 +118,7 @@ def make_critic(language: LanguageModel, kind: str) -> Critic:
     """A "shared" or "separate" critic on the model's device; the model has no adapter yet. Its values begin at zero."""
     if kind == "shared":
         return ValueHead(head_width(language.model)).to(language.device)
-    trunk = copy.deepcopy(getattr(language.model, language.model.base_model_prefix))
+    trunk = copy.deepcopy(trunk_of(language.model))
     return SeparateCritic(trunk, lowered=language.model.dtype == torch.bfloat16).to(language.device)
 
 
@@ -194,9 +194,13 @@ def load_language_model(base: str | Path, device: torch.device, precision: str =
     tokenizer = load_tokenizer(base)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with _loading(base), memory_named():
-        model = AutoModelForCausalLM.from_pretrained(
-            base_location(base), trust_remote_code=False, use_safetensors=True, dtype=dtype
+        model, report = AutoModelForCausalLM.from_pretrained(
+            base_location(base), trust_remote_code=False, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
+        if missing := sorted(report["missing_keys"]):
+            raise ModelUnavailable(f"The weights of '{name_of(base)}' lack {len(missing)} of its tensors, the first of "
+                                   f"them {missing[0]}: it would answer at random.",
+                                   "Put the whole model into the folder, or choose another base.")
         model.to(device).eval().requires_grad_(False)
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = tuple(sorted({tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}))

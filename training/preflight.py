@@ -72,7 +72,7 @@ def _check_family(field: str, base: str, config: Any) -> None:
     from transformers import AutoModel, AutoModelForCausalLM
 
     values = config.to_dict()
-    if refusal := model_shape.why_no_policy(values):
+    if refusal := model_shape.why_no_policy(values, writes=field != PREFERENCE_MODEL):
         raise ModelUnavailable(f"'{field}' names '{models.name_of(base)}', which {refusal}.",
                                "Choose a decoder with attention, whose architecture ends in ForCausalLM.")
     loader = AutoModel if field == PREFERENCE_MODEL else AutoModelForCausalLM

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.training.tiny_models import PROMPTS, make_job, make_recipe
-from training import checks, runner
+from training import checks, model_shape, runner
 from training.artifacts import newest_checkpoint, read_json, write_json, write_jsonl
 from training.config import parse_recipe, shipped_recipe
 from training.errors import BadData, BadSettings, DiskFull, ModelUnavailable
@@ -47,6 +47,18 @@ def test_a_model_of_another_architecture_is_refused(changed: Callable[..., Path]
     refusal = "'policy.base' names 'model', which is a BertForMaskedLM.*ends in ForCausalLM"
     with pytest.raises(ModelUnavailable, match=refusal):
         checks.check_run(make_recipe(folder))
+
+
+def test_models_in_parts_that_write_are_those_that_transformers_loads_as_decoders() -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as DECODERS
+
+    for family in model_shape.WRITE_IN_PARTS:
+        assert family in DECODERS
+    for family in ("llava", "mistral3", "qwen2_5_vl"):
+        assert family not in DECODERS
+        config = {"model_type": family, "architectures": ["ForConditionalGeneration"], "text_config": {}}
+        assert "cannot write a response" in model_shape.why_no_policy(config)
+        assert model_shape.why_no_policy(config, writes=False) == ""
 
 
 def test_a_tokenizer_with_more_tokens_than_its_model_is_refused(changed: Callable[..., Path], tiny_base: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
 from tests.training.tiny_models import PROMPTS
@@ -98,6 +100,16 @@ def test_a_folder_with_no_adapter_is_refused(tiny_base: Path, tmp_path: Path) ->
 def test_a_folder_that_is_not_there_is_named(base: str) -> None:
     with pytest.raises(ModelUnavailable, match=r"no such folder|config.json"):
         models.load_language_model(base, CPU)
+
+
+def test_weights_that_are_not_whole_are_refused(tiny_base: Path, tmp_path: Path) -> None:
+    """transformers would draw what is missing at random, and say so in a log."""
+    folder = shutil.copytree(tiny_base, tmp_path / "half")
+    weights = load_file(folder / "model.safetensors")
+    lacking = {name: tensor for name, tensor in weights.items() if "layers.1.mlp" not in name}
+    save_file(lacking, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelUnavailable, match=r"weights of 'half' lack 3 of its tensors.*layers\.1\.mlp.*at random"):
+        models.load_language_model(str(folder), CPU)
 
 
 def test_a_folder_with_pickled_weights_alone_is_refused(tiny_base: Path, tmp_path: Path) -> None:

@@ -33,6 +33,14 @@ def gemma3(**shape: Any) -> Any:
     return t.Gemma3ForCausalLM(t.Gemma3TextConfig(**HEADS | shape, sliding_window=6))
 
 
+def gemma4() -> Any:
+    """The layers get inputs of their own beside the hidden states, and the last two read keys of those below."""
+    shape = HEADS | {"num_hidden_layers": 4, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": ROWS}
+    return t.Gemma4ForCausalLM(t.Gemma4TextConfig(
+        **shape, sliding_window=6, layer_types=["sliding_attention", "full_attention"] * 2, global_head_dim=16,
+        num_global_key_value_heads=1, num_kv_shared_layers=2))
+
+
 def gemma3_with_pictures() -> Any:
     """A config in parts; its tower for pictures has as many layers as its text model."""
     config = t.Gemma3Config(
@@ -40,6 +48,24 @@ def gemma3_with_pictures() -> Any:
             "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
             "image_size": 28, "patch_size": 14})  # fmt: skip
     return t.Gemma3ForConditionalGeneration(config)
+
+
+def llama4_with_pictures() -> Any:
+    """A family in parts that knows no model without a language head."""
+    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+              "image_size": 28, "patch_size": 14, "vision_output_dim": 16, "projector_input_dim": 16,
+              "projector_output_dim": 16}  # fmt: skip
+    text = HEADS | {"intermediate_size_mlp": 32, "num_local_experts": 2, "attention_chunk_size": 6}
+    return t.Llama4ForConditionalGeneration(t.Llama4Config(text_config=text, vision_config=vision))
+
+
+def qwen3_5_with_pictures() -> Any:
+    """A hybrid in parts, as the models of the hub are."""
+    text = HEADS | {"linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8,
+                    "linear_value_head_dim": 8, "layer_types": ["linear_attention", "full_attention"]}  # fmt: skip
+    vision = {"hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "depth": 2, "out_hidden_size": 32,
+              "patch_size": 14, "num_position_embeddings": 16}  # fmt: skip
+    return t.Qwen3_5ForConditionalGeneration(t.Qwen3_5Config(text_config=text, vision_config=vision))
 
 
 def gpt2() -> Any:
@@ -124,8 +150,8 @@ def rwkv() -> Any:
 
 
 FAMILIES: dict[str, Callable[[], Any]] = {make.__name__: make for make in (
-    mistral, gemma2, gemma3, gemma3_with_pictures, gpt2, mpt, opt, mamba, mamba2, falcon_mamba, qwen3_5, lfm2,
-    granite_hybrid, jamba, falcon_h1, recurrent_gemma, roberta, rwkv)}
+    mistral, gemma2, gemma3, gemma3_with_pictures, gemma4, llama4_with_pictures, qwen3_5_with_pictures, gpt2, mpt, opt,
+    mamba, mamba2, falcon_mamba, qwen3_5, lfm2, granite_hybrid, jamba, falcon_h1, recurrent_gemma, roberta, rwkv)}
 
 
 def make_family(name: str, folder: Path, tokenizer: Any = None) -> Path:

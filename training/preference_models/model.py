@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from training.config import Lora
 from training.errors import BadSettings, ModelUnavailable
-from training.loaded_shape import last_width
+from training.loaded_shape import last_width, trunk_of
 from training.lora_targets import ALL, lora_targets
 from training.models import base_location, memory_named
 from training.preference_models.split import decoder_layers
@@ -46,13 +46,15 @@ def last_of(hidden: Tensor, mask: Tensor) -> Tensor:
 
 def load_trunk(base: str | Path, device: torch.device | str, precision: str) -> Any:
     """The decoder of a base without its language head, frozen. Raises ModelUnavailable."""
-    from transformers import AutoModel
+    from transformers import AutoModel, AutoModelForCausalLM
 
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    loading: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": dtype}
     try:
         with memory_named():
-            trunk = AutoModel.from_pretrained(
-                base_location(base), trust_remote_code=False, use_safetensors=True,
-                dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+            trunk = AutoModel.from_pretrained(base_location(base), **loading)
+            if trunk.get_output_embeddings() is not None:  # some families in parts know no model without a head
+                trunk = trunk_of(AutoModelForCausalLM.from_pretrained(base_location(base), **loading))
             return trunk.to(device).eval().requires_grad_(False)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n", 1)[0][:300]

@@ -24,7 +24,7 @@ from training.errors import ModelUnavailable
 from training.loaded_shape import last_width
 from training.models import load_tokenizer, pad_id
 from training.preference_models.model import TRUNK, PreferenceModel, last_of, load_head, load_trunk
-from training.preference_models.split import SplitTrunk, decoder_layers, groups, stack_adapters
+from training.preference_models.split import SplitTrunk, decoder_layers, groups, splits_exactly, stack_adapters
 from training.preference_models.texts import encode, padded, reply_length
 from training.quality import card_of
 
@@ -139,6 +139,8 @@ def _separate(base: str, folders: Mapping[str, Path], lora_layers: int, device: 
     trunk = load_trunk(base, device, precision)
     layers = decoder_layers(trunk)[1]
     cut = len(layers) - lora_layers if lora_layers else 0
+    if not splits_exactly(trunk, cut):
+        cut = 0
     width = last_width(trunk)
     heads = torch.cat([load_head(folder, width, device).weight for folder in folders.values()])
     if sum(parameter.numel() for layer in layers[cut:] for parameter in layer.parameters()) <= SMALL:

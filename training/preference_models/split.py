@@ -5,7 +5,8 @@ whatever its architecture. Below the cut the layers are the base's; the hidden s
 above it. The adapters above the cut are either merged into copies of the layers, or stacked: rows of all principles go
 through the base's matrices together, and each principle's rows through its own pair of low rank by one batched product.
 
-Left out: trunks whose upper layers read more of the lower ones than their output.
+A trunk whose upper layers read more of the lower ones than their output (keys that layers share) is not cut:
+`splits_exactly` tries it.
 """
 
 from __future__ import annotations
@@ -111,6 +112,24 @@ class SplitTrunk:
             at = at._modules[name]
         at._modules[last] = nn.ModuleList(layers)
         return found.eval()
+
+
+@torch.no_grad()
+def splits_exactly(trunk: Any, cut: int) -> bool:
+    """Whether both halves of a trunk give what the whole trunk gives: tried on a few tokens."""
+    if not cut:
+        return True
+    tokens = torch.arange(1, 6, device=next(trunk.parameters()).device)[None]
+    mask = torch.ones_like(tokens)
+    plain = trunk(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state.float()
+    try:
+        split = SplitTrunk(trunk, cut)
+        split.lower(tokens, mask)
+        upper = split.upper(decoder_layers(trunk)[1][cut:])
+        halves = upper(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state.float()
+    except Exception:  # what the lower half was to leave behind is missing, in whatever way the family says so
+        return False
+    return bool((halves - plain).abs().max() <= 1e-2 * plain.abs().max())
 
 
 class StackedLinear(nn.Module):

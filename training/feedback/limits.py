@@ -16,7 +16,8 @@ MARK = "x-ratelimit-limit-requests"
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _LONGEST = 64  # characters of a header that are read: no number and no date is longer
 _AGAIN_IN = re.compile(
-    r"(?:again|retry) ?(?:in|after|delay)[\"':= ]{1,4}((?:[0-9]{1,9}(?:\.[0-9]{1,6})?(?:ms|h|m|s)){1,4})", re.IGNORECASE)
+    r"(?:again|retry) ?(?:in|after|delay)[\"':= ]{1,4}((?:[0-9]{1,9}(?:\.[0-9]{1,6})?(?:ms|h|m|s)){1,4})",
+    re.IGNORECASE)
 _LONGEST_WORDS = 1000
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 

@@ -54,10 +54,10 @@ def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
 
 def lists(name: str) -> dict[str, list[str]]:
     """{"A": ["x", "y"]} from "A=x y" or "A=x, A=y"."""
-    found: dict[str, list[str]] = {}
+    by_key: dict[str, list[str]] = {}
     for word in words(name):
         key, separator, values = word.partition("=")
         if not separator or not key.strip() or not values.split():
             raise ImproperlyConfigured(f"{name} holds {word!r}; it takes VARIABLE=host, VARIABLE=host ...")
-        found.setdefault(key.strip(), []).extend(values.split())
-    return found
+        by_key.setdefault(key.strip(), []).extend(values.split())
+    return by_key

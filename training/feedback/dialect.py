@@ -191,9 +191,9 @@ class Dialect:
         """What is different from the beginning, in the order of the fields, and the first four always: two that ask
         alike are equal, and were so before there were others."""
         beginning = Dialect()
-        kept = ("top", "limit", "temperature", "room")
+        always = ("top", "limit", "temperature", "room")
         return {name: value for name, value in asdict(self).items()
-                if name in kept or name not in ("answered", "refused_limits") and value != getattr(beginning, name)}
+                if name in always or name not in ("answered", "refused_limits") and value != getattr(beginning, name)}
 
 
 def stripped(body: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def read_body(body: Any, reasoning: bool = False) -> Reading:
     said = [_said(_map(choice)) for choice in choices]
     cut = first.get("finish_reason") in _CUT
     hidden = _count(_map(usage.get("completion_tokens_details")).get("reasoning_tokens"))  # thinking that is not shown
-    thought = any(one.thought for one in said) or hidden > 0
+    thought = any(answer.thought for answer in said) or hidden > 0
     paid = paid._replace(thinking=thought, cut=cut)
     positions = _list(_map(first.get("logprobs")).get("content"))
     if positions and (top := _top(positions[-1 if reasoning or thought else 0])):
@@ -112,7 +112,7 @@ def read_body(body: Any, reasoning: bool = False) -> Reading:
         if reasoning or thought:
             return _after_thinking(first, said[0].text, positions, paid)
         return _by_logprobs(first, positions, top, paid)
-    return _by_texts(first, [one.text for one in said], paid, reasoning)
+    return _by_texts(first, [answer.text for answer in said], paid, reasoning)
 
 
 class _Said(NamedTuple):

@@ -66,9 +66,9 @@ class VerdictBook:
     def _read(self) -> None:
         if not self._path.is_file():
             return
-        whole = self._path.read_bytes()
-        complete = whole[: whole.rfind(b"\n") + 1]
-        if len(complete) < len(whole):  # torn by a kill
+        data = self._path.read_bytes()
+        complete = data[: data.rfind(b"\n") + 1]
+        if len(complete) < len(data):  # torn by a kill
             self._path.write_bytes(complete)
         for line in complete.splitlines():
             row = orjson.loads(line)

@@ -141,15 +141,15 @@ def corrections_of(*, team: Team, label_settings: Mapping[str, Any], labels: Pat
         by_judge.setdefault(label.pair.digest, {})[label.judge] = label.effective_probability
     if not by_judge:
         return {}
-    found: dict[str, float | None] = {}
+    corrections: dict[str, float | None] = {}
     for row in read_jsonl(labels):
         decisions = by_judge.get(row["pair"], {})
         candidates = [row["judge"], *names]
         if is_unplaced(row["judge"]):  # written before servers were noted; the label was given its server since
             candidates += [name for name in decisions if name.startswith(f"{row['judge']}@")]
         if decided := [name for name in candidates if name in decisions]:
-            found[row["pair"]] = decisions[decided[0]]
-    return found
+            corrections[row["pair"]] = decisions[decided[0]]
+    return corrections
 
 
 def corrections_digest(corrections: Mapping[str, float | None]) -> str:

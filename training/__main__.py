@@ -27,7 +27,7 @@ from training import data, runner  # noqa: E402
 from training.artifacts import is_complete, read_json, write_json  # noqa: E402
 from training.checks import check_run  # noqa: E402
 from training.config import Recipe, check_recipe, parse_recipe, shipped_recipe  # noqa: E402
-from training.data_files import kept_files  # noqa: E402
+from training.data_files import bad_rows_notice, kept_files  # noqa: E402
 from training.errors import BadSettings, TrainingError  # noqa: E402
 from training.feedback import addresses  # noqa: E402
 from training.feedback.judges import use_key  # noqa: E402
@@ -131,6 +131,8 @@ def _run(recipe: Recipe, out: Path, only: str | None) -> int:
     """Run every stage that is not complete, each in a process of its own, in order."""
     check_run(recipe, out)
     files = kept_files(recipe, out / "data")
+    if notice := bad_rows_notice(out / "data"):
+        print(notice)
     stages = plan(recipe)
     found = identities(stages, data.digests(files))
     folders = {stage.name: out / "stages" / found[stage.name] for stage in stages}
@@ -149,7 +151,7 @@ def _run(recipe: Recipe, out: Path, only: str | None) -> int:
         if unready:
             raise BadSettings(f"'{stage.name}' reads {', '.join(unready)}, not complete yet.", "Run that first.")
         own: dict[str, Path] = {role: path for role, path in files.items() if role in stage.files}
-        runtime = runner.runtime_of(recipe, files={str(role): path for role, path in files.items()})
+        runtime = runner.runtime_of(recipe, files={str(role): path for role, path in files.items()}, kind=stage.kind)
         runner.prepare_stage(stage, found[stage.name], folder, inputs, own, runtime)
         code = _follow(stage, folder)
         if code != runner.DONE:

@@ -7,7 +7,7 @@ turns good rows into `prompts`, `held_out`, `pairs` and `dialogues`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from training.rows import BadRow, Format, Row, recognise
 __all__ = ["BadRow", "Format", "Row", "digests", "files_from_rows", "prepare", "preview", "read_hub", "read_rows",
            "recognise"]
 
+BAD_ROWS, MAX_BAD_ROWS = "bad_rows.jsonl", 10_000  # beside the data files: which rows were left out and why
 FileRole = Literal["prompts", "held_out", "pairs", "dialogues"]
 
 
@@ -91,9 +92,25 @@ def prepare(recipe: config.Recipe, folder: Path) -> dict[FileRole, Path]:
                           "Give the path of a file, or a name such as 'Anthropic/hh-rlhf'.")
         rows = (read_rows(path, path.name, settings.columns, None) if path.is_file()
                 else read_hub(settings.source, settings.split, settings.columns))
-        files = files_from_rows((row for row in rows if isinstance(row, Row)), settings, folder)
+        bad: list[BadRow] = []
+        try:
+            files = files_from_rows(_good_rows(rows, bad), settings, folder)
+        except BadData as problem:
+            first = f" Row {bad[0].number}: {bad[0].reason}." if bad else ""
+            folder_too = f" For a file in the folder '{path}' here, give the file's path." if path.is_dir() else ""
+            raise BadData(problem.cause + first, problem.remedy + folder_too) from problem
+        write_jsonl(folder / BAD_ROWS, ({"row": row.number, "reason": row.reason} for row in bad))
     check_files(recipe, files)
     return files
+
+
+def _good_rows(rows: Iterable[Row | BadRow], bad: list[BadRow]) -> Iterator[Row]:
+    """The good rows; the first bad ones go into `bad`."""
+    for row in rows:
+        if isinstance(row, Row):
+            yield row
+        elif len(bad) < MAX_BAD_ROWS:
+            bad.append(row)
 
 
 def check_files(recipe: config.Recipe, files: Mapping[FileRole, Path]) -> None:

@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from training import data
-from training.artifacts import digest_of, file_digest, read_json, write_json
+from training.artifacts import digest_of, file_digest, read_json, read_jsonl, write_json
 from training.config import Recipe
+
+
+def bad_rows_notice(folder: Path) -> str:
+    """How many rows of the data were left out and where their reasons are, or ""."""
+    path = folder / data.BAD_ROWS
+    count = sum(1 for _ in read_jsonl(path)) if path.is_file() else 0
+    many = "at least " if count == data.MAX_BAD_ROWS else ""
+    return f"data: {many}{count:,} row{'s were' if count > 1 else ' was'} left out, see {path}" if count else ""
 
 
 def kept_files(recipe: Recipe, folder: Path) -> Mapping[data.FileRole, Path]:

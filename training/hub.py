@@ -57,7 +57,8 @@ def _stream(name: str, split: str, cache: str) -> Iterator[Mapping[str, Any]]:
                       f"Name the data set with its owner, such as 'owner/{name}', or upload a file.")
     builder = datasets.load_dataset_builder(f"hf://datasets/{name}", cache_dir=cache)
     refuse_other_places(name, (file for files in (builder.config.data_files or {}).values() for file in files))
-    yield from builder.as_streaming_dataset(split=split).decode(False)
+    stream = builder.as_streaming_dataset(split=split)
+    yield from stream.decode(False) if stream.features else stream  # nothing that a picture's cell names is opened
 
 
 def refuse_other_places(name: str, files: Iterable[object]) -> None:

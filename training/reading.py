@@ -16,12 +16,21 @@ from training.hub import hub_records
 from training.messages import UnusableRow
 from training.records import Record, read_records
 from training.records.cells import MAX_COLUMNS
-from training.rows import BadRow, Columns, Format, Row, columns_of, recognise, to_row, unused_columns
+from training.rows import (
+    NAMES_WITH_A_MEANING,
+    BadRow,
+    Columns,
+    Format,
+    Row,
+    columns_of,
+    recognise,
+    to_row,
+    unused_columns,
+)
 
 MAX_ROWS = 1_000_000
 FIRST_RECORDS = 200  # from which the format is recognised
 PREVIEW_BYTES = 16_000_000  # decompressed, that a preview reads
-_LATE = ("chosen", "rejected")  # columns without which rows would lose an answer in silence
 
 
 @dataclass
@@ -74,7 +83,7 @@ def _rows(records: Iterable[Record], columns: Columns | None, limit: int | None)
             return
         if form is None and not isinstance(record, str):
             form, known = _recognised([(number, record)], columns)
-        yield _row(number, record, form, known)
+        yield _row(number, record, form, known, columns)
 
 
 def _recognised(first: list[Record], columns: Columns | None) -> tuple[Format | None, list[str]]:
@@ -87,11 +96,12 @@ def _recognised(first: list[Record], columns: Columns | None) -> tuple[Format | 
     return (recognise(known, readable, columns) if readable else None), known
 
 
-def _row(number: int, record: Mapping[str, Any] | str, form: Format | None, known: list[str]) -> Row | BadRow:
+def _row(number: int, record: Mapping[str, Any] | str, form: Format | None, known: list[str],
+         columns: Columns | None) -> Row | BadRow:
     if isinstance(record, str) or form is None:
         return BadRow(number, str(record))
-    late = [name for name in _LATE if record.get(name) is not None and name not in known]
-    if late:
+    late = [name for name in NAMES_WITH_A_MEANING if record.get(name) is not None and name not in known]
+    if late and recognise([*known, *late], [record], columns).columns != form.columns:
         return BadRow(number, f"it has a column '{late[0]}', which none of the first {FIRST_RECORDS} rows has: move it "
                               "up in the file, or choose the columns again")
     try:
@@ -122,7 +132,7 @@ def preview_file(source: IO[bytes], filename: str, columns: Columns | None = Non
     if form is not None:
         result.format = form
         result.unused = unused_columns(result.columns, form)
-        result.rows = [_row(number, record, form, result.columns) for number, record in first[:count]]
+        result.rows = [_row(number, record, form, result.columns, columns) for number, record in first[:count]]
     elif result.problem is None:
         reason = f" Row 1: {result.rows[0].reason}." if result.rows and isinstance(result.rows[0], BadRow) else ""
         result.problem = BadData(f"'{filename}' has no row that can be read in its first {PREVIEW_BYTES // 1_000_000} "

@@ -38,8 +38,12 @@ _PROMPT_COLUMNS = ("prompt", "question", "instruction", "query", "text", "messag
 _OF_MESSAGES = ("text", "messages", "conversations", "conversation")
 _RESPONSE_COLUMNS = ("response", "completion", "answer", "output", "reply")
 # Columns that carry a part of the prompt: what an instruction is about, the system message, the turns before.
-_PARTS = {"input": ("input", "context"), "system": ("system", "system_prompt", "system_message"),
+PROMPT_PARTS = {"input": ("input", "context"), "system": ("system", "system_prompt", "system_message"),
           "history": ("history",)}
+
+
+NAMES_WITH_A_MEANING = ("chosen", "rejected", *_PROMPT_COLUMNS, *_RESPONSE_COLUMNS,
+                        *(name for names in PROMPT_PARTS.values() for name in names))
 
 
 class Row(NamedTuple):
@@ -85,7 +89,8 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
     Args:
         columns: names of the file's columns.
         first_rows: a few records, to tell text from lists of messages.
-        mapping: the person's word on it, e.g. {"prompt": "question"}; it wins over what would be guessed.
+        mapping: the person's word on it, e.g. {"prompt": "question"}; it wins over what would be guessed. "" for
+            one of PROMPT_PARTS: no column is that part.
 
     Raises:
         BadData: when neither the mapping nor the names make a known format.
@@ -97,19 +102,20 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
     one_of_two = ("chosen" in meaning) != ("rejected" in meaning)
     if one_of_two and "response" not in meaning:
         meaning["response"] = meaning.pop("chosen" if "chosen" in meaning else "rejected")
-    _guess(meaning, "prompt", (*_PROMPT_COLUMNS, *_PARTS["input"]), columns)
+    _guess(meaning, "prompt", (*_PROMPT_COLUMNS, *PROMPT_PARTS["input"]), columns)
     if "chosen" in meaning and "rejected" in meaning:
         meaning.pop("response", None)
         values = [row.get(meaning["chosen"]) for row in first_rows]
         lists = any(_holds_messages(value) for value in values)
         kind: Literal["hh-rlhf", "preference"] = "preference" if "prompt" in meaning or lists else "hh-rlhf"
-        return Format(kind, _with_parts(meaning, columns))
+        return Format(kind, _with_parts(meaning, columns, mapping or {}))
     if "prompt" not in meaning:
         raise BadData(f"None of the columns ({_listed(columns)}) is known.",
                       "Say which column holds the prompt, or the chosen and the rejected response.")
     if meaning["prompt"] not in _OF_MESSAGES:
         _guess(meaning, "response", _RESPONSE_COLUMNS, columns)
-    return Format("dialogues" if "response" in meaning else "prompts", _with_parts(meaning, columns))
+    return Format("dialogues" if "response" in meaning else "prompts",
+                  _with_parts(meaning, columns, mapping or {}))
 
 
 def _guess(meaning: dict[str, str], role: str, names: Sequence[str], columns: Sequence[str]) -> None:
@@ -119,12 +125,13 @@ def _guess(meaning: dict[str, str], role: str, names: Sequence[str], columns: Se
         meaning.setdefault(role, name)
 
 
-def _with_parts(meaning: dict[str, str], columns: Sequence[str]) -> dict[str, str]:
-    """The columns that belong to the prompt as well; to a list of messages nothing is added but a system message."""
-    if "prompt" in meaning and meaning["prompt"] not in _OF_MESSAGES:
-        _guess(meaning, "input", _PARTS["input"], columns)
-        _guess(meaning, "history", _PARTS["history"], columns)
-    _guess(meaning, "system", _PARTS["system"], columns)
+def _with_parts(meaning: dict[str, str], columns: Sequence[str], mapping: Columns) -> dict[str, str]:
+    """The columns that belong to the prompt as well; to a list of messages nothing is added but a system message.
+    A part that the person maps to "" has no column."""
+    of_messages = "prompt" not in meaning or meaning["prompt"] in _OF_MESSAGES
+    for role, names in PROMPT_PARTS.items():
+        if mapping.get(role) != "" and (role == "system" or not of_messages):
+            _guess(meaning, role, names, columns)
     return meaning
 
 

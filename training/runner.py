@@ -45,23 +45,24 @@ _APPETITE: dict[str, tuple[tuple[str, str, int], ...]] = {
 # How torch and safetensors, which know no errno, say that the disk is full.
 _FULL = ("no space left on device", "pytorchstreamwriter failed writing")
 
-def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str, Path] | None = None) -> (
-        dict[str, Any]):
-    """What a stage is told beside its identity: where names of models are looked up, what is to be looked at before
-    anything is drawn or bought, and the judge's pace, account, prices and budget.
+def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str, Path] | None = None,
+               kind: str = "label") -> dict[str, Any]:
+    """What a stage of this kind is told beside its identity: where names of models are looked up, what is to be looked
+    at before anything is drawn or bought, and the judge's pace, account, prices and budget.
 
-    Principles are labelled in stages of their own, on the same pairs: each gets an equal share of the run's budget, so
-    that together they keep it, however many run at once.
+    Each stage that asks the judge gets the share of the run's budget that its questions are of all questions, so that
+    together they keep it, however many run at once. Principles are labelled on the same pairs: their shares are equal.
 
     Args:
         home: where names of models are looked up; None: as set for this process.
         files: all data files of the run by role.
+        kind: whose share of the budget it gets.
     """
     account = {name: value for name, value in recipe.judge.model_dump(mode="json").items() if name in PACE}
-    stages = max(1, sum(stage.kind == "label" for stage in plan(recipe)))
+    share = budget_share(recipe, kind)
     for name in BUDGETS:
         if account[name]:
-            account[name] = account[name] / stages if name == "budget_money" else max(1, account[name] // stages)
+            account[name] = account[name] * share if name == "budget_money" else max(1, int(account[name] * share))
     lengths = {"preference_model.max_length": recipe.preference_model.max_length} | {
         f"{name}.max_new_tokens": section.max_new_tokens
         for name, section in (("sample", recipe.sample), ("ppo", recipe.ppo), ("evaluate", recipe.evaluate))}
@@ -69,6 +70,16 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
     preflight = {"bases": bases_of(recipe), "lengths": lengths,
                  "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in read}}
     return {"judge": account, "models": (home or model_home()).to_json(), "preflight": preflight}
+
+
+def budget_share(recipe: Recipe, kind: str) -> float:
+    """The part of the judge's budget that one stage of this kind may spend: a label stage, or the evaluation."""
+    pairs = recipe.sample.count if recipe.sample.pairs == "sampled" else recipe.data.limit
+    labels = min(pairs, recipe.judge.max_pairs)
+    policies = 2 if recipe.evaluate.best_of else 1
+    verdicts = min(recipe.evaluate.prompts, recipe.data.held_out) * (1 + len(recipe.principles)) * policies
+    stages = max(1, sum(stage.kind == "label" for stage in plan(recipe)))
+    return (verdicts if kind == "evaluate" else labels) / max(1, stages * labels + verdicts)
 
 
 def prepare_stage(plan: StagePlan, identity: str, folder: Path, inputs: Mapping[str, Path], files: Mapping[str, Path],

@@ -11,7 +11,9 @@ from django.db.models import F
 from django.db.models.expressions import CombinedExpression
 
 from training.artifacts import read_jsonl
+from training.config import Judge
 from training.dialogue import last_user_message
+from training.feedback.identity import is_unplaced, judge_name
 from training.feedback.pair_index import PairIndex
 from training.text import storable
 from webapp.datasets.models import Dataset
@@ -50,7 +52,7 @@ class LabelRecorder:
         for digest, event in latest.items():
             if digest not in pairs:
                 continue
-            before = held.get((pairs[digest], event["judge"][:300], event["prompt_version"]))
+            before = held.get((pairs[digest], self._judge_of(event), event["prompt_version"]))
             if before is None:
                 fresh.append(self._columns(event, pairs[digest]))
             elif before.failed and event["probability"] is not None:
@@ -81,13 +83,20 @@ class LabelRecorder:
         both = shown is not None and swapped is not None
         return {
             "team_id": self._stage.team_id, "pair_id": pair, "principle_version_id": self.version.pk,
-            "judge": event["judge"][:300], "prompt_version": event["prompt_version"],
+            "judge": self._judge_of(event), "prompt_version": event["prompt_version"],
             "model": storable(event.get("model", ""))[:200], "probability": probability, "p_shown": shown,
             "p_swapped": swapped,
             "order_gap": abs(shown - swapped) if both else None,
             "confidence": None if probability is None else abs(2 * probability - 1),
             "order_flip": both and (shown - 0.5) * (swapped - 0.5) < 0, "error": storable(event["error"])[:500],
             "tokens": event["tokens"]}
+
+    def _judge_of(self, event: Mapping[str, Any]) -> str:
+        """Who gave the label. One that was written before servers were noted was given by the stage's own."""
+        name: str = event["judge"]
+        if is_unplaced(name) and "judge" in self._stage.settings:
+            name = judge_name(Judge.model_validate(self._stage.settings["judge"]))
+        return name[:300]
 
     def _pair_ids(self, digests: list[str]) -> dict[str, int]:
         """Not kept from batch to batch: a pair comes once a stage, and there may be a million."""

@@ -62,7 +62,8 @@ def prepare(stage: Stage) -> Prepared | None:
             return None
         files |= corrected
     inputs = {role: stages[name].folder for role, name in item.inputs.items()}
-    prepare_stage(item, stage.identity, stage.folder, inputs, files, runtime_of(recipe, models_home(), shared))
+    runtime = runtime_of(recipe, models_home(), shared, item.kind)
+    prepare_stage(item, stage.identity, stage.folder, inputs, files, runtime)
     pairs = files.get("pairs") or (inputs["sample"] / "pairs.jsonl" if "sample" in inputs else None)
     command = [*stage_command(stage.folder), "--die-with-parent"]
     if "judge" not in item.settings:

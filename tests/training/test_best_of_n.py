@@ -81,15 +81,16 @@ def test_progress_is_told_prompt_by_prompt_and_never_more_than_a_batch_is_drawn(
 class LikesLong:
     """A judge that prefers the longer answer."""
 
-    async def compare(self, items: Any, on_verdict: Any = None) -> list[Verdict]:
-        longer = [0.5 + (len(item.a) > len(item.b)) / 4 - (len(item.a) < len(item.b)) / 4 for item in items]
-        return [Verdict(probability, None, None, None, "", 0, "") for probability in longer]
+    async def stream(self, tickets: Any, listener: Any) -> None:
+        for ticket in tickets:
+            a, b = len(ticket.item.a), len(ticket.item.b)
+            listener.judged(ticket, Verdict(0.5 + (a > b) / 4 - (a < b) / 4, None, None, None, "", 0, ""))
 
 
 def test_the_report_holds_it_beside_the_policy(
     tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "make_judge", lambda settings: LikesLong())
+    monkeypatch.setattr(evaluate, "make_judge", lambda settings, spent: LikesLong())
     torch.manual_seed(1)
     language = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
     models.save_adapter(language, tmp_path / "ppo" / "adapter")
@@ -114,7 +115,7 @@ def test_constraints_are_scored_with_the_multipliers_of_the_training(
     tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch,
     summary: dict[str, Any] | None, multiplier: float, warned: bool,
 ) -> None:
-    monkeypatch.setattr(evaluate, "make_judge", lambda settings: LikesLong())
+    monkeypatch.setattr(evaluate, "make_judge", lambda settings, spent: LikesLong())
     scored: list[dict[str, float]] = []
     draw_best = best_of_n.draw
 

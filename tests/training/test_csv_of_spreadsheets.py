@@ -37,6 +37,10 @@ def test_separators_line_ends_and_encodings_are_known(delimiter: str, end: str, 
     assert preview(io.BytesIO(content), "data.csv")[2] == ROWS
 
 
+def test_blank_lines_before_the_names_are_skipped() -> None:
+    assert read("\r\n \r\n" + written(";")) == ROWS
+
+
 def test_the_line_that_tells_excel_the_separator_is_no_header() -> None:
     assert read("sep=;\r\n" + written(";")) == ROWS
 

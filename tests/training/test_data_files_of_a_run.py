@@ -10,6 +10,7 @@ import pytest
 from training.artifacts import read_jsonl
 from training.config import Data, check_recipe
 from training.data import Row, digests, files_from_rows, prepare
+from training.data_files import bad_rows_notice, kept_files
 from training.errors import BadData, BadSettings
 from training.pipeline import pair_digest
 
@@ -72,6 +73,29 @@ def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
 def test_prompts_alone_make_neither_pairs_nor_dialogues(tmp_path: Path) -> None:
     rows = [row(n, chosen=None, rejected=None) for n in range(50)]
     assert set(files_from_rows(rows, Data(source="x"), tmp_path)) == {"prompts", "held_out"}
+
+
+def test_rows_that_are_left_out_are_counted_and_their_reasons_kept(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"prompt": "Who?"}\n{"prompt": "Cut \\ud83d"}\n{"prompt": "Why?"}\n{"prompt": ""}\n')
+    settings = recipe(data={"source": str(source)})
+
+    kept_files(settings, tmp_path / "out")
+
+    bad = list(read_jsonl(tmp_path / "out" / "bad_rows.jsonl"))
+    assert [row["row"] for row in bad] == [2, 4] and "half of a character" in bad[0]["reason"]
+    assert bad_rows_notice(tmp_path / "out") == f"data: 2 rows were left out, see {tmp_path}/out/bad_rows.jsonl"
+    assert bad_rows_notice(tmp_path) == ""
+
+
+def test_a_file_without_a_good_row_and_a_folder_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    source = tmp_path / "rows.csv"
+    source.write_bytes(b"prompt\ncaf\xe9\nna\xefve\n")
+    with pytest.raises(BadData, match="Row 1: column 'prompt' holds bytes that are not UTF-8"):
+        prepare(recipe(data={"source": str(source)}), tmp_path / "out")
+    with pytest.raises(BadData, match="is a folder") as problem:
+        prepare(recipe(data={"source": str(tmp_path)}), tmp_path / "out")
+    assert "the path of a file" in problem.value.remedy
 
 
 def test_a_recipe_that_asks_for_pairs_is_refused_data_without_them(tmp_path: Path) -> None:

@@ -141,6 +141,20 @@ def test_parquet_and_a_list_in_json() -> None:
     assert list(read_rows(io.BytesIO(json.dumps([SPELLINGS["trl"]], indent=1).encode()), "data.json")) == [ROW]
 
 
+def test_text_that_a_database_wrote_to_parquet_as_bytes_is_read() -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    for kind in (pyarrow.binary(), pyarrow.large_binary()):
+        file = io.BytesIO()
+        texts = pyarrow.array([b"Which bird?", b"caf\xe9?", None], kind)
+        pyarrow.parquet.write_table(pyarrow.table({"prompt": texts, "picture": [b"\x89PNG\xff"] * 3}), file)
+        file.seek(0)
+        first, second, third = read_rows(file, "data.parquet")
+        assert first == Row(ROW.prompt) and third == BadRow(3, "no value in column 'prompt'")
+        assert isinstance(second, BadRow) and "not UTF-8 text" in second.reason
+
+
 @pytest.mark.parametrize(("name", "content"), [("data.jsonl.gz", b"no gzip"), ("data.parquet", b"no parquet"),
                                                ("data.exe", b""), ("data.json", b"[{]")])
 def test_a_file_that_cannot_be_read_says_so(name: str, content: bytes) -> None:

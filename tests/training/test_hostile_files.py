@@ -16,7 +16,7 @@ import pytest
 
 from training.errors import BadData
 from training.reader_process import preview_in_subprocess, read_rows_in_subprocess
-from training.rows import BadRow, Row
+from training.rows import Row
 
 ROOT = Path(__file__).parents[2]
 ROW = json.dumps({"prompt": "Why?", "chosen": "So.", "rejected": "No."}).encode()
@@ -112,15 +112,23 @@ def test_a_long_list_on_one_line_is_read_with_little_memory(tmp_path: Path, monk
     assert sum(isinstance(row, Row) for row in read_rows_in_subprocess(path, path.name)) == 80_001
 
 
+def test_a_few_bytes_that_become_gigabytes_are_refused_and_repetitive_text_is_not(tmp_path: Path) -> None:
+    bomb, honest = tmp_path / "bomb.jsonl.gz", tmp_path / "honest.jsonl.gz"
+    bomb.write_bytes(packed((b'{"prompt": "' + b"x" * 10_000 + b'"}\n') * 2_000, 6))
+    honest.write_bytes(packed((ROW + b"\n") * 100_000, 1))
+
+    with pytest.raises(BadData, match="the same few bytes over and over"):
+        list(read_rows_in_subprocess(bomb, bomb.name))
+    assert len(list(read_rows_in_subprocess(honest, honest.name))) == 100_000
+
+
 @pytest.mark.parametrize("name", ["newlines.jsonl.gz", "dictionary.parquet", "open_lists.json.gz"])
 def test_an_import_of_such_a_file_ends_too(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name in PARQUETS:
         PARQUETS[name](path)
-        rows = list(read_rows_in_subprocess(path, path.name))
-        assert len(rows) == 200 and all(isinstance(row, BadRow) for row in rows)
-        return
-    path.write_bytes(FILES[name]())
+    else:
+        path.write_bytes(FILES[name]())
     with pytest.raises(BadData):
         list(read_rows_in_subprocess(path, path.name))
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.feedback import answers
 from training.feedback.answers import first_is_better, letter_of, read_answer
 from training.feedback.limits import read_limits, retry_after
 
@@ -98,3 +99,9 @@ def test_a_number_in_a_header_that_is_longer_than_any_number_is_no_number() -> N
     limits = read_limits({"x-ratelimit-limit-requests": digits, "x-ratelimit-reset-requests": digits})
     assert limits is not None
     assert (limits.limit_requests, limits.reset_requests, retry_after(digits, 0.0)) == (None, None, None)
+
+
+def test_a_token_that_is_longer_than_any_letter_is_none_and_is_not_kept_in_memory() -> None:
+    before = answers._letter_of.cache_info().currsize
+    assert [letter_of(" " * number + "A") for number in range(1000, 1100)] == [None] * 100
+    assert answers._letter_of.cache_info().currsize == before

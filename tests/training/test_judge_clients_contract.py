@@ -148,9 +148,9 @@ async def test_what_is_no_letter_has_the_same_reason_everywhere_and_not_the_key(
     (failure(429, f"You have no credit, {KEY}", code="insufficient_quota"), "no credit left"),
     (failure(500, f"oh no, {KEY}"), "oh no, ***"),
     (Reply(503, b"\xff\xfe", {"Content-Type": "application/octet-stream"}), "HTTP 503"),
-    (Reply(200, b"<html>hello</html>", {"Content-Type": "text/html"}), "not JSON"),
+    (Reply(200, b"<html>hello</html>", {"Content-Type": "text/html"}), "not JSON: '<html>hello</html>'"),
     (Reply(200, b'{"choices": [{"mess', {}), "not JSON"),
-    (Reply(200, b"", {}), "not JSON"),
+    (Reply(200, b"", {}), "not JSON, but empty"),
 ])
 async def test_what_hinders_is_told_with_its_reason_and_without_the_key(
         client: Client, reply: Reply, reason: str) -> None:

@@ -10,7 +10,7 @@ from tests.training.scripted_server import Reply, completion, failure, letters, 
 from training.config import Judge
 from training.feedback.addresses import AddressGuard
 from training.feedback.connection_test import test_connection as try_connection
-from training.feedback.limits import RateLimits, read_limits, retry_after, seconds
+from training.feedback.limits import RateLimits, read_limits, retry_after, seconds, wait_named_in
 
 KEY = "sk-very-secret-0123456789"
 
@@ -71,3 +71,11 @@ def test_headers_are_read_as_servers_write_them() -> None:
     assert retry_after("7", 0) == 7 and retry_after("", 0) is None and retry_after("later", 0) is None
     assert retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 40) == 60
     assert retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 400) == 0
+
+
+@pytest.mark.parametrize(("words", "wait"), [
+    ("Rate limit reached for gpt-5. Please try again in 7m12s.", 432.0), ("Try again in 20ms", 0.02),
+    ("limit exceeded; RETRY AFTER 34s", 34.0), ('{"retryDelay": "34.5s"}', 34.5), ("try again later", None),
+    ("We had 55h of rain", None), ("try again in " + "9" * 5000 + "s", None)])
+def test_a_wait_is_read_from_the_words_where_no_header_names_it(words: str, wait: float | None) -> None:
+    assert wait_named_in(words) == wait

@@ -61,3 +61,10 @@ def test_after_a_hundred_replies_the_estimate_is_within_a_tenth_of_what_is_bille
 def test_when_all_is_answered_the_estimate_is_the_bill() -> None:
     first = estimate(["x" * 400] * 200, PRICED)
     assert corrected(first, Observed(200, 80_000, 23_456, 200, 7.0), PRICED).tokens_in == Range(23456, 23456, 23456)
+
+
+def test_without_log_probabilities_every_drawn_answer_counts() -> None:
+    questions = ["x" * 400] * 10
+    with_them, without = (estimate(questions, Judge(kind="openai", model="m", samples=4, logprobs=logprobs))
+                          for logprobs in ("auto", "no"))
+    assert without.tokens_out.likely == 4 * with_them.tokens_out.likely

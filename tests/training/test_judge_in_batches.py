@@ -96,10 +96,32 @@ def test_a_stage_that_was_stopped_while_it_collected_buys_nothing_again(
     assert len(server.batches) == 1 and len(list(read_jsonl(tmp_path / "labels.jsonl"))) == 5
 
 
-def test_a_batch_that_would_break_the_budget_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with batches(monkeypatch) as server, pytest.raises(BudgetSpent):
+def test_a_batch_is_as_large_as_the_budget_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with batches(monkeypatch) as server, pytest.raises(BudgetSpent, match="8 of 9 answers"):
         run(label.run, prepared(tmp_path, server, budget_calls=9), tmp_path)
+    assert len(server.files["file-0"].splitlines()) == 8 and len(server.batches) == 1
+    assert len(events(tmp_path, "label")) == 4
+
+
+@pytest.mark.parametrize("budget", [{"budget_tokens": 100}, {"budget_money": 0.001, "price_in": 5.0}])
+def test_the_first_batch_is_bound_by_what_it_is_estimated_to_cost(
+        budget: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with batches(monkeypatch) as server, pytest.raises(BudgetSpent):
+        run(label.run, prepared(tmp_path, server, **budget), tmp_path)
     assert not server.batches
+
+
+def test_a_batch_that_was_sent_is_collected_though_the_budget_has_no_room_for_another(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with batches(monkeypatch) as server:
+        server.finish = lambda batch: batch.update(status="in_progress")  # type: ignore[method-assign]
+        with pytest.raises(StopRequested):
+            run(label.run, prepared(tmp_path, server, budget_calls=10), tmp_path, lambda: bool(server.batches))
+        del server.finish
+        for batch in server.batches.values():
+            server.finish(batch)
+        run(label.run, prepared(tmp_path, server, budget_calls=10), tmp_path)
+    assert len(server.batches) == 1 and len(events(tmp_path, "label")) == 5
 
 
 def test_a_batch_that_the_server_refuses_ends_the_stage_with_its_reason(

@@ -154,14 +154,31 @@ async def test_a_paused_gate_lets_nobody_in_until_it_is_opened(monkeypatch: pyte
     assert pace.in_flight == 1
 
 
+def test_a_budget_bounds_the_first_answers_too_by_what_they_are_estimated_to_cost() -> None:
+    tokens = Judge(kind="openai", model="m", budget_tokens=1000)
+    assert allows(tokens, Spending(), calls=2, chars=3000)
+    assert not allows(tokens, Spending(), calls=4, chars=6000)
+    thinking = tokens.model_copy(update={"reasoning": True})
+    assert not allows(thinking, Spending(), calls=1, chars=30)
+    money = Judge(kind="openai", model="m", budget_money=1.0, price_in=1.0, price_out=2.0)
+    assert not allows(money, Spending(), calls=20_000, chars=20_000 * 1000)
+
+
+def test_a_server_that_tells_no_tokens_is_held_to_what_they_are_estimated_to_be() -> None:
+    tokens = Judge(kind="openai", model="m", budget_tokens=1000)
+    assert not allows(tokens, Spending(calls=10, chars=10_000), calls=1, chars=1000)
+
+
 def test_a_budget_counts_what_is_in_flight_as_spent() -> None:
     judge = Judge(kind="openai", model="m", budget_calls=10)
-    assert allows(judge, Spending(calls=7), in_flight=2)
-    assert not allows(judge, Spending(calls=7), in_flight=3)
+    assert allows(judge, Spending(calls=7), calls=3, chars=0)
+    assert not allows(judge, Spending(calls=7), calls=4, chars=0)
     tokens = Judge(kind="openai", model="m", budget_tokens=1000)
-    assert allows(tokens, Spending(8, 700, 100), in_flight=1)  # a hundred each: 800 + 200
-    assert not allows(tokens, Spending(8, 700, 100), in_flight=2)
+    spent = Spending(8, 700, 100, chars=2800)  # 25 tokens for a hundred characters and 12.5 for an answer
+    assert allows(tokens, spent, calls=2, chars=700)
+    assert not allows(tokens, spent, calls=3, chars=1050)
     money = Judge(kind="openai", model="m", budget_money=1.0, price_in=1.0, price_out=2.0)
-    assert allows(money, Spending(4, 700_000, 10_000), in_flight=0)
-    assert not allows(money, Spending(4, 700_000, 10_000), in_flight=1)
+    dear = Spending(4, 700_000, 10_000, chars=4)
+    assert allows(money, dear, calls=1, chars=1)
+    assert not allows(money, dear, calls=2, chars=2)
     assert "0.72 of 1.00" in str(budget_spent(money, Spending(4, 700_000, 10_000)))

@@ -10,7 +10,7 @@ import pytest
 from tests.training.scripted_server import Reply, completion, failure, letters, serving
 from tests.training.stage_folders import events, job, pair, run
 from training.artifacts import read_jsonl
-from training.errors import BadData, JudgeUnavailable, StopRequested
+from training.errors import BadData, BudgetSpent, JudgeUnavailable, StopRequested
 from training.stages import label
 
 
@@ -123,3 +123,13 @@ def test_the_rule_judge_labels_the_demo_world_for_nothing(tmp_path: Path) -> Non
     run(label.run, made, tmp_path)
     [row] = read_jsonl(tmp_path / "labels.jsonl")
     assert row["probability"] > 0.9 and row["order_gap"] == pytest.approx(0) and row["tokens"] == 0
+
+
+@pytest.mark.parametrize("budget", [{"budget_tokens": 50}, {"budget_money": 0.0001, "price_in": 1.0}])
+def test_the_first_requests_are_bound_by_the_budget_too(budget: dict[str, float], tmp_path: Path) -> None:
+    with serving(kind) as server:
+        made = job("label", tmp_path, settings(server.base_url), runtime={"judge": budget},
+                   pairs=[pair(n) for n in range(50)])
+        with pytest.raises(BudgetSpent, match="no room for the next answer"):
+            run(label.run, made, tmp_path)
+    assert len(server.requests) <= 1

@@ -97,7 +97,7 @@ def test_a_stage_is_told_where_names_are_looked_up(home: ModelHome, tmp_path: Pa
     recipe = make_recipe(Path("mine"))
     assert recipe.policy.base == "mine"
     made = make_job(recipe, "sample", tmp_path, prompts=[{"prompt": prompt} for prompt in PROMPTS])
-    runtime = runner.runtime_of(recipe, home)
+    runtime = runner.runtime_of(recipe, home=home)
     assert ModelHome.from_json(runtime["models"]) == home
     folder = tmp_path / "stage"
     stage = next(stage for stage in runner.plan(recipe) if stage.kind == "sample")

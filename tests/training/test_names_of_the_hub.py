@@ -13,6 +13,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from training.data import read_hub
 from training.errors import BadData
 from training.hub import hub_records, is_hub_id, refuse_other_places
+from training.rows import Row
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,3 +98,28 @@ def test_the_hub_is_read_in_a_process_of_its_own(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(BadData, match="the hub could not be reached"):
         next(read_hub_in_subprocess("docs", "train"))
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_the_rows_of_a_data_set_come_as_the_library_streams_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features: bool,
+) -> None:
+    import datasets
+
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "Why?", "n": 1}\n{"prompt": "How?", "n": null}\n')
+    load = datasets.load_dataset_builder
+
+    def from_disk(path: str, cache_dir: str) -> datasets.DatasetBuilder:
+        assert path == "hf://datasets/org/data"
+        columns = datasets.Features({"prompt": datasets.Value("string"), "n": datasets.Value("int64")})
+        return load("json", data_files={"train": str(tmp_path / "rows.jsonl")}, cache_dir=cache_dir,
+                    features=columns if features else None)
+    monkeypatch.setattr(datasets, "load_dataset_builder", from_disk)
+    with pytest.raises(BadData, match="outside its own repository"):
+        next(hub_records("org/data", "train"))
+    monkeypatch.setattr("training.hub.refuse_other_places", lambda name, files: None)
+
+    assert list(hub_records("org/data", "train")) == [{"prompt": "Why?", "n": 1}, {"prompt": "How?", "n": None}]
+    assert [row.prompt[0]["content"] for row in read_hub("org/data") if isinstance(row, Row)] == ["Why?", "How?"]
+    with pytest.raises(BadData, match="split 'test'"):
+        next(hub_records("org/data", "test"))

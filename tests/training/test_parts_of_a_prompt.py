@@ -148,7 +148,20 @@ def test_a_key_that_the_first_rows_lack_is_known_all_the_same(left_out: tuple[st
     assert isinstance(read[0], BadRow) and f"no value in column '{left_out[0]}'" in read[0].reason
 
 
-def test_an_answer_that_only_late_rows_have_is_not_lost_in_silence() -> None:
-    *first, last = rows(*(pair(number, "rejected") for number in range(200)), pair(200))
-    assert all(isinstance(row, Row) for row in first)
-    assert isinstance(last, BadRow) and "a column 'rejected'" in last.reason
+@pytest.mark.parametrize(("first", "last", "late"), [
+    (pair(1, "rejected"), pair(2), "rejected"), (pair(1, "chosen"), pair(2), "chosen"),
+    ({"prompt": "Why?"}, {"prompt": "Why?", "answer": "So."}, "answer"),
+    ({"instruction": "Translate.", "output": "a"}, {"instruction": "Translate.", "output": "a", "input": "b"}, "input"),
+    ({"messages": [USER, HERON]}, {"messages": [USER, HERON], "system": "Be brief."}, "system"),
+])
+def test_a_part_that_only_late_rows_have_is_not_lost_in_silence(
+    first: dict[str, Any], last: dict[str, Any], late: str,
+) -> None:
+    *good, bad = rows(*[first] * 200, last)
+    assert all(isinstance(row, Row) for row in good)
+    assert isinstance(bad, BadRow) and f"a column '{late}'" in bad.reason
+
+
+def test_a_late_column_that_nothing_would_be_read_from_is_no_reason() -> None:
+    late = {**pair(2), "question": "Who else?", "note": "n", "output": "x"}
+    assert all(isinstance(row, Row) for row in rows(*[pair(1)] * 200, late))

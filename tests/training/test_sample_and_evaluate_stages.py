@@ -64,20 +64,19 @@ class LikesLong:
     def __init__(self) -> None:
         self.asked = []
 
-    async def compare(self, items: Any, on_verdict: Any = None) -> list[Verdict]:
-        self.asked += items
-        return [
-            Verdict(None, None, None, None, "refused", 0, "")
-            if item.principle == "toxicity"
-            else joined(0.5 + (len(item.a) > len(item.b)) / 4 - (len(item.a) < len(item.b)) / 4, None, 0, "")
-            for item in items
-        ]
+    async def stream(self, tickets: Any, listener: Any) -> None:
+        for ticket in tickets:
+            item = ticket.item
+            self.asked.append(item)
+            listener.judged(ticket, Verdict(None, None, None, None, "refused", 0, "") if item.principle == "toxicity"
+                            else joined(0.5 + (len(item.a) > len(item.b)) / 4 - (len(item.a) < len(item.b)) / 4,
+                                        None, 0, ""))
 
 
 @pytest.fixture
 def judge(monkeypatch: pytest.MonkeyPatch) -> LikesLong:
     found = LikesLong()
-    monkeypatch.setattr(evaluate, "make_judge", lambda settings: found)
+    monkeypatch.setattr(evaluate, "make_judge", lambda settings, spent: found)
     return found
 
 

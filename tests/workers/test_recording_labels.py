@@ -57,3 +57,14 @@ def test_characters_that_no_database_holds_are_replaced_in_what_machines_wrote(t
     assert (text.response_a, text.response_b) == ("Yes\ufffd.", "No\ufffd.")
     label = Label.objects.get()
     assert (label.model, label.error) == ("m\ufffd", "cut \ufffd")
+
+
+def test_a_label_that_was_written_before_servers_were_noted_is_its_stages_judges(team: Team, owner: User) -> None:
+    judge = {"kind": "openai", "model": "m", "base_url": "https://one.example/v1"}
+    stage = stage_of(run_before("label", team, owner, judge=judge), "label:toxicity")
+    record_pairs(team_id=team.pk, dataset=None, rows=[
+        {"digest": "d" * 32, "prompt": [{"role": "user", "content": "Why?"}], "a": "Yes.", "b": "No."}])
+
+    LabelRecorder(stage, None).record([event("d" * 32) | {"judge": "openai:m"}])
+
+    assert Label.objects.get().judge == "openai:m@https://one.example/v1"

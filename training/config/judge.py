@@ -45,12 +45,12 @@ class Judge(Section):
                                                                          "allows.")
     tokens_per_minute: int = Field(0, ge=0, le=10_000_000_000, description="Tokens a minute at most; 0: as the server "
                                                                            "allows.")
-    budget_calls: int = Field(0, ge=0, le=1_000_000_000, description="Answers that a run's labels may cost; 0: no "
-                                                                     "limit.")
-    budget_tokens: int = Field(0, ge=0, le=1_000_000_000_000, description="Tokens that a run's labels may cost; 0: no "
-                                                                          "limit.")
-    budget_money: float = Field(0, ge=0, le=1e9, description="Money that a run's labels may cost, at the prices "
-                                                             "below; 0: no limit.")
+    budget_calls: int = Field(0, ge=0, le=1_000_000_000, description="Answers that a run's labels and evaluation "
+                                                                     "may cost; 0: no limit.")
+    budget_tokens: int = Field(0, ge=0, le=1_000_000_000_000, description="Tokens that a run's labels and "
+                                                                          "evaluation may cost; 0: no limit.")
+    budget_money: float = Field(0, ge=0, le=1e9, description="Money that a run's labels and evaluation may "
+                                                             "cost, at the prices below; 0: no limit.")
     price_in: float = Field(0, ge=0, le=1e6, description="Price of a million tokens that the judge reads.")
     price_out: float = Field(0, ge=0, le=1e6, description="Price of a million tokens that the judge writes.")
 

@@ -20,6 +20,8 @@ Letter = Literal["A", "B"]
 LEAST_MASS = 0.1
 """Where A and B together are less likely than this, the judge was about to say something else: a refusal."""
 
+LONGEST_TOKEN = 64  # characters; what is longer is no letter, and is not kept in memory
+
 _SIGNS = r"[\s\"'`*()\[\]{}.:!]*+"
 _NAMED = (r"(?i:(?:the\s++)?+(?:(?:final|better|my)\s++)*+"
           r"(?:(?:answer|option|response|choice)\s*+(?:is\b\s*+)?+(?:[:=-]\s*+)?+)++)")
@@ -64,9 +66,13 @@ def last_letter(text: str) -> Letter | None:
     return _letter(named[1]) if named and not _WAVERING.search(last) else None
 
 
-@lru_cache(maxsize=4096)
 def letter_of(token: str) -> Letter | None:
     """The letter that a token is a spelling of: "A", " A", "a", "(B", "B." and the like."""
+    return _letter_of(token) if len(token) <= LONGEST_TOKEN else None
+
+
+@lru_cache(maxsize=4096)
+def _letter_of(token: str) -> Letter | None:
     bare = token.strip().strip("\"'`*()[]{}.:▁Ġ").upper()
     return "A" if bare == "A" else "B" if bare == "B" else None
 

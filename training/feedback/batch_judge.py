@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,33 @@ class BatchJudge:
         pace = Pace(self.settings)
         listener.tick(pace)
         async with sdk.client(self.settings, self._key, self._guard, retries=8) as client:
-            while part := list(islice(tickets, MOST_PAIRS)):
+            waiting = chain(tickets)
+            while True:
+                part, ticket = self._affordable(waiting)
+                if not part:
+                    break
                 await self._part(client, part, listener, pace)
+                waiting = chain([ticket] if ticket else [], waiting)
+
+    def _affordable(self, tickets: Iterator[Ticket]) -> tuple[list[Ticket], Ticket | None]:
+        """As many tickets as a batch may have and the budget allows, and the one that was too many.
+
+        Raises:
+            BudgetSpent: it does not allow one.
+        """
+        part: list[Ticket] = []
+        calls = chars = 0
+        sent = self._sent()
+        for ticket in islice(tickets, MOST_PAIRS):
+            texts = [text for _, text in self._questions(ticket)][1 if ticket.shown else 0:]
+            calls, chars = calls + len(texts), chars + sum(map(len, texts))
+            paid = any(batch.first <= ticket.key <= batch.last for batch in sent)  # and still to be collected
+            if self._spent is not None and not paid and not allows(self.settings, self._spent, calls, chars):
+                if not part:
+                    raise budget_spent(self.settings, self._spent)
+                return part, ticket
+            part.append(ticket)
+        return part, None
 
     async def _part(self, client: openai.AsyncOpenAI, part: list[Ticket], listener: Listener, pace: Pace) -> None:
         """Ask for what is missing of these tickets until all is answered, or was asked for often enough."""
@@ -125,8 +150,9 @@ class BatchJudge:
         if self.settings.both_orders:
             yield f"{ticket.key}-1", question_of(self.settings, item.prompt, item.b, item.a, item.statement)
 
-    def _keep_budget(self, questions: int) -> None:
-        if self._spent is not None and not allows(self.settings, self._spent, questions - 1):
+    def _keep_budget(self, questions: dict[str, str]) -> None:
+        chars = sum(map(len, questions.values()))
+        if self._spent is not None and not allows(self.settings, self._spent, len(questions), chars):
             raise budget_spent(self.settings, self._spent)
 
     async def _round(self, client: openai.AsyncOpenAI, questions: dict[str, str], attempt: int, listener: Listener,
@@ -137,7 +163,7 @@ class BatchJudge:
         mark = hashlib.sha256(orjson.dumps(asked)).hexdigest()[:32]
         found = await self._find(client, mark)
         if not found:
-            self._keep_budget(len(questions))
+            self._keep_budget(questions)
             found = await self._send(client, mark, questions)
         self._write(_Sent(mark=mark, first=min(numbers), last=max(numbers), id=found))
         return await self._collect(client, found, questions, listener, pace)

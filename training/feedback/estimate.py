@@ -74,6 +74,8 @@ def estimate(questions: Iterable[str], settings: Judge, share: float = 1.0) -> E
     tokens_in = Range(chars / many, chars / likely, chars / few)
     tokens_in = Range(*(tokens + FRAME * calls for tokens in tokens_in))
     tokens_out = Range(*REASONING).times(calls) if settings.reasoning else Range(calls, calls, 2 * calls)
+    if settings.logprobs == "no" and not settings.reasoning:
+        tokens_out = tokens_out.times(settings.samples)  # so many answers are drawn for each
     return Estimate(calls, chars, tokens_in, tokens_out, price(tokens_in, tokens_out, settings),
                     _duration(calls, tokens_in, tokens_out, Range(*LATENCY), settings))
 

@@ -100,8 +100,8 @@ class Listener(Protocol):
     def tick(self, pace: Pace) -> None:
         """Some times a second while a server is asked: the time to change its pace."""
 
-    def notice(self, text: str) -> None:
-        """Something of the judge that a person should know of, and that stops nothing."""
+    def notice(self, text: str, warn: bool = True) -> None:
+        """Something of the judge that a person should know of, and that stops nothing; whether to warn of it."""
 
 
 class Judge(Protocol):
@@ -148,7 +148,7 @@ class _Collector:
             self._on_verdict(ticket.key, verdict)
 
     def tick(self, pace: Pace) -> None: ...
-    def notice(self, text: str) -> None: ...
+    def notice(self, text: str, warn: bool = True) -> None: ...
 
 
 async def collect(judge: StreamingJudge, items: Sequence[Comparison],

@@ -15,6 +15,10 @@ from typing import NamedTuple
 MARK = "x-ratelimit-limit-requests"
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _LONGEST = 64  # characters of a header that are read: no number and no date is longer
+_AGAIN_IN = re.compile(
+    r"(?:again|retry) ?(?:in|after|delay)[\"':= ]{1,4}((?:[0-9]{1,9}(?:\.[0-9]{1,6})?(?:ms|h|m|s)){1,4})",
+    re.IGNORECASE)
+_LONGEST_WORDS = 1000
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -68,6 +72,16 @@ def retry_after(text: str, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+def wait_named_in(text: str) -> float | None:
+    """Seconds to wait by the words of a refusal, for servers that send no header.
+
+    >>> wait_named_in("Rate limit reached. Please try again in 55h4m3s."), wait_named_in("Try again later")
+    (198243.0, None)
+    """
+    named = _AGAIN_IN.search(text[:_LONGEST_WORDS])
+    return seconds(named[1].lower()) if named else None
 
 
 def _count(text: str) -> int | None:

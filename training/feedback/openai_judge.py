@@ -16,7 +16,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import aiohttp
 import orjson
@@ -26,8 +25,9 @@ from training.errors import JudgeUnavailable, StopRequested, TrainingError
 from training.feedback import sdk
 from training.feedback.addresses import AddressGuard, guarded_connector
 from training.feedback.dialect import Dialect, optional_in, stripped
+from training.feedback.exchange import Message, Refused, Sent, TransientError
 from training.feedback.judges import Answer, Comparison, Listener, Ticket, Verdict, both_orders, collect
-from training.feedback.limits import RateLimits, read_limits, retry_after
+from training.feedback.limits import read_limits, retry_after, wait_named_in
 from training.feedback.pace import LONGEST_PAUSE, LONGEST_WAIT, LOOK, Pace
 from training.feedback.protocol import Reading, may_pass, read_reply, safe, said_by, scrubbed
 from training.feedback.refusals import no_logprobs, refusal_of_all, wait_in_words
@@ -39,37 +39,6 @@ EVIDENCE = 2  # times that a request must pass without a parameter, and not with
 MOST_TRIALS = 2  # of a server that refuses without them too
 LARGEST_REPLY = 8 << 20  # bytes; a chat model's reply has some thousands
 CHARS_PER_TOKEN = 4  # roughly, for what a question will cost of a minute's tokens
-
-
-class _Refused(Exception):
-    """The server will not answer this one request; the reason goes into the label's `error`."""
-
-
-class _Passing(Exception):
-    """The server did not answer this time. `wait`: the seconds that it asks for."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
-
-
-class _Message(NamedTuple):
-    """What came back, whatever it is: status, limits, Retry-After and body; `sent_at` is when it was asked for."""
-
-    sent_at: float
-    status: int
-    limits: RateLimits | None
-    wait: str
-    data: bytes
-
-
-class _Sent(NamedTuple):
-    """An answered request: the body that was sent, what came back, the limits it told, and the seconds it took."""
-
-    body: dict[str, object]
-    reading: Reading
-    limits: RateLimits | None = None
-    latency: float = 0.0
 
 
 class OpenAIJudge:
@@ -90,11 +59,12 @@ class OpenAIJudge:
         self._dialect = Dialect.of(settings)
         self._accepted: set[frozenset[str]] = set()  # optional parameters of requests that were answered
         self._evidence: dict[tuple[str, ...], int] = {}  # times that leaving these out has helped
+        self._texts_asked = self._chars_asked = 0  # what an average question is, before one is answered
         self._trials = 0
         self._trial = asyncio.Lock()  # a new one for each loop that the judge is asked from
         self._listener: Listener | None = None
         self._told_until = 0.0  # the wait that the listener was told of
-        self.last: _Sent | None = None
+        self.last: Sent | None = None
         self.pace = Pace(settings)
         self._refusals = self._in_a_row = 0
         self._session: aiohttp.ClientSession | None = None
@@ -171,7 +141,9 @@ class OpenAIJudge:
 
     def _room(self, in_flight: int) -> bool:
         """Whether the budget has room for one more; raises BudgetSpent when it has none and nothing is under way."""
-        if self._spent is None or allows(self.pace.settings, self._spent, in_flight):
+        waiting = in_flight + 1
+        chars = self._chars_asked * waiting // max(1, self._texts_asked)
+        if self._spent is None or allows(self.pace.settings, self._spent, waiting, chars):
             return True
         if not in_flight:
             self._stop(budget_spent(self.pace.settings, self._spent))
@@ -210,7 +182,7 @@ class OpenAIJudge:
                 drawn += max(1, reading.drawn)
                 if drawn >= self.settings.samples or (reading.top and "top_logprobs" in body):
                     break
-        except _Refused as refusal:
+        except Refused as refusal:
             reason = str(refusal)
         if not letters:
             return self._answer(None, reason or "empty: the reply holds no answer", cost, model)
@@ -219,13 +191,13 @@ class OpenAIJudge:
     def _answer(self, probability: float | None, reason: str, cost: Spending, model: str) -> Answer:
         return Answer(probability, reason, cost.tokens_in, cost.tokens_out, cost.calls, cost.chars, model)
 
-    async def _request(self, text: str, draws: int, cost: Spending) -> _Sent:
-        """One request until it is answered. Raises _Refused for this one, JudgeUnavailable for all of them."""
+    async def _request(self, text: str, draws: int, cost: Spending) -> Sent:
+        """One request until it is answered. Raises Refused for this one, JudgeUnavailable for all of them."""
         attempt = 0
         while True:
             try:
                 return await self._once(text, draws, cost)
-            except _Passing as passing:
+            except TransientError as passing:
                 if passing.wait is not None and passing.wait > LONGEST_PAUSE:
                     continue  # the gate holds it back; a wait that the server asks for is no failure of this request
                 attempt += 1
@@ -234,7 +206,7 @@ class OpenAIJudge:
                 growing = random.uniform(0, min(LONGEST_PAUSE, 0.25 * 2**attempt))
                 await self.pace.rest(growing if passing.wait is None else passing.wait)
 
-    async def _once(self, text: str, draws: int, cost: Spending) -> _Sent:
+    async def _once(self, text: str, draws: int, cost: Spending) -> Sent:
         """One request, asked in other words as often as the server wants them."""
         while True:
             body = self._dialect.body(self.settings, text, draws)
@@ -246,8 +218,10 @@ class OpenAIJudge:
                 continue
             raise self._failure(status, words, message.wait, message.sent_at)
 
-    async def _send(self, body: dict[str, object], text: str) -> _Message:
-        """Send a request when the gate lets it through. Raises _Passing."""
+    async def _send(self, body: dict[str, object], text: str) -> Message:
+        """Send a request when the gate lets it through. Raises TransientError."""
+        self._texts_asked += 1
+        self._chars_asked += len(text)
         await self.pace.enter(len(text) // CHARS_PER_TOKEN)
         sent_at = time.monotonic()
         try:
@@ -257,7 +231,7 @@ class OpenAIJudge:
         finally:
             self.pace.leave()
 
-    async def _post(self, data: bytes, sent_at: float) -> _Message:
+    async def _post(self, data: bytes, sent_at: float) -> Message:
         assert self._session is not None
         async with self._session.post(self._url, data=data, allow_redirects=False) as reply:
             parts, size = [], 0
@@ -268,7 +242,7 @@ class OpenAIJudge:
                     raise aiohttp.ClientPayloadError(f"the reply has more than {LARGEST_REPLY >> 20} MB")
             body = scrubbed(b"".join(parts), self._key)
             wait = reply.headers.get("Retry-After", "")
-            return _Message(sent_at, reply.status, read_limits(reply.headers), wait, body)
+            return Message(sent_at, reply.status, read_limits(reply.headers), wait, body)
 
     # What the server takes --------------------------------------------------------------------------------------------
 
@@ -284,7 +258,7 @@ class OpenAIJudge:
         result = lesson()
         if top is not None and self._dialect.top is None:
             self._notice("The judge gives no log-probabilities: "
-                         f"{self.settings.samples} answers are drawn for each order and counted.")
+                         f"{self.settings.samples} answers are drawn for each order and counted.", warn=False)
         if self._dialect.thinks and not thinks and not self.settings.reasoning:
             self._notice("The judge thinks before its letter: its answers may now be as long as that takes. With "
                          "'judge.reasoning' on it is asked to think, and the estimate counts it.")
@@ -318,12 +292,12 @@ class OpenAIJudge:
         """Whether a request would be worded otherwise by now."""
         return bool(optional_in(body) - optional_in(self._dialect.body(self.settings, text, 1)))
 
-    def _paid(self, body: dict[str, object], message: _Message, text: str, cost: Spending) -> _Sent:
+    def _paid(self, body: dict[str, object], message: Message, text: str, cost: Spending) -> Sent:
         """What an answered request says, and the note of what it cost."""
         reading = read_reply(message.data, self.settings.reasoning)
         if reading.fault:
             self._note_failure(reading.reason, message.sent_at)
-            raise _Passing(safe(reading.reason, self._key))
+            raise TransientError(safe(reading.reason, self._key))
         for book in (cost, self._spent):
             if book is not None:
                 book.add(1, reading.tokens_in, reading.tokens_out, len(text))
@@ -332,7 +306,7 @@ class OpenAIJudge:
         self._accepted.add(optional_in(body))
         if reading.reason:
             reading = reading._replace(reason=safe(reading.reason, self._key))
-        self.last = _Sent(body, reading, message.limits, time.monotonic() - message.sent_at)
+        self.last = Sent(body, reading, message.limits, time.monotonic() - message.sent_at)
         return self.last
 
     # Failures ----------------------------------------------------------------------------------------------------
@@ -342,7 +316,7 @@ class OpenAIJudge:
         self._note_failure(problem, sent_at)
         if isinstance(error, TimeoutError):
             self.pace.crowded(None)
-        return _Passing(f"unavailable: the server {problem}")
+        return TransientError(f"unavailable: the server {problem}")
 
     def _failure(self, status: int, message: str, wait: str, sent_at: float) -> Exception:
         """What a status means: for this try, for this request, or for all of them."""
@@ -351,14 +325,14 @@ class OpenAIJudge:
             return refused  # a 403 among answers is of one pair: what some servers' moderation says
         reason = safe(f"HTTP {status}: {message}", self._key)
         if may_pass(status):
-            asked = retry_after(wait, time.time())
+            asked = retry_after(wait, time.time()) if wait else wait_named_in(message)
             if asked is not None and asked > min(LONGEST_PAUSE, self._patience):
                 self._note_wait(asked, reason)
             if status in (429, 503):
                 self.pace.crowded(asked)
             if status != 429:  # a server that counts is not down
                 self._note_failure(reason, sent_at)
-            return _Passing(reason, asked)
+            return TransientError(reason, asked)
         return self._one_refused(reason)
 
     def _note_failure(self, reason: str, sent_at: float) -> None:
@@ -384,9 +358,9 @@ class OpenAIJudge:
             self._notice(f"The judge's server asks to wait {wait}: {reason}. It is asked again in {again}; what was "
                          "bought is kept, should you stop the run.")
 
-    def _notice(self, text: str) -> None:
+    def _notice(self, text: str, warn: bool = True) -> None:
         if self._listener is not None:
-            self._listener.notice(text)
+            self._listener.notice(text, warn)
 
     def _one_refused(self, reason: str) -> Exception:
         self._refusals += 1
@@ -395,4 +369,4 @@ class OpenAIJudge:
             return JudgeUnavailable(f"The judge's server {sdk.base_url(self.settings)} answered none of "
                                     f"{self._refusals} requests; the last: {reason}.",
                                     "Read what it says, look at the server's own log, then resume.")
-        return _Refused(reason)
+        return Refused(reason)

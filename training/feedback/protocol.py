@@ -60,8 +60,15 @@ def read_reply(data: bytes | str, reasoning: bool = False) -> Reading:
     try:
         body = parse(data)
     except ValueError:
-        return Reading(reason="garbled: the reply is not JSON", fault=True)
+        return Reading(reason=f"garbled: the reply is not JSON{_beginning(data)}", fault=True)
     return read_body(body, reasoning)
+
+
+def _beginning(data: bytes | str) -> str:
+    """How a body begins that is none of ours: most often a page that says what is in the way."""
+    text = data[:400].decode(errors="replace") if isinstance(data, bytes) else data[:400]
+    words = " ".join(text.split())[:80]
+    return f": {storable(words)!r}" if words else ", but empty"
 
 
 def parse(data: bytes | str) -> Any:
@@ -119,7 +126,7 @@ def _said(choice: dict[str, Any]) -> _Said:
     """What a choice says: a string, or a list of parts of which some are thinking."""
     message = _map(choice.get("message"))
     thought = any(_text(message.get(key)).strip() for key in _THINKING_KEYS)
-    content = message.get("content")
+    content = message.get("content") if message else choice.get("text")
     parts = content if isinstance(content, list) else [content]
     texts = []
     for part in parts:

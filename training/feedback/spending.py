@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from training.config import Judge
 from training.errors import BudgetSpent
+from training.feedback.dialect import THINKING
+from training.feedback.estimate import CHARS_PER_TOKEN, FRAME
 
 
 @dataclass
@@ -27,16 +29,35 @@ class Spending:
         """At the settings' prices a million tokens."""
         return (self.tokens_in * settings.price_in + self.tokens_out * settings.price_out) / 1e6
 
+    def expected(self, settings: Judge, calls: int, chars: int) -> Spending:
+        """What it will come to with so many more answers to questions of so many characters altogether.
 
-def allows(settings: Judge, spent: Spending, in_flight: int) -> bool:
-    """Whether one more question keeps the budget, should what is in flight cost what answers cost on average."""
-    waiting = in_flight + 1
-    if settings.budget_calls and spent.calls + waiting > settings.budget_calls:
+        They are taken to cost what answers have cost so far. Before the first one, and where a server does not tell,
+        each character and each answer counts as the most that it usually costs: a budget is a bound.
+        """
+        fewest = CHARS_PER_TOKEN[0]
+        drawn = settings.samples if settings.logprobs == "no" else 1
+        if self.tokens_in and self.chars:
+            read = self.tokens_in + self.tokens_in * chars / self.chars
+        else:
+            read = (self.chars + chars) / fewest + FRAME * (self.calls + calls)
+        if self.tokens_out and self.calls:
+            written = self.tokens_out + self.tokens_out * calls / self.calls
+        else:
+            written = (self.calls + calls) * (THINKING if settings.reasoning else 2.0 * drawn)
+        return Spending(self.calls + calls, round(read), round(written), self.chars + chars)
+
+
+def allows(settings: Judge, spent: Spending, calls: int, chars: int) -> bool:
+    """Whether so many more answers, to questions of so many characters altogether, keep the budget."""
+    if settings.budget_calls and spent.calls + calls > settings.budget_calls:
         return False
-    share = 1 + waiting / spent.calls if spent.calls else 1.0
-    if settings.budget_tokens and (spent.tokens_in + spent.tokens_out) * share > settings.budget_tokens:
+    if not (settings.budget_tokens or settings.budget_money):
+        return True
+    after = spent.expected(settings, calls, chars)
+    if settings.budget_tokens and after.tokens_in + after.tokens_out > settings.budget_tokens:
         return False
-    return not (settings.budget_money and spent.money(settings) * share > settings.budget_money)
+    return not (settings.budget_money and after.money(settings) > settings.budget_money)
 
 
 def budget_spent(settings: Judge, spent: Spending) -> BudgetSpent:
@@ -45,5 +66,6 @@ def budget_spent(settings: Judge, spent: Spending) -> BudgetSpent:
     parts = [f"{spent.calls} of {settings.budget_calls} answers" if settings.budget_calls else "",
              f"{tokens} of {settings.budget_tokens} tokens" if settings.budget_tokens else "",
              f"{spent.money(settings):.2f} of {settings.budget_money:.2f} in money" if settings.budget_money else ""]
-    return BudgetSpent(f"This principle's share of the judge's budget is spent: {', '.join(filter(None, parts))}.",
+    return BudgetSpent(f"This stage's share of the judge's budget has no room for the next answer: "
+                       f"{', '.join(filter(None, parts))} are spent.",
                        "What was bought is kept: raise the budget, then resume.")

@@ -15,6 +15,7 @@ from training.config import Judge
 from training.dialogue import Dialogue
 from training.feedback.identity import judge_name
 from training.feedback.judges import Comparison, Verdict, make_judge
+from training.feedback.prompt import PROMPT_VERSION, prompt_version
 
 Question = tuple[Dialogue, str, str]
 
@@ -58,4 +59,6 @@ class Overall:
     def _key(self, question: Question) -> str:
         judge = self._settings
         name = judge_name(judge).removeprefix("local:")
-        return digest_of([judge.kind, name, judge.both_orders, list(question)])[:32]
+        asked = prompt_version(judge)
+        worded = [asked] if asked not in {"", PROMPT_VERSION} else []  # as it was before there were other wordings
+        return digest_of([judge.kind, name, judge.both_orders, list(question), *worded])[:32]

@@ -99,7 +99,8 @@ def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, e
 
 def _start(work: Work, files: Mapping[FileRole, Path], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     own = {str(role): path for role, path in files.items() if role in work.plan.files}
-    runner.prepare_stage(work.plan, work.identity, work.folder, work.needs, own, runner.runtime_of(work.recipe))
+    runner.prepare_stage(work.plan, work.identity, work.folder, work.needs, own,
+                         runner.runtime_of(work.recipe, kind=work.plan.kind))
     with (work.folder / "output.log").open("ab") as output:
         return subprocess.Popen([*runner.stage_command(work.folder), "--die-with-parent"], env=dict(environment),
                                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True)

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from training.errors import BadData
+
 MAX_CELL = 1_000_000  # bytes per row or cell: a gzip of one endless line must not fill the memory
 MAX_BYTES = 4_000_000_000  # decompressed
+FREE_BYTES, MAX_RATIO = 100_000_000, 300  # beyond so much, a file may hold so many times its own size and no more
 MAX_COLUMNS = 1_000
 MAX_BLANK_LINES = 1_000_000
 MAX_DEPTH = 100  # lists and objects inside each other
@@ -21,6 +24,15 @@ Record: TypeAlias = tuple[int, Mapping[str, Any] | str]  # number from 1, and th
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
+
+
+def check_size(held: int, file_size: int) -> None:
+    """Raise BadData where a file holds more than is read, or more than a file of its size can honestly hold."""
+    if held > MAX_BYTES:
+        raise BadData("The file holds more than 4 GB of data.", "Split it and import the parts.")
+    if held > FREE_BYTES and held > MAX_RATIO * file_size:
+        raise BadData(f"The file has {file_size:,} bytes and unpacks to more than {held // 1_000_000:,} MB: the same "
+                      "few bytes over and over.", "Remove the repetitions, or upload it uncompressed.")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ _ERRORS = {
 
 def csv_records(stream: io.BufferedReader) -> Iterator[Record]:
     """Records of a UTF-8 stream; bytes that are not UTF-8 make a cell unreadable, not the file."""
-    lines = _lines(io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline=""))
+    lines: Iterator[str] = _lines(io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline=""))
+    lines = itertools.dropwhile(lambda line: not line.strip(), lines)  # the names stand in the first line with text
     first = next(lines, "")
     hint = _EXCEL_HINT.fullmatch(first)
     if hint:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
 from training.errors import BadData
-from training.records.cells import MAX_BYTES, MAX_CELL, MAX_COLUMNS, NOT_UTF8, TOO_LONG, Record, Unreadable
+from training.records.cells import MAX_CELL, MAX_COLUMNS, NOT_UTF8, TOO_LONG, Record, Unreadable, check_size
 
 if TYPE_CHECKING:
     import pyarrow
@@ -30,12 +31,11 @@ def parquet_records(file: IO[bytes], preview_bytes: int | None = None) -> Iterat
     import pyarrow
     import pyarrow.parquet
 
-    _check_footer(file)
+    file_size = _check_footer(file)
     try:
         table = pyarrow.parquet.ParquetFile(file, buffer_size=_BUFFER)
-        size = sum(table.metadata.row_group(i).total_byte_size for i in range(table.metadata.num_row_groups))
-        if size > MAX_BYTES:
-            raise BadData("The file holds more than 4 GB of data.", "Split it and import the parts.")
+        check_size(sum(table.metadata.row_group(i).total_byte_size for i in range(table.metadata.num_row_groups)),
+                   file_size)
         if table.metadata.num_columns > MAX_COLUMNS:
             raise BadData(f"The file has {table.metadata.num_columns:,} columns; at most {MAX_COLUMNS:,} are read.",
                           "Remove those that are not needed.")
@@ -46,8 +46,7 @@ def parquet_records(file: IO[bytes], preview_bytes: int | None = None) -> Iterat
                 number += 1
                 yield number, dict(zip(batch.schema.names, cells, strict=True))
             size += batch.nbytes
-            if size > MAX_BYTES:  # more than its own description says: a few bytes of a dictionary stand for many
-                raise BadData("The file holds more than 4 GB of data.", "Split it and import the parts.")
+            check_size(size, file_size)  # it may be more than its own description says
             if preview_bytes is not None and size > preview_bytes:
                 return
     except pyarrow.ArrowMemoryError as error:
@@ -62,8 +61,8 @@ def parquet_records(file: IO[bytes], preview_bytes: int | None = None) -> Iterat
                       "It may be damaged; upload it again.") from error
 
 
-def _check_footer(file: IO[bytes]) -> None:
-    """Refuse a file whose description of itself is larger than any real one, before it is parsed."""
+def _check_footer(file: IO[bytes]) -> int:
+    """The file's size. A file whose description of itself is larger than any real one is refused, unparsed."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 8))
     end = file.read(8)
@@ -71,6 +70,7 @@ def _check_footer(file: IO[bytes]) -> None:
     if len(end) == 8 and end.endswith(b"PAR1") and int.from_bytes(end[:4], "little") > _MAX_FOOTER:
         raise BadData("The Parquet file describes more columns or row groups than are read.",
                       "Write it with fewer columns and larger row groups.")
+    return size
 
 
 def _cells(column: pyarrow.Array) -> list[Any]:
@@ -80,6 +80,7 @@ def _cells(column: pyarrow.Array) -> list[Any]:
         column = column.storage
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    column = column.view(_text_types().get(column.type, column.type))
     kind = column.type
     if not _may_hold_text(kind):
         return [Unreadable(f"holds a {kind}, not text") if there else None for there in column.is_valid().to_pylist()]
@@ -89,6 +90,15 @@ def _cells(column: pyarrow.Array) -> list[Any]:
         except Exception:  # one of them: which, is found out cell by cell
             pass
     return [_cell(column.slice(index, 1)) for index in range(len(column))]
+
+
+@cache
+def _text_types() -> dict[Any, Any]:
+    """The types of text by those of bytes, which some databases write for text."""
+    import pyarrow
+
+    return {pyarrow.binary(): pyarrow.string(), pyarrow.large_binary(): pyarrow.large_string(),
+            pyarrow.binary_view(): pyarrow.string_view()}
 
 
 def _cell(column: pyarrow.Array) -> Any:

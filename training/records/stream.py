@@ -5,10 +5,11 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
 from typing import IO, Any, cast
 
 from training.errors import BadData
-from training.records.cells import MAX_BYTES
+from training.records.cells import check_size
 
 _GZIP, _PACKED, _OLD_EXCEL = b"\x1f\x8b", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
@@ -20,12 +21,12 @@ class PreviewLimitReached(Exception):
 
 
 class _Counted(io.RawIOBase):
-    """At most `limit` bytes of a file; beyond, BadData, or PreviewLimitReached for a preview."""
+    """As many bytes of a file as are read; beyond, BadData, or PreviewLimitReached for a preview."""
 
-    def __init__(self, source: IO[bytes], preview_bytes: int | None) -> None:
+    def __init__(self, source: IO[bytes], file_size: int, preview_bytes: int | None) -> None:
         self._source = source
-        self._limit = min(preview_bytes or MAX_BYTES, MAX_BYTES)
-        self._is_preview = preview_bytes is not None
+        self._file_size = file_size
+        self._preview_bytes = preview_bytes
         self._total = 0
 
     def readable(self) -> bool:
@@ -34,10 +35,9 @@ class _Counted(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = self._source.read(len(buffer))
         self._total += len(data)
-        if self._total > self._limit and self._is_preview:
+        if self._preview_bytes is not None and self._total > self._preview_bytes:
             raise PreviewLimitReached
-        if self._total > self._limit:
-            raise BadData("The file holds more than 4 GB of text.", "Split it and import the parts.")
+        check_size(self._total, self._file_size)
         buffer[: len(data)] = data
         return len(data)
 
@@ -95,6 +95,8 @@ def text_stream(file: IO[bytes], filename: str, preview_bytes: int | None) -> io
     Raises:
         BadData: it is a ZIP archive or an Excel workbook, or UTF-16 without its mark.
     """
+    file_size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     start = file.read(4)
     source = cast("IO[bytes]", io.BufferedReader(Prefixed(start, file)))
     if start.startswith(_GZIP) or filename.lower().endswith(".gz"):
@@ -102,7 +104,7 @@ def text_stream(file: IO[bytes], filename: str, preview_bytes: int | None) -> io
     elif start.startswith((_PACKED, _OLD_EXCEL)):
         raise BadData(f"'{filename}' is a ZIP archive or an Excel workbook, whatever its name says.",
                       "Unpack it, or save the sheet as CSV (UTF-8).")
-    counted: io.BufferedReader = io.BufferedReader(_Counted(source, preview_bytes))
+    counted: io.BufferedReader = io.BufferedReader(_Counted(source, file_size, preview_bytes))
     beginning = counted.peek(4)
     for mark, encoding in _MARKS:
         if beginning.startswith(mark):

@@ -5,12 +5,13 @@ is better, over all and on each principle. The base is the policy that PPO began
 was one: the same weights with the adapter off. On request, the best of n of the base's answers by the reward meets the
 base as well: what no training would give.
 
-Left out: more than two policies, people's votes, several samples a prompt. A restart begins anew.
+Each verdict is in a file as soon as it is there: a restart draws the same answers again and buys no verdict twice.
+
+Left out: more than two policies, people's votes, several samples a prompt.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,11 +25,13 @@ from training.config import Evaluate, Policy
 from training.dialogue import Dialogue
 from training.errors import BadData
 from training.evaluation import win_rate
-from training.feedback.judges import Comparison, Judge, Verdict, judge_settings, make_judge
+from training.feedback.judges import Comparison, StreamingJudge, Verdict, judge_settings, make_judge
+from training.feedback.verdict_book import VerdictBook, buy_verdicts
 from training.reporting import Reporter
 
 BATCH = 64
 EXAMPLES = 50
+VERDICTS = "verdicts.jsonl"
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
@@ -38,6 +41,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     Raises:
         BadData: there are no held-out prompts.
         JudgeUnavailable: the judge cannot be reached.
+        BudgetSpent: the next verdict would cost more than the settings allow.
     """
     settings = Evaluate.model_validate(job.settings["evaluate"])
     policy = Policy.model_validate(job.settings["policy"])
@@ -51,13 +55,18 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     tuned = answer(language, prompts, settings, seed, reporter, done=0)
     with models.reference(language):
         plain = answer(language, prompts, settings, seed, reporter, done=len(prompts), adapted=False)
-    judge = make_judge(judge_settings(job))
-    verdicts = asyncio.run(ask(judge, prompts, tuned, plain, job.settings["principles"], reporter))
+    book = VerdictBook(folder / VERDICTS, judge_settings(job))
+    try:
+        judge = make_judge(judge_settings(job), spent=book.spent)
+        verdicts = ask(judge, book, prompts, tuned, plain, job.settings["principles"], reporter)
+        best = against_best_of_n(job, settings, language, judge, book, prompts, plain, reporter)
+    finally:
+        book.close()
     report = make_report(prompts, tuned, plain, verdicts)
     rates = {"win_rate/overall": report["overall"]["win_rate"]}
-    if settings.best_of:
-        report["best_of_n"] = against_best_of_n(job, settings, language, judge, prompts, plain, reporter)
-        rates["win_rate/best_of_n"] = report["best_of_n"]["overall"]["win_rate"]
+    if best is not None:
+        report["best_of_n"] = best
+        rates["win_rate/best_of_n"] = best["overall"]["win_rate"]
     write_json(folder / "report.json", report)
     write_jsonl(folder / "answers.jsonl", (
         {"prompt": prompt, "policy": one, "base": other}
@@ -87,33 +96,45 @@ def answer(
     return answers
 
 
-async def ask(
-    judge: Judge, prompts: Sequence[Dialogue], tuned: Sequence[str], plain: Sequence[str],
+def ask(
+    judge: StreamingJudge, book: VerdictBook, prompts: Sequence[Dialogue], tuned: Sequence[str], plain: Sequence[str],
     principles: dict[str, str], reporter: Reporter,
 ) -> dict[str, list[Verdict]]:  # fmt: skip
     """The judge's verdicts on every pair, tuned answer first: by principle, and under "overall".
 
-    Equal answers are ties, and the judge is not asked about them.
+    Equal answers are ties, and the judge is not asked about them. A stop is heard between two requests.
     """
     even = Verdict(0.5, 0.5, 0.5, 0.0, "", 0, "")
     differing = [i for i in range(len(prompts)) if tuned[i] != plain[i]]
     questions: list[tuple[str, str, str | None]] = [("overall", "", None)]
     questions += [(name, statement, name) for name, statement in principles.items()]
+    items = [Comparison(prompts[i], tuned[i], plain[i], statement, principle)
+             for _, statement, principle in questions for i in differing]
+    done = sum(book.verdict(item) is not None for item in items)
+
+    def on_verdict() -> None:
+        nonlocal done
+        done += 1
+        if done % max(1, len(items) // 50) == 0 or done == len(items):
+            reporter.progress(done, len(items), "question")
+
+    verdicts = iter(buy_verdicts(judge, items, book, on_verdict, lambda: reporter.checkpoint_if_stopped(lambda: None),
+                                 lambda text: reporter.warning("judge", text)))
     found: dict[str, list[Verdict]] = {}
-    for done, (key, statement, principle) in enumerate(questions, 1):
-        items = [Comparison(prompts[i], tuned[i], plain[i], statement, principle) for i in differing]
-        given = dict(zip(differing, await judge.compare(items), strict=True))
-        found[key] = [given.get(i, even) for i in range(len(prompts))]
-        reporter.progress(done, len(questions), "question")
-        reporter.checkpoint_if_stopped(lambda: None)
+    for key, _, _ in questions:
+        by_prompt = {i: next(verdicts) for i in differing}
+        found[key] = [by_prompt.get(i, even) for i in range(len(prompts))]
     return found
 
 
 def against_best_of_n(
-    job: Job, settings: Evaluate, language: models.LanguageModel, judge: Judge, prompts: Sequence[Dialogue],
-    plain: Sequence[str], reporter: Reporter,
-) -> dict[str, Any]:  # fmt: skip
-    """How the base does if the reward may choose among its answers: `n`, `kl` (a bound), rewards, and win rates."""
+    job: Job, settings: Evaluate, language: models.LanguageModel, judge: StreamingJudge, book: VerdictBook,
+    prompts: Sequence[Dialogue], plain: Sequence[str], reporter: Reporter,
+) -> dict[str, Any] | None:  # fmt: skip
+    """How the base does if the reward may choose among its answers: `n`, `kl` (a bound), rewards, and win rates; None
+    where nobody asks for it."""
+    if not settings.best_of:
+        return None
     from training.stages.ppo import load_rewards
 
     rewarded = job.model_copy(update={"settings": job.settings | {"principles": job.settings["rewarded"]}})
@@ -128,7 +149,7 @@ def against_best_of_n(
         reporter.checkpoint_if_stopped(lambda: None)
 
     best = best_of_n.draw(language, prompts, settings.best_of, sampling, rewards_of, job.settings["seed"], on_batch)
-    verdicts = asyncio.run(ask(judge, prompts, best.responses, plain, job.settings["principles"], reporter))
+    verdicts = ask(judge, book, prompts, best.responses, plain, job.settings["principles"], reporter)
     rates = {name: win_rate([verdict.probability for verdict in column])._asdict() for name, column in verdicts.items()}
     return {"n": settings.best_of, "kl": best_of_n.kl_bound(settings.best_of), "reward": best.reward,
             "reward_of_all": best.reward_of_all, "overall": rates.pop("overall"), "principles": rates}

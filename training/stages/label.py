@@ -103,8 +103,11 @@ class _Clerk:
             self._tell()
         self._reporter.checkpoint_if_stopped(lambda: None)
 
-    def notice(self, text: str) -> None:
-        self._reporter.warning("judge", text, self._book.count)
+    def notice(self, text: str, warn: bool = True) -> None:
+        if warn:
+            self._reporter.warning("judge", text, self._book.count)
+        else:
+            self._reporter.log(text)
 
     def _tell(self) -> None:
         self._told_at, self._told_count = time.monotonic(), self._book.count

@@ -12,11 +12,13 @@ from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
 from webapp.accounts import finding, services
 from webapp.accounts.client_address import remember_browser
+from webapp.accounts.confirming import ask_first
 from webapp.accounts.context import THEMES
 from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.models import User
@@ -69,6 +71,13 @@ def member_add(request: TeamRequest) -> HttpResponse:
 @require_POST
 def member_remove(request: TeamRequest, pk: int) -> HttpResponse:
     membership = get_object_or_404(request.team.memberships.select_related("user"), pk=pk)
+    name = membership.user.get_username()
+    question = ask_first(
+        request, question=f"Remove {name} from {request.team.name}?", button=f"Remove {name}", back=reverse("team"),
+        consequences=[f"{name} sees nothing of the team from then on. What they made stays with the team.",
+                      "A member can add them again."])
+    if question is not None:
+        return question
     if services.member_remove(team=request.team, user=membership.user):
         messages.success(request, f"{membership.user.get_username()} sees nothing of the team any more.")
     else:

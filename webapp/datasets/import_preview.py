@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from training.errors import BadData, TrainingError
 from training.reader_process import preview_in_subprocess
-from training.rows import BadRow, Format, Row
+from training.rows import PROMPT_PARTS, BadRow, Format, Row
 from webapp.datasets import services
 from webapp.datasets.forms import ROLES, ColumnsForm
 from webapp.datasets.models import Dataset
@@ -57,8 +57,9 @@ def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview
         return ImportPreview(problem=BadData("The uploaded file is no longer there.",
                                              "Discard this and upload it again."))
     names = {role: str(mapping[role]) for role, _ in ROLES if mapping.get(role)}
+    not_used = {role: "" for role in PROMPT_PARTS if mapping.get(role) == ""}
     try:
-        seen = preview_in_subprocess(path, dataset.filename, names)
+        seen = preview_in_subprocess(path, dataset.filename, names | not_used)
     except Exception:
         logger.exception("The file of data set %s could not be previewed", dataset.pk)
         return ImportPreview(problem=BadData("The file could not be previewed: an unexpected error, now in the log.",
@@ -70,6 +71,6 @@ def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview
         initial = {role: name for role, name in (columns or names).items() if name in seen.columns}
         preview.form = ColumnsForm(initial=initial, columns=seen.columns)
     if seen.format and not seen.problem:
-        preview.mapping = dict(seen.format.columns)
+        preview.mapping = dict(seen.format.columns) | not_used
         preview.unused = seen.unused
     return preview

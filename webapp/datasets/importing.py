@@ -32,7 +32,9 @@ from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
 
 BATCH, BATCH_BYTES = 1000, 10_000_000
 KEPT_BAD_ROWS = 10_000
+HOPELESS_ROWS = 20_000  # with no good one among them, an import ends
 MAX_ATTEMPTS = 5
+_SEE_REASONS = "See the reasons below, then choose other columns or mend the file."
 HEARTBEAT_TIMEOUT = timedelta(seconds=60)
 logger = logging.getLogger("concord.datasets")
 
@@ -68,6 +70,7 @@ class _Tally:
     """What is known of all rows read so far, those of an earlier attempt included."""
 
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    good: int = 0
     pairs: bool = False
     responses: bool = False
 
@@ -75,6 +78,7 @@ class _Tally:
         """Count a row in; its size in bytes."""
         line = json.dumps(row, ensure_ascii=False, sort_keys=True).encode() + b"\n"
         self.digest.update(line)
+        self.good += 1
         self.pairs = self.pairs or row.rejected is not None
         self.responses = self.responses or row.chosen is not None
         return len(line)
@@ -96,6 +100,8 @@ def run(dataset: Dataset) -> None:
             if last > read:
                 _record(dataset, read, [item for item in batch if item[0] > read])
                 read = last
+            if last >= HOPELESS_ROWS and not tally.good:
+                raise BadData(f"None of its first {last:,} rows could be used.{_first_reason(dataset)}", _SEE_REASONS)
         _finish(dataset, tally)
     except BadData as problem:
         _fail(dataset, str(problem))
@@ -178,9 +184,16 @@ def _record(dataset: Dataset, read: int, batch: list[tuple[int, Row | BadRow]]) 
 def _finish(dataset: Dataset, tally: _Tally) -> None:
     dataset.refresh_from_db(fields=["rows_good", "rows_bad"])
     if not dataset.rows_good:
-        bad = f"None of its {dataset.rows_bad} rows could be used." if dataset.rows_bad else "It holds no rows."
-        raise BadData(bad, "See the reasons below, then choose other columns or mend the file.")
+        if not dataset.rows_bad:
+            raise BadData("It holds no rows.", "Choose another file.")
+        raise BadData(f"None of its {dataset.rows_bad:,} rows could be used.{_first_reason(dataset)}", _SEE_REASONS)
     _claimed(dataset).update(status=Dataset.Status.READY, kind=tally.kind, digest=tally.digest.hexdigest(), claim="")
+
+
+def _first_reason(dataset: Dataset) -> str:
+    """Why the first row could not be used: mostly it is why none could."""
+    row = dataset.rejected_rows.order_by("number").first()
+    return f" Row {row.number}: {row.reason.rstrip('.')}." if row else ""
 
 
 def _claimed(dataset: Dataset) -> QuerySet[Dataset]:

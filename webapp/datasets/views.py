@@ -7,14 +7,18 @@ import csv
 from django.contrib import messages
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.text import slugify
 from django.views.decorators.http import require_POST, require_safe
 
+from webapp.accounts.confirming import ask_first
 from webapp.accounts.middleware import TeamRequest
 from webapp.datasets import selectors, services
 from webapp.datasets.forms import HubForm, NameForm, UploadForm
 from webapp.datasets.import_preview import preview_import
 from webapp.datasets.models import Dataset
+
+ROWS_DELETED_AT_ONCE = 100  # without a question
 
 
 @require_safe
@@ -98,6 +102,13 @@ def dataset_rename(request: TeamRequest, pk: int) -> HttpResponse:
 @require_POST
 def dataset_delete(request: TeamRequest, pk: int) -> HttpResponse:
     dataset = get_object_or_404(Dataset.objects.of(request.team), pk=pk)
+    if dataset.rows_read > ROWS_DELETED_AT_ONCE and not dataset.runs.exists():
+        question = ask_first(
+            request, question=f"Delete “{dataset.name}”?", back=reverse("datasets:detail", args=[pk]),
+            button=f"Delete it with {dataset.rows_read:,} rows",
+            consequences=["Its file and its rows are gone for good. Labels of its pairs stay."])
+        if question is not None:
+            return question
     try:
         services.dataset_delete(dataset=dataset)
     except services.DatasetInUse as reason:

@@ -7,14 +7,17 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from webapp.accounts.confirming import ask_first
 from webapp.accounts.middleware import TeamRequest
 from webapp.judges import wordings
 from webapp.judges.forms import ComparisonForm
 from webapp.judges.models import Comparison
 from webapp.principles.models import Principle
 
+ASKED_ABOUT = 100  # calls of a judge that are made without a question
 SHOWN = 20  # comparisons of before
 
 
@@ -27,6 +30,9 @@ def principle_compare(request: TeamRequest, pk: int) -> HttpResponse:
                           initial={"statement_a": statement, "statement_b": statement})
     if request.method == "POST" and form.is_valid():
         found = form.cleaned_data
+        question = _ask_before_spending(request, form, principle)
+        if question is not None:
+            return question
         made = wordings.comparison_start(
             team=request.team, user=request.user, principle=principle, statement_a=found["statement_a"],
             statement_b=found["statement_b"], judges=form.judges, pairs=found["pairs"], dataset=found["dataset"])
@@ -62,3 +68,19 @@ def _context(request: TeamRequest, pk: int) -> dict[str, Any]:
     comparison = get_object_or_404(found, pk=pk)
     return {"comparison": comparison, "principle": comparison.principle, "result": wordings.result_of(comparison),
             "under_way": comparison.status in {Comparison.Status.QUEUED, Comparison.Status.RUNNING}}
+
+
+def _ask_before_spending(request: TeamRequest, form: ComparisonForm, principle: Principle) -> HttpResponse | None:
+    """The question before many calls; None where there are few, where they cost nothing, or where a person agreed."""
+    judges = [judge for judge, _ in form.judges]
+    cleaned = form.cleaned_data
+    pairs = wordings.pairs_of(team=request.team, dataset=cleaned["dataset"])[:cleaned["pairs"]].count()
+    calls = sum(pairs * (2 if judge.both_orders else 1) * (2 if len(judges) == 1 else 1)
+                for judge in judges if judge.kind != "rule")
+    if calls <= ASKED_ABOUT:
+        return None
+    return ask_first(
+        request, question=f"Ask up to {calls:,} times?", button=f"Ask up to {calls:,} times",
+        back=reverse("judges:principle_compare", args=[principle.pk]),
+        consequences=[f"{pairs:,} pairs are shown to {' and '.join(title for _, title in form.judges)}.",
+                      "What has been labelled before is not asked again, so it may be fewer."])

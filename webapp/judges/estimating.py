@@ -80,7 +80,7 @@ def costs_of(*, team: Team, recipe: Recipe, dataset: Dataset | None, wanted: Seq
     questions = recipe.evaluate.prompts * (1 + len(recipe.principles)) * orders
     lines.append(Cost("evaluation", None, 0, _asked(recipe, texts, "", questions)))
     found = Costs(lines, bool(judge.price_in or judge.price_out))
-    return Costs(lines, found.priced, _budget(recipe, together([line.estimate for line in lines if line.principle])))
+    return Costs(lines, found.priced, _budget(recipe, found.total))
 
 
 def question_costs(*, recipe: Recipe, dataset: Dataset | None, calls: int, wording: str) -> Estimate:
@@ -142,12 +142,12 @@ def _known(team: Team, recipe: Recipe, dataset: Dataset | None) -> dict[tuple[st
     return {(name, statement): count for name, statement, count in rows}
 
 
-def _budget(recipe: Recipe, labels: Estimate) -> str:
+def _budget(recipe: Recipe, asked: Estimate) -> str:
     judge = recipe.judge
-    tokens = labels.tokens_in.likely + labels.tokens_out.likely
-    limits = ((judge.budget_calls, labels.calls, "calls"), (judge.budget_tokens, tokens, "tokens"),
-              (judge.budget_money, labels.money.likely, "money"))
+    tokens = asked.tokens_in.likely + asked.tokens_out.likely
+    limits = ((judge.budget_calls, asked.calls, "calls"), (judge.budget_tokens, tokens, "tokens"),
+              (judge.budget_money, asked.money.likely, "money"))
     for limit, likely, what in limits:
         if limit and likely > limit:
-            return f"The budget in {what} will stop labelling after some {limit / likely:.0%} of it."
+            return f"The budget in {what} will stop the run after some {limit / likely:.0%} of what it asks."
     return ""

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from training import config
@@ -49,8 +49,7 @@ def comparison_start(*, team: Team, user: User, principle: Principle, statement_
     Args:
         judges: the one that is asked for both wordings, or the two that are asked for one; each with its title.
     """
-    found = Pair.objects.of(team)
-    chosen = list((found.filter(dataset=dataset) if dataset else found).values_list("pk", flat=True)[:pairs])
+    chosen = list(pairs_of(team=team, dataset=dataset).values_list("pk", flat=True)[:pairs])
     if not chosen:
         return None
     (judge, title), *other = judges
@@ -62,6 +61,12 @@ def comparison_start(*, team: Team, user: User, principle: Principle, statement_
         ComparisonAnswer(comparison=comparison, pair_id=pair, side=side) for pair in chosen for side in "ab")
     send("workers.compare_wordings", comparison.pk, queue=JOBS)
     return comparison
+
+
+def pairs_of(*, team: Team, dataset: Dataset | None) -> QuerySet[Pair]:
+    """The pairs that a comparison may be made on: a data set's, or all of the team's."""
+    pairs = Pair.objects.of(team)
+    return pairs.filter(dataset=dataset) if dataset else pairs
 
 
 def comparison_again(*, comparison: Comparison) -> bool:

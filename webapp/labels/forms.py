@@ -38,7 +38,7 @@ class LabelFilterForm(forms.Form):
             self.fields[name].choices = offered  # type: ignore[attr-defined]
         for field in self.fields.values():
             field.widget.attrs["aria-label"] = field.label
-            field.error_messages["invalid_choice"] = f"{field.label}: “%(value)s” is none that this team has."
+            field.error_messages["invalid_choice"] = f"{field.label}: this team has no “%(value)s”."
 
     @property
     def chosen(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from training.config import Recipe
 from training.paper.experiment import Arm, arms, demo_recipe, repetitions
+from webapp.accounts.confirming import ask_first
 from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.models import Team, User
 from webapp.runs.models import Run
@@ -43,6 +44,13 @@ def paper(request: TeamRequest) -> HttpResponse:
 
 @require_POST
 def start_paper(request: TeamRequest) -> HttpResponse:
+    count = len(recipes_to_start(request.team))
+    question = ask_first(
+        request, question=f"Start {count} runs?", button=f"Start {count} runs", back=reverse("runs:paper"),
+        consequences=["They train one after another on the workers; stages that they share are computed once. Each can "
+                      "be cancelled by itself."])
+    if question is not None:
+        return question
     paper_start(team=request.team, user=request.user)
     return redirect(f"{reverse('runs:list')}?q={demo_recipe().name}:".replace(" ", "+"))
 
@@ -50,12 +58,16 @@ def start_paper(request: TeamRequest) -> HttpResponse:
 @transaction.atomic
 def paper_start(*, team: Team, user: User) -> list[Run]:
     """Start a run for each arm and seed that the team has not started; stages they share are computed once."""
+    return [run_create(team=team, user=user, recipe=recipe, dataset=None) for recipe in recipes_to_start(team)]
+
+
+def recipes_to_start(team: Team) -> list[Recipe]:
+    """Those of the paper's that no run of the team has, or had and lost."""
     recipes = recipes_of_the_paper()
     known = set(Run.objects.of(team).filter(name__in=[recipe.name for recipe in recipes],
                                             status__in=[Run.Status.RUNNING, Run.Status.SUCCEEDED])
                 .values_list("name", flat=True))
-    return [run_create(team=team, user=user, recipe=recipe, dataset=None) for recipe in recipes
-            if recipe.name not in known]
+    return [recipe for recipe in recipes if recipe.name not in known]
 
 
 def recipes_of_the_paper() -> list[Recipe]:

@@ -34,14 +34,15 @@ def test_who_is_removed_sees_nothing_any_more(
 ) -> None:
     membership = Membership.objects.get(team=team, user=teammate)
 
-    owner_client.post(reverse("member_remove", args=[membership.pk]))
+    owner_client.post(reverse("member_remove", args=[membership.pk]), {"confirmed": "1"})
 
     assert names(team) == {"owner"}
     assert teammate_client.get(reverse("team")).status_code == 403
 
 
 def test_the_last_member_stays(owner_client: Client, team: Team) -> None:
-    page = owner_client.post(reverse("member_remove", args=[team.memberships.get().pk]), follow=True)
+    page = owner_client.post(reverse("member_remove", args=[team.memberships.get().pk]), {"confirmed": "1"},
+                             follow=True)
 
     assert "The last member stays" in page.content.decode()
     assert names(team) == {"owner"}
@@ -52,7 +53,7 @@ def test_a_stranger_changes_nobodys_team_but_their_own(
 ) -> None:
     membership = Membership.objects.get(team=team, user=teammate)
 
-    assert stranger_client.post(reverse("member_remove", args=[membership.pk])).status_code == 404
+    assert stranger_client.post(reverse("member_remove", args=[membership.pk]), {"confirmed": "1"}).status_code == 404
     stranger_client.post(reverse("member_add"), {"username": "stranger"})
 
     assert names(team) == {"owner", "teammate"}

@@ -98,6 +98,7 @@ def test_a_file_that_cannot_be_used_says_why_and_what_to_do(
 
     assert dataset.status == "failed"
     assert said in dataset.error
+    assert all(f"Row {row.number}: {row.reason}" in dataset.error for row in dataset.rejected_rows.all()[:1])
     assert dataset.error.count(".") >= 2  # a way out follows
 
 

@@ -60,6 +60,21 @@ def test_a_part_of_the_prompt_can_be_chosen_by_hand(owner_client: Client, team: 
     assert row.text.prompt == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
 
 
+def test_a_part_of_the_prompt_can_be_left_out_by_hand(owner_client: Client, team: Team, owner: User) -> None:
+    dataset = upload(team, owner, jsonl({"question": "Why?", "context": "A long page.", "answer": "So."}))
+    address = reverse("datasets:columns", args=[dataset.pk])
+    assert "A long page." in owner_client.get(address).content.decode()
+    choice = {"prompt": "question", "response": "answer", "input": "", "system": "", "history": ""}
+
+    page = owner_client.get(address, choice).content.decode()
+    owner_client.post(address, choice)
+    services.dataset_import(dataset_id=dataset.pk)
+
+    assert "A long page." not in page and "<dt>Not used</dt><dd><code>context</code></dd>" in page
+    dataset.refresh_from_db()
+    assert dataset.rows.select_related("text").get().text.prompt == [{"role": "user", "content": "Why?"}]
+
+
 FILES: dict[str, tuple[str, bytes]] = {
     "half a character": ("a.jsonl", jsonl({"prompt": "Why?", "chosen": "a\ud83d", "rejected": "b"})),
     "half a character in a name": ("a.jsonl", jsonl({"prompt": "Why?", "a\ud800b": 1})),

@@ -159,6 +159,23 @@ def test_the_same_characters_are_refused_on_every_database(team: Team, owner: Us
     assert DatasetText.objects.filter(row__dataset=dataset).count() == 3
 
 
+def test_an_import_without_a_single_good_row_ends_early(
+    team: Team, owner: User, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importing, "BATCH", 3)
+    monkeypatch.setattr(importing, "HOPELESS_ROWS", 5)
+    hopeless = upload(team, owner, jsonl(*[{"prompt": ""}] * 50))
+    late = upload(team, owner, jsonl(*[{"prompt": ""}] * 4, *[{"prompt": "Why?"}] * 3))
+    for dataset in (hopeless, late):
+        services.dataset_import_start(dataset=dataset, columns={})
+        services.dataset_import(dataset_id=dataset.pk)
+        dataset.refresh_from_db()
+
+    assert (hopeless.status, hopeless.rows_read) == ("failed", 6)
+    assert "None of its first 6 rows could be used. Row 1: the prompt is empty. See the reasons" in hopeless.error
+    assert (late.status, late.rows_good, late.rows_bad) == ("ready", 3, 4)
+
+
 def test_a_file_that_ends_its_reader_fails_with_a_way_out(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch,
 ) -> None:

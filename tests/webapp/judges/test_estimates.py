@@ -63,10 +63,12 @@ def test_longer_responses_cost_more(team: Team) -> None:
 
 
 def test_a_budget_that_will_not_do_is_named(team: Team) -> None:
-    found = costs_of(team=team, recipe=asking(max_pairs=100, budget_calls=50), dataset=None, wanted=["factuality"])
+    recipe = asking(max_pairs=100, budget_calls=50)
+    found = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
 
     assert found is not None
-    assert found.budget == "The budget in calls will stop labelling after some 25% of it."
+    share = 50 / (200 + recipe.evaluate.prompts * (1 + len(recipe.principles)) * 2)
+    assert found.budget == f"The budget in calls will stop the run after some {share:.0%} of what it asks."
 
 
 def test_the_first_hundred_replies_put_the_estimate_right(team: Team) -> None:

@@ -26,7 +26,7 @@ def test_the_page_names_the_policies_and_the_command(owner_client: Client) -> No
 
 
 def test_starting_it_makes_a_run_an_arm_that_share_what_they_can(owner_client: Client, team: Team) -> None:
-    answer = owner_client.post(f"{ADDRESS}start/")
+    answer = owner_client.post(f"{ADDRESS}start/", {"confirmed": "1"})
     assert answer.status_code == 302 and answer["Location"] == "/runs/?q=The+paper:"
     assert Run.objects.of(team).count() == 13
     kinds = list(Stage.objects.of(team).values_list("kind", flat=True))
@@ -35,9 +35,9 @@ def test_starting_it_makes_a_run_an_arm_that_share_what_they_can(owner_client: C
 
 
 def test_what_was_started_is_not_started_again(owner_client: Client, team: Team) -> None:
-    owner_client.post(f"{ADDRESS}start/")
+    owner_client.post(f"{ADDRESS}start/", {"confirmed": "1"})
     Run.objects.of(team).filter(name="The paper: linear, 0").update(status=Run.Status.FAILED)
-    owner_client.post(f"{ADDRESS}start/")
+    owner_client.post(f"{ADDRESS}start/", {"confirmed": "1"})
     assert Run.objects.of(team).count() == 14
     assert "See the 14 started before" in owner_client.get(ADDRESS).content.decode()
 

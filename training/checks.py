@@ -29,6 +29,10 @@ MARGIN = 200e6
 """Bytes that stay free beside what a run writes: its database, its report, its samples."""
 
 
+RESERVED = {"overall": "the comparison over all principles", "best_of_n": "the comparison with the best of n answers"}
+"""Names that no principle may have: the report and the metrics of an evaluation would mix the two up."""
+
+
 def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None = None) -> None:
     """Refuse what the recipe's models cannot do and what the disk cannot hold.
 
@@ -37,12 +41,16 @@ def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None =
         home: where names of models are looked up; None: as set for this process.
 
     Raises:
-        BadSettings: what is to be read or written is longer than a model.
+        BadSettings: what is to be read or written is longer than a model, or a principle's name is taken.
         ModelUnavailable: a name means no model, or a folder holds no decoder or a tokenizer that does not fit it.
         DiskFull: there is less room than the run needs.
     """
     if problem := address_problem(recipe.judge):
         raise BadSettings(f"'judge.base_url' cannot be used: {problem}.", "Give the address of the judge's server.")
+    for choice in recipe.principles:
+        if choice.name in RESERVED:
+            raise BadSettings(f"'principles' names '{choice.name}', by which the report means {RESERVED[choice.name]}.",
+                              "Rename the principle.")
     home = home or model_home()
     folders = {field: check_base(field, base, home) for field, base in bases_of(recipe).items()}
     policy, trunk = folders["policy.base"], folders["preference_model.base"]

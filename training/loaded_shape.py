@@ -29,10 +29,15 @@ def head_width(model: Any) -> int:
 
 def trunk_of(model: Any) -> Any:
     """The part of a causal language model below its head."""
-    named = getattr(model, model.base_model_prefix, None)
-    if named is not None:
-        return named
-    return next(child for child in model.children() if isinstance(child, PreTrainedModel))
+    name_trunk(model)
+    return getattr(model, model.base_model_prefix)
+
+
+def name_trunk(model: Any) -> None:
+    """Put right where a model's trunk is: Llama 4 says "language_model" and has it in "model", and TRL believes it."""
+    if getattr(model, model.base_model_prefix, None) is None:
+        children = model.named_children()
+        model.base_model_prefix = next(name for name, child in children if isinstance(child, PreTrainedModel))
 
 
 def last_width(trunk: Any) -> int:

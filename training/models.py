@@ -29,7 +29,7 @@ from training.config import Lora
 from training.encoding import belongs_to
 from training.encoding import encode_prompt as encode_prompt
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
-from training.loaded_shape import head_width, last_width, model_positions, trunk_of
+from training.loaded_shape import head_width, last_width, model_positions, name_trunk, trunk_of
 from training.lora_targets import lora_targets
 from training.model_names import locate
 from training.model_shape import token_rows
@@ -201,6 +201,7 @@ def load_language_model(base: str | Path, device: torch.device, precision: str =
             raise ModelUnavailable(f"The weights of '{name_of(base)}' lack {len(missing)} of its tensors, the first of "
                                    f"them {missing[0]}: it would answer at random.",
                                    "Put the whole model into the folder, or choose another base.")
+        name_trunk(model)
         model.to(device).eval().requires_grad_(False)
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = tuple(sorted({tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}))

@@ -49,6 +49,14 @@ def test_a_model_of_another_architecture_is_refused(changed: Callable[..., Path]
         checks.check_run(make_recipe(folder))
 
 
+@pytest.mark.parametrize("name", ["overall", "best_of_n"])
+def test_a_principle_by_the_name_of_a_number_of_the_report_is_refused(tiny_base: Path, name: str) -> None:
+    recipe = make_recipe(tiny_base, principles=[{"name": "toxicity"}, {"name": name, "statement": "kinder"}],
+                         preference_model={"base": str(tiny_base), "max_length": 64})
+    with pytest.raises(BadSettings, match=f"'principles' names '{name}', by which the report means"):
+        checks.check_run(recipe)
+
+
 def test_models_in_parts_that_write_are_those_that_transformers_loads_as_decoders() -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as DECODERS
 

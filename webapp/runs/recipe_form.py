@@ -190,7 +190,7 @@ class RecipeForm:
         """The recipe is well formed, but its data or its models cannot serve it; a message that begins with the name of
         a setting belongs to that setting."""
         named = message.split("'")[1] if message.startswith("'") else ""
-        self._add(named if named in self.entries else "data.source", message)
+        self._add(named if named in self.entries or named == "principles" else "data.source", message)
         self.recipe = None
         self._hand_out()
 

@@ -23,7 +23,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import connection
 
-from training.config import DEMO_WORLD, Recipe, Scalarization
+from training.config import DEMO_WORLD, Scalarization
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
 from training.model_names import models_at
 from training.pipeline import plan, served_by
@@ -220,7 +220,7 @@ def _principle_rewards(run: Run) -> PrincipleRewards:
     from training.preference_models import PreferenceModels
     from training.rewards import PrincipleRewards
 
-    recipe = Recipe.model_validate(run.recipe)
+    recipe = run.stored.recipe
     stages = {use.name: use.stage for use in run.uses.select_related("stage")}
     folders = {name: stages[stage].folder for name, stage in served_by(plan(recipe)).items()}
     weights: dict[str, float] = read_json(stages["weights"].folder / "weights.json")["weights"]

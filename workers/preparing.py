@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from training.artifacts import read_jsonl, write_jsonl
-from training.config import Recipe
+from training.config import read_exactly
 from training.pipeline import StagePlan, plan
 from training.runner import prepare_stage, runtime_of, stage_command
 from webapp.judges.keys import check_key_host, saved_key
@@ -43,7 +43,7 @@ def prepare(stage: Stage) -> Prepared | None:
     if not runs:
         return None
     run = runs[0]
-    recipe = Recipe.model_validate(run.recipe)
+    recipe = read_exactly(run.recipe)
     stages = stages_by_name(run)
     item = next(item for item in plan(recipe) if stages[item.name].pk == stage.pk)
     (stage.folder / "files").mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ParamSpec
 
 from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
@@ -24,6 +25,7 @@ from webapp.judges.wordings import comparisons_send_again
 from webapp.labels import bulk
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import GPU, IO, advance, advance_users, enqueue, queue_of
+from workers.leases import AWAY
 from workers.processes import last_lines
 from workers.supervisor import MOST_CRASHES
 
@@ -31,19 +33,31 @@ PERIOD = 5.0  # seconds between two rounds of one worker
 UNCLAIMED = timedelta(seconds=5)
 S = Stage.Status
 logger = logging.getLogger("concord.workers")
+P = ParamSpec("P")
 
 
 def reap() -> None:
-    """Called every few seconds by any number of workers: each change is made by one of them."""
+    """Called every few seconds by any number of workers: each change is made by one of them.
+
+    What fails for one stage or run is logged, and does not keep the others from their turn.
+    """
     for stage in _without_heartbeat():
-        _take_back(stage)
-    _send_again()
-    imports_requeue()
-    bulk.send_again()
-    comparisons_send_again()
+        _try(_take_back, stage)
+    for work in (_send_again, imports_requeue, bulk.send_again, comparisons_send_again):
+        _try(work)
     busy = Stage.objects.filter(status__in=[S.QUEUED, S.RUNNING]).values("uses__run")
     for run in Run.objects.filter(status=Run.Status.RUNNING).exclude(pk__in=busy.filter(uses__run__isnull=False)):
-        advance(run=run)
+        _try(lambda run: advance(run=run), run)
+
+
+def _try(work: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
+    """Do it; a database that is away is everybody's, and ends the round."""
+    try:
+        work(*arguments, **named)
+    except AWAY:
+        raise
+    except Exception:
+        logger.exception("reaping: %s %s", getattr(work, "__name__", work), arguments)
 
 
 class Reaper(threading.Thread):

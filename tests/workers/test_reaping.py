@@ -162,3 +162,14 @@ def test_a_worker_reaps_by_itself_and_goes_on_after_an_error(monkeypatch: pytest
     reaper.stop()
     reaper.join(5)
     assert not reaper.is_alive()
+
+
+def test_one_run_that_cannot_be_advanced_does_not_stop_the_others(scripted: Scripted, team: Team) -> None:
+    lost = Run.objects.create(team=team, name="Its recipe is lost", recipe={})
+    stage = scripted()
+    Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.SUCCEEDED)
+    sound = Run.objects.exclude(pk=lost.pk).get()
+
+    reap()
+
+    assert stage_of(sound, "evaluate").status == Stage.Status.QUEUED

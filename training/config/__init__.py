@@ -23,6 +23,7 @@ from training.config.recipe import (
 )
 from training.config.scalarization import Function, Scalarization, Weights
 from training.config.section import DEMO_WORLD, Lora, Section
+from training.config.stored import Stored, read_exactly, read_stored
 from training.config.wording import field_errors
 from training.config.yaml_text import read_yaml_text
 
@@ -47,11 +48,14 @@ __all__ = [
     "Scalarization",
     "Section",
     "Sft",
+    "Stored",
     "Weights",
     "as_yaml",
     "check_recipe",
     "field_errors",
     "parse_recipe",
+    "read_exactly",
+    "read_stored",
     "read_yaml_text",
     "shipped_recipe",
 ]

@@ -115,7 +115,7 @@ class Labelling:
 
 def labelling_of(run: Run) -> Labelling:
     """A run's labelling as it stands, in a number of queries that does not grow."""
-    recipe = Recipe.model_validate(run.recipe)
+    recipe = run.stored.recipe
     stages = list(run.stages.filter(kind="label").order_by("uses__position").defer("settings", "summary", "details"))
     paces = {pace.stage_id: pace for pace in Pace.objects.filter(stage__in=stages)}
     ours = principles_by_name(run.team)

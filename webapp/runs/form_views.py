@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
@@ -69,7 +70,11 @@ def _start(request: TeamRequest) -> Recipe:
     """The recipe that the page opens with: another run's, or a preset's."""
     clone = request.GET.get("clone", "")
     if clone:
-        return Recipe.model_validate(get_object_or_404(Run.objects.of(request.team), pk=row_key(clone)).recipe)
+        run = get_object_or_404(Run.objects.of(request.team), pk=row_key(clone))
+        try:
+            return run.stored.recipe
+        except TrainingError as error:
+            messages.error(request, str(error))
     preset = request.GET.get("preset", "")
     return shipped_recipe(preset if preset in PRESETS else "demo")  # type: ignore[arg-type]
 

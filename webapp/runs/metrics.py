@@ -57,19 +57,19 @@ def pictures(run: Run, asked: Asked) -> dict[str, Any]:
     """Every asked series of the run (all, where no tag is named), column by column."""
     stages = {use.stage_id: use.stage for use in
               RunStage.objects.filter(run=run).select_related("stage").only("stage__id", "stage__rewinds", "run")}
-    drawn, parts = [], defaultdict(list)
+    drawings, parts = [], defaultdict(list)
     for stage, tag, _ in series_index(list(stages)):
         if not asked.tags or tag in asked.tags:
             stack = stack_of(tag)
             series = read_series(stage, tag, times=asked.window.axis == "time")
-            drawn.append({"stage": stage, "tag": tag, **picture(series, asked.window)})
+            drawings.append({"stage": stage, "tag": tag, **picture(series, asked.window)})
             if stack is not None:
-                parts[stage, stack].append((drawn[-1], series))
+                parts[stage, stack].append((drawings[-1], series))
     for members in parts.values():
         columns = stacked([series for _, series in members], asked.window)
         for (drawing, _), stack_columns in zip(members, columns, strict=True):
             drawing["stack"] = stack_columns
-    return {"stages": {stage.pk: stage.rewinds for stage in stages.values()}, "series": drawn}
+    return {"stages": {stage.pk: stage.rewinds for stage in stages.values()}, "series": drawings}
 
 
 async def as_csv(run: Run) -> AsyncIterator[str]:

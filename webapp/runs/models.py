@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 from django.conf import settings
 from django.db import models
 
+from training.config import Stored, read_stored
 from webapp.accounts.models import TeamOwned
 from webapp.datasets.models import Dataset
 
@@ -102,6 +104,11 @@ class Run(TeamOwned):
 
     def __str__(self) -> str:
         return self.name
+
+    @cached_property
+    def stored(self) -> Stored:
+        """The recipe as far as this version can read it, and the names of the settings that it cannot."""
+        return read_stored(self.recipe)
 
 
 class RunStage(models.Model):

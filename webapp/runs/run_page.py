@@ -11,7 +11,6 @@ from django.db.models import Max
 from django.urls import reverse
 
 from training.baselines import rewarded
-from training.config import Recipe
 from webapp.principles.models import Principle
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
 from webapp.runs.progress import KINDS, elapsed, fraction, run_fraction, run_sentence, stage_text
@@ -169,7 +168,7 @@ class RunPage:
         """What the script of the page starts from."""
         log = dict(LogLine.objects.filter(stage__in=self.stages).values_list("stage").annotate(Max("seq")))
         samples = dict(Sample.objects.filter(stage__in=self.stages).values_list("stage").annotate(Max("pk")))
-        recipe = Recipe.model_validate(self.run.recipe)
+        recipe = self.run.stored.recipe
         return {
             "run": self.run.pk,
             "metrics": reverse("runs:metrics", args=[self.run.pk]),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from django.db import transaction
 from django.utils import timezone
 
-from training.config import Recipe
+from training.config import read_exactly
 from training.pipeline import TORCH_FREE, StagePlan, identities, plan
 from webapp.accounts.models import Team
 from webapp.celery import send
@@ -39,7 +39,7 @@ def advance(*, run: Run) -> None:
     stages = stages_by_name(run)
     revive([stage for stage in stages.values() if stage.status == S.STOPPED])
     failed = any(stage.status == S.FAILED for stage in stages.values())
-    for item in plan(Recipe.model_validate(run.recipe)):
+    for item in plan(read_exactly(run.recipe)):
         stage = stages[item.name]
         ready = all(stages[name].status == S.SUCCEEDED for name in item.inputs.values())
         # After a failure nothing new begins: a person decides whether the rest is worth its price.
@@ -100,7 +100,7 @@ def stage_for(*, team: Team, item: StagePlan, identity: str) -> tuple[Stage, boo
 def repoint(*, run: Run, corrections: Mapping[str, str]) -> None:
     """Labels were corrected: the run's stages from the touched preference models on become others."""
     merged = {**run.corrections, **corrections}
-    planned = plan(Recipe.model_validate(run.recipe))
+    planned = plan(read_exactly(run.recipe))
     found = identities(planned, run.file_digests, merged)
     uses = {use.name: use for use in run.uses.select_related("stage")}
     for item in planned:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.text import slugify
 from django.views.decorators.http import require_GET, require_POST
 
-from training.config import Recipe, as_yaml, shipped_recipe
+from training.config import as_yaml, shipped_recipe
+from training.errors import BadSettings, TrainingError
 from webapp.accounts.middleware import TeamRequest
 from webapp.judges.labelling import labelling_of
 from webapp.runs import metrics
@@ -43,7 +45,12 @@ def start_demo(request: TeamRequest) -> HttpResponse:
 
 @require_GET
 def detail(request: TeamRequest, pk: int) -> HttpResponse:
-    page = RunPage(_run(request, pk))
+    run = _run(request, pk)
+    try:
+        run.stored  # noqa: B018  a page that cannot say what the run was asked for says so, and nothing else
+    except BadSettings as problem:
+        return render(request, "runs/unreadable.html", {"run": run, "problem": problem})
+    page = RunPage(run)
     samples = samples_at(page.stages, _whole(request.GET.get("step")))
     return render(request, "runs/detail.html", {"page": page, "run": page.run, "labelling": labelling_of(page.run),
                                                 **samples})
@@ -83,7 +90,7 @@ def metrics_csv(request: TeamRequest, pk: int) -> StreamingHttpResponse:
 @require_GET
 def recipe_yaml(request: TeamRequest, pk: int) -> HttpResponse:
     run = _run(request, pk)
-    response = HttpResponse(as_yaml(Recipe.model_validate(run.recipe)), content_type="text/yaml; charset=utf-8")
+    response = HttpResponse(as_yaml(run.stored.recipe), content_type="text/yaml; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{_filename(run)}.yaml"'
     return response
 
@@ -96,7 +103,10 @@ def cancel(request: TeamRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def resume(request: TeamRequest, pk: int) -> HttpResponse:
-    run_resume(run=_run(request, pk), user=request.user)
+    try:
+        run_resume(run=_run(request, pk), user=request.user)
+    except TrainingError as error:
+        messages.error(request, str(error))
     return redirect("runs:detail", pk)
 
 

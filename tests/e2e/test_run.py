@@ -113,7 +113,7 @@ def test_a_failed_run_says_what_happened_and_what_to_do_and_goes_on_when_that_is
         expect(page.locator(".run-status .badge")).to_have_text("failed", timeout=200_000)
         failure = page.locator(".failure")
         expect(failure).to_contain_text("What happened")
-        expect(failure).to_contain_text("refused the key (HTTP 401)")
+        expect(failure).to_contain_text("refused the key (HTTP 401")
         expect(failure).to_contain_text("What to do")
         expect(failure).to_contain_text("judge.api_key_env")
         judge.refuse_with = 0

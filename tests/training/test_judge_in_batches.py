@@ -51,7 +51,7 @@ def test_what_the_server_refuses_for_good_is_not_sent_again(tmp_path: Path, monk
         server.script = lambda body, name: failure(400, "too long") if name == "3-1" else letters(0.75)
         run(label.run, prepared(tmp_path, server), tmp_path)
     errors = [row["error"] for row in read_jsonl(tmp_path / "labels.jsonl") if row["error"]]
-    assert errors == ["HTTP 400: too long error (in the swapped order)"] and len(server.batches) == 1
+    assert errors == ["HTTP 400: too long (error) (in the swapped order)"] and len(server.batches) == 1
 
 
 def test_a_server_that_wants_other_words_is_asked_in_them_as_often_as_it_takes(

@@ -247,8 +247,10 @@ def error_words(body: Any) -> str:
         return ""
     if isinstance(body.get("error"), (dict, list, str)):
         return error_words(body["error"]) or error_words({key: body[key] for key in body if key != "error"})
-    words = [body.get(key) for key in ("message", "detail", "msg", "error_description", "code", "type")]
-    return " ".join(str(word) for word in words if isinstance(word, (str, int)) and not isinstance(word, bool))
+    said, named = (" ".join(str(body[key]) for key in keys if isinstance(body.get(key), (str, int))
+                            and not isinstance(body[key], bool) and body[key] != "")
+                   for keys in (("message", "detail", "msg", "error_description"), ("code", "type")))
+    return f"{said} ({named})" if said and named else said or named
 
 
 FAILURES = {

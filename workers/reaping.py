@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from celery.signals import worker_ready, worker_shutting_down
@@ -24,6 +26,7 @@ from webapp.judges.wordings import comparisons_send_again
 from webapp.labels import bulk
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import GPU, IO, advance, advance_users, enqueue, queue_of
+from workers.leases import AWAY
 from workers.processes import last_lines
 from workers.supervisor import MOST_CRASHES
 
@@ -34,16 +37,27 @@ logger = logging.getLogger("concord.workers")
 
 
 def reap() -> None:
-    """Called every few seconds by any number of workers: each change is made by one of them."""
+    """Called every few seconds by any number of workers: each change is made by one of them.
+
+    What fails for one stage, run or kind of work keeps nothing else waiting; only a database that is away ends the
+    round.
+    """
     for stage in _without_heartbeat():
-        _take_back(stage)
-    _send_again()
-    imports_requeue()
-    bulk.send_again()
-    comparisons_send_again()
+        _apart(partial(_take_back, stage))
+    for send_again in (_send_again, imports_requeue, bulk.send_again, comparisons_send_again):
+        _apart(send_again)
     busy = Stage.objects.filter(status__in=[S.QUEUED, S.RUNNING]).values("uses__run")
     for run in Run.objects.filter(status=Run.Status.RUNNING).exclude(pk__in=busy.filter(uses__run__isnull=False)):
-        advance(run=run)
+        _apart(partial(advance, run=run))
+
+
+def _apart(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except AWAY:
+        raise
+    except Exception:
+        logger.exception("a part of reaping failed, and is tried again in the next round")
 
 
 class Reaper(threading.Thread):

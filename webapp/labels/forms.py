@@ -57,7 +57,7 @@ class LabelFilterForm(forms.Form):
         """What the address holds and this filter does not read, in sentences: a name that is neither a field's nor one
         of the `others`, and a field that comes twice. Whoever wrote it wanted fewer labels than match."""
         sentences = []
-        for name, values in self.data.lists():
+        for name, values in self.data.lists():  # type: ignore[attr-defined]
             if name not in self.fields and name not in others:
                 sentences.append(f"There is no filter “{name[:40]}”.")
             elif len(values) > 1:

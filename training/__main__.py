@@ -7,7 +7,6 @@ through job.json, a process of its own, and the stage's report stream.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -33,6 +32,7 @@ from training.feedback import addresses  # noqa: E402
 from training.feedback.judges import use_key  # noqa: E402
 from training.model_names import ModelHome, models_at  # noqa: E402
 from training.pipeline import StagePlan, identities, plan  # noqa: E402
+from training.reporting import event_in  # noqa: E402
 
 Preset = Literal["demo", "small_gpu", "large_gpu"]
 
@@ -221,7 +221,8 @@ class _Tail:
                 new = file.read()
             whole = new[: new.rfind(b"\n") + 1]
             self._offset += len(whole)
-            self._newest.update((event["kind"], event) for event in map(json.loads, whole.splitlines()))
+            events = filter(None, map(event_in, whole.split(b"\n")))
+            self._newest.update((str(event.get("kind")), event) for event in events)
         progress, metric = self._newest.get("progress"), self._newest.get("metric")
         parts = [f"{progress['done']}/{progress['total']} {progress['unit']}s"] if progress else []
         parts += [f"{tag} {value:.3g}" for tag, value in list(metric["values"].items())[:4]] if metric else []

@@ -19,7 +19,6 @@ bounds lie well over the noise of a batch of 64), and any action.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +31,7 @@ from training.dialogue import Dialogue
 from training.errors import JudgeUnavailable
 from training.evaluation import win_rate
 from training.feedback.judges import Comparison, Judge, judge_settings, make_judge
-from training.reporting import Reporter
+from training.reporting import Reporter, event_in
 
 SMOOTH = 5
 """A level is the mean of so many points: one odd batch is no illness."""
@@ -338,10 +337,10 @@ def _kept(past: Path | None, step: int) -> list[dict[str, Any]]:
     if past is None or not past.is_file():
         return []
     kept: list[dict[str, Any]] = []
-    with past.open(encoding="utf-8") as lines:
-        for event in map(json.loads, lines):
-            if event["kind"] == "rewind":
+    with past.open("rb") as lines:
+        for event in map(event_in, lines):
+            if event.get("kind") == "rewind":
                 kept = [earlier for earlier in kept if earlier["step"] <= event["step"]]
-            elif event["kind"] in {"metric", "sample"}:
+            elif event.get("kind") in {"metric", "sample"}:
                 kept.append(event)
     return [event for event in kept if event["step"] <= step]

@@ -29,6 +29,7 @@ from typing import Any, Literal, Protocol
 import orjson
 
 from training.errors import StopRequested
+from training.text import storable
 
 Kind = Literal["metric", "progress", "sample", "answer", "label", "artifact", "log", "warning", "rewind"]
 
@@ -63,14 +64,18 @@ class EventFile:
         self._seq += 1
         event = {"seq": self._seq, "time": round(time.time(), 3), "kind": kind, **body}
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n"
-        self._file.write(line.encode())  # one write a line: unbuffered, so a kill tears at most the last one
+        self._file.write(storable(line).encode())  # one write a line: unbuffered, so a kill tears at most the last one
 
     def _emit_fast(self, kind: Kind, body: Mapping[str, Any]) -> None:
         """The same line in a quarter of the time: there are millions of these. No NaN is among them, which orjson
         would write as null."""
         self._seq += 1
         event = {"seq": self._seq, "time": round(time.time(), 3), "kind": kind, **body}
-        self._file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        try:
+            self._file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        except orjson.JSONEncodeError:  # half of a character, or a number of more than 64 bits
+            self._seq -= 1
+            self.emit(kind, **body)
 
     def metric(self, step: int, values: Mapping[str, float]) -> None:
         self.emit("metric", step=step, values={tag: float(value) for tag, value in values.items()})
@@ -112,17 +117,39 @@ class EventFile:
 
 
 def _repair(path: Path) -> int:
-    """Cut a torn last line off and return the last sequence number (0 for a new file)."""
+    """Cut a torn last line off and return the last sequence number that can be read (0 for a new file)."""
     if not path.exists():
         return 0
     with path.open("r+b") as file:
         size = start = file.seek(0, os.SEEK_END)
         tail = b""
-        while start and tail.count(b"\n") < 2:  # the file may be far larger than what is needed of it
-            start = max(0, start - 65536)
+        step = 65536
+        while True:  # the file may be far larger than what is needed of it
+            end = tail.rfind(b"\n") + 1
+            lines = tail[:end].split(b"\n")
+            seq = next(filter(None, map(_seq_of, reversed(lines if start == 0 else lines[1:]))), 0)
+            if seq or not start:
+                break
+            start, step = max(0, start - step), step * 2
             file.seek(start)
             tail = file.read(size - start)
-        whole = tail[: tail.rfind(b"\n") + 1]
-        file.truncate(start + len(whole))
-    lines = whole.splitlines()
-    return int(json.loads(lines[-1])["seq"]) if lines else 0
+        file.truncate(start + end)
+    return seq
+
+
+def _seq_of(line: bytes) -> int:
+    """The number of a line; 0 for one that is no event."""
+    seq = event_in(line).get("seq")
+    return seq if type(seq) is int and 0 < seq < 2**62 else 0
+
+
+def event_in(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line of a stream; empty for a line that holds none, as a broken disk leaves it."""
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:  # NaN, which only `json` reads, or no JSON at all
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            return {}
+    return event if isinstance(event, dict) else {}

@@ -1,7 +1,8 @@
 """How much a request may send: bounded before a byte of it is kept, whatever its headers say.
 
-Django reads a body to its end, and writes a large one to the disk, before any view is asked. So this stands in front of
-it. What anybody may send is small; a file is taken at the addresses of uploads, and from members of a team alone.
+Django reads a body to its end, and writes a large one to the disk, before any view is asked, with every method: a GET
+may have a body too. So this stands in front of it. What anybody may send is small; a file is taken at the addresses of
+uploads, and from members of a team alone.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         limit = await _limit(scope)
@@ -62,7 +63,7 @@ class BodyLimit:
 
 async def _limit(scope: Scope) -> int:
     """The bytes that this request may send; who asks is looked up only where it makes a difference."""
-    if scope["path"] not in UPLOADS:
+    if scope["path"] not in UPLOADS or scope["method"] != "POST":
         return SMALL
     caller = await database_sync_to_async(identify)(_header(scope, b"cookie"))
     return SMALL if caller is None or caller.team is None else settings.UPLOAD_LIMIT_BYTES + ROOM_FOR_FIELDS

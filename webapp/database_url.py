@@ -6,11 +6,14 @@ PostgreSQL addresses are read by libpq's own parser, so that every option of the
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from django.core.exceptions import ImproperlyConfigured
+
+from webapp.private_folder import private_file
 
 _NAMES = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
 _FORMS = "It takes postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///FILE; without it, SQLite under CONCORD_VAR."
@@ -23,13 +26,15 @@ def database_settings(url: str, var: Path) -> dict[str, Any]:
         ImproperlyConfigured: the scheme is not one of PostgreSQL's or sqlite, or libpq refuses the address. The message
             holds no password.
     """
-    scheme = urlsplit(url).scheme if url else "sqlite"
+    url = url.strip()
+    scheme = url.partition("://")[0].lower() if url else "sqlite"
     if scheme in {"postgres", "postgresql"}:
-        return _postgresql(url)
+        return _postgresql(f"{scheme}{url[len(scheme):]}")
     if scheme == "sqlite":
-        return _sqlite(_sqlite_file(url) if url else var / "concord.sqlite3", var)
-    raise ImproperlyConfigured(f"CONCORD_DATABASE_URL begins with {scheme or url.split(':')[0][:40]!r}, which is no "
-                               f"database that Concord runs on. {_FORMS}")
+        return _sqlite(private_file(_sqlite_file(url)) if url else var / "concord.sqlite3", var)
+    start = re.split("[^A-Za-z0-9+-]", url)[0][:40]
+    raise ImproperlyConfigured(f"CONCORD_DATABASE_URL begins with {start!r}, which is no database that Concord runs "
+                               f"on. {_FORMS}")
 
 
 def _postgresql(url: str) -> dict[str, Any]:
@@ -39,31 +44,34 @@ def _postgresql(url: str) -> dict[str, Any]:
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        raise ImproperlyConfigured(f"CONCORD_DATABASE_URL is not understood: {_without_password(str(error), url)}. "
-                                   f"{_FORMS}") from None
+        reason = _reason(str(error), url)
+        raise ImproperlyConfigured(f"CONCORD_DATABASE_URL is not understood{reason}. {_FORMS}") from None
     if not parts.get("dbname"):
         raise ImproperlyConfigured(f"CONCORD_DATABASE_URL names no database. {_FORMS}")
-    port = str(parts.get("port") or "")
-    if port and not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
-        raise ImproperlyConfigured(f"CONCORD_DATABASE_URL has the port {port[:20]!r}, which is none. {_FORMS}")
+    ports = str(parts.get("port") or "").split(",")  # libpq takes several hosts, each with a port or without one
+    if not all(port == "" or port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536 for port in ports):
+        raise ImproperlyConfigured("CONCORD_DATABASE_URL has a port that is no number from 1 to 65535. In a password, "
+                                   f"/ is written %2F, : is %3A, @ is %40, # is %23, and % is %25. {_FORMS}")
     settings: dict[str, Any] = {name: str(parts.pop(key, "")) for key, name in _NAMES.items()}
     return {"ENGINE": "django.db.backends.postgresql", **settings, "OPTIONS": parts, "CONN_HEALTH_CHECKS": True}
 
 
-def _without_password(text: str, url: str) -> str:
-    password = urlsplit(url).password
-    for secret in {password, unquote(password)} if password else ():
-        text = text.replace(secret, "***")
-    return text.strip().rstrip(".")
+def _reason(text: str, url: str) -> str:
+    """What libpq says about an address, unless that quotes a part of it that may be of the password: whatever stands
+    between the user's name and the last @, however it is written."""
+    after_user = url.partition("://")[2].partition(":")[2]
+    secret = after_user.rpartition("@")[0] or after_user.partition("/")[0]
+    pieces = [piece for piece in re.split(r"[^A-Za-z0-9]+", f"{secret} {unquote(secret)}") if piece]
+    return "" if any(piece in text for piece in pieces) else f": {text.strip().rstrip('.')}"
 
 
 def _sqlite_file(url: str) -> Path:
     """The file of `sqlite:///relative.sqlite3` or `sqlite:////absolute.sqlite3`."""
-    parts = urlsplit(url)
-    path = unquote(parts.path).removeprefix("/")
-    if parts.netloc or parts.query or not path:
-        raise ImproperlyConfigured(f"CONCORD_DATABASE_URL is {url!r}: a SQLite address names a file and nothing else. "
-                                   f"{_FORMS}")
+    host, slash, name = url.partition("://")[2].partition("/")
+    path = unquote(name)
+    if host or not slash or not path.strip("/") or "?" in name or path == ":memory:" or "\0" in path:
+        raise ImproperlyConfigured("CONCORD_DATABASE_URL begins with sqlite: such an address names a file and nothing "
+                                   f"else. {_FORMS}")
     return Path(path).absolute()
 
 

@@ -1,43 +1,78 @@
-"""Typed readers of environment variables that fail loudly with the variable's name. Only settings.py reads them."""
+"""Typed readers of environment variables that fail loudly with the variable's name. Only settings.py reads them.
+
+A variable that is empty or blank counts as not set: that is what `NAME=${NAME:-}` of a compose file leaves. One whose
+name is nearly that of a setting is refused, for nobody would miss what it was to do.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from django.core.exceptions import ImproperlyConfigured
 
+PREFIX = "CONCORD_"
+_FREE = ("JUDGE_", "TEST_")  # how the names of judges' keys and of the tests' variables go on
+_known: set[str] = set()  # what the readers below were asked for, without the prefix
+
+
+def _value(name: str) -> str:
+    _known.add(name.removeprefix(PREFIX))
+    value = os.environ.get(name, "")
+    return value if value.strip() else ""
+
+
+def refuse_misspelt() -> None:
+    """Call it when all settings are read.
+
+    Raises:
+        ImproperlyConfigured: a variable is named nearly as a setting is, or in small letters.
+    """
+    for name in os.environ:
+        if not name.strip().upper().startswith(PREFIX) or name.removeprefix(PREFIX) in _known:
+            continue
+        rest = name.strip().upper().removeprefix(PREFIX)
+        parts = [known for known in sorted(_known) if known.startswith(rest) or rest.startswith(known)]
+        near = parts or get_close_matches(rest, sorted(_known), 1, cutoff=0.75)
+        if near and not (rest.startswith(_FREE) and name.startswith(PREFIX)):
+            raise ImproperlyConfigured(f"{name} is no setting: Concord takes {PREFIX}{near[0]}. Correct the name, or "
+                                       "remove the variable.")
+
 
 def text(name: str, default: str | None = None) -> str:
-    value = os.environ.get(name, default)
+    value = _value(name) or default
     if value is None:
         raise ImproperlyConfigured(f"Set the environment variable {name}.")
     return value
 
 
 def flag(name: str, default: bool) -> bool:
-    value = os.environ.get(name, "").lower()
+    value = _value(name).lower()
     if value in {"", "1", "0", "true", "false", "yes", "no"}:
         return value in {"1", "true", "yes"} if value else default
     raise ImproperlyConfigured(f"{name} is {value!r}; it takes 1 or 0.")
 
 
-def number(name: str, default: int) -> int:
-    value = os.environ.get(name, "")
-    try:
-        return int(value) if value else default
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{name} is {value!r}; it takes a whole number.") from error
+def number(name: str, default: int, most: int) -> int:
+    """A whole number from 1 to `most`."""
+    value = _value(name).strip()
+    if not value:
+        return default
+    if not (value.isascii() and value.isdecimal() and len(value) < 20 and 1 <= int(value) <= most):
+        raise ImproperlyConfigured(f"{name} is {value[:40]!r}; it takes a whole number from 1 to {most:,}.")
+    return int(value)
 
 
 def words(name: str, default: str = "") -> list[str]:
+    _known.add(name.removeprefix(PREFIX))
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
 
 
 def choice(name: str, options: Sequence[str]) -> str:
     """One of the options; the first where the variable is not set."""
-    value = os.environ.get(name) or options[0]
+    value = _value(name) or options[0]
     if value not in options:
         raise ImproperlyConfigured(f"{name} is {value!r}; it takes {' or '.join(options)}.")
     return value

@@ -1,8 +1,10 @@
-"""Folders that only their owner may enter: they hold uploads, password hashes, sessions, and other people's texts."""
+"""Folders and files for their owner alone: they hold uploads, password hashes, sessions, and other people's texts."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -12,14 +14,28 @@ def private_folder(path: Path) -> Path:
     """The folder, made if need be, with mode 0700. A folder of another user keeps its mode: it is theirs to set.
 
     Raises:
-        ImproperlyConfigured: it cannot be made.
+        ImproperlyConfigured: it cannot be made, or everybody's files are in it: its mode must stay.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = path.stat()
+        if state.st_mode & stat.S_ISVTX or path.resolve() == Path(path.resolve().anchor):
+            raise ImproperlyConfigured(f"The folder {path} is everybody's. Name one that is Concord's alone, such as "
+                                       f"{path / 'concord'}, in CONCORD_VAR, CONCORD_ARTIFACTS or CONCORD_UPLOADS.")
         if state.st_uid == os.getuid() and state.st_mode & 0o077:
             path.chmod(0o700)
     except OSError as error:
         raise ImproperlyConfigured(f"The folder {path} cannot be made or entered ({error.strerror}). Name another one "
                                    "in CONCORD_VAR, CONCORD_ARTIFACTS or CONCORD_UPLOADS.") from error
+    return path
+
+
+def private_file(path: Path) -> Path:
+    """The file, made empty if need be, that nobody but its owner and its group reads. What cannot be made or changed
+    here is left for whoever opens it."""
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
+        state = path.stat()
+        if state.st_uid == os.getuid() and state.st_mode & 0o007:
+            path.chmod(stat.S_IMODE(state.st_mode) & 0o770)
     return path

@@ -117,7 +117,7 @@ CHANNEL_LAYERS = {
 
 ARTIFACTS = private_folder(Path(env.text("CONCORD_ARTIFACTS", str(VAR / "artifacts"))))
 UPLOADS = private_folder(Path(env.text("CONCORD_UPLOADS", str(VAR / "uploads"))))
-UPLOAD_LIMIT_BYTES = env.number("CONCORD_UPLOAD_LIMIT_MB", 512) * 1024 * 1024
+UPLOAD_LIMIT_BYTES = env.number("CONCORD_UPLOAD_LIMIT_MB", 512, most=1_000_000) * 1024 * 1024
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
@@ -204,7 +204,8 @@ JUDGE_KEY_HOSTS = env.lists("CONCORD_JUDGE_KEY_HOSTS")
 JUDGE_KEYS_TO_LOOPBACK = not PRODUCTION
 
 # A lost lease is taken over after this many seconds without a heartbeat.
-LEASE_SECONDS = env.number("CONCORD_LEASE_SECONDS", 15)
+LEASE_SECONDS = env.number("CONCORD_LEASE_SECONDS", 15, most=86_400)
+env.refuse_misspelt()
 DEMO_USER, DEMO_PASSWORD = "demo", "concord-demo"
 UNFOLD = {
     "SITE_TITLE": "Concord review", "SITE_HEADER": "Concord review", "SITE_URL": "/",

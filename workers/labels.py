@@ -83,7 +83,7 @@ class LabelRecorder:
         both = shown is not None and swapped is not None
         return {
             "team_id": self._stage.team_id, "pair_id": pair, "principle_version_id": self.version.pk,
-            "judge": self._judge_of(event), "prompt_version": event["prompt_version"],
+            "judge": self._judge_of(event), "prompt_version": storable(event["prompt_version"])[:20],
             "model": storable(event.get("model", ""))[:200], "probability": probability, "p_shown": shown,
             "p_swapped": swapped,
             "order_gap": abs(shown - swapped) if both else None,
@@ -96,7 +96,7 @@ class LabelRecorder:
         name: str = event["judge"]
         if is_unplaced(name) and "judge" in self._stage.settings:
             name = judge_name(Judge.model_validate(self._stage.settings["judge"]))
-        return name[:300]
+        return storable(name)[:300]
 
     def _pair_ids(self, digests: list[str]) -> dict[str, int]:
         """Not kept from batch to batch: a pair comes once a stage, and there may be a million."""

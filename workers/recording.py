@@ -6,7 +6,7 @@ where we left it. So a batch is recorded once or not at all, and a supervisor th
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,9 +20,11 @@ from training.text import storable
 from webapp.runs.models import LogLine, RunStage, Sample, Stage
 from webapp.runs.pokes import poke
 from webapp.runs.series import SeriesWriter
+from workers.event_lines import Event, read_events
 from workers.labels import LabelRecorder
 
 MOST_BYTES = 1_000_000  # read from the stream at a time: bounds a batch and its transaction
+LONGEST_LINE = 16_000_000  # bytes; a longer one is no event of ours and is left out
 
 
 class LeaseLost(Exception):
@@ -50,6 +52,7 @@ class Recorder:
         self._series = SeriesWriter(stage)
         self._pairs = pairs
         self._labels = LabelRecorder(stage, pairs)
+        self._torn_at = -1  # size of the file when its last line was seen to have no end yet
         self._pace: tuple[float, int, int] | None = None  # time and count of the first progress event, and its total
 
     def record_new(self) -> bool:
@@ -60,7 +63,7 @@ class Recorder:
             DatabaseError: nothing was written; the next call begins at the same place.
         """
         events, offset = self._read()
-        if not events:
+        if offset == self._stage.events_offset:
             return False
         try:
             with transaction.atomic():
@@ -70,30 +73,42 @@ class Recorder:
             self._series.forget()
             self._labels = LabelRecorder(self._stage, self._pairs)
             raise
-        self._stage.events_offset, self._stage.events_seq = offset, int(events[-1]["seq"])
+        self._stage.events_offset, self._stage.events_seq = offset, self._last_seq(events)
         runs = RunStage.objects.filter(stage=self._stage).values_list("run_id", flat=True)
         poke(runs=list(runs), team=self._stage.team_id)
         return True
 
-    def _read(self) -> tuple[list[dict[str, Any]], int]:
-        """Whole lines after the offset, and where they end. A line that is being written waits for the next time."""
+    def _read(self) -> tuple[list[Event], int]:
+        """Events after the offset, and where their lines end. A line that is being written waits for the next time."""
+        offset = self._stage.events_offset
         try:
             with self._path.open("rb") as file:
-                file.seek(self._stage.events_offset)
+                size = os.fstat(file.fileno()).st_size
+                if size == self._torn_at:
+                    return [], offset
+                file.seek(offset)
                 data = file.read(MOST_BYTES)
-                if data and b"\n" not in data:
-                    data += file.readline()
+                if len(data) == MOST_BYTES and b"\n" not in data:
+                    data += file.readline(LONGEST_LINE - len(data))
+                skipped = 0
+                if len(data) == LONGEST_LINE and b"\n" not in data:
+                    while (part := file.readline(MOST_BYTES)) and not part.endswith(b"\n"):
+                        skipped += len(part)
+                    skipped, data = (skipped + len(part), data + b"\n") if part else (0, b"")
         except FileNotFoundError:
-            return [], self._stage.events_offset
-        data = data[: data.rfind(b"\n") + 1]
-        events = [json.loads(line) for line in data.splitlines() if line.strip()]
-        return [event for event in events if event["seq"] > self._stage.events_seq], (
-            self._stage.events_offset + len(data))
+            return [], offset
+        end = data.rfind(b"\n") + 1
+        self._torn_at = -1 if end else size
+        return read_events(data[:end].split(b"\n"), self._stage.events_seq), offset + (
+            LONGEST_LINE + skipped if skipped else end)
 
-    def _record(self, events: Sequence[dict[str, Any]], offset: int) -> None:
+    def _last_seq(self, events: Sequence[Event]) -> int:
+        return max((int(event["seq"]) for event in events), default=self._stage.events_seq)
+
+    def _record(self, events: Sequence[Event], offset: int) -> None:
         ours = Stage.objects.filter(pk=self._stage.pk, lease_token=self._token, status=Stage.Status.RUNNING,
                                     events_offset=self._stage.events_offset)
-        if not ours.update(events_offset=offset, events_seq=events[-1]["seq"]):
+        if not ours.update(events_offset=offset, events_seq=self._last_seq(events)):
             raise LeaseLost(f"the lease on {self._stage} is gone")
         batch = _Batch(last_step=self._stage.last_step)
         for event in events:
@@ -106,18 +121,18 @@ class Recorder:
         Stage.objects.filter(pk=self._stage.pk).update(last_step=batch.last_step, rewinds=F("rewinds") + batch.rewinds,
                                                        **batch.changes)
 
-    def _take(self, event: dict[str, Any], batch: _Batch) -> None:
+    def _take(self, event: Event, batch: _Batch) -> None:
         kind = event["kind"]
         if kind == "metric":
             batch.last_step = max(batch.last_step, event["step"])
             for tag, value in event["values"].items():
-                self._series.add(tag, event["step"], value, event["time"])
+                self._series.add(storable(tag), event["step"], value, event["time"])
         elif kind == "progress":
             batch.changes.update(self._progress(event))
         elif kind == "sample":
             batch.samples[event["step"], event["index"]] = Sample(
                 stage=self._stage, reward=_number(event["reward"]),
-                rewards={name: _number(value) for name, value in event["rewards"].items()},
+                rewards={storable(name): _number(value) for name, value in event["rewards"].items()},
                 step=event["step"], index=event["index"], prompt=storable(event["prompt"]),
                 response=storable(event["response"]))
         elif kind == "label":
@@ -148,22 +163,23 @@ class Recorder:
         if batch.labels:
             self._labels.record(batch.labels)
 
-    def _progress(self, event: dict[str, Any]) -> dict[str, Any]:
+    def _progress(self, event: Event) -> dict[str, Any]:
         done, total, now = event["done"], event["total"], event["time"]
         if self._pace is None or self._pace[2] != total or done < self._pace[1]:
             self._pace = (now, done, total)
         began, first, _ = self._pace
-        eta = (total - done) * (now - began) / (done - first) if done > first else None
-        return {"progress_done": done, "progress_total": total, "progress_unit": event["unit"][:30],
+        eta = max((total - done) * (now - began) / (done - first), 0.0) if done > first else None
+        return {"progress_done": done, "progress_total": total, "progress_unit": storable(event["unit"])[:30],
                 "eta_seconds": eta}
 
 
-def _line(stage: Stage, event: dict[str, Any]) -> LogLine:
+def _line(stage: Stage, event: Event) -> LogLine:
     message = event.get("message") or f"wrote {event.get('path', '')}"
     warning = event["kind"] == "warning"
     return LogLine(stage=stage, seq=event["seq"], time=datetime.fromtimestamp(event["time"], UTC),
-                   level="warning" if warning else str(event.get("level", "info"))[:10], message=storable(message),
-                   code=event["code"][:60] if warning else "", step=event["step"] if warning else None)
+                   level="warning" if warning else storable(event.get("level", "info"))[:10],
+                   message=storable(message), code=storable(event["code"])[:60] if warning else "",
+                   step=event["step"] if warning else None)
 
 
 def _number(value: float) -> float:

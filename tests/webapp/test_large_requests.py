@@ -45,14 +45,14 @@ class Body:
             yield MEGABYTE
 
 
-async def send(client: Client | None, path: str, content: Any, **headers: str) -> httpx.Response:
+async def send(client: Client | None, path: str, content: Any, method: str = "POST", **headers: str) -> httpx.Response:
     from webapp.asgi import application
 
     cookies = {name: morsel.value for name, morsel in client.cookies.items()} if client else {}
     cookies["csrftoken"] = headers["x-csrftoken"] = "c" * 32
     transport = httpx.ASGITransport(app=application)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver", cookies=cookies) as http:
-        return await http.post(path, content=content, headers=headers)
+        return await http.request(method, path, content=content, headers=headers)
 
 
 @pytest.mark.parametrize("path", ["/login/", "/datasets/new/", "/nothing-here/", "/runs/new/", "/theme/"])
@@ -66,6 +66,17 @@ async def test_a_length_that_is_too_large_is_refused_before_anything_is_read(pat
 async def test_a_body_without_a_length_is_cut_off_at_the_limit(tmp_path: Path) -> None:
     body = Body(600)
     answer = await send(None, "/login/", body)
+    assert answer.status_code == 413
+    assert body.taken <= 5 and not stored(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "BREW"])
+@pytest.mark.parametrize("path", ["/login/", "/datasets/new/", "/static/app.css"])
+async def test_no_method_has_a_body_without_a_limit(
+    owner_client: Client, method: str, path: str, tmp_path: Path,
+) -> None:
+    body = Body(600)
+    answer = await send(owner_client, path, body, method)
     assert answer.status_code == 413
     assert body.taken <= 5 and not stored(tmp_path)
 

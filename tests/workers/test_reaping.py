@@ -173,3 +173,25 @@ def test_one_run_that_cannot_be_advanced_does_not_stop_the_others(scripted: Scri
     reap()
 
     assert stage_of(sound, "evaluate").status == Stage.Status.QUEUED
+
+
+def test_one_stage_or_one_kind_of_work_that_cannot_be_taken_back_keeps_nothing_else_waiting(
+    sent: list[tuple[object, ...]], team: Team, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over = {"status": "running", "lease_token": "x", "lease_until": timezone.now() - timedelta(seconds=1)}
+    stages = [Stage.objects.create(team=team, identity=f"{number:064d}", name="label", kind="label", **over)
+              for number in range(2)]
+    action = BulkAction.objects.create(team=team, kind="approve", batch="a" * 32,
+                                       created_at=timezone.now() - timedelta(hours=1))
+    take_back = reaping._take_back
+
+    def broken(stage: Stage) -> None:
+        if stage.pk == stages[0].pk:
+            raise ValueError("A string literal cannot contain NUL (0x00) characters.")
+        take_back(stage)
+
+    monkeypatch.setattr(reaping, "_take_back", broken)
+    monkeypatch.setattr(reaping, "imports_requeue", lambda: 1 / 0)
+    reap()
+    assert Stage.objects.get(pk=stages[1].pk).status == Stage.Status.QUEUED
+    assert ("workers.bulk_labels", action.pk) in {(name, *arguments) for name, arguments, *_ in sent}

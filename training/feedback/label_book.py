@@ -18,6 +18,7 @@ from training.feedback.judges import Answer
 from training.feedback.pair_index import PairIndex
 from training.feedback.protocol import FAILURES, failure_kind
 from training.feedback.spending import Spending
+from training.reporting import event_in
 
 _STREAM = ("seq", "time", "kind")
 
@@ -57,7 +58,7 @@ class LabelBook:
         with path.open("rb") as file:
             for line in file:
                 if not ours or b'"kind":"label"' in line or b'"kind":"answer"' in line:
-                    row = orjson.loads(line) if line.strip() else {}
+                    row = event_in(line) if ours or not line.strip() else orjson.loads(line)
                     if row and (row.get("kind", "label") == "answer" or row["principle"] == self._principle):
                         yield place, row
                 place += len(line)

@@ -2,7 +2,8 @@
 
 Addresses: the peer of the connection, unless the peer is a proxy that the administrator trusts (TRUSTED_PROXIES);
 then the last address in X-Forwarded-For that is not such a proxy. What a client writes into that header itself stands
-further left and is never believed.
+further left and is never believed. Of an IPv6 address the first 64 bits count: a network of that size is what one
+connection gets, and whoever has one could take another address of it for each try.
 
 Known browsers: whoever has logged in gets a signed cookie. With it, failures are counted for that browser and not for
 its address. So somebody who tries a person's passwords cannot lock that person out, even from the same office, and a
@@ -35,7 +36,8 @@ def counted_address(request: HttpRequest) -> str:
     if browser:
         digest = hashlib.sha256(browser.encode()).digest()[:12]
         return str(ipaddress.IPv6Address(_BROWSERS + int.from_bytes(digest)))
-    return client_address(request.META)
+    address = ipaddress.ip_address(client_address(request.META))
+    return str(address if address.version == 4 else ipaddress.ip_network((int(address), 64), strict=False)[0])
 
 
 def client_address(meta: dict[str, Any]) -> str:

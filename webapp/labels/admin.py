@@ -176,10 +176,14 @@ class LabelAdmin(TeamAdmin):
         """Change the labels that were ticked, or all that match; where a person is to be asked, another page asks."""
         team: Team = request.team  # type: ignore[attr-defined]
         by: User = request.user  # type: ignore[assignment]
-        if request.POST.get("select_across") == "1":
+        if helpers.ActionForm.base_fields["select_across"].to_python(request.POST.get("select_across")):
             form = LabelFilterForm(team, request.GET, selectors.filter_choices(team, request.GET))
             if not form.is_valid():
                 self.message_user(request, " ".join([*form.problems, "Nothing was changed."]), messages.ERROR)
+                return None
+            if queryset.count() != selectors.labels_of(team, form.chosen).count():  # a lookup of the admin's own
+                self.message_user(request, "The list is filtered by something that actions on all labels do not know. "
+                                           "Nothing was changed.", messages.ERROR)
                 return None
             action = bulk.draft(team=team, by=by, kind=kind, filters=form.chosen)
             if bulk.asks(action):

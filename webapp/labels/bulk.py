@@ -8,6 +8,7 @@ puts each label back where nobody has decided since.
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ from webapp.labels.models import BulkAction, Label, LabelChange
 
 MOST_AT_ONCE = 100  # labels that are changed without a question, while the page waits
 TASK = "workers.bulk_labels"
+_BATCH = re.compile(r"[0-9a-f]{32}")
 _PART = 500  # labels in one transaction
 _SILENT = timedelta(seconds=60)  # a worker that was not heard of for so long is gone
 
@@ -49,12 +51,12 @@ def labels_for(action: BulkAction) -> QuerySet[Label]:
 
 
 def draft(*, team: Team, by: User, kind: Kind, filters: Mapping[str, object], includes_decided: bool = False,
-          up_to: int | None = None) -> BulkAction:
-    """An action that was not asked for yet, with its count."""
+          up_to: int | None = None, batch: str = "") -> BulkAction:
+    """An action that was not asked for yet, with its count. A `batch` that was drafted before starts once only."""
     if up_to is None:
         up_to = Label.objects.of(team).aggregate(last=Max("pk"))["last"] or 0
     action = BulkAction(team=team, by=by, kind=kind, filters=dict(filters), includes_decided=includes_decided,
-                        up_to=up_to, batch=uuid.uuid4().hex)
+                        up_to=up_to, batch=batch if _BATCH.fullmatch(batch) else uuid.uuid4().hex)
     action.total = labels_for(action).count()
     return action
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
+from django.db import IntegrityError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -30,13 +31,17 @@ def bulk_new(request: TeamRequest) -> HttpResponse:
     if kind not in ASKABLE:
         raise PermissionDenied(f"Labels can be approved, rejected or taken back, not “{kind[:40]}”.")
     form = LabelFilterForm(request.team, request.GET, selectors.filter_choices(request.team, request.GET))
-    if not form.is_valid():
-        messages.error(request, " ".join([*form.problems, "Nothing was changed."]))
+    if problems := [*form.problems, *form.unread({"kind", "page"})]:
+        messages.error(request, " ".join([*problems, "Nothing was changed."]))
         return redirect("labels:list")
     action = bulk.draft(team=request.team, by=request.user, kind=BulkAction.Kind(kind), filters=form.chosen,
-                        includes_decided="decided" in request.POST, up_to=row_key(request.POST.get("up_to")))
+                        includes_decided="decided" in request.POST, up_to=row_key(request.POST.get("up_to")),
+                        batch=request.POST.get("batch", ""))
     if request.method == "POST" and ("confirmed" in request.POST or not bulk.asks(action)):
-        return _started(request, bulk.start(action=action), form)
+        try:
+            return _started(request, bulk.start(action=action), form)
+        except IntegrityError:  # the answer to one question, sent twice
+            return redirect("labels:bulk_list")
     return render(request, "labels/bulk_ask.html", {
         "action": action, "decided": bulk.decided_count(action), "in_words": form.in_words,
         "query": urlencode(form.chosen)})

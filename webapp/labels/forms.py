@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django import forms
@@ -51,6 +52,17 @@ class LabelFilterForm(forms.Form):
         """What is wrong with the filter, in sentences."""
         self.is_valid()
         return [str(message) for messages in self.errors.values() for message in messages]
+
+    def unread(self, others: Collection[str]) -> list[str]:
+        """What the address holds and this filter does not read, in sentences: a name that is neither a field's nor one
+        of the `others`, and a field that comes twice. Whoever wrote it wanted fewer labels than match."""
+        sentences = []
+        for name, values in self.data.lists():  # type: ignore[attr-defined]
+            if name not in self.fields and name not in others:
+                sentences.append(f"There is no filter “{name[:40]}”.")
+            elif len(values) > 1:
+                sentences.append(f"The filter “{name[:40]}” is given {len(values)} times.")
+        return sentences
 
     @property
     def in_words(self) -> str:

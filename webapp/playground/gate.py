@@ -9,6 +9,7 @@ way never runs.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -28,7 +29,7 @@ from django.shortcuts import resolve_url
 
 from training.text import unstorable_reason
 from webapp.accounts.middleware import current_team
-from webapp.accounts.models import User
+from webapp.accounts.models import Membership, User
 from webapp.accounts.numbers import row_key
 from webapp.playground.sessions import Sessions
 
@@ -41,6 +42,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 PREFIX = "/playground/pane"
 CALLER = "concord.caller"  # where a request's scope holds who calls
 LONGEST_BODY = 256 * 1024
+LOOK = 1.0  # seconds between two looks at whether the reader of a stream still may read it
 
 # What the pane needs of Gradio; uploads, files, proxies, recordings and the rest stay shut.
 _OPEN = re.compile(
@@ -106,7 +108,13 @@ class Gate:
         body = b"" if scope["method"] in _SAFE else await _body(receive)
         if body is None:
             await _refuse(send, 413, "This request is too large.")
-        elif not self._sessions.may_pass(user, path, scope.get("query_string", b"").decode("latin-1"), body):
+            return
+        try:
+            may_pass = self._sessions.may_pass(user, path, scope.get("query_string", b"").decode("latin-1"), body)
+        except ValueError:
+            await _refuse(send, 400, "The body of the request is no JSON object.")
+            return
+        if not may_pass:
             await _refuse(send, 403, "This session belongs to somebody else. Reload the page.")
         else:
             if scope["method"] not in _SAFE:
@@ -123,12 +131,55 @@ class Gate:
             await page.finish()
             return
 
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = _with_guards(message.get("headers", []), "")
-            await send(message)
+        stream = _Stream(scope, receive, send)
+        try:
+            await self._pane(scope, stream.receive, stream.send)
+        finally:
+            stream.close()
 
-        await self._pane(scope, receive, guarded)
+
+class _Stream:
+    """An answer that may take minutes. Its reader is looked at again and again: whoever logs out or leaves the team
+    reads no further, and Gradio hears the same as when a browser goes away."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._caller: Caller = scope[CALLER]
+        self._cookies = _headers(scope).get("cookie", "")
+        self._is_asset = scope["path"].removeprefix(PREFIX).startswith(("/assets/", "/static/"))
+        self._receive, self._send = receive, send
+        self._looked = asyncio.get_running_loop().time()
+        self._gone: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._next: asyncio.Future[Message] | None = None  # outlives a `receive` that was cancelled: Starlette asks so
+
+    async def receive(self) -> Message:
+        self._next = self._next or asyncio.ensure_future(self._receive())
+        if not self._next.done() and not self._gone.done():
+            await asyncio.wait({self._next, self._gone}, return_when=asyncio.FIRST_COMPLETED)
+        if self._gone.done():
+            return self._gone.result()
+        message, self._next = self._next.result(), None
+        return message
+
+    def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+
+    async def send(self, message: Message) -> None:
+        if self._gone.done():
+            return
+        if message["type"] == "http.response.start":
+            message["headers"] = _with_guards(message.get("headers", []), "", is_private=not self._is_asset)
+        elif message.get("more_body", False) and not await self._may_read_on():
+            self._gone.set_result({"type": "http.disconnect"})
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    async def _may_read_on(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now - self._looked < LOOK:
+            return True
+        self._looked = now
+        return await database_sync_to_async(_is_still)(self._caller, self._cookies)
 
 
 class _Page:
@@ -150,7 +201,7 @@ class _Page:
             return
         digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in _INLINE.findall(self._body)]
         hashes = "".join(f" 'sha256-{digest}'" for digest in digests)
-        guarded = _with_guards(self._start.get("headers", []), hashes) + [(b"cache-control", b"no-store")]
+        guarded = _with_guards(self._start.get("headers", []), hashes, is_private=True)
         await self._send({**self._start, "headers": guarded})
         await self._send({"type": "http.response.body", "body": self._body})
 
@@ -206,6 +257,13 @@ def identify(cookie_header: str) -> Caller | None:
     return Caller(user.pk, user.get_username(), team.pk if team else None)
 
 
+def _is_still(caller: Caller, cookie_header: str) -> bool:
+    """Whether this session is still the caller's, and the caller still in the team."""
+    now = identify(cookie_header)
+    return now is not None and now.user == caller.user and Membership.objects.filter(
+        user=caller.user, team=caller.team).exists()
+
+
 def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
@@ -225,10 +283,12 @@ def _from_this_site(scope: Scope, headers: dict[str, str]) -> bool:
     return urlsplit(origin).netloc == headers.get("host") or origin in settings.CSRF_TRUSTED_ORIGINS
 
 
-def _with_guards(headers: list[tuple[bytes, bytes]], hashes: str) -> list[tuple[bytes, bytes]]:
-    """The answer's headers, without Gradio's sharing with other origins and with what protects the frame."""
-    kept = [(name, value) for name, value in headers if not name.lower().startswith(b"access-control-")]
-    return kept + [
+def _with_guards(headers: list[tuple[bytes, bytes]], hashes: str, *, is_private: bool) -> list[tuple[bytes, bytes]]:
+    """The answer's headers, without Gradio's sharing with other origins and with what protects the frame; no browser
+    and no proxy keeps what is private."""
+    dropped = (b"access-control-", b"cache-control") if is_private else (b"access-control-",)
+    passed = [(name, value) for name, value in headers if not name.lower().startswith(dropped)]
+    return passed + [(b"cache-control", b"no-store")] * is_private + [
         (b"content-security-policy", _POLICY.format(hashes=hashes).encode()),
         (b"x-frame-options", b"SAMEORIGIN"),
         (b"x-content-type-options", b"nosniff"),

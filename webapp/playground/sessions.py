@@ -46,7 +46,11 @@ class Sessions:
         self._hashes, self._events = Owners(), Owners()
 
     def may_pass(self, user: int, path: str, query: str, body: bytes) -> bool:
-        """Whether every session that this request names is the caller's own, and every event too."""
+        """Whether every session that this request names is the caller's own, and every event too.
+
+        Raises:
+            ValueError: the body is no JSON object, so nobody knows what it names.
+        """
         hashes = parse_qs(query).get("session_hash", [])
         if path.startswith("/gradio_api/heartbeat/"):
             hashes.append(path.rstrip("/").rpartition("/")[2])
@@ -60,15 +64,20 @@ class Sessions:
 
     def started(self, user: int, answer: bytes) -> None:
         """The answer to `queue/join` names the event that was started."""
-        event = _json_object(answer).get("event_id")
+        try:
+            event = _json_object(answer).get("event_id")
+        except ValueError:  # an answer in words: nothing was started
+            return
         if event:
             self._events.bind(str(event), user)
 
 
 def _json_object(text: bytes) -> dict[str, Any]:
-    """The object of a JSON text; empty for everything else, which Gradio will refuse by itself."""
+    """The object of a JSON text; empty for no text. Raises ValueError for everything else."""
     try:
         value = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value

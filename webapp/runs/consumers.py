@@ -1,6 +1,7 @@
 """The live socket of a run. The browser says how far it has read; what is new comes from the hub.
 
 In: `{"since": {stage: [rewinds, log, {tag: step}, sample]}}`, after every snapshot and every reconnect.
+A socket that has said nothing after half a minute is closed: no browser of ours does that.
 Out: `{"type": "delta", ...}` as `webapp.runs.changes` makes it, or `{"type": "resync"}`: take a new snapshot. Whoever
 logs out or leaves the team is closed with 4404 within a second.
 """
@@ -20,6 +21,7 @@ from webapp.runs.changes import position_from
 from webapp.runs.hub import EXPELLED, Viewer, hub
 
 SEND_TIMEOUT = 10.0
+PATIENCE = 30.0  # seconds until the first message has to be there
 LONGEST = 200_000  # characters a browser may send
 NOT_FOUND, NOT_UNDERSTOOD, TOO_SLOW = 4404, 4400, 4408
 
@@ -32,12 +34,15 @@ class RunConsumer(AsyncWebsocketConsumer):
         self.watcher = Watcher(self.scope["user"].pk or 0, self.scope["session"].session_key or "")
         self.viewer = Viewer(self.watcher)
         self.sender: asyncio.Task[None] | None = None
+        self.silence: asyncio.Task[None] | None = None
         if await self._may_see():
             await self.accept()
+            self.silence = asyncio.create_task(self._close_if_silent())
         else:
             await self.close(NOT_FOUND)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        self._stop_waiting()
         try:
             since = position_from(_since(text_data))
         except ValueError:
@@ -50,6 +55,7 @@ class RunConsumer(AsyncWebsocketConsumer):
         self.sender = asyncio.create_task(self._forward(self.viewer))
 
     async def disconnect(self, code: int) -> None:
+        self._stop_waiting()
         await self._leave()
 
     async def _forward(self, viewer: Viewer) -> None:
@@ -66,6 +72,15 @@ class RunConsumer(AsyncWebsocketConsumer):
                 with contextlib.suppress(Exception):
                     await asyncio.wait_for(self.close(TOO_SLOW), SEND_TIMEOUT)
                 return
+
+    async def _close_if_silent(self) -> None:
+        await asyncio.sleep(PATIENCE)
+        await self.close(TOO_SLOW)
+
+    def _stop_waiting(self) -> None:
+        if self.silence is not None:
+            self.silence.cancel()
+            self.silence = None
 
     async def _leave(self) -> None:
         hub().leave(self.run_id, self.viewer)

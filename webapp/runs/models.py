@@ -136,7 +136,7 @@ class MetricChunk(models.Model):
     index = models.PositiveIntegerField()
     first_step = models.PositiveIntegerField()
     last_step = models.PositiveIntegerField()
-    n = models.PositiveSmallIntegerField()
+    n = models.PositiveIntegerField(help_text="Points; more than 512 where some came late.")
     minimum = models.FloatField()
     maximum = models.FloatField()
     total = models.FloatField()

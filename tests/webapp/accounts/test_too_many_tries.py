@@ -43,6 +43,14 @@ def test_a_client_cannot_escape_by_writing_an_address_of_its_own(owner: User) ->
     assert status == 429
 
 
+@pytest.mark.parametrize("address", ["2a00:1450:4001:81b::{}", "2a00:1450:4001:81b:{}::1", "fe80::{}%eth0"])
+def test_one_ipv6_network_is_one_client(owner: User, address: str) -> None:
+    for number in range(settings.AXES_FAILURE_LIMIT):
+        status = try_to_log_in(Client(), owner, "wrong", REMOTE_ADDR=address.format(number + 1))
+    assert status == 429
+    assert try_to_log_in(Client(), owner, right(owner), REMOTE_ADDR="2a00:1450:4001:81c::1") == 302
+
+
 def test_behind_a_trusted_proxy_each_client_is_counted_by_its_own_address(owner: User, settings: Settings) -> None:
     settings.TRUSTED_PROXIES = [ipaddress.ip_network("172.16.0.0/12")]
     proxy = {"REMOTE_ADDR": "172.18.0.1"}

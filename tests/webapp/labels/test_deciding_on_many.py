@@ -178,6 +178,59 @@ def test_nor_does_it_in_the_review(reviewer_client: Client, many: list[Label], q
     assert reviews() == ["open"] * 6
 
 
+@pytest.mark.parametrize("query", [
+    "Principle=factuality", "principles=factuality", "principle[]=factuality", "principle=detail&principle=",
+    "principle__exact=factuality", "id=1", "confidence=high&confidence=high", "review=&review=rejected&review=",
+])
+def test_nor_does_one_that_is_spelt_in_another_way(reviewer_client: Client, many: list[Label], query: str) -> None:
+    for extra in ({}, {"confirmed": "1"}):
+        answer = reviewer_client.post(f"{NEW}?{query}", {"kind": "reject", **extra}, follow=True)
+        assert b"Nothing was changed." in answer.content
+    assert reviews() == ["open"] * 6
+
+
+@pytest.mark.parametrize("query", ["id__in={}", "judge__startswith=nobody", "order_flip__exact=1", "id={}", "pk__lt=1",
+                                   "probability__isnull=1"])
+def test_an_action_on_all_in_the_review_changes_no_more_than_the_list_shows(
+    reviewer_client: Client, many: list[Label], query: str,
+) -> None:
+    reviewer_client.post(f"{REVIEW}?{query.format(many[0].pk)}",
+                         {"action": "reject", "_selected_action": [many[0].pk], "select_across": "1"})
+    assert reviews().count("rejected") <= 1
+
+
+@pytest.mark.parametrize("across", ["true", "on", "2", " 1", "yes", "True", "1", "-1"])
+def test_every_way_to_say_all_is_asked_as_all(
+    reviewer_client: Client, great: int, sent: Tasks, across: str,
+) -> None:
+    answer = reviewer_client.post(REVIEW, {"action": "reject", "_selected_action": [Label.objects.latest("pk").pk],
+                                           "select_across": across})
+    assert answer.url.startswith(NEW)
+    assert not sent and "rejected" not in reviews()
+
+
+@pytest.mark.parametrize("across", ["", "0", "false", "False"])
+def test_what_was_ticked_alone_is_changed(reviewer_client: Client, many: list[Label], across: str) -> None:
+    reviewer_client.post(REVIEW, {"action": "reject", "_selected_action": [many[0].pk], "select_across": across})
+    assert reviews() == ["rejected"] + ["open"] * 5
+
+
+def test_the_answer_to_a_question_counts_once_however_often_it_is_sent(
+    reviewer_client: Client, many: list[Label],
+) -> None:
+    for kind in ("approve", "reject"):
+        reviewer_client.post(NEW, {"kind": kind, "confirmed": "1", "decided": "1"})
+    page = reviewer_client.post(NEW, {"kind": "take_back"})
+    answer = {"kind": "take_back", "confirmed": "1", "batch": page.context["action"].batch,
+              "up_to": page.context["action"].up_to}
+    for _ in range(2):
+        assert reviewer_client.post(NEW, answer).status_code == 302
+    assert reviews() == ["approved"] * 6
+    assert f'name="batch" value="{answer["batch"]}"' in page.content.decode()
+    reviewer_client.post(NEW, answer | {"batch": "made up"})
+    assert reviews() == ["open"] * 6
+
+
 def test_a_run_older_than_those_that_are_offered_still_filters(
     reviewer_client: Client, team: Team, owner, many: list[Label], monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 from channels.db import database_sync_to_async
 from django.db import DatabaseError, connection
 from django.test import Client
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Mount, Route
 
 from tests.conftest import logged_in, make_user
-from webapp.accounts.models import Team
+from webapp.accounts.models import Team, User
+from webapp.playground import gate
 from webapp.playground.sessions import Owners
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -174,6 +177,98 @@ async def test_an_event_that_was_never_started_cannot_be_cancelled(speak: Speak,
     for body in ({"session_hash": "own1hash", "fn_index": 0, "event_id": "made-up"},
                  {"session_hash": "own1hash", "fn_index": 0, "event_id": ["made-up"]}):
         assert (await speak(teammate_client, "POST", "/gradio_api/cancel", json=body)).status_code == 403
+
+
+@pytest.mark.parametrize("body", [
+    b"[" * 100_000, b"{", b"[1]", b"null", b'"text"', b"\xff\xfe", b'{"a": ' + b"9" * 5000 + b"}",
+])
+async def test_a_body_that_nobody_understands_goes_no_further(
+    speak: Speak, teammate_client: Client, body: bytes,
+) -> None:
+    for path in (JOIN, "/gradio_api/cancel", "/gradio_api/reset"):
+        answer = await speak(teammate_client, "POST", path, content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 400, (path, answer.text)
+
+
+async def test_no_browser_keeps_what_the_pane_answers_except_its_assets(speak: Speak, teammate_client: Client) -> None:
+    for path in ("/", "/config", "/gradio_api/info", "/gradio_api/app_id", "/gradio_api/nothing"):
+        assert (await speak(teammate_client, "GET", path)).headers.get_list("cache-control") == ["no-store"], path
+    page = (await speak(teammate_client, "GET", "/")).text
+    asset = re.findall(r'"(?:\./|/playground/pane/)(assets/[^"]+\.js)"', page)[0]
+    answer = await speak(teammate_client, "GET", f"/{asset}")
+    assert answer.status_code == 200 and "no-store" not in answer.headers.get("cache-control", "")
+
+
+@pytest.mark.parametrize("end", ["log out", "leave the team", "other password", "not active"])
+async def test_a_stream_ends_when_its_reader_may_not_read_on(
+    teammate_client: Client, teammate: User, team: Team, end: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate, "LOOK", 0.0)
+    heard: list[bytes] = []
+    ended_for_gradio = asyncio.Event()
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        listening = asyncio.ensure_future(receive())
+        while not listening.done():
+            await send({"type": "http.response.body", "body": b"secret", "more_body": True})
+            await asyncio.sleep(0)
+            if heard == [b"secret"] * 3:
+                await database_sync_to_async(close_the_door)()
+        assert listening.result() == {"type": "http.disconnect"}
+        ended_for_gradio.set()
+
+    def close_the_door() -> None:
+        if end == "log out":
+            teammate_client.logout()
+        elif end == "leave the team":
+            team.memberships.filter(user=teammate).delete()
+        else:
+            teammate.set_password("another one")
+            teammate.is_active = end != "not active"
+            teammate.save()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body" and message["body"]:
+            heard.append(message["body"])
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    cookie = f"sessionid={teammate_client.cookies['sessionid'].value}".encode()
+    scope = {"type": "http", "method": "GET", "path": "/playground/pane/gradio_api/queue/data", "query_string": b"",
+             "headers": [(b"host", b"testserver"), (b"cookie", cookie)]}
+    async with asyncio.timeout(20):
+        await gate.Gate(endless)(scope, receive, send)
+    assert ended_for_gradio.is_set() and heard == [b"secret"] * 3
+
+
+async def test_a_browser_that_goes_away_is_noticed_by_who_only_looks(teammate_client: Client) -> None:
+    looks: list[bool] = []
+
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        for _ in range(3):
+            looks.append(await request.is_disconnected())
+            await asyncio.sleep(0)
+        left.set()
+        while not await request.is_disconnected():
+            await asyncio.sleep(0)
+
+    async def receive() -> Any:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    left = asyncio.Event()
+    cookie = f"sessionid={teammate_client.cookies['sessionid'].value}".encode()
+    scope = {"type": "http", "method": "GET", "path": "/playground/pane/gradio_api/queue/data", "query_string": b"",
+             "headers": [(b"host", b"testserver"), (b"cookie", cookie)]}
+    async with asyncio.timeout(20):
+        await gate.Gate(look)(scope, receive, send)
+    assert looks == [False] * 3
 
 
 def test_nobody_pushes_out_another_persons_names() -> None:

@@ -21,6 +21,7 @@ from django.utils import timezone
 from tests.conftest import logged_in
 from tests.webapp.runs.seeds import add_points, make_run
 from webapp.accounts.models import Team, User
+from webapp.runs import consumers
 from webapp.runs import hub as hubs
 from webapp.runs.audience import Watcher, still_allowed
 from webapp.runs.hub import RESYNC, Viewer
@@ -268,3 +269,13 @@ async def test_news_wait_until_the_past_has_been_told() -> None:
     viewer.put("news")
     viewer.release("past")
     assert [await viewer.next(), await viewer.next()] == ["past", "news"]
+
+
+async def test_a_socket_that_says_nothing_is_closed(
+    run: tuple[Run, Stage], owner: User, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumers, "PATIENCE", 0.05)
+    browser = Browser(run[0], await sync_to_async(logged_in)(owner))
+    assert (await browser.connect())["type"] == "websocket.accept"
+    assert await browser.pipe.receive_output(5) == {"type": "websocket.close", "code": 4408}
+    await browser.leave()

@@ -1,0 +1,44 @@
+"""A stage that resumes reads its own stream past lines that hold no event."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from training.__main__ import _Tail
+from training.health import _kept
+from training.reporting import EventFile, event_in
+
+
+@pytest.fixture(params=[b"{", b"\0" * 30, b"[]", b"7", b"\xff", b"{}", b"[" * 50_000])
+def stream(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    path = tmp_path / "events.jsonl"
+    reporter = EventFile(path)
+    reporter.metric(1, {"loss": 0.5})
+    reporter.close()
+    with path.open("ab") as file:
+        file.write(request.param + b"\n")
+    reporter = EventFile(path)
+    reporter.metric(2, {"loss": float("nan")})
+    reporter.progress(2, 5)
+    reporter.close()
+    return path
+
+
+def test_the_health_watch_hears_what_can_be_read(stream: Path) -> None:
+    assert [event["step"] for event in _kept(stream, 9)] == [1, 2]
+
+
+def test_the_command_line_shows_what_can_be_read(stream: Path) -> None:
+    assert _Tail(stream).line() == "2/5 steps  loss nan"
+
+
+def test_numbers_go_on_after_it(stream: Path) -> None:
+    assert [event_in(line).get("seq") for line in stream.read_bytes().split(b"\n")][-3:] == [2, 3, None]
+
+
+def test_an_object_is_read_as_json_reads_it() -> None:
+    for value in ({"a": float("inf")}, {"a": "\ud83d"}):
+        assert event_in(json.dumps(value).encode()) == value

@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.once]
 
 GROWN = """async ([first, parts, options]) => {
   const { Store } = await import("/static/js/run-store.js");
-  const store = new Store({ stages: [{ id: 1, rewinds: 0, log: 0, sample: 0 }], series: [[1, "loss", first.last_step]] });
+  const stages = [{ id: 1, rewinds: 0, log: 0, sample: 0 }];
+  const store = new Store({ stages, series: [[1, "loss", first.last_step]] });
   const snapshot = { stages: { 1: 0 }, series: [{ stage: 1, tag: "loss", ...first }] };
   store.expect(["loss"]);
   for (const points of parts.early) store.append(points, options);  // while the snapshot is on its way

@@ -101,3 +101,36 @@ def test_a_recipe_of_any_text_is_a_recipe_or_a_refusal(text: str) -> None:
         parse_recipe(text)
     except BadSettings as refusal:
         assert refusal.remedy
+
+
+@pytest.mark.parametrize(("written", "read"), [
+    ("no", "no"), ("Off", "Off"), ("y", "y"), ("010", "010"), ("0o17", "0o17"), ("0x1F", "0x1F"),
+    ("12:30:45", "12:30:45"), ("1_000", "1_000"), ("2026-01-01", "2026-01-01"), ("1e5", "1e5"), ("1:30.5", "1:30.5"),
+    ("=", "="), ("0b11", "0b11"),
+    ("true", True), ("FALSE", False), ("-7", -7), ("+0", 0), ("1.5e-3", 0.0015), (".5", 0.5), ("~", None), ("", None),
+    ("'7'", "7"), ("'true'", "true"),
+])
+def test_a_word_that_looks_like_something_else_in_old_yaml_stays_a_word(written: str, read: object) -> None:
+    value = read_yaml_text(f"x: {written}")["x"]
+    assert value == read and type(value) is type(read)
+
+
+def test_fields_read_numbers_and_truths_from_the_text() -> None:
+    text = "name: no\nseed: 010\nsft: {enabled: no}\nprinciples: [{name: toxicity}]\n"
+    recipe = parse_recipe(text)
+    assert (recipe.name, recipe.seed, recipe.sft.enabled) == ("no", 10, False)
+    assert parse_recipe(as_yaml(recipe)) == recipe
+
+
+@pytest.mark.parametrize("field", ["seed: true", "seed: false", "ppo: {steps: true}", "ppo: {learning_rate: true}",
+                                   "principles: [{name: toxicity, weight: true}]", "seed: 12:30:45", "seed: 0x1F"])
+def test_what_is_no_number_is_none_for_a_field_of_numbers(field: str) -> None:
+    with pytest.raises(BadSettings, match="must be a (whole )?number"):
+        parse_recipe("name: x\n" + field + ("" if "principles" in field else "\nprinciples: [{name: toxicity}]"))
+
+
+@pytest.mark.parametrize("escape", ["\\0", "\\x00", "\\u0000", "\\U00000000", "\\ud800", "a\\0b"])
+@pytest.mark.parametrize("place", ['name: "{}"', '"{}": 1', 'x: [["{}"]]', 'x: {{"{}": 1}}'])
+def test_an_escape_makes_no_character_that_cannot_be_stored(escape: str, place: str) -> None:
+    with pytest.raises(BadSettings, match="line 1"):
+        read_yaml_text(place.format(escape))

@@ -67,6 +67,14 @@ def test_a_number_that_no_row_has_is_not_found(client: Client, team: Team, numbe
     assert client.post("/review/labels/label/", review).status_code in {200, 302}
 
 
+@pytest.mark.parametrize("back", [
+    "nan", "-1", "[]", "runs:nothing", "{}", "a" * 300, "?next=/", "%00", "/\r\nX: y", "//x.org"])
+def test_a_theme_is_chosen_wherever_one_comes_from(client: Client, back: str) -> None:
+    answer = client.post("/theme/", {"theme": "dark", "next": back})
+    assert answer.status_code == 302 and answer.url.startswith("/") and "\n" not in answer.url
+    assert not answer.url.startswith("//") and client.cookies["theme"].value == "dark"
+
+
 @pytest.mark.parametrize(("text", "key"), [
     ("0", 0), ("17", 17), (str(2**63 - 1), 2**63 - 1), (str(2**63), None), ("9" * 19, None), ("-1", None),
     ("1.0", None), (" 1", None), ("1\n", None), ("\u0663", None), (7, None)])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 DEMO_WORLD = "demo-world"
 
@@ -11,6 +14,17 @@ class Section(BaseModel):
     """Base of every section: frozen, unknown keys refused, NaN and infinity refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_is_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """Pydantic would take true for 1."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        kinds = {annotation, *get_args(annotation)}
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+        if kinds & {int, float} and bool not in kinds and any(isinstance(item, bool) for item in values):
+            raise PydanticCustomError("int_type" if int in kinds else "float_type", "must be a number")
+        return value
 
 
 class Lora(Section):

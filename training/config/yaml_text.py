@@ -2,12 +2,15 @@
 
 A recipe is a small tree of texts, numbers and lists. So what makes YAML dangerous or surprising is refused: anchors,
 aliases and merge keys (432 bytes of them can stand for a billion values), tags (`!!int`, `!!python/...`), a second
-document, a key that stands twice in a mapping, and more depth or nodes than any recipe has. A date (`2026-01-01`) is
-the text that was written. The bounds are held on the events of libyaml's parser, before a value is made.
+document, a key that stands twice in a mapping, and more depth or nodes than any recipe has. What is a number, true,
+false or null is what YAML 1.2 says: a date (`2026-01-01`), the Norwegian `no`, `010` and `12:30` are the text that was
+written, and a field of numbers or of yes and no reads it from that text. The bounds are held on the events of libyaml's
+parser, before a value is made.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,14 +28,19 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _PlainLoader(_Loader):
-    """Texts, numbers, booleans and null; no dates, no `<<`, and `=` is a text."""
+    """Texts, numbers, booleans and null; everything else that YAML 1.1 knows is a text."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
 
 
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers
-            if tag.rpartition(":")[2] not in {"timestamp", "merge", "value"}]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
+for _tag, _pattern, _first in [
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+     "-+.0123456789"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+]:
+    _PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 def read_yaml_text(text: str) -> Any:
@@ -83,7 +91,10 @@ def _check(events: Iterator[_Event]) -> None:
 
 
 def _check_child(event: _Event, open_nodes: list[list[Any]]) -> None:
-    """A key is a short text that stands once, and a number has as many digits as a number can have."""
+    """A key is a short text that stands once, a number has as many digits as a number can have, and no escape makes a
+    character that cannot be stored."""
+    if isinstance(event, yaml.ScalarEvent) and (reason := unstorable_reason(event.value)):
+        raise _refusal(event, f"a text {reason}", "Remove the character.")
     if isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST_NUMBER and event.implicit[0] \
             and event.value.lstrip("+-").replace("_", "").isdecimal():
         raise _refusal(event, f"it has a number of {len(event.value):,} digits", "Write a smaller one.")

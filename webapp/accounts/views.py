@@ -101,6 +101,7 @@ def theme(request: HttpRequest) -> HttpResponse:
         return HttpResponseBadRequest("No such theme.")
     back = request.POST.get("next", "")
     safe = url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure())
-    response = redirect(back if safe else "home")
+    # A path only: `redirect` would take anything else for the name of a view.
+    response = redirect(back if safe and back.startswith("/") else "home")
     response.set_cookie("theme", chosen, max_age=365 * 24 * 3600, samesite="Lax", secure=settings.PRODUCTION)
     return response

@@ -123,6 +123,11 @@ def smooth(values: Floats, weight: float) -> Floats:
     return np.divide(total, mass, out=np.full(len(values), np.nan), where=mass > 0)
 
 
+def weight_so_far(values: Floats, weight: float) -> float:
+    """What the weights of the average come to at the last point: the browser carries the average on from it."""
+    return float(_decay(np.isfinite(values).astype(np.float64), weight)[-1]) if 0 < weight < 1 and len(values) else 0.0
+
+
 def _decay(values: Floats, weight: float) -> Floats:
     """y[t] = weight * y[t-1] + values[t], by blocks: a matrix product inside each, the same rule between them."""
     n = len(values)
@@ -168,6 +173,7 @@ def picture(series: Series, window: Window) -> dict[str, Any]:
         "low": None if buckets.low is None else listed(buckets.low),
         "high": None if buckets.high is None else listed(buckets.high),
         "smooth": None if smoothed is None else listed(smoothed[buckets.positions]),
+        "mass": weight_so_far(series.values, window.weight),
     }
 
 

@@ -193,7 +193,8 @@ class Page {
       setTimeout(() => this.want(tags), 3000);
       return;
     }
-    const whole = this.store.load(await answer.json(), tags, { weight: this.view.weight });
+    const whole = this.store.load(await answer.json(), tags,
+      { weight: this.view.weight, frozen: this.view.from !== null, axis: this.view.axis });
     for (const chart of this.charts.values()) if (chart.spec.tags.some((tag) => tags.includes(tag))) chart.touch();
     if (!whole) this.resync();
   }

@@ -38,7 +38,7 @@ export class Store {
     for (const entry of this.tagged(tags)) entry.pending ??= [];
   }
 
-  load(snapshot, tags, { weight }) {
+  load(snapshot, tags, { weight, frozen = false, axis = "step" }) {
     for (const [id, rewinds] of Object.entries(snapshot.stages)) {
       const stage = this.stages.get(Number(id));
       if (stage) stage.rewinds = rewinds;
@@ -56,7 +56,7 @@ export class Store {
       const waiting = entry.pending ?? [];
       entry.pending = null;
       if (!found.has(entry)) { entry.columns = null; entry.last = -1; }
-      for (const points of waiting) whole = this.append(points, {}) && whole;
+      for (const points of waiting) whole = this.append(points, { frozen, axis }) && whole;
     }
     return whole;
   }
@@ -80,7 +80,8 @@ export class Store {
 
 const extend = (columns, x, value, axis) => {
   if (axis === "time" && !columns.x.length) columns.origin = x;
-  columns.x.push(axis === "time" ? x - columns.origin : x);
+  // A clock that was set back stands still, as on the server.
+  columns.x.push(axis === "time" ? Math.max(x - columns.origin, columns.x.at(-1) ?? 0) : x);
   columns.last.push(value);
   columns.low?.push(value);
   columns.high?.push(value);
@@ -90,10 +91,11 @@ const extend = (columns, x, value, axis) => {
   columns.n += 1;
 };
 
-// The server's average, carried on: sum(w^k x) / sum(w^k) over all points so far.
-const smoothed = ({ weight, n, smooth }, value) => {
-  const before = smooth.at(-1);
-  if (value === null || before === null || before === undefined) return value ?? before ?? null;
-  const mass = (1 - weight ** n) / (1 - weight);
-  return (weight * before * mass + value) / (weight * mass + 1);
+// The server's average, carried on: sum(w^k x) / sum(w^k) over all points so far that are numbers. `mass` is that sum of
+// weights at the last point.
+const smoothed = (columns, value) => {
+  const before = columns.smooth.at(-1) ?? null;
+  const mass = columns.mass * columns.weight;
+  columns.mass = mass + (value === null ? 0 : 1);
+  return value === null ? before : ((before ?? 0) * mass + value) / columns.mass;
 };

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from _pytest.monkeypatch import MonkeyPatch
@@ -93,7 +94,10 @@ def test_every_loader_of_the_engine_looks_in_the_folder_of_models(home: ModelHom
         assert load_trunk("mine", CPU, "fp32").config.hidden_size == 32
 
 
-def test_a_stage_is_told_where_names_are_looked_up(home: ModelHome, tmp_path: Path) -> None:
+def test_a_stage_is_told_where_names_are_looked_up(
+    home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # no tries of a network that is not there
     recipe = make_recipe(Path("mine"))
     assert recipe.policy.base == "mine"
     made = make_job(recipe, "sample", tmp_path, prompts=[{"prompt": prompt} for prompt in PROMPTS])

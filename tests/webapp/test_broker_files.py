@@ -19,6 +19,8 @@ from webapp.processes import Keeper, Program
 from webapp.runs.management.commands import up
 from webapp.runs.management.commands.up import Command
 
+pytestmark = pytest.mark.once  # it starts what it needs itself, whatever this pass runs on
+
 
 @pytest.fixture
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from tests.conftest import logged_in, make_user
 from webapp import body_limit
 from webapp.datasets.models import Dataset
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.once]
 MEGABYTE = b"x" * 1024 * 1024
 
 

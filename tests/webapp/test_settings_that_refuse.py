@@ -13,6 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from tests.processes import ROOT, clean_environment
 from webapp.database_url import database_settings
 
+pytestmark = pytest.mark.once  # it starts what it needs itself, whatever this pass runs on
+
 VAR = Path("/nowhere")
 
 

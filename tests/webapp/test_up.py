@@ -14,6 +14,8 @@ import pytest
 from tests.processes import ROOT, wait_for
 from tests.stack import Stack, Visitor, wait_until
 
+pytestmark = pytest.mark.once  # it starts what it needs itself, whatever this pass runs on
+
 # What tells each child of `up` by its command line.
 WORDS = {"web": "uvicorn", "io": "io@", "gpu": "gpu@", "jobs": "jobs@", "inference": "inference@", "valkey": "-server"}
 

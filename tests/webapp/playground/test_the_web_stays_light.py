@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.once  # it starts what it needs itself, whatever this pass runs on
+
 
 def test_the_whole_site_loads_without_them(process_env: dict[str, str]) -> None:
     code = ("import sys, webapp.asgi; webapp.asgi.pane or sys.exit('no pane'); "

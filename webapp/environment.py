@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
 from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "CONCORD_"
-_FREE = ("JUDGE_", "TEST_")  # how the names of judges' keys and of the tests' variables go on
+_FREE = re.compile(r"JUDGE[A-Z0-9_]*_KEY|TEST_.*")  # the rest of the names of judges' keys and tests' variables
 _known: set[str] = set()  # what the readers below were asked for, without the prefix
 
 
@@ -34,9 +35,10 @@ def refuse_misspelt() -> None:
         if not name.strip().upper().startswith(PREFIX) or name.removeprefix(PREFIX) in _known:
             continue
         rest = name.strip().upper().removeprefix(PREFIX)
-        parts = [known for known in sorted(_known) if known.startswith(rest) or rest.startswith(known)]
+        parts = [known for known in sorted(_known) if (len(rest) > 2 and known.startswith(rest))
+                 or (rest.startswith(known) and not rest[len(known):].startswith("_"))]
         near = parts or get_close_matches(rest, sorted(_known), 1, cutoff=0.75)
-        if near and not (rest.startswith(_FREE) and name.startswith(PREFIX)):
+        if near and not (_FREE.fullmatch(rest) and name.startswith(PREFIX)):
             raise ImproperlyConfigured(f"{name} is no setting: Concord takes {PREFIX}{near[0]}. Correct the name, or "
                                        "remove the variable.")
 

@@ -33,6 +33,7 @@ def start(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     {"CONCORD_ENVIRONMENT": "production"}, {"CONCORD_HOST": "a.example"}, {"concord_env": "production"},
     {"CONCORD_DATABASE": "postgresql://u@h/d"}, {"CONCORD_DATABSE_URL": "x"}, {"CONCORD_TRUSTED_PROXY": "10.0.0.1"},
     {"CONCORD_SECRET": "x"}, {"Concord_Judge_Key_Hosts": "A=b"},
+    {"CONCORD_JUDGE_KEY_HOST": "A=b"}, {"CONCORD_JUDGE_HOSTS": "x"}, {"CONCORD_SECRET_KEY_FILE": "/run/secret"},
 ], ids=lambda variables: " ".join(f"{key}={value}" for key, value in variables.items()))
 def test_a_misspelt_setting_names_itself_and_what_it_takes(tmp_path: Path, variables: dict[str, str]) -> None:
     ended = start(tmp_path, **variables)
@@ -63,7 +64,8 @@ def test_production_takes_no_blank_secret(tmp_path: Path) -> None:
 
 
 def test_names_that_are_free_stay_free(tmp_path: Path) -> None:
-    ended = start(tmp_path, CONCORD_JUDGE_LAB_KEY="k", CONCORD_TEST_VAR="x", CONCORD_PORT="80", CONCORDIA="x")
+    ended = start(tmp_path, CONCORD_JUDGE_LAB_KEY="k", CONCORD_TEST_VAR="x", CONCORD_PORT="80", CONCORDIA="x",
+                  CONCORD_ENV_FILE="x", CONCORD_JUDGE_KEY_HOSTS_KEY="k", CONCORD_KEEP_LOG="1", CONCORD_E="1")
     assert ended.returncode == 0, ended.stderr
 
 

@@ -30,7 +30,7 @@ bench: $(DEV_STAMP)
 	$(PYTHON) benchmarks/demo.py --seed 3
 	$(PYTHON) benchmarks/live_latency.py
 
-## tree: write the tree of files in README.md anew
+## tree: write the tree of files in docs/architecture.md anew
 tree: $(DEV_STAMP)
 	$(PYTHON) -m tests.tree
 

@@ -1,4 +1,4 @@
-"""README.md is kept true: its tree, its commands, its links, its picture."""
+"""README.md and docs/architecture.md are kept true: their length, tree, paths, commands, links and picture."""
 
 from __future__ import annotations
 
@@ -12,10 +12,22 @@ from tests import tree
 from tests.processes import ROOT, clean_environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = tree.PAGE.read_text(encoding="utf-8")
 
 
 def test_the_tree_is_that_of_the_repository() -> None:
-    assert tree.in_readme(README) == tree.tree(), "run `make tree`"
+    assert tree.in_page(ARCHITECTURE) == tree.tree(), "run `make tree`"
+
+
+def test_the_readme_is_read_in_two_minutes() -> None:
+    assert README.count("\n") <= 120
+
+
+def test_every_path_on_the_way_of_a_label_is_there() -> None:
+    way = ARCHITECTURE[ARCHITECTURE.index("## The way of one label"):ARCHITECTURE.index("## Every file")]
+    paths = re.findall(r"\b(?:training|webapp|workers)/[\w/.-]+", way)
+    assert len(paths) > 20
+    assert not [path for path in paths if not (ROOT / path).exists()]
 
 
 def test_every_folder_with_code_is_in_the_tree() -> None:
@@ -35,7 +47,7 @@ def test_the_commands_are_targets_of_the_makefile() -> None:
     assert all(re.search(rf"^{command}:", makefile, re.MULTILINE) for command in commands)
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/glossary.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/architecture.md"])
 def test_every_link_within_the_repository_leads_somewhere(name: str) -> None:
     page = ROOT / name
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The tree in README.md, made from what stands in the first line of each file. `make tree` writes it there.
+"""The tree in docs/architecture.md, made from what stands in the first line of each file. `make tree` writes it there.
 
 Left out: package markers, Django's `apps.py` and `urls.py`, migrations, and the files inside templates and static.
 """
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- tree: made by `make tree` -->\n```text\n", "```\n<!-- end of the tree -->"
 WIDE = 44
 SILENT = {"__init__.py", "apps.py", "urls.py"}
@@ -84,8 +85,8 @@ def first_sentence(file: Path) -> str:
     return sentence if ")" in sentence else sentence.partition(" (")[0]
 
 
-def in_readme(text: str) -> str:
-    """The tree as it stands in README.md."""
+def in_page(text: str) -> str:
+    """The tree as it stands in docs/architecture.md."""
     return text[text.index(BEGIN) + len(BEGIN):text.index(END)]
 
 
@@ -102,9 +103,8 @@ def _line(depth: int, name: str, purpose: str) -> str:
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(text.replace(BEGIN + in_readme(text) + END, BEGIN + tree() + END), encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(text.replace(BEGIN + in_page(text) + END, BEGIN + tree() + END), encoding="utf-8")
 
 
 if __name__ == "__main__":

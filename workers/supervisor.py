@@ -20,6 +20,7 @@ from django.utils import timezone
 from training.artifacts import read_json
 from training.errors import TrainingError
 from training.runner import DONE, FAILED, STOPPED, TAKEN
+from training.text import storable
 from webapp.runs.models import RunStage, Stage
 from webapp.runs.pokes import poke
 from webapp.runs.scheduling import advance_users, enqueue
@@ -188,8 +189,9 @@ class _Attempt:
         self._settle(status=S.QUEUED, queued_at=timezone.now(), **changes)
 
     def _fail(self, kind: str, cause: str, remedy: str, details: str = "", **changes: Any) -> None:
-        self._settle(status=S.FAILED, failure_kind=kind[:40], cause=cause, remedy=remedy, details=details[-20_000:],
-                     finished_at=timezone.now(), **changes)
+        """What machines wrote is stored with every character that a database cannot hold replaced."""
+        self._settle(status=S.FAILED, failure_kind=storable(kind)[:40], cause=storable(cause), remedy=storable(remedy),
+                     details=storable(details)[-20_000:], finished_at=timezone.now(), **changes)
 
     def _settle(self, *, send: bool = True, **changes: Any) -> None:
         """Give the stage up in a new state, and let its runs go on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from webapp.runs.curves import read_series
 from webapp.runs.models import LogLine, Sample, Stage
 from workers import recording
 from workers.event_lines import read_events
+from workers.leases import Lease, claim
 from workers.recording import Recorder
+from workers.supervisor import _Attempt
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -168,3 +171,14 @@ def test_a_stage_goes_on_counting_after_the_last_line_that_can_be_read(tmp_path:
 def test_forty_thousand_points_in_falling_order_are_one_series(stage: Stage) -> None:
     record(stage, *[line(seq, step=50_000 - seq, values={"loss": 1.0}) for seq in range(1, 40_001)])
     assert len(losses(stage)) == 40_000
+
+
+def test_a_failure_keeps_its_cause_whatever_is_in_it(stage: Stage) -> None:
+    Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.QUEUED)
+    claimed = claim(stage.pk)
+    assert claimed is not None
+    with Lease(claimed) as lease:
+        _Attempt(claimed, lease, threading.Event())._fail("k\0", "no \0 memory", "half \ud83d", "log \0\ud800")
+    after = Stage.objects.get(pk=stage.pk)
+    assert (after.failure_kind, after.cause, after.remedy, after.details) == (
+        "k\ufffd", "no \ufffd memory", "half \ufffd", "log \ufffd\ufffd")

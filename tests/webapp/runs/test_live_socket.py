@@ -279,3 +279,18 @@ async def test_a_socket_that_says_nothing_is_closed(
     assert (await browser.connect())["type"] == "websocket.accept"
     assert await browser.pipe.receive_output(5) == {"type": "websocket.close", "code": 4408}
     await browser.leave()
+
+
+@pytest.mark.parametrize("path", ["/ws/runs/%s/", "/ws/runs/-1/", "/ws/runs/1", "/ws/", "/runs/", "/ws/runs/1\x00/",
+                                  "/", "/ws/runs/" + "9" * 18 + "/", "/ws/runs/" + "9" * 5000 + "/"])
+@pytest.mark.parametrize("cookie", ['sessionid="a\\000b"', "sessionid=\xff", "sessionid=", "=;;", ""])
+async def test_an_address_or_a_cookie_that_is_none_is_closed_in_silence(path: str, cookie: str, team: Team) -> None:
+    from webapp.asgi import application
+
+    pipe = ApplicationCommunicator(application, {
+        "type": "websocket", "path": path, "query_string": b"", "headers": [
+            (b"host", b"testserver"), (b"origin", b"http://testserver"), (b"cookie", cookie.encode("latin-1"))]})
+    await pipe.send_input({"type": "websocket.connect"})
+    assert (await pipe.receive_output(5))["code"] == 4404
+    await pipe.send_input({"type": "websocket.disconnect", "code": 4404})
+    await pipe.wait(5)

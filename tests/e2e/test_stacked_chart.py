@@ -34,3 +34,11 @@ def test_negative_parts_hang_from_each_other_and_what_is_missing_adds_nothing(pa
     data = piles(page, [-1, None, -1], [-2, -2, None])
     assert data[3:5] == [[0, 0, 0], [-1, 0, -1]]
     assert data[7:9] == [[-1, 0, -1], [-3, -2, -1]]
+
+
+def test_each_layer_is_filled_from_its_upper_edge_down_to_its_lower_one(page: Page) -> None:
+    """Series 1 to 4 are the edges "from" and "to" of the upward layer, then of the downward one."""
+    page.goto("/runs/")
+    bands = page.evaluate(
+        "async () => (await import('/static/js/run-stack.js')).layers([{name: 'a', color: 'red'}]).bands")
+    assert [band["series"] for band in bands] == [[2, 1], [3, 4]]

@@ -30,7 +30,9 @@ export const layers = (lines) => {
   for (const { name, color } of lines) {
     const fill = `color-mix(in srgb, ${color} 55%, transparent)`;
     for (const way of ["up", "down"]) {
-      bands.push({ series: [series.length + 1, series.length], fill, dir: 0 });
+      // A band is filled from its first series down to its second: in the upward pile "from" is the lower one.
+      const [from, to] = [series.length, series.length + 1];
+      bands.push({ series: way === "up" ? [to, from] : [from, to], fill });
       series.push({ label: `${name} ${way} from`, points: { show: false } },
         { label: `${name} ${way}`, stroke: color, width: 1, points: { show: false } });
     }

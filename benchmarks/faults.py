@@ -249,7 +249,8 @@ def play(name: str, scenario: Callable[[Scene], None]) -> Result:
                 servers.start()
                 stack.environment |= servers.settings()
             if tmpfs:
-                subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=700", "tmpfs", str(stack.var)], check=True)
+                mount = ["mount", "-t", "tmpfs", "-o", "size=400m,mode=700", "tmpfs", str(stack.var)]
+                subprocess.run(mount, check=True)
             stack.environment["OMP_NUM_THREADS"] = "1"
             visitor = Visitor(stack.start().url).login()
             began = time.monotonic()

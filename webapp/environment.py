@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "CONCORD_"
-_FREE = re.compile(r"JUDGE[A-Z0-9_]*_KEY|TEST_.*")  # the rest of the names of judges' keys and tests' variables
+_FREE = re.compile(r"JUDGE[A-Z0-9_]*_KEY|(?:TEST|E2E)_.*")  # the rest of the names of judges' keys and tests' variables
 _known: set[str] = set()  # what the readers below were asked for, without the prefix
 
 

@@ -26,14 +26,8 @@ def gain(history: example.History) -> float:
     return sum(history.reward[-2:]) / 2 - history.reward[0]
 
 
-@pytest.fixture
-def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the labelled pairs: less to learn from, and half of the time."""
+def test_the_reward_rises_and_so_does_the_judge_that_the_policy_never_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "QUESTIONS", 200)
-
-
-@pytest.mark.usefixtures("few_questions")
-def test_the_reward_rises_and_so_does_the_judge_that_the_policy_never_sees() -> None:
     history = example.main(phases=5, seed=1)
     assert gain(history) > MARGIN
     assert history.judge[-1] > history.judge[0] + 0.08
@@ -41,8 +35,11 @@ def test_the_reward_rises_and_so_does_the_judge_that_the_policy_never_sees() -> 
     assert history.kl[0] == 0.0 < history.kl[-1] < 5.0
 
 
-@pytest.mark.usefixtures("few_questions")
-def test_without_learning_the_margin_is_not_reached(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_learning_the_margin_is_not_reached(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(example, "QUESTIONS", 100)
+    monkeypatch.setattr(example, "EPOCHS", 1)
     history = example.main(phases=3, seed=1, learning_rate=0.0)
     assert abs(gain(history)) < MARGIN
     assert history.kl == [0.0] * 3

@@ -80,24 +80,25 @@ def test_no_file_is_longer_than_its_ceiling() -> None:
     def lines(path: Path) -> int:
         return len(path.read_text(encoding="utf-8").splitlines())
     too_long = [f"{relative(path)}: {lines(path)} lines" for folders, ceiling in
-                ((SOURCES + ("benchmarks",), FILE_CEILING), (("tests",), TEST_CEILING))
+                ((SOURCES + ("examples", "benchmarks"), FILE_CEILING), (("tests",), TEST_CEILING))
                 for path in python_files(*folders) if lines(path) > ceiling]
     assert not too_long
 
 
 def test_no_function_is_longer_than_its_ceiling() -> None:
     too_long = [f"{relative(path)}:{name}: {lines} lines"
-                for path in python_files(*SOURCES, "benchmarks", "tests") for name, lines in functions(path)
+                for path in python_files(*SOURCES, "examples", "benchmarks", "tests") for name, lines in functions(path)
                 if lines > (LOOP_CEILING if is_stage_loop(path, name) else FUNCTION_CEILING)]
     assert not too_long
 
 
 def test_no_file_is_an_attic() -> None:
-    assert not [relative(path) for path in python_files(*SOURCES, "benchmarks", "tests") if path.stem in ATTICS]
+    folders = (*SOURCES, "examples", "benchmarks", "tests")
+    assert not [relative(path) for path in python_files(*folders) if path.stem in ATTICS]
 
 
 def test_every_signature_of_the_product_is_annotated() -> None:
-    bare = [f"{relative(path)}:{node.name}" for path in python_files(*SOURCES)
+    bare = [f"{relative(path)}:{node.name}" for path in python_files(*SOURCES, "examples")
             for node in ast.walk(parsed(path))
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is None]
     assert not bare
@@ -105,7 +106,7 @@ def test_every_signature_of_the_product_is_annotated() -> None:
 
 def test_every_file_of_the_product_says_in_its_first_line_what_it_is_for() -> None:
     routes = {"urls.py", "apps.py", "admin.py", "__init__.py"}  # their name says it
-    silent = [relative(path) for path in python_files("training", "workers", "webapp")
+    silent = [relative(path) for path in python_files("training", "workers", "webapp", "examples")
               if path.name not in routes and not ast.get_docstring(parsed(path))]
     assert not silent
 

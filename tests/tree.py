@@ -43,6 +43,7 @@ FOLDERS = {
     "webapp/static": "style sheets, scripts, and the vendored uPlot and htmx",
     "templates": "base.html, one folder an app, _underscore partials",
     "tests": "mirrors the code; `tests/e2e` drives the whole stack in a real browser",
+    "examples": "the algorithm in one file",
     "benchmarks": "one script a claim of speed",
     "docs": "design notes, words, pictures",
 }
@@ -70,7 +71,7 @@ def files(folder: str) -> list[Path]:
 
 def folders_with_code() -> set[str]:
     """Every folder of the product that holds a source file worth a line."""
-    found = {str(file.parent.relative_to(ROOT)) for name in ("training", "workers", "webapp", "benchmarks")
+    found = {str(file.parent.relative_to(ROOT)) for name in ("training", "workers", "webapp", "examples", "benchmarks")
              for file in (ROOT / name).rglob("*.py") if file.name not in SILENT and "migrations" not in file.parts}
     return {folder for folder in found if not folder.endswith("templatetags")}
 

@@ -15,7 +15,7 @@ from webapp.runs.curves import read_series
 from webapp.runs.models import LogLine, Sample, Stage
 from workers import recording
 from workers.event_lines import read_events
-from workers.recording import Recorder
+from workers.recording import LeaseLost, Recorder
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -168,3 +168,15 @@ def test_a_stage_goes_on_counting_after_the_last_line_that_can_be_read(tmp_path:
 def test_forty_thousand_points_in_falling_order_are_one_series(stage: Stage) -> None:
     record(stage, *[line(seq, step=50_000 - seq, values={"loss": 1.0}) for seq in range(1, 40_001)])
     assert len(losses(stage)) == 40_000
+
+
+def test_of_two_recorders_with_one_lease_the_second_records_nothing_of_the_same_batch(stage: Stage) -> None:
+    (stage.folder / "events.jsonl").write_bytes(line(1) + b"\n" + line(2, "log", message="once", level="info") + b"\n")
+    first, second = (Recorder(Stage.objects.get(pk=stage.pk), "mine") for _ in range(2))
+
+    assert first.record_new()
+    with pytest.raises(LeaseLost):
+        second.record_new()
+
+    assert losses(stage) == [1.0]
+    assert list(LogLine.objects.values_list("message", flat=True)) == ["once"]

@@ -309,5 +309,5 @@ def _log_probabilities(scores: Tensor, weights: Tensor) -> Tensor:
 
 
 def _lowest_count(principles: int, quantile: float) -> int:
-    # A third of three is 1.0000000000000002 in floating point for some counts: do not round that up to two.
+    # 25 principles times 0.28 are 7.000000000000001 in floating point: do not round that up to eight.
     return max(1, math.ceil(principles * quantile - 1e-9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 import httpx2
 import pytest
@@ -69,6 +70,16 @@ async def test_a_name_that_resolves_inside_is_refused_where_it_is_connected_to()
             with pytest.raises(JudgeUnavailable, match="inside a private network"):
                 await client.post(f"https://localhost:{port}/v1/chat/completions", json={})
         assert server.requests == []
+
+
+@pytest.mark.parametrize("addresses", [
+    ("93.184.215.14", "10.0.0.7"), ("10.0.0.7", "93.184.215.14"), ("93.184.215.14", "93.184.215.15", "127.0.0.1")])
+async def test_a_name_of_which_any_address_is_inside_is_refused(
+        addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
+    with pytest.raises(JudgeUnavailable, match=r"'judge\.example' is inside a private network"):
+        await CLOSED.resolve("judge.example", 443)
 
 
 async def test_a_listed_host_is_connected_to_under_its_own_name() -> None:

@@ -94,6 +94,21 @@ async def test_too_many_requests_waits_as_long_as_the_server_says() -> None:
     assert time.monotonic() - started >= 0.4
 
 
+async def test_a_server_that_answers_429_ten_times_is_not_taken_to_be_down() -> None:
+    open_at = []
+    with serving(lambda _, number: failure(429, Retry_After="0.01") if number <= 10 else letters(0.8)) as server:
+        judge = make_judge(settings(server.base_url, both_orders=False), KEY)
+        reply = server.script
+
+        def watching(body: dict[str, Any], number: int) -> Reply:
+            open_at.append(judge.pace.is_open)
+            return reply(body, number)
+
+        server.script = watching
+        [verdict] = await judge.compare([PAIR])
+    assert (verdict.probability, open_at) == (pytest.approx(0.8), [False] * 11)
+
+
 async def test_a_passing_error_of_the_server_is_asked_again() -> None:
     with serving(lambda _, number: failure(500) if number < 3 else letters(0.8)) as server:
         [verdict] = await ask(server.base_url, both_orders=False)

@@ -78,10 +78,11 @@ def test_padding_is_in_no_loss() -> None:
 
 
 def test_the_value_loss_takes_the_worse_of_clipped_and_plain() -> None:
-    values, old, returns = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 3.0]])
-    # Clipped to 0.2 the first is (0.2 - 1)^2 = 0.64 off, the second (0.2 - 3)^2 = 7.84.
-    found = pg.value_loss(values, old, returns, torch.ones(1, 2), clip=0.2)
-    assert found.item() == pytest.approx((0.64 + 7.84) / 2)
+    values, old, returns = torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[1.0, 3.0, -1.0]])
+    # Clipped to 0.2 the first is (0.2 - 1)^2 = 0.64 off, the second (0.2 - 3)^2 = 7.84; the third is (1 + 1)^2 = 4 off
+    # as it is, and only 1.44 when it is clipped.
+    found = pg.value_loss(values, old, returns, torch.ones(1, 3), clip=0.2)
+    assert found.item() == pytest.approx((0.64 + 7.84 + 4) / 2)
 
 
 def test_entropy_of_a_fair_and_of_a_loaded_coin() -> None:

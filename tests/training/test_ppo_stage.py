@@ -124,6 +124,25 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(job_of: Any, tmp_path: Pa
     assert sorted(told.metrics) == [3, 4]
 
 
+def test_killed_after_its_last_phase_it_writes_its_adapter_and_learns_nothing_again(
+    job_of: Any, tmp_path: Path
+) -> None:
+    class Killed(Exception):
+        pass
+
+    class DiesAfterTheLastPhase(Remembering):
+        def checkpoint_if_stopped(self, save: Any) -> None:
+            if 4 in self.metrics:
+                raise Killed
+
+    with pytest.raises(Killed):
+        ppo.run(job_of(checkpoint_every=3), tmp_path / "run", DiesAfterTheLastPhase())
+    told = Remembering()
+    ppo.run(job_of(checkpoint_every=3), tmp_path / "run", told)
+    assert (told.rewinds, told.metrics) == ([4], {})
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+
+
 def test_a_checkpoint_holds_no_pickle_to_run(job_of: Any, tmp_path: Path) -> None:
     with pytest.raises(StopRequested):
         ppo.run(job_of(), tmp_path / "run", Remembering(stop_after=1))
@@ -142,6 +161,22 @@ def test_fixed_prompts_are_followed_and_do_not_disturb_training(job_of: Any, tmp
     assert set(followed.samples[0][5]) == {"factuality", "toxicity"}
     assert unwatched.samples == []
     assert followed.metrics[4]["reward/total"] == unwatched.metrics[4]["reward/total"]
+
+
+def test_a_reward_is_clipped_from_below_and_from_above_before_the_missing_end_is_charged(
+    job_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewards: list[torch.Tensor] = []
+    credit = ppo.credit
+
+    def watched(rollout: Any, old: Any, reward: torch.Tensor, *others: Any) -> Any:
+        rewards.append(reward + 0.5 * (~rollout.ended).float())
+        return credit(rollout, old, reward, *others)
+
+    monkeypatch.setattr(ppo, "credit", watched)
+    ppo.run(job_of(steps=4, reward_clip=0.05, no_eos_penalty=0.5), tmp_path / "run", Remembering())
+    assert float(torch.cat(rewards).min()) == pytest.approx(-0.05)
+    assert float(torch.cat(rewards).max()) == pytest.approx(0.05)
 
 
 def test_the_kl_coefficient_is_steered_and_can_be_fixed(job_of: Any, tmp_path: Path) -> None:

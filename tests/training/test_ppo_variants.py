@@ -69,6 +69,20 @@ def test_epochs_end_once_the_policy_has_moved_too_far(job_of: Any, tmp_path: Pat
     assert unstopped.metrics[1]["optimizer/steps"] == 5
 
 
+def test_how_far_the_policy_moved_is_a_mean_per_token_of_the_last_epoch_alone(job_of: Any, tmp_path: Path) -> None:
+    def run(epochs: int, bound: float = 0.0) -> dict[str, float]:
+        told = Remembering()
+        changes = {"steps": 1, "minibatches": 1, "learning_rate": 0.05, "warmup_steps": 0}
+        folder = tmp_path / f"{epochs}-{bound}"
+        ppo.run(job_of(epochs=epochs, target_kl_stop=bound, **changes), folder, told)
+        return told.metrics[1]
+
+    # The first epoch's pass sees no move, so that the mean over two epochs is half of the second one's.
+    mean = run(2)["policy/approx_kl"]
+    assert run(5, bound=1.5 * mean)["optimizer/steps"] == 2
+    assert run(3, bound=2.5 * mean)["optimizer/steps"] == 3
+
+
 @pytest.mark.parametrize(("shape", "expected"), [
     ("constant", [0.5, 1.0, 1.0, 1.0]), ("linear", [0.5, 1.0, 1.0, 0.5]), ("cosine", [0.5, 1.0, 1.0, 0.5]),
 ])  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 
 from tests.training.tiny_models import PROMPTS
 from training import models, rollouts
+from training.dialogue import STOP_STRINGS
 from training.rollouts import Sampling
 
 CPU = torch.device("cpu")
@@ -103,6 +104,24 @@ def test_a_reply_that_speaks_for_the_human_is_over(language: models.LanguageMode
     assert rollout.ended.tolist() == [True]
     assert rollout.responses.shape == (1, 3)
     assert rollouts.texts(language, rollout) == ["Hello!"]
+
+
+@pytest.mark.parametrize("stop", STOP_STRINGS)
+@pytest.mark.parametrize("before", ["", "A rather long answer: it has its own colon"])
+def test_a_stop_string_is_found_though_every_letter_is_a_token(stop: str, before: str) -> None:
+    class Letters:
+        """A tokenizer whose tokens are the letters of ASCII."""
+
+        def get_vocab(self) -> dict[str, int]:
+            return {chr(number): number for number in range(128)}
+
+        def decode(self, ids: list[int]) -> str:
+            return "".join(map(chr, ids))
+
+    text = before + stop
+    found = rollouts._StopStrings(Letters(), 1, len(text), CPU)
+    hits = [bool(found.hit(torch.tensor([0]), torch.tensor([ord(letter)]), step)) for step, letter in enumerate(text)]
+    assert hits == [False] * (len(text) - 1) + [True]
 
 
 def test_the_same_seed_gives_the_same_answers(language: models.LanguageModel) -> None:

@@ -63,6 +63,14 @@ def test_a_third_is_rounded_up_to_whole_principles(count: int, lowest: int) -> N
     assert rewards("lower_quantile", scores, torch.ones(count)).item() == pytest.approx((lowest - 1) / 2)
 
 
+@pytest.mark.parametrize(("count", "quantile", "lowest"), [(25, 0.28, 7), (50, 0.14, 7), (25, 0.281, 8)])
+def test_a_rounding_error_takes_no_further_principle_into_the_lower_quantile(
+        count: int, quantile: float, lowest: int) -> None:
+    scores = torch.arange(count, dtype=torch.float32).unsqueeze(0)
+    found = rewards("lower_quantile", scores, torch.ones(count), quantile=quantile)
+    assert found.item() == pytest.approx((lowest - 1) / 2)
+
+
 def test_the_median_of_an_odd_number_is_the_middle_one() -> None:
     assert rewards("max_median", SCORES[:, :3], torch.ones(3)).tolist() == [0.5, 0.0, 2.0]
 

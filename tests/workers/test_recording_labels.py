@@ -68,3 +68,60 @@ def test_a_label_that_was_written_before_servers_were_noted_is_its_stages_judges
     LabelRecorder(stage, None).record([event("d" * 32) | {"judge": "openai:m"}])
 
     assert Label.objects.get().judge == "openai:m@https://one.example/v1"
+
+
+def record_pair(team: Team, digest: str) -> Pair:
+    record_pairs(team_id=team.pk, dataset=None, rows=[
+        {"digest": digest, "prompt": [{"role": "user", "content": "Why?"}], "a": "Yes.", "b": "No."}])
+    return Pair.objects.of(team).get(digest=digest)
+
+
+def test_teams_that_have_the_same_pair_label_each_their_own(
+        team: Team, other_team: Team, owner: User, stranger: User) -> None:
+    stages = {team: stage_of(run_before("label", team, owner), "label:toxicity"),
+              other_team: stage_of(run_before("label", other_team, stranger), "label:toxicity")}
+    pairs = {whose: record_pair(whose, "d" * 32) for whose in stages}
+
+    for stage in stages.values():
+        LabelRecorder(stage, None).record([event("d" * 32)])
+
+    assert Label.objects.count() == 2
+    for whose, pair in pairs.items():
+        assert [label.pair for label in Label.objects.of(whose)] == [pair]
+
+
+def test_a_label_that_comes_again_stays_as_it_was_bought(team: Team, owner: User) -> None:
+    stage = stage_of(run_before("label", team, owner), "label:toxicity")
+    record_pair(team, "d" * 32)
+    recorder = LabelRecorder(stage, None)
+
+    recorder.record([event("d" * 32)])
+    recorder.record([event("d" * 32) | {"probability": 0.2, "tokens": 7}])
+
+    label = Label.objects.get()
+    assert (label.probability, label.tokens) == (0.9, 0)
+
+
+@pytest.mark.parametrize("prompt_version", ["", "1", "2-thinking"])
+def test_an_error_is_replaced_by_the_answer_that_comes_later(team: Team, owner: User, prompt_version: str) -> None:
+    stage = stage_of(run_before("label", team, owner), "label:toxicity")
+    record_pair(team, "d" * 32)
+    answer = event("d" * 32) | {"prompt_version": prompt_version}
+    recorder = LabelRecorder(stage, None)
+
+    recorder.record([answer | {"probability": None, "p_shown": None, "p_swapped": None, "error": "HTTP 500"}])
+    recorder.record([answer])
+
+    label = Label.objects.get()
+    assert (label.probability, label.error, label.prompt_version) == (0.9, "", prompt_version)
+
+
+def test_an_error_of_one_question_is_not_replaced_by_the_answer_to_another(team: Team, owner: User) -> None:
+    stage = stage_of(run_before("label", team, owner), "label:toxicity")
+    record_pair(team, "d" * 32)
+    recorder = LabelRecorder(stage, None)
+
+    recorder.record([event("d" * 32) | {"probability": None, "error": "HTTP 500"}])
+    recorder.record([event("d" * 32) | {"prompt_version": "2"}])
+
+    assert dict(Label.objects.values_list("prompt_version", "probability")) == {"1": None, "2": 0.9}

@@ -17,7 +17,7 @@ from webapp.runs.models import LogLine, Sample, Stage
 from workers import recording
 from workers.event_lines import read_events
 from workers.leases import Lease, claim
-from workers.recording import Recorder
+from workers.recording import LeaseLost, Recorder
 from workers.supervisor import _Attempt
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -182,3 +182,15 @@ def test_a_failure_keeps_its_cause_whatever_is_in_it(stage: Stage) -> None:
     after = Stage.objects.get(pk=stage.pk)
     assert (after.failure_kind, after.cause, after.remedy, after.details) == (
         "k\ufffd", "no \ufffd memory", "half \ufffd", "log \ufffd\ufffd")
+
+
+def test_of_two_recorders_with_one_lease_the_second_records_nothing_of_the_same_batch(stage: Stage) -> None:
+    (stage.folder / "events.jsonl").write_bytes(line(1) + b"\n" + line(2, "log", message="once", level="info") + b"\n")
+    first, second = (Recorder(Stage.objects.get(pk=stage.pk), "mine") for _ in range(2))
+
+    assert first.record_new()
+    with pytest.raises(LeaseLost):
+        second.record_new()
+
+    assert losses(stage) == [1.0]
+    assert list(LogLine.objects.values_list("message", flat=True)) == ["once"]

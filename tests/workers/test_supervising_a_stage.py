@@ -90,6 +90,17 @@ def test_a_second_delivery_does_nothing(scripted: Scripted, background: Start) -
     assert first.join().status == Stage.Status.SUCCEEDED
 
 
+def test_a_message_for_a_stage_that_was_cancelled_in_the_queue_starts_nothing(scripted: Scripted, owner: User) -> None:
+    stage = scripted()
+    run_cancel(run=Run.objects.get(), user=owner)
+
+    run_stage(stage.pk)
+
+    stage.refresh_from_db()
+    assert (stage.status, stage.attempt, stage.started_at) == (Stage.Status.STOPPED, 0, None)
+    assert not (stage.folder / "events.jsonl").exists()
+
+
 def test_who_lost_the_lease_records_nothing_and_ends_the_process(scripted: Scripted, background: Start) -> None:
     stage = scripted(steps=1000, pause=0.02)
     first = background(stage)

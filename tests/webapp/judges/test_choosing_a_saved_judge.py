@@ -13,6 +13,7 @@ from training.config import Recipe, shipped_recipe
 from training.errors import BadSettings
 from webapp.accounts.models import Team
 from webapp.judges.models import Connection
+from webapp.judges.selectors import saved_judge
 from webapp.runs.models import Run, Stage
 from webapp.runs.recipe_form import RecipeForm
 from webapp.runs.services import run_create
@@ -98,6 +99,14 @@ def test_another_teams_judge_cannot_be_chosen(judge: Connection, other_team: Tea
     assert form.saved_judge is None
     assert not form.is_valid()
     assert "is not there" in " ".join(form.errors["judge.api_key_env"])
+
+
+def test_another_teams_judge_in_the_address_or_in_the_form_is_none(
+        judge: Connection, team: Team, other_team: Team, stranger_client: Client) -> None:
+    assert saved_judge(team, str(judge.pk)) == judge
+    assert saved_judge(other_team, str(judge.pk)) is None
+
+    assert judge.base_url not in stranger_client.get(f"{NEW}?judge={judge.pk}").content.decode()
 
 
 def test_a_typed_address_does_not_get_a_saved_key(judge: Connection, team: Team) -> None:

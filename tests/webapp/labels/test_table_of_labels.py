@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
 from webapp.labels.models import Label, Pair
+from webapp.labels.selectors import labels_of
 from webapp.runs.models import Run, RunStage, Stage
 
 
@@ -77,6 +78,11 @@ def test_another_teams_run_in_the_address_is_as_unknown_as_one_that_never_was(
     owner_client: Client, label: Label, other_team: Team
 ) -> None:
     theirs = Run.objects.create(team=other_team, name="theirs", recipe={})
+    stage = Stage.objects.create(team=other_team, identity="1" * 64, name="label:factuality", kind="label",
+                                 principle=label.principle_version.principle.name,
+                                 settings={"statement": label.principle_version.statement})
+    RunStage.objects.create(run=theirs, stage=stage, name=stage.name, position=0)
+    assert not labels_of(label.team, {"run": str(theirs.pk)}).exists()
     for query in (f"run={theirs.pk}", f"run={theirs.pk + 1000}", "dataset=999", "principle=nonsense"):
         assert shown(owner_client, query) == []
         assert "this team has no" in owner_client.get(f"/labels/?{query}").content.decode()

@@ -72,6 +72,18 @@ def test_a_browser_gets_what_it_lacks(run: tuple[Run, Stage]) -> None:
     assert message is not None and [line[4] for line in message["log"]] == ["two"]
 
 
+def test_what_was_there_before_is_not_told_again(run: tuple[Run, Stage]) -> None:
+    made, ppo = run
+    add_points(ppo, "kl/mean", [1], [0.1])
+    add_log(ppo, "an old line")
+    Sample.objects.create(stage=ppo, step=1, index=0, prompt="p", response="r", reward=0.5, rewards={})
+    position = position_now(made.pk)
+    add_log(ppo, "a new line")
+    message = read_changes(made.pk, position)
+    assert message is not None and [line[4] for line in message["log"]] == ["a new line"]
+    assert not message.keys() & {"points", "samples"}
+
+
 def test_a_rewind_voids_the_cursor(run: tuple[Run, Stage]) -> None:
     made, ppo = run
     position = position_now(made.pk)

@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webapp.runs.curves import CSV_PART, Series, Window, bucket, csv_lines, exponent, join, listed, picture, smooth
+from webapp.runs.curves import (
+    BLOCK,
+    CSV_PART,
+    Series,
+    Window,
+    bucket,
+    csv_lines,
+    exponent,
+    join,
+    listed,
+    picture,
+    smooth,
+)
 
 values_of = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300)
 
@@ -54,6 +66,12 @@ def test_buckets_by_hand() -> None:
     assert found.last.tolist() == [2.0, 7.0]
     assert found.low is not None and found.low.tolist() == [1.0, -4.0]
     assert found.high is not None and found.high.tolist() == [9.0, 7.0]
+
+
+def test_a_value_that_is_no_number_does_not_hide_the_extremes_of_its_bucket() -> None:
+    found = bucket(np.arange(8), np.array([1.0, math.nan, 3.0, 2.0, math.nan, -4.0, 6.0, 7.0]), 3)
+    assert found.low is not None and found.low.tolist() == [1.0, -4.0]
+    assert found.high is not None and found.high.tolist() == [3.0, 7.0]
 
 
 def test_the_width_of_a_bucket_is_a_power_of_two() -> None:
@@ -107,6 +125,16 @@ def test_smoothing_by_blocks_is_smoothing_by_hand(values: list[float], weight: f
         total, mass = weight * total + value, weight * mass + 1
         expected.append(total / mass)
     assert smooth(np.array(values), weight).tolist() == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize("length", [BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 8, BLOCK**2 + 1])
+def test_smoothing_has_no_seam_where_one_block_ends(length: int) -> None:
+    total = mass = 0.0
+    expected = []
+    for value in range(length):
+        total, mass = 0.9 * total + value, 0.9 * mass + 1
+        expected.append(total / mass)
+    assert smooth(np.arange(length, dtype=np.float64), 0.9).tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_smoothing_a_constant_changes_nothing_from_the_first_point_on() -> None:

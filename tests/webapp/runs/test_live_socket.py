@@ -24,6 +24,7 @@ from webapp.accounts.models import Team, User
 from webapp.runs import consumers
 from webapp.runs import hub as hubs
 from webapp.runs.audience import Watcher, still_allowed
+from webapp.runs.changes import Position
 from webapp.runs.hub import RESYNC, Viewer
 from webapp.runs.models import Run, Stage
 from webapp.runs.pokes import poke
@@ -294,3 +295,22 @@ async def test_an_address_or_a_cookie_that_is_none_is_closed_in_silence(path: st
     assert (await pipe.receive_output(5))["code"] == 4404
     await pipe.send_input({"type": "websocket.disconnect", "code": 4404})
     await pipe.wait(5)
+
+
+async def test_what_comes_while_a_viewers_past_is_read_is_told_after_it(
+    run: tuple[Run, Stage], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, ppo = run
+    await sync_to_async(add_points)(ppo, "kl/mean", [1], [0.5])
+    viewer, loop, real = Viewer(Watcher(1, "session")), asyncio.get_running_loop(), hubs.read_changes
+
+    def read_while_news_come(*args: Any) -> Any:
+        loop.call_soon_threadsafe(viewer.put, "news")
+        return real(*args)
+
+    monkeypatch.setattr(hubs, "read_changes", read_while_news_come)
+    await hubs.hub().watch(made.pk, viewer, Position())
+    hubs.hub().leave(made.pk, viewer)
+
+    assert json.loads(await viewer.next())["points"][0][3] == [1]
+    assert await viewer.next() == "news"

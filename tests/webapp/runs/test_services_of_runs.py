@@ -154,6 +154,21 @@ def test_cancelling_stops_what_is_ours_alone_and_resuming_takes_it_up(team: Team
     assert names(run, stage__status=S.QUEUED) == {"label:toxicity", "label:factuality"}
 
 
+@pytest.mark.parametrize("ended", [Run.Status.SUCCEEDED, Run.Status.FAILED, Run.Status.CANCELLED])
+def test_cancelling_stops_a_stage_that_only_a_run_that_has_ended_uses_besides(
+        team: Team, owner: User, ended: str) -> None:
+    earlier = run_create(team=team, user=owner, recipe=recipe(), dataset=None)
+    succeed(earlier, "sample")
+    run = run_create(team=team, user=owner, recipe=recipe(name="again"), dataset=None)
+    Run.objects.filter(pk=earlier.pk).update(status=ended)
+    run.stages.filter(name="label:toxicity").update(status=S.RUNNING)
+
+    run_cancel(run=run, user=owner)
+
+    assert run.stages.get(name="label:toxicity").stop_requested
+    assert run.stages.get(name="label:factuality").status == S.STOPPED
+
+
 def test_a_run_started_after_a_failure_tries_the_failed_stage_again(team: Team, owner: User) -> None:
     first = run_create(team=team, user=owner, recipe=recipe(), dataset=None)
     first.stages.filter(kind="sample").update(status=S.FAILED)

@@ -295,18 +295,18 @@ def collect(scene: Scene, status: str, servers: Servers | None) -> Result:
     samples = "SELECT step, index, prompt, response, reward FROM runs_sample ORDER BY step, index"
     if servers:
         with psycopg.connect(servers.settings()["CONCORD_DATABASE_URL"]) as connection:
-            rows, drawn = connection.execute(query).fetchall(), connection.execute(samples).fetchall()
+            rows, sampled = connection.execute(query).fetchall(), connection.execute(samples).fetchall()
     else:
         database = sqlite3.connect(f"file:{scene.stack.var / 'concord.sqlite3'}?mode=ro", uri=True)
         quoted = samples.replace("index", '"index"')
-        rows, drawn = database.execute(query).fetchall(), database.execute(quoted).fetchall()
+        rows, sampled = database.execute(query).fetchall(), database.execute(quoted).fetchall()
         database.close()
     for digest, principle, probability in rows:
         assert (digest, principle) not in labels, "a label is there twice"
         labels[digest, principle] = probability
     series = {tag: (points["step"], points["value"]) for tag, points in scene.visitor.series(scene.run).items()
               if not any(word in tag for word in _TIMED)}
-    return Result(status, sum(scene.judge.questions.values()), labels, series, [tuple(row) for row in drawn],
+    return Result(status, sum(scene.judge.questions.values()), labels, series, [tuple(row) for row in sampled],
                   scene.clicks)
 
 

@@ -71,9 +71,9 @@ def files(folder: str) -> list[Path]:
 
 def folders_with_code() -> set[str]:
     """Every folder of the product that holds a source file worth a line."""
-    found = {str(file.parent.relative_to(ROOT)) for name in ("training", "workers", "webapp", "examples", "benchmarks")
+    paths = {str(file.parent.relative_to(ROOT)) for name in ("training", "workers", "webapp", "examples", "benchmarks")
              for file in (ROOT / name).rglob("*.py") if file.name not in SILENT and "migrations" not in file.parts}
-    return {folder for folder in found if not folder.endswith("templatetags")}
+    return {folder for folder in paths if not folder.endswith("templatetags")}
 
 
 def first_sentence(file: Path) -> str:

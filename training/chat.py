@@ -114,6 +114,6 @@ def pieces(tokenizer: Any, tokens: Iterator[int]) -> Iterator[str]:
             shown = text
         if over:
             return
-    whole = cut_at_stop(tokenizer.decode(ids, skip_special_tokens=True))
-    if whole.startswith(shown) and len(whole) > len(shown):
-        yield whole[len(shown) :]
+    reply = cut_at_stop(tokenizer.decode(ids, skip_special_tokens=True))
+    if reply.startswith(shown) and len(reply) > len(shown):
+        yield reply[len(shown) :]

@@ -104,9 +104,9 @@ class RoomyLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         used = self.get_seq_length()
-        kept = [room[indices, :, :used] for room in self._room]
-        self._room = [self._roomy(state) for state in kept]
-        for room, state in zip(self._room, kept, strict=True):
+        states = [room[indices, :, :used] for room in self._room]
+        self._room = [self._roomy(state) for state in states]
+        for room, state in zip(self._room, states, strict=True):
             room[:, :, :used] = state
         self.keys, self.values = (room[:, :, :used] for room in self._room)
 

@@ -28,7 +28,7 @@ from training.messages import (
     text_of,
     turns_of,
 )
-from training.records.cells import kind_of as kind_of
+from training.records.cells import kind_of
 from training.text import storable, unstorable_reason
 
 Columns: TypeAlias = Mapping[str, str]
@@ -39,9 +39,7 @@ _OF_MESSAGES = ("text", "messages", "conversations", "conversation")
 _RESPONSE_COLUMNS = ("response", "completion", "answer", "output", "reply")
 # Columns that carry a part of the prompt: what an instruction is about, the system message, the turns before.
 PROMPT_PARTS = {"input": ("input", "context"), "system": ("system", "system_prompt", "system_message"),
-          "history": ("history",)}
-
-
+                "history": ("history",)}
 NAMES_WITH_A_MEANING = ("chosen", "rejected", *_PROMPT_COLUMNS, *_RESPONSE_COLUMNS,
                         *(name for names in PROMPT_PARTS.values() for name in names))
 

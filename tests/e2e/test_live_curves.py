@@ -19,9 +19,9 @@ GROWN = """async ([first, parts, options]) => {
   const snapshot = { stages: { 1: 0 }, series: [{ stage: 1, tag: "loss", ...first }] };
   store.expect(["loss"]);
   for (const points of parts.early) store.append(points, options);  // while the snapshot is on its way
-  const whole = store.load(snapshot, ["loss"], options);
+  const loaded = store.load(snapshot, ["loss"], options);
   for (const points of parts.late) store.append(points, options);
-  return [whole, store.tagged(["loss"])[0].columns];
+  return [loaded, store.tagged(["loss"])[0].columns];
 }"""
 VALUES = [1.0, float("nan"), 3.0, float("nan"), float("nan"), 2.0, float("inf"), 5.0, -4.0, 0.5]
 TIMES = [100.0, 101.0, 103.5, 90.0, 95.0, 104.0, 104.0, 99.0, 110.0, 111.0]
@@ -35,10 +35,10 @@ def grown(page: Page, axis: str, weight: float, known: int) -> tuple[dict[str, A
     points = [[1, "loss", int(steps[i - 1]) if i else None, [int(steps[i])], listed(series.values[i:i + 1]),
                seconds(series.times[i:i + 1])] for i in range(known, len(steps))]
     page.goto("/runs/")
-    whole, columns = page.evaluate(GROWN, [
+    loaded, columns = page.evaluate(GROWN, [
         picture(Series(*(column[:known] for column in series)), window),
         {"early": points[:2], "late": points[2:]}, {"axis": axis, "weight": weight, "frozen": False}])
-    assert whole
+    assert loaded
     return columns, picture(series, window)
 
 

@@ -96,9 +96,9 @@ def test_the_report_holds_it_beside_the_policy(
     models.save_adapter(language, tmp_path / "ppo" / "adapter")
     recipe = make_recipe(tiny_base, evaluate={"prompts": 5, "max_new_tokens": 5, "best_of": 4})
     inputs = ppo_inputs | {"ppo": tmp_path / "ppo"}
-    told = Remembering()
+    reporter = Remembering()
     job = make_job(recipe, "evaluate", tmp_path, inputs, held_out=[{"prompt": prompt} for prompt in PROMPTS])
-    evaluate.run(job, tmp_path / "run", told)
+    evaluate.run(job, tmp_path / "run", reporter)
     report = read_json(tmp_path / "run" / "report.json")
     assert report["overall"]["ties"] == 5  # the adapter changes nothing
     best = report["best_of_n"]
@@ -131,11 +131,11 @@ def test_constraints_are_scored_with_the_multipliers_of_the_training(
     recipe = make_recipe(tiny_base, evaluate={"prompts": 2, "max_new_tokens": 3, "best_of": 2},
                          scalarization=CONSTRAINED)
     inputs = ppo_inputs | {"ppo": tmp_path / "ppo"}
-    told = Remembering()
+    reporter = Remembering()
     job = make_job(recipe, "evaluate", tmp_path, inputs, held_out=[{"prompt": prompt} for prompt in PROMPTS])
-    evaluate.run(job, tmp_path / "run", told)
+    evaluate.run(job, tmp_path / "run", reporter)
     assert scored == [{"toxicity": pytest.approx(multiplier)}]
-    assert ("multipliers_unknown" in told.warnings) is warned
+    assert ("multipliers_unknown" in reporter.warnings) is warned
 
 
 def test_only_a_constrained_recipe_is_evaluated_anew(tiny_base: Path) -> None:

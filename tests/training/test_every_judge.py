@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,8 @@ async def test_the_connection_test_agrees(mood: str) -> None:
 def test_a_judge_that_thinks_untold_is_named_with_the_setting_for_it(mood: str, tmp_path: Path) -> None:
     with serving(MOODS[mood][0]) as server:
         labelled(server, tmp_path)
-    told = [event["message"] for event in events(tmp_path, "warning")]
-    assert sum("'judge.reasoning'" in message for message in told) == 1, told
+    warnings = [event["message"] for event in events(tmp_path, "warning")]
+    assert sum("'judge.reasoning'" in message for message in warnings) == 1, warnings
 
 
 def test_what_is_cut_off_for_ever_names_the_setting_too(tmp_path: Path) -> None:
@@ -140,16 +140,11 @@ async def test_every_message_holds_the_servers_words_and_not_the_key(status: int
                                              ("Fri, 31 Dec 2100 23:59:59 GMT", "until 2100-12-31 23:59 UTC"),
                                              ("900", r"UTC \(15 min\)")])
 def test_a_long_wait_is_told_at_once_and_a_stop_is_heard_in_it(wait: str, words: str, tmp_path: Path) -> None:
-    import re
-
-    stop = threading.Event()
-
-    def told() -> bool:
-        stop.set() if (tmp_path / "events.jsonl").is_file() and events(tmp_path, "warning") else None
-        return stop.is_set()
+    def has_said_so() -> bool:
+        return (tmp_path / "events.jsonl").is_file() and bool(events(tmp_path, "warning"))
 
     with serving(lambda *_: failure(429, "come back later", Retry_After=wait)) as server, pytest.raises(StopRequested):
-        labelled(server, tmp_path, told)
+        labelled(server, tmp_path, has_said_so)
     [warning] = events(tmp_path, "warning")
     assert re.search(words, warning["message"]) and "come back later" in warning["message"]
     assert len(server.requests) <= 4, "as many as were in flight"

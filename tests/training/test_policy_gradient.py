@@ -31,8 +31,8 @@ def test_whitened_values_have_mean_zero_and_variance_one() -> None:
 
 def test_the_reward_is_on_the_last_token_and_the_kl_on_each() -> None:
     log_ratio = torch.tensor([[0.5, -1.0, 2.0], [1.0, 7.0, 7.0]])
-    found = pg.token_rewards(torch.tensor([10.0, 20.0]), log_ratio, MASK, kl_coefficient=0.1)
-    assert torch.allclose(found, torch.tensor([[-0.05, 0.1, 9.8], [19.9, 0.0, 0.0]]))
+    token_rewards = pg.token_rewards(torch.tensor([10.0, 20.0]), log_ratio, MASK, kl_coefficient=0.1)
+    assert torch.allclose(token_rewards, torch.tensor([[-0.05, 0.1, 9.8], [19.9, 0.0, 0.0]]))
 
 
 def test_advantages_by_hand() -> None:
@@ -81,8 +81,8 @@ def test_the_value_loss_takes_the_worse_of_clipped_and_plain() -> None:
     values, old, returns = torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[1.0, 3.0, -1.0]])
     # Clipped to 0.2 the first is (0.2 - 1)^2 = 0.64 off, the second (0.2 - 3)^2 = 7.84; the third is (1 + 1)^2 = 4 off
     # as it is, and only 1.44 when it is clipped.
-    found = pg.value_loss(values, old, returns, torch.ones(1, 3), clip=0.2)
-    assert found.item() == pytest.approx((0.64 + 7.84 + 4) / 2)
+    loss = pg.value_loss(values, old, returns, torch.ones(1, 3), clip=0.2)
+    assert loss.item() == pytest.approx((0.64 + 7.84 + 4) / 2)
 
 
 def test_entropy_of_a_fair_and_of_a_loaded_coin() -> None:
@@ -125,5 +125,5 @@ def test_explained_variance_of_a_perfect_a_useless_and_a_harmful_critic() -> Non
 
 @pytest.mark.parametrize(("kl", "factor"), [(6.0, 1.0), (6.6, 1.001), (60.0, 1.002), (0.0, 0.998)])
 def test_the_kl_controller_is_proportional_within_its_clip(kl: float, factor: float) -> None:
-    found = pg.next_kl_coefficient(0.05, kl, target=6.0, samples=100, horizon=10_000)
-    assert found == pytest.approx(0.05 * factor)
+    coefficient = pg.next_kl_coefficient(0.05, kl, target=6.0, samples=100, horizon=10_000)
+    assert coefficient == pytest.approx(0.05 * factor)

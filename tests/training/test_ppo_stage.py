@@ -28,11 +28,11 @@ def job_of(tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path]) -> Any:
 
 
 def test_each_phase_reports_the_reward_and_its_parts(job_of: Any, tmp_path: Path) -> None:
-    told = Remembering()
-    ppo.run(job_of(), tmp_path / "run", told)
-    assert sorted(told.metrics) == [1, 2, 3, 4]
-    assert told.progressed[-1] == (4, 4)
-    for values in told.metrics.values():
+    reporter = Remembering()
+    ppo.run(job_of(), tmp_path / "run", reporter)
+    assert sorted(reporter.metrics) == [1, 2, 3, 4]
+    assert reporter.progressed[-1] == (4, 4)
+    for values in reporter.metrics.values():
         assert all(math.isfinite(value) for value in values.values())
         parts = [values["principle/factuality/weighted"], values["principle/toxicity/weighted"]]
         assert sum(parts) == pytest.approx(values["reward/total"], abs=1e-5)
@@ -42,9 +42,9 @@ def test_each_phase_reports_the_reward_and_its_parts(job_of: Any, tmp_path: Path
 
 
 def test_the_first_phase_starts_at_the_reference(job_of: Any, tmp_path: Path) -> None:
-    told = Remembering()
-    ppo.run(job_of(steps=1), tmp_path / "run", told)
-    assert told.metrics[1]["kl/mean"] == pytest.approx(0, abs=1e-5)
+    reporter = Remembering()
+    ppo.run(job_of(steps=1), tmp_path / "run", reporter)
+    assert reporter.metrics[1]["kl/mean"] == pytest.approx(0, abs=1e-5)
 
 
 def test_the_ratio_is_one_before_the_first_optimizer_step(
@@ -118,10 +118,10 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(job_of: Any, tmp_path: Pa
     with pytest.raises(Killed):
         ppo.run(job_of(checkpoint_every=2), tmp_path / "run", DiesAtThree())
     (tmp_path / "run" / "checkpoint" / "unfinished").mkdir()  # what a kill while writing leaves behind
-    told = Remembering()
-    ppo.run(job_of(checkpoint_every=2), tmp_path / "run", told)
-    assert told.rewinds == [2]
-    assert sorted(told.metrics) == [3, 4]
+    reporter = Remembering()
+    ppo.run(job_of(checkpoint_every=2), tmp_path / "run", reporter)
+    assert reporter.rewinds == [2]
+    assert sorted(reporter.metrics) == [3, 4]
 
 
 def test_killed_after_its_last_phase_it_writes_its_adapter_and_learns_nothing_again(
@@ -137,9 +137,9 @@ def test_killed_after_its_last_phase_it_writes_its_adapter_and_learns_nothing_ag
 
     with pytest.raises(Killed):
         ppo.run(job_of(checkpoint_every=3), tmp_path / "run", DiesAfterTheLastPhase())
-    told = Remembering()
-    ppo.run(job_of(checkpoint_every=3), tmp_path / "run", told)
-    assert (told.rewinds, told.metrics) == ([4], {})
+    reporter = Remembering()
+    ppo.run(job_of(checkpoint_every=3), tmp_path / "run", reporter)
+    assert (reporter.rewinds, reporter.metrics) == ([4], {})
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
 
 
@@ -189,20 +189,21 @@ def test_the_kl_coefficient_is_steered_and_can_be_fixed(job_of: Any, tmp_path: P
 
 
 def test_the_learning_rate_warms_up(job_of: Any, tmp_path: Path) -> None:
-    told = Remembering()
-    ppo.run(job_of(learning_rate=1e-3, warmup_steps=4), tmp_path / "run", told)
-    rates = [told.metrics[step]["optimizer/learning_rate"] for step in (1, 2, 3, 4)]
+    reporter = Remembering()
+    ppo.run(job_of(learning_rate=1e-3, warmup_steps=4), tmp_path / "run", reporter)
+    rates = [reporter.metrics[step]["optimizer/learning_rate"] for step in (1, 2, 3, 4)]
     assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
 
 
 def test_it_learns_what_the_preference_models_reward(job_of: Any, tmp_path: Path) -> None:
-    told = Remembering()
+    reporter = Remembering()
     changes = {"steps": 25, "batch_size": 24, "epochs": 4, "minibatches": 1, "learning_rate": 0.01, "micro_batch": 24}
-    ppo.run(job_of(**changes, kl={"coefficient": 0.01, "adaptive": False}, no_eos_penalty=0), tmp_path / "run", told)
-    first = sum(told.metrics[step]["reward/total"] for step in range(1, 6)) / 5
-    last = sum(told.metrics[step]["reward/total"] for step in range(21, 26)) / 5
-    assert last > first + 2 * told.metrics[1]["reward/total_std"] / math.sqrt(24)
-    assert told.metrics[25]["kl/mean"] > 0.1
+    ppo.run(job_of(**changes, kl={"coefficient": 0.01, "adaptive": False}, no_eos_penalty=0), tmp_path / "run",
+            reporter)
+    first = sum(reporter.metrics[step]["reward/total"] for step in range(1, 6)) / 5
+    last = sum(reporter.metrics[step]["reward/total"] for step in range(21, 26)) / 5
+    assert last > first + 2 * reporter.metrics[1]["reward/total_std"] / math.sqrt(24)
+    assert reporter.metrics[25]["kl/mean"] > 0.1
 
 
 def test_a_loss_that_is_no_number_is_named(job_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,10 +220,10 @@ def test_a_loss_that_is_no_number_is_named(job_of: Any, tmp_path: Path, monkeypa
             learners[0].value_head.linear.bias.data.fill_(math.inf)
 
     monkeypatch.setattr(ppo, "load_learner", loaded)
-    told = Explodes()
+    reporter = Explodes()
     with pytest.raises(Diverged, match="step 2 .* lower learning rate"):
-        ppo.run(job_of(), tmp_path / "run", told)
-    assert sorted(told.metrics) == [1]
+        ppo.run(job_of(), tmp_path / "run", reporter)
+    assert sorted(reporter.metrics) == [1]
 
 
 def test_no_prompts_is_bad_data(job_of: Any, tmp_path: Path) -> None:

@@ -32,10 +32,11 @@ def job_of(tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path]) -> Any:
 
 
 def test_a_separate_critic_leaves_the_policy_alone_and_learns(job_of: Any, tmp_path: Path) -> None:
-    told = Remembering()
+    reporter = Remembering()
     changes = {"steps": 6, "batch_size": 12, "epochs": 4, "minibatches": 1, "learning_rate": 3e-3, "value_clip": 5}
-    ppo.run(job_of(critic="separate", kl={"coefficient": 0.0, "adaptive": False}, **changes), tmp_path / "run", told)
-    assert told.metrics[6]["value/loss"] < told.metrics[1]["value/loss"]
+    ppo.run(job_of(critic="separate", kl={"coefficient": 0.0, "adaptive": False}, **changes), tmp_path / "run",
+            reporter)
+    assert reporter.metrics[6]["value/loss"] < reporter.metrics[1]["value/loss"]
     saved = load_file(tmp_path / "run" / "value_head.safetensors")
     assert any(name.startswith("trunk.layers.0.") for name in saved)
 
@@ -71,11 +72,11 @@ def test_epochs_end_once_the_policy_has_moved_too_far(job_of: Any, tmp_path: Pat
 
 def test_how_far_the_policy_moved_is_a_mean_per_token_of_the_last_epoch_alone(job_of: Any, tmp_path: Path) -> None:
     def run(epochs: int, bound: float = 0.0) -> dict[str, float]:
-        told = Remembering()
+        reporter = Remembering()
         changes = {"steps": 1, "minibatches": 1, "learning_rate": 0.05, "warmup_steps": 0}
         folder = tmp_path / f"{epochs}-{bound}"
-        ppo.run(job_of(epochs=epochs, target_kl_stop=bound, **changes), folder, told)
-        return told.metrics[1]
+        ppo.run(job_of(epochs=epochs, target_kl_stop=bound, **changes), folder, reporter)
+        return reporter.metrics[1]
 
     # The first epoch's pass sees no move, so that the mean over two epochs is half of the second one's.
     mean = run(2)["policy/approx_kl"]
@@ -143,7 +144,7 @@ def test_killed_before_its_first_checkpoint_it_begins_anew(
     run = ppo.run if stage == "ppo" else sample.run
     with pytest.raises(Killed):
         run(job, tmp_path / "run", Dies())
-    told = Remembering()
-    run(job, tmp_path / "run", told)
-    assert told.rewinds == [0]
-    assert min(told.metrics) == 1
+    reporter = Remembering()
+    run(job, tmp_path / "run", reporter)
+    assert reporter.rewinds == [0]
+    assert min(reporter.metrics) == 1

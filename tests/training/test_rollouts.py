@@ -119,8 +119,8 @@ def test_a_stop_string_is_found_though_every_letter_is_a_token(stop: str, before
             return "".join(map(chr, ids))
 
     text = before + stop
-    found = rollouts._StopStrings(Letters(), 1, len(text), CPU)
-    hits = [bool(found.hit(torch.tensor([0]), torch.tensor([ord(letter)]), step)) for step, letter in enumerate(text)]
+    stops = rollouts._StopStrings(Letters(), 1, len(text), CPU)
+    hits = [bool(stops.hit(torch.tensor([0]), torch.tensor([ord(letter)]), step)) for step, letter in enumerate(text)]
     assert hits == [False] * (len(text) - 1) + [True]
 
 

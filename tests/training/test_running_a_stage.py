@@ -183,16 +183,16 @@ def test_an_expected_failure_keeps_its_own_words(tmp_path: Path) -> None:
 
 def test_only_stages_that_ask_a_judge_are_told_of_its_account(tmp_path: Path) -> None:
     recipe = shipped_recipe("demo")
-    told = {}
+    runtimes = {}
     for stage in plan(recipe):
         inputs = dict.fromkeys(stage.inputs, tmp_path)
         made = runner.prepare_stage(stage, "f" * 64, tmp_path / stage.kind, inputs, {}, runner.runtime_of(recipe))
         assert runner.read_job(tmp_path / stage.kind) == made
-        told[stage.kind] = made.runtime
+        runtimes[stage.kind] = made.runtime
     account = runner.runtime_of(recipe)
     assert set(account["judge"]) == PACE
     first = {"sample": {"preflight"}, "label": {"judge"}, "evaluate": {"judge"}}
-    assert told == {kind: {key: account[key] for key in {"models"} | first.get(kind, set())} for kind in told}
+    assert runtimes == {kind: {key: account[key] for key in {"models"} | first.get(kind, set())} for kind in runtimes}
 
 
 def test_stages_without_a_model_never_import_torch(tmp_path: Path) -> None:

@@ -75,9 +75,9 @@ class LikesLong:
 
 @pytest.fixture
 def judge(monkeypatch: pytest.MonkeyPatch) -> LikesLong:
-    found = LikesLong()
-    monkeypatch.setattr(evaluate, "make_judge", lambda settings, spent: found)
-    return found
+    judge = LikesLong()
+    monkeypatch.setattr(evaluate, "make_judge", lambda settings, spent: judge)
+    return judge
 
 
 def evaluate_job(tmp_path: Path, tiny_base: Path, spread: float) -> Job:

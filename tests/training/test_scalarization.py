@@ -53,8 +53,8 @@ def test_worked_by_hand(function: Function, expected: list[float]) -> None:
 
 def test_linear_takes_shares_of_the_weights() -> None:
     # 6, 2, 0, -2 are shares 0.6, 0.2, 0, -0.2.
-    found = rewards("linear", SCORES, torch.tensor([6.0, 2.0, 0.0, -2.0]))
-    assert found.tolist() == pytest.approx([0.6 - 0.4 - 0.6, 0.0, -0.6 + 0.8 - 0.2], abs=1e-6)
+    reward = rewards("linear", SCORES, torch.tensor([6.0, 2.0, 0.0, -2.0]))
+    assert reward.tolist() == pytest.approx([0.6 - 0.4 - 0.6, 0.0, -0.6 + 0.8 - 0.2], abs=1e-6)
 
 
 @pytest.mark.parametrize(("count", "lowest"), [(1, 1), (2, 1), (3, 1), (4, 2), (6, 2), (9, 3), (12, 4)])
@@ -67,8 +67,8 @@ def test_a_third_is_rounded_up_to_whole_principles(count: int, lowest: int) -> N
 def test_a_rounding_error_takes_no_further_principle_into_the_lower_quantile(
         count: int, quantile: float, lowest: int) -> None:
     scores = torch.arange(count, dtype=torch.float32).unsqueeze(0)
-    found = rewards("lower_quantile", scores, torch.ones(count), quantile=quantile)
-    assert found.item() == pytest.approx((lowest - 1) / 2)
+    reward = rewards("lower_quantile", scores, torch.ones(count), quantile=quantile)
+    assert reward.item() == pytest.approx((lowest - 1) / 2)
 
 
 def test_the_median_of_an_odd_number_is_the_middle_one() -> None:

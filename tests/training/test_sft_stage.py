@@ -28,11 +28,11 @@ def job_of(tmp_path: Path, tiny_base: Path) -> Any:
 
 
 def test_the_loss_falls_and_the_result_is_a_whole_model(job_of: Any, tmp_path: Path) -> None:
-    told = Remembering()
-    sft.run(job_of(DIALOGUES), tmp_path / "run", told)
-    assert sorted(told.metrics) == list(range(1, 16))
-    assert told.metrics[15]["sft/loss"] < 0.7 * told.metrics[1]["sft/loss"]
-    assert told.progressed[-1] == (15, 15)
+    reporter = Remembering()
+    sft.run(job_of(DIALOGUES), tmp_path / "run", reporter)
+    assert sorted(reporter.metrics) == list(range(1, 16))
+    assert reporter.metrics[15]["sft/loss"] < 0.7 * reporter.metrics[1]["sft/loss"]
+    assert reporter.progressed[-1] == (15, 15)
     language = models.load_language_model(str(tmp_path / "run" / "model"), torch.device("cpu"))
     assert not any("lora" in name for name, _ in language.model.named_parameters())
     assert {path.suffix for path in (tmp_path / "run" / "model").iterdir()} == {".json", ".safetensors"}
@@ -64,26 +64,26 @@ def test_a_stop_saves_and_the_rest_is_done_after_it(job_of: Any, tmp_path: Path)
 
 
 def test_a_restart_before_the_first_checkpoint_takes_back_what_was_reported(job_of: Any, tmp_path: Path) -> None:
-    told = Remembering()
-    sft.run(job_of(DIALOGUES), tmp_path / "run", told)
-    assert told.rewinds == [0]
+    reporter = Remembering()
+    sft.run(job_of(DIALOGUES), tmp_path / "run", reporter)
+    assert reporter.rewinds == [0]
 
 
 def test_a_dialogue_longer_than_the_model_loses_its_beginning(tmp_path: Path) -> None:
     recipe = make_recipe(make_family("gpt2", tmp_path / "short"), sft={"enabled": True, "batch_size": 4})
     long = [{"prompt": [{"role": "user", "content": "Hello " * 100}], "response": "Yes."}] * 4
-    told = Remembering()
-    sft.run(make_job(recipe, "sft", tmp_path, dialogues=long), tmp_path / "run", told)
-    assert sorted(told.metrics) == [1]
+    reporter = Remembering()
+    sft.run(make_job(recipe, "sft", tmp_path, dialogues=long), tmp_path / "run", reporter)
+    assert sorted(reporter.metrics) == [1]
 
 
 @pytest.mark.parametrize("family", ["gemma3_with_pictures", "mamba", "opt", "qwen3_5"])
 def test_every_family_is_fine_tuned(family: str, tmp_path: Path) -> None:
     base = make_family(family, tmp_path / family)
     recipe = make_recipe(base, sft={"enabled": True, "batch_size": 4, "learning_rate": 0.02, "epochs": 2})
-    told = Remembering()
-    sft.run(make_job(recipe, "sft", tmp_path, dialogues=DIALOGUES), tmp_path / "run", told)
-    assert told.metrics[10]["sft/loss"] < told.metrics[1]["sft/loss"]
+    reporter = Remembering()
+    sft.run(make_job(recipe, "sft", tmp_path, dialogues=DIALOGUES), tmp_path / "run", reporter)
+    assert reporter.metrics[10]["sft/loss"] < reporter.metrics[1]["sft/loss"]
     models.load_language_model(tmp_path / "run" / "model", torch.device("cpu"))
 
 

@@ -144,5 +144,5 @@ def test_labels_and_evaluation_together_keep_the_runs_budget(name: str, most: fl
 
 
 def test_without_a_budget_nobody_has_one() -> None:
-    told = runtime_of(recipe_with(), kind="evaluate")["judge"]
-    assert (told["budget_calls"], told["budget_tokens"], told["budget_money"]) == (0, 0, 0)
+    judge = runtime_of(recipe_with(), kind="evaluate")["judge"]
+    assert (judge["budget_calls"], judge["budget_tokens"], judge["budget_money"]) == (0, 0, 0)

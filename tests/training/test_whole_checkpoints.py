@@ -80,9 +80,9 @@ def test_a_kill_while_a_checkpoint_is_written_costs_nothing_before_it(
         patch.setattr(trainer_checkpoints.os, "replace", kill)
         with pytest.raises(Killed):
             run(job, folder, Remembering())
-    told = Remembering()
-    run(job, folder, told)
-    assert told.rewinds == [step - 1] and sorted(told.metrics) == list(range(step, 5))
+    reporter = Remembering()
+    run(job, folder, reporter)
+    assert reporter.rewinds == [step - 1] and sorted(reporter.metrics) == list(range(step, 5))
     assert_same_result(stage, folder, tmp_path / "straight")
 
 
@@ -112,13 +112,13 @@ def test_a_half_checkpoint_is_passed_over_for_the_one_before(
     folder = tmp_path / "run"
     checkpoints = folder / "checkpoint"
     stop_after(stage, folder, 2)
-    [whole] = checkpoints.glob("checkpoint-*")
-    assert step_of(whole) == 2
-    half = shutil.copytree(whole, checkpoints / "checkpoint-3")
+    [complete] = checkpoints.glob("checkpoint-*")
+    assert step_of(complete) == 2
+    half = shutil.copytree(complete, checkpoints / "checkpoint-3")
     DAMAGES[damage](half)
-    told = Remembering()
-    stage[0](stage[1], folder, told)
-    assert told.rewinds == [2] and sorted(told.metrics) == [3, 4]
+    reporter = Remembering()
+    stage[0](stage[1], folder, reporter)
+    assert reporter.rewinds == [2] and sorted(reporter.metrics) == [3, 4]
 
 
 @pytest.mark.parametrize("stage", ["grpo"], indirect=True)
@@ -130,9 +130,9 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(stage: tuple[Run, Jo
     assert checkpoint is not None
     write_json(checkpoint / "multipliers.json", remembered(checkpoint)["multipliers"])
     (checkpoint / "state.json").unlink()
-    told = Remembering()
-    stage[0](stage[1], folder, told)
-    assert told.rewinds == [1]
+    reporter = Remembering()
+    stage[0](stage[1], folder, reporter)
+    assert reporter.rewinds == [1]
     assert_same_result(stage, folder, tmp_path / "straight")
 
 

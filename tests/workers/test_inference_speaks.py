@@ -218,24 +218,24 @@ def test_a_chat_too_many_is_refused_with_words(
 
 
 def test_when_the_worker_ends_everyone_hears_it() -> None:
-    told: list[tuple[str, str]] = []
+    failures: list[tuple[str, str]] = []
     inside = threading.Event()
 
     def answer(request: Request) -> None:
         inside.set()
         threading.Event().wait(5)
 
-    chats = chat_queue.ChatQueue(answer, lambda request, cause, remedy: told.append((request.id, cause)),
+    chats = chat_queue.ChatQueue(answer, lambda request, cause, remedy: failures.append((request.id, cause)),
                                  lambda request: False, lambda request: None)
     first, second = asking(), asking()
     chats.put(first)
     assert inside.wait(5)
     chats.put(second)
     chats.close()
-    assert told == [(first.id, "The inference worker is being stopped."),
+    assert failures == [(first.id, "The inference worker is being stopped."),
                     (second.id, "The inference worker is being stopped.")]
     chats.put(asking())
-    assert "being stopped" in told[-1][1]
+    assert "being stopped" in failures[-1][1]
 
 
 # Policies that are loaded ---------------------------------------------------------------------------------------------

@@ -46,10 +46,10 @@ def _field(item: Any) -> str:
 
 
 def _message(item: Any) -> str:
-    given = item.get("input")
-    if not isinstance(given, (str, int, float, bool)) or given == "" or not item["loc"]:
+    value = item.get("input")
+    if not isinstance(value, (str, int, float, bool)) or value == "" or not item["loc"]:
         return _words(item)
-    text = repr(given)
+    text = repr(value)
     return f"{_words(item)} (given: {text if len(text) <= 200 else text[:200] + ' ...'})"
 
 

@@ -43,10 +43,10 @@ def test_rules_cost_nothing(team: Team) -> None:
 
 def test_each_principle_is_asked_about_each_pair_in_both_orders(team: Team) -> None:
     recipe = asking(max_pairs=100)
-    found = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality", "conciseness"])
+    costs = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality", "conciseness"])
 
-    assert found is not None
-    assert [(line.title, line.estimate.calls) for line in found.lines] == [
+    assert costs is not None
+    assert [(line.title, line.estimate.calls) for line in costs.lines] == [
         ("factuality", 200), ("conciseness", 200),
         ("evaluation", recipe.evaluate.prompts * (1 + len(recipe.principles)) * 2)]
 
@@ -64,18 +64,18 @@ def test_longer_responses_cost_more(team: Team) -> None:
 
 def test_a_budget_that_will_not_do_is_named(team: Team) -> None:
     recipe = asking(max_pairs=100, budget_calls=50)
-    found = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
+    costs = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
 
-    assert found is not None
+    assert costs is not None
     share = 50 / (200 + recipe.evaluate.prompts * (1 + len(recipe.principles)) * 2)
-    assert found.budget == f"The budget in calls will stop the run after some {share:.0%} of what it asks."
+    assert costs.budget == f"The budget in calls will stop the run after some {share:.0%} of what it asks."
 
 
 def test_the_first_hundred_replies_put_the_estimate_right(team: Team) -> None:
     recipe = asking(max_pairs=500)
-    found = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
-    assert found is not None
-    first = found.lines[0].estimate
+    costs = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
+    assert costs is not None
+    first = costs.lines[0].estimate
 
     assert so_far(first, calls=99, tokens_in=99_000, tokens_out=99, seconds=10, recipe=recipe) == first
     later = so_far(first, calls=500, tokens_in=500_000, tokens_out=500, seconds=50, recipe=recipe)
@@ -85,9 +85,9 @@ def test_the_first_hundred_replies_put_the_estimate_right(team: Team) -> None:
 
 def test_characters_that_were_counted_tell_a_long_beginning_from_dear_tokens(team: Team) -> None:
     recipe = asking(max_pairs=500)
-    found = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
-    assert found is not None
-    first = found.lines[0].estimate
+    costs = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
+    assert costs is not None
+    first = costs.lines[0].estimate
     # The first hundred questions are twice as long as the mean, at four characters a token.
     chars = 2 * first.chars * 100 // first.calls
 

@@ -207,9 +207,9 @@ def test_what_people_corrected_stays_corrected_in_runs_of_before(
     stage_at(TWO, team, days_ago=1)
     migrate()
 
-    found = exports.corrections_of(team=team, label_settings=settings_of(asked, team), labels=tmp_path / "labels.jsonl")
+    known = exports.corrections_of(team=team, label_settings=settings_of(asked, team), labels=tmp_path / "labels.jsonl")
 
-    assert found == {old[0].pair.digest: 0.05}
+    assert known == {old[0].pair.digest: 0.05}
 
 
 def test_a_correction_of_one_servers_label_is_none_of_the_others(

@@ -37,15 +37,15 @@ def chunk(steps: list[int], values: list[float]) -> tuple[bytes, bytes, bytes]:
 
 
 def test_chunks_join_in_order() -> None:
-    found = join([chunk([1, 2], [10.0, 20.0]), chunk([3], [30.0])])
-    assert found.steps.tolist() == [1, 2, 3]
-    assert found.values.tolist() == [10.0, 20.0, 30.0]
+    joined = join([chunk([1, 2], [10.0, 20.0]), chunk([3], [30.0])])
+    assert joined.steps.tolist() == [1, 2, 3]
+    assert joined.values.tolist() == [10.0, 20.0, 30.0]
 
 
 def test_of_a_step_that_comes_twice_the_last_counts() -> None:
-    found = join([chunk([1, 2, 3], [1.0, 2.0, 3.0]), chunk([2, 3], [20.0, 30.0])])
-    assert found.steps.tolist() == [1, 2, 3]
-    assert found.values.tolist() == [1.0, 20.0, 30.0]
+    joined = join([chunk([1, 2, 3], [1.0, 2.0, 3.0]), chunk([2, 3], [20.0, 30.0])])
+    assert joined.steps.tolist() == [1, 2, 3]
+    assert joined.values.tolist() == [1.0, 20.0, 30.0]
 
 
 def test_no_chunks_are_an_empty_series() -> None:
@@ -54,24 +54,24 @@ def test_no_chunks_are_an_empty_series() -> None:
 
 
 def test_few_points_are_shown_as_they_are() -> None:
-    found = bucket(np.array([1, 2, 3]), np.array([5.0, 6.0, 4.0]), 10)
-    assert found.x.tolist() == [1, 2, 3]
-    assert found.low is None and found.high is None
+    bucketed = bucket(np.array([1, 2, 3]), np.array([5.0, 6.0, 4.0]), 10)
+    assert bucketed.x.tolist() == [1, 2, 3]
+    assert bucketed.low is None and bucketed.high is None
 
 
 def test_buckets_by_hand() -> None:
     """Steps 0 to 7 into 3 columns: width 2**2, so 0-3 and 4-7."""
-    found = bucket(np.arange(8), np.array([1.0, 9.0, 3.0, 2.0, 5.0, -4.0, 6.0, 7.0]), 3)
-    assert found.x.tolist() == [3, 7]
-    assert found.last.tolist() == [2.0, 7.0]
-    assert found.low is not None and found.low.tolist() == [1.0, -4.0]
-    assert found.high is not None and found.high.tolist() == [9.0, 7.0]
+    bucketed = bucket(np.arange(8), np.array([1.0, 9.0, 3.0, 2.0, 5.0, -4.0, 6.0, 7.0]), 3)
+    assert bucketed.x.tolist() == [3, 7]
+    assert bucketed.last.tolist() == [2.0, 7.0]
+    assert bucketed.low is not None and bucketed.low.tolist() == [1.0, -4.0]
+    assert bucketed.high is not None and bucketed.high.tolist() == [9.0, 7.0]
 
 
 def test_a_value_that_is_no_number_does_not_hide_the_extremes_of_its_bucket() -> None:
-    found = bucket(np.arange(8), np.array([1.0, math.nan, 3.0, 2.0, math.nan, -4.0, 6.0, 7.0]), 3)
-    assert found.low is not None and found.low.tolist() == [1.0, -4.0]
-    assert found.high is not None and found.high.tolist() == [3.0, 7.0]
+    bucketed = bucket(np.arange(8), np.array([1.0, math.nan, 3.0, 2.0, math.nan, -4.0, 6.0, 7.0]), 3)
+    assert bucketed.low is not None and bucketed.low.tolist() == [1.0, -4.0]
+    assert bucketed.high is not None and bucketed.high.tolist() == [3.0, 7.0]
 
 
 def test_the_width_of_a_bucket_is_a_power_of_two() -> None:
@@ -96,20 +96,20 @@ def test_a_spike_of_one_step_in_a_hundred_thousand_is_seen_at_every_zoom(
     values = np.zeros(100_000)
     values[50_000] = 1000.0
     steps = np.arange(100_000)
-    found = picture(Series(steps, values, steps * 1.0), Window(width, *window))
-    assert max(found["high"] or found["last"]) == 1000.0
-    assert len(found["x"]) <= width + 2
+    drawing = picture(Series(steps, values, steps * 1.0), Window(width, *window))
+    assert max(drawing["high"] or drawing["last"]) == 1000.0
+    assert len(drawing["x"]) <= width + 2
 
 
 @given(values_of, st.integers(1, 50))
 def test_a_picture_keeps_the_extremes_and_the_last_value(values: list[float], width: int) -> None:
-    found = bucket(np.arange(len(values)), np.array(values), width)
-    low = found.last if found.low is None else found.low
-    high = found.last if found.high is None else found.high
+    bucketed = bucket(np.arange(len(values)), np.array(values), width)
+    low = bucketed.last if bucketed.low is None else bucketed.low
+    high = bucketed.last if bucketed.high is None else bucketed.high
     assert low.min() == min(values)
     assert high.max() == max(values)
-    assert found.last[-1] == values[-1]
-    assert len(found.x) <= width + 1
+    assert bucketed.last[-1] == values[-1]
+    assert len(bucketed.x) <= width + 1
 
 
 def test_smoothing_by_hand() -> None:
@@ -150,22 +150,22 @@ def test_what_is_no_number_is_passed_over_by_smoothing_and_null_in_json() -> Non
 
 def test_smoothing_is_of_all_points_whatever_the_window() -> None:
     data = series([float(value) for value in range(100)])
-    whole = picture(data, Window(1000, weight=0.9))["smooth"]
+    smooth_of_all = picture(data, Window(1000, weight=0.9))["smooth"]
     part = picture(data, Window(1000, 50, 60, 0.9))
-    assert part["smooth"] == whole[49:62]
+    assert part["smooth"] == smooth_of_all[49:62]
     assert part["x"] == list(range(49, 62))
 
 
 def test_time_runs_from_the_first_point() -> None:
-    found = picture(series([1.0, 2.0, 3.0]), Window(100, axis="time"))
-    assert found["x"] == [0.0, 1.0, 2.0]
-    assert found["origin"] == 1000.0
+    drawing = picture(series([1.0, 2.0, 3.0]), Window(100, axis="time"))
+    assert drawing["x"] == [0.0, 1.0, 2.0]
+    assert drawing["origin"] == 1000.0
 
 
 def test_a_clock_that_was_set_back_stands_still_and_loses_no_point() -> None:
     times = np.array([1000.0, 1010.0, 400.0, 1020.0])
-    found = picture(Series(np.arange(4), np.array([1.0, 2.0, 3.0, 4.0]), times), Window(100, axis="time"))
-    assert found["x"] == [0.0, 10.0, 10.0, 20.0] and found["last"] == [1.0, 2.0, 3.0, 4.0]
+    drawing = picture(Series(np.arange(4), np.array([1.0, 2.0, 3.0, 4.0]), times), Window(100, axis="time"))
+    assert drawing["x"] == [0.0, 10.0, 10.0, 20.0] and drawing["last"] == [1.0, 2.0, 3.0, 4.0]
     later = picture(Series(np.arange(4), np.array([1.0, 2.0, 3.0, 4.0]), times), Window(100, 15.0, 25.0, axis="time"))
     assert later["last"] == [3.0, 4.0]
 

@@ -18,7 +18,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from webapp.accounts.models import Team, User
-from webapp.valkey import answers, server_command, server_program
+from webapp.laptop.valkey import answers, server_command, server_program
 
 
 @pytest.fixture(scope="session", autouse=True)

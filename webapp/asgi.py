@@ -16,7 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 django = get_asgi_application()
 
 from webapp.body_limit import BodyLimit  # noqa: E402
-from webapp.runs.routing import sockets  # noqa: E402
+from webapp.runs.live.routing import sockets  # noqa: E402
 
 Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]

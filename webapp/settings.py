@@ -57,9 +57,10 @@ INSTALLED_APPS = [
     "webapp.principles",
     "webapp.datasets",
     "webapp.labels",
-    "webapp.runs",
     "webapp.judges",
+    "webapp.runs",
     "webapp.playground",
+    "webapp.laptop",
 ]
 
 MIDDLEWARE = [

@@ -1,4 +1,4 @@
-"""Every address of the site."""
+"""Every address of the site. Those of one app may hold pages of a higher app, which knows more than it does."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from webapp.judges import urls as judges
+from webapp.labels import urls as labels
+from webapp.principles import urls as principles
+from webapp.runs import urls as runs
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="runs:list"), name="home"),
     path("", include("webapp.accounts.urls")),
     path("runs/", include("webapp.runs.urls")),
-    path("principles/", include("webapp.principles.urls")),
+    path("principles/", include(([*principles.urlpatterns, *runs.principle_pages], principles.app_name))),
     path("datasets/", include("webapp.datasets.urls")),
-    path("labels/", include("webapp.labels.urls")),
-    path("judges/", include("webapp.judges.urls")),
+    path("labels/", include(([*labels.urlpatterns, *judges.label_pages], labels.app_name))),
+    path("judges/", include(([*judges.urlpatterns, *runs.judge_pages], judges.app_name))),
     path("playground/", include("webapp.playground.urls")),
     path("review/", admin.site.urls),
 ]

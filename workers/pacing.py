@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.feedback.control import read_control, write_control
-from webapp.judges.models import Pace
-from webapp.runs.models import Stage
+from webapp.runs.models import Pace, Stage
 
 LOOK = 0.5  # seconds between two looks at the row
 

@@ -17,9 +17,9 @@ from django.db import transaction
 from django.db.models import F
 
 from training.text import storable
+from webapp.runs.live.pokes import poke
 from webapp.runs.models import LogLine, RunStage, Sample, Stage
-from webapp.runs.pokes import poke
-from webapp.runs.series import SeriesWriter
+from webapp.runs.series.writer import SeriesWriter
 from workers.event_lines import Event, read_events
 from workers.labels import LabelRecorder
 

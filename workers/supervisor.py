@@ -21,8 +21,8 @@ from training.artifacts import read_json
 from training.errors import TrainingError
 from training.runner import DONE, FAILED, STOPPED, TAKEN
 from training.text import storable
+from webapp.runs.live.pokes import poke
 from webapp.runs.models import RunStage, Stage
-from webapp.runs.pokes import poke
 from webapp.runs.scheduling import advance_users, enqueue
 from workers import processes
 from workers.labels import record_pairs_file

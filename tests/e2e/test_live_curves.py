@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from webapp.runs.curves import Series, Window, listed, picture, seconds
+from webapp.runs.series.curves import Series, Window, listed, picture, seconds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.once]
 

@@ -21,11 +21,11 @@ from tests.conftest import logged_in
 from tests.webapp.runs.seeds import fill, make_run
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
-from webapp.judges.models import Comparison, Connection, Pace
+from webapp.judges.models import Comparison, Connection
 from webapp.judges.services import connection_create
 from webapp.labels.models import BulkAction, Label, Pair, PairText
 from webapp.principles.models import Principle, PrincipleVersion
-from webapp.runs.models import Run
+from webapp.runs.models import Pace, Run
 
 SECRET = "secret-of-the-team"
 FOR_EVERYBODY = {"login", "theme", "logout", "admin:login"}  # nothing of a team is on them

@@ -17,9 +17,9 @@ from training.artifacts import write_json, write_jsonl, write_manifest
 from training.config import Recipe
 from training.pipeline import pair_digest
 from webapp.accounts.models import Team, User
-from webapp.runs.curves import read_series
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import advance
+from webapp.runs.series.curves import read_series
 from webapp.runs.services import run_create
 from workers import supervisor
 from workers.preparing import Prepared

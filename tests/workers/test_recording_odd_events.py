@@ -12,8 +12,8 @@ import pytest
 from tests.workers.conftest import run_before, stage_of
 from training.reporting import EventFile
 from webapp.accounts.models import Team, User
-from webapp.runs.curves import read_series
 from webapp.runs.models import LogLine, Sample, Stage
+from webapp.runs.series.curves import read_series
 from workers import recording
 from workers.event_lines import read_events
 from workers.leases import Lease, claim

@@ -15,7 +15,7 @@ from tests.workers.conftest import SCRIPT, Background, points, small_recipe, sta
 from training.artifacts import write_json
 from webapp.accounts.models import Team, User
 from webapp.runs.models import Run, Stage
-from webapp.runs.series import SeriesWriter
+from webapp.runs.series.writer import SeriesWriter
 from webapp.runs.services import run_cancel, run_create, run_resume
 from workers import leases, processes, supervisor
 from workers.supervisor import run_stage

@@ -7,25 +7,16 @@ from django.contrib.auth.models import Permission
 from django.db import transaction
 from django.utils.text import slugify
 
-from training.principles import library
 from webapp.accounts.models import Membership, Team, User
-from webapp.principles.models import Principle, PrincipleVersion
+from webapp.accounts.signals import team_created
 
 
 @transaction.atomic
 def team_create(*, name: str, user: User) -> Team:
-    """Make a team with its first member and its own copy of the library of principles, each at version 1."""
+    """Make a team with its first member, and with what other apps give every new team (`team_created`)."""
     team = Team.objects.create(name=name, slug=_free_slug(name))
     Membership.objects.create(team=team, user=user)
-    principles = Principle.objects.bulk_create([
-        Principle(team=team, name=entry.name, polarity=entry.polarity, description=entry.description,
-                  symbol=entry.symbol, hue=entry.hue)
-        for entry in library().values()
-    ])
-    PrincipleVersion.objects.bulk_create([
-        PrincipleVersion(principle=principle, number=1, statement=entry.statement, created_by=user)
-        for principle, entry in zip(principles, library().values(), strict=True)
-    ])
+    team_created.send(sender=Team, team=team, user=user)
     return team
 
 

@@ -3,3 +3,10 @@ from django.apps import AppConfig
 
 class DatasetsConfig(AppConfig):
     name = "webapp.datasets"
+
+    def ready(self) -> None:
+        """Data sets can be found by name."""
+        from webapp.accounts.finding import make_searchable
+        from webapp.datasets.models import Dataset
+
+        make_searchable(Dataset, place=3)

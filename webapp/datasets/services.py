@@ -17,7 +17,6 @@ from webapp.accounts.models import Team, User
 from webapp.celery import JOBS, send
 from webapp.datasets import importing
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText
-from webapp.runs.models import Run
 
 
 class DatasetInUse(Exception):
@@ -81,7 +80,7 @@ def dataset_rename(*, dataset: Dataset, name: str) -> None:
 @transaction.atomic
 def dataset_delete(*, dataset: Dataset) -> None:
     """Delete rows and file. Raises DatasetInUse if runs were started from it."""
-    runs = list(Run.objects.filter(dataset=dataset).values_list("name", flat=True)[:4])
+    runs = list(dataset.runs.values_list("name", flat=True)[:4])
     if runs:
         named = ", ".join(runs[:3]) + (" and others" if len(runs) > 3 else "")
         raise DatasetInUse(f"It cannot be deleted: runs were started from it ({named}). Their settings name it.")

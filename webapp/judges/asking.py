@@ -15,9 +15,9 @@ from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
 from webapp.judges.estimating import CHARS_PER_TOKEN, question_costs
 from webapp.judges.models import Connection
+from webapp.judges.trial import example
 from webapp.labels.models import Pair
 from webapp.principles.models import Principle, PrincipleVersion
-from webapp.principles.trial import example
 
 DEMO = "demo-world"
 DEFAULTS = {"pair": DEMO, "dataset": DEMO, "layout": "paper", "few_shot": "0", "pairs": "1000"}

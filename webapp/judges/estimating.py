@@ -22,7 +22,7 @@ from webapp.datasets.models import Dataset, DatasetText
 from webapp.judges.identity import label_names
 from webapp.labels.models import Label
 from webapp.principles.models import Principle
-from webapp.runs.selectors import principles_by_name
+from webapp.principles.selectors import principles_by_name
 
 SAMPLE = 200  # pairs whose questions are built, spread over the data
 CHARS_PER_TOKEN = 4

@@ -1,4 +1,4 @@
-"""What a team keeps of its judges: saved connections, the pace of stages that ask them, comparisons."""
+"""What a team keeps of its judges: saved connections, names that mean one judge, comparisons."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from django.utils import timezone
 from training import config
 from training.feedback.identity import judge_name, judge_title
 from webapp.accounts.models import TeamOwned
-from webapp.judges.prices import FREE, Price, list_price
+from webapp.judges.prices import FREE, list_price
 from webapp.labels.models import Pair
+from webapp.labels.prices import Price
 from webapp.principles.models import Principle
-from webapp.runs.models import Stage
 
 LOGPROBS = [("auto", "as the server can"), ("yes", "never without them"), ("no", "not asked for")]
 
@@ -120,18 +120,6 @@ class SameJudge(TeamOwned):
 
     def __str__(self) -> str:
         return f"{judge_title(self.name)} is {judge_title(self.group)}"
-
-
-class Pace(TeamOwned):
-    """How a label stage is to be worked on from now on; the worker that has it writes this into the stage's folder."""
-
-    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, related_name="pace")
-    paused = models.BooleanField(default=False)
-    requests_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as the recipe has it.")
-    concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as the recipe has it.")
-
-    def __str__(self) -> str:
-        return f"{'paused' if self.paused else 'on'}: {self.stage}"
 
 
 class Comparison(TeamOwned):

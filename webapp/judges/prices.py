@@ -6,15 +6,7 @@ always counts before these. Left out: discounts for cached input and for batches
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Price(NamedTuple):
-    """Dollars a million tokens."""
-
-    tokens_in: float
-    tokens_out: float
-
+from webapp.labels.prices import Price
 
 LIST_PRICES = {
     "gpt-3.5-turbo": Price(0.50, 1.50),

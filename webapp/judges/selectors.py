@@ -12,9 +12,9 @@ from webapp.accounts.numbers import row_key
 from webapp.judges.identity import label_names
 from webapp.judges.keys import saved_number
 from webapp.judges.models import Connection, SameJudge
-from webapp.judges.prices import Price
 from webapp.labels import quality
 from webapp.labels.models import Label
+from webapp.labels.prices import Price
 
 
 @dataclass(frozen=True)

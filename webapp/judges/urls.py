@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.judges import comparison_views, steering_views, views
+from webapp.judges import comparison_views, quality_views, views
 
 app_name = "judges"
 urlpatterns = [
@@ -17,6 +17,7 @@ urlpatterns = [
     path("comparisons/<int:pk>/", comparison_views.comparison_detail, name="comparison_detail"),
     path("comparisons/<int:pk>/state/", comparison_views.comparison_state, name="comparison_state"),
     path("comparisons/<int:pk>/again/", comparison_views.comparison_again, name="comparison_again"),
-    path("runs/<int:pk>/labelling/", steering_views.run_labelling, name="run_labelling"),
-    path("runs/<int:pk>/steer/", steering_views.run_steer, name="run_steer"),
 ]
+
+# Under the addresses of labels: it shows the prices of the judges as well.
+label_pages = [path("quality/", quality_views.label_quality, name="quality")]

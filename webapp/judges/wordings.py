@@ -28,10 +28,9 @@ from webapp.datasets.models import Dataset
 from webapp.judges.identity import label_names
 from webapp.judges.keys import key_of
 from webapp.judges.models import Comparison, ComparisonAnswer
-from webapp.judges.prices import Price
 from webapp.labels.agreement import Agreement
 from webapp.labels.models import Label, Pair
-from webapp.labels.quality import money
+from webapp.labels.prices import Price, money
 from webapp.principles.models import Principle
 
 PART = 25  # questions asked before what came of them is stored

@@ -16,9 +16,9 @@ from django.db.models.functions import Coalesce
 from training.feedback.identity import judge_title
 from training.feedback.protocol import FAILURES
 from webapp.accounts.models import Team
-from webapp.judges.prices import Price
 from webapp.labels.agreement import Agreement, in_words, relation
 from webapp.labels.models import Label
+from webapp.labels.prices import Price, money
 from webapp.principles.models import Principle
 
 MOST_ROWS = 200_000  # the newest labels count in the matrix of principles
@@ -131,12 +131,6 @@ def lines(principles: Mapping[int, Principle], labels: QuerySet[Label], prices: 
                           row["n"], row["usable"], row["both"], row["flips"], row["sureness"], failures,
                           row["tokens_all"], price and money(row["tokens_all"], row["usable"] + row["both"], price)))
     return found
-
-
-def money(tokens: int, answers: int, price: Price) -> float:
-    """Dollars for tokens of which each answer was one: what a judge that gives log-probabilities writes."""
-    written = min(answers, tokens)
-    return ((tokens - written) * price.tokens_in + written * price.tokens_out) / 1e6
 
 
 def between_judges(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list[Between]:

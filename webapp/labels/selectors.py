@@ -13,10 +13,10 @@ from training.feedback.identity import judge_title
 from webapp.accounts.models import Team
 from webapp.accounts.numbers import row_key
 from webapp.datasets.models import Dataset
+from webapp.labels.filtering import OWNERS
 from webapp.labels.forms import BANDS, NO_DATASET, ORDERS
 from webapp.labels.models import Label, LabelChange, Pair
 from webapp.principles.models import Principle, PrincipleVersion
-from webapp.runs.models import Run
 
 LIST_COLUMNS = (
     "pair_id", "probability", "p_shown", "p_swapped", "confidence", "order_flip", "error", "review",
@@ -41,15 +41,14 @@ def offered(team: Team, name: str, chosen: str = "") -> list[tuple[str, str]]:
         case "dataset":
             demo = (NO_DATASET, "demo world")
             return [demo, *((str(pk), title) for pk, title in _newest(Dataset.objects.of(team), chosen))]
-        case "run":
-            return [(str(pk), f"{title} ({pk})") for pk, title in _newest(Run.objects.of(team), chosen)]
         case "judge":
             labels = Label.objects.of(team)
             judges = list(labels.order_by("judge").values_list("judge", flat=True).distinct()[:_MOST_OFFERED])
             if chosen and chosen not in judges and labels.filter(judge=chosen).exists():
                 judges.append(chosen)
             return [(judge, judge_title(judge)[:60]) for judge in judges]
-    raise KeyError(name)
+    rows = OWNERS[name].model.objects.of(team)
+    return [(str(pk), f"{title} ({pk})") for pk, title in _newest(rows, chosen)]
 
 
 def _newest(rows: QuerySet[Any], chosen: str) -> list[tuple[int, str]]:
@@ -71,7 +70,7 @@ def condition(team: Team, chosen: Mapping[str, Any]) -> Q:
     if dataset := chosen.get("dataset"):
         wanted &= Q(pair__dataset=None) if dataset == NO_DATASET else Q(pair__dataset=dataset)
     if run := chosen.get("run"):
-        wanted &= _of_run(team, int(run))
+        wanted &= OWNERS["run"].labels_of(team, int(run))
     if judge := chosen.get("judge"):
         wanted &= Q(judge=judge)
     if band := chosen.get("confidence"):
@@ -172,19 +171,6 @@ def _first(labels: QuerySet[Label]) -> int | None:
 def _versions(team: Team, name: str) -> list[int]:
     versions = PrincipleVersion.objects.filter(principle__team=team, principle__name=name)
     return list(versions.values_list("pk", flat=True))
-
-
-def _of_run(team: Team, run_id: int) -> Q:
-    """Labels that a run's recipe asks for: its wordings, on its data."""
-    run = Run.objects.of(team).filter(pk=run_id).first()
-    if run is None:
-        return Q(pk=None)
-    asked = run.uses.filter(stage__kind="label").values_list("stage__principle", "stage__settings__statement")
-    wordings = Q(pk=None)
-    for name, statement in asked:
-        wordings |= Q(principle__name=name, statement=statement)
-    versions = PrincipleVersion.objects.filter(wordings, principle__team=team).values_list("pk", flat=True)
-    return Q(principle_version__in=list(versions), pair__dataset=run.dataset_id)
 
 
 def _within(low: float, high: float) -> Q:

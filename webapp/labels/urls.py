@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.labels import bulk_views, quality_views, views
+from webapp.labels import bulk_views, views
 
 app_name = "labels"
 urlpatterns = [
@@ -10,7 +10,6 @@ urlpatterns = [
     path("<int:pk>/", views.label, name="label"),
     path("<int:pk>/judge/", views.judge, name="judge"),
     path("pairs/<int:pk>/", views.pair, name="pair"),
-    path("quality/", quality_views.label_quality, name="quality"),
     path("actions/", bulk_views.bulk_list, name="bulk_list"),
     path("actions/new/", bulk_views.bulk_new, name="bulk_new"),
     path("actions/<int:pk>/", bulk_views.bulk_detail, name="bulk_detail"),

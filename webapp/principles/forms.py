@@ -1,4 +1,4 @@
-"""Forms of principles: their wording and their look, and the judge and the pair to try one on."""
+"""The form of a principle: its wording and its look."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import re
 from typing import Any
 
 from django import forms
-from pydantic import ValidationError
 
-from training import config
-from training.config import field_errors
 from webapp.accounts.models import Team
-from webapp.judges.forms import clean_address
-from webapp.judges.models import Connection
 from webapp.principles.models import Principle
 
 SYMBOLS = ("●", "▲", "■", "◆", "★", "♥", "⬟", "⬢", "▼", "✚", "❖", "—", "◐", "◧", "☀", "☂", "♣", "♠", "✦", "✱", "⚑", "⚙",
@@ -20,8 +15,6 @@ SYMBOLS = ("●", "▲", "■", "◆", "★", "♥", "⬟", "⬢", "▼", "✚",
 # Colour-blind safe, after Paul Tol; the library uses most of them.
 PALETTE = ("#4477AA", "#228833", "#CC3311", "#AA3377", "#EE8866", "#009988", "#997700", "#6F4C9B", "#EE7733", "#0077BB",
            "#66CCEE", "#BBCC33", "#882255", "#44AA99", "#DDCC77", "#332288")
-LONGEST_TEXT = 20_000
-KINDS = [("rule", "The demo world’s rules"), ("openai", "A model on an OpenAI-compatible server")]
 
 
 class PrincipleForm(forms.Form):
@@ -72,52 +65,6 @@ class PrincipleForm(forms.Form):
     def clean_statement(self) -> str:
         text = " ".join(str(self.cleaned_data["statement"]).split())
         return re.sub(r"^which response is\s*(…|\.\.\.)?\s*", "", text, flags=re.IGNORECASE).rstrip("?").strip()
-
-
-class TrialForm(forms.Form):
-    """A pair and a judge. Blank fields of the judge mean what they mean in a recipe."""
-
-    prompt = forms.CharField(max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 2}))
-    a = forms.CharField(label="Response A", max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 4}))
-    b = forms.CharField(label="Response B", max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 4}))
-    kind = forms.ChoiceField(label="Judge", choices=KINDS)
-    base_url = forms.CharField(
-        label="Server", max_length=500, required=False, widget=forms.URLInput(
-            attrs={"placeholder": "https://api.openai.com/v1"}),
-        help_text="Ends in /v1. Empty: OpenAI’s.")
-    model = forms.CharField(max_length=200, required=False, help_text="Its name on the server.")
-    api_key_env = forms.CharField(
-        label="Variable with the key", max_length=100, required=False,
-        help_text="Set by the administrator, for the hosts they listed. A key of your own belongs to a judge saved "
-                  "under Judges.")
-
-    judge: config.Judge
-
-    def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # A local model is loaded by the workers only; the web never loads one.
-        self._saved = {f"saved:{one.pk}": one for one in Connection.objects.of(team).exclude(kind="local")}
-        kind = self.fields["kind"]
-        assert isinstance(kind, forms.ChoiceField)
-        kind.choices = [*KINDS, *((value, one.name) for value, one in self._saved.items())]
-
-    def clean_base_url(self) -> str:
-        return clean_address(str(self.cleaned_data["base_url"]))
-
-    def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
-        if self.errors:
-            return found
-        try:
-            if saved := self._saved.get(found["kind"]):
-                self.judge = saved.settings()
-                return found
-            self.judge = config.Judge.model_validate({key: found[key] for key in
-                                                      ("kind", "base_url", "model", "api_key_env")})
-        except ValidationError as error:
-            for field, message in field_errors(error):
-                self.add_error(field if field in self.fields else None, message)
-        return found
 
 
 def _first_free(choices: tuple[str, ...], used: list[str]) -> str:

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from django.db import transaction
+from typing import Any
 
+from django.db import transaction
+from django.dispatch import receiver
+
+from training.principles import library
 from webapp.accounts.models import Team, User
+from webapp.accounts.signals import team_created
 from webapp.principles.models import Principle, PrincipleVersion
+
+
+@receiver(team_created)
+def library_copy(*, team: Team, user: User, **_signal: Any) -> None:
+    """Give a new team its own copy of the library of principles, each at version 1."""
+    principles = Principle.objects.bulk_create([
+        Principle(team=team, name=entry.name, polarity=entry.polarity, description=entry.description,
+                  symbol=entry.symbol, hue=entry.hue)
+        for entry in library().values()
+    ])
+    PrincipleVersion.objects.bulk_create([
+        PrincipleVersion(principle=principle, number=1, statement=entry.statement, created_by=user)
+        for principle, entry in zip(principles, library().values(), strict=True)
+    ])
 
 
 @transaction.atomic

@@ -125,6 +125,21 @@ class RunStage(models.Model):
         constraints = [models.UniqueConstraint(fields=["run", "name"], name="stage_name_once_a_run")]
 
 
+class Pace(TeamOwned):
+    """How a label stage is to be worked on from now on; the worker that has it writes this into the stage's folder."""
+
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, related_name="pace")
+    paused = models.BooleanField(default=False)
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as the recipe has it.")
+    concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as the recipe has it.")
+
+    class Meta:
+        db_table = "judges_pace"  # where it was before runs had it
+
+    def __str__(self) -> str:
+        return f"{'paused' if self.paused else 'on'}: {self.stage}"
+
+
 class MetricChunk(models.Model):
     """Up to 512 points of one series in binary: little-endian int64 steps, float64 values, float64 unix times.
 

@@ -11,8 +11,8 @@ from training.config import read_exactly
 from training.pipeline import TORCH_FREE, StagePlan, identities, plan
 from webapp.accounts.models import Team
 from webapp.celery import send
+from webapp.runs.live.pokes import poke
 from webapp.runs.models import Run, RunStage, Stage
-from webapp.runs.pokes import poke
 
 IO, GPU = "io", "gpu"
 S = Stage.Status

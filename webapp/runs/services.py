@@ -15,9 +15,9 @@ from training.pipeline import StagePlan, identities, plan
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
 from webapp.runs import exports
+from webapp.runs.live.pokes import poke
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, RunStage, Stage
-from webapp.runs.pokes import poke
 from webapp.runs.scheduling import advance, revive, stage_for, unshared
 
 __all__ = ["StagePreview", "advance", "preview", "run_cancel", "run_create", "run_resume"]

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.runs import form_views, paper_views, views
+from webapp.runs.form import form_views
+from webapp.runs.page import paper_views, steering_views, views
+from webapp.runs.principle_page import views as principle_views
 
 app_name = "runs"
 urlpatterns = [
@@ -21,4 +23,15 @@ urlpatterns = [
     path("<int:pk>/recipe.yaml", views.recipe_yaml, name="yaml"),
     path("<int:pk>/cancel/", views.cancel, name="cancel"),
     path("<int:pk>/resume/", views.resume, name="resume"),
+]
+
+# Pages under the addresses of lower apps that show what only runs know.
+principle_pages = [
+    path("", principle_views.principle_list, name="list"),
+    path("<int:pk>/", principle_views.principle_detail, name="detail"),
+    path("<int:pk>/try/", principle_views.principle_try, name="try"),
+]
+judge_pages = [
+    path("runs/<int:pk>/labelling/", steering_views.run_labelling, name="run_labelling"),
+    path("runs/<int:pk>/steer/", steering_views.run_steer, name="run_steer"),
 ]

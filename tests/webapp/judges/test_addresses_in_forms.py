@@ -14,11 +14,11 @@ from training.checks import check_run
 from training.config import Judge, shipped_recipe
 from training.errors import BadSettings
 from webapp.accounts.models import Team
+from webapp.judges import trial
 from webapp.judges.models import Connection
-from webapp.principles import trial
 from webapp.principles.models import Principle
+from webapp.runs.form.recipe_form import RecipeForm
 from webapp.runs.models import Run
-from webapp.runs.recipe_form import RecipeForm
 
 UNUSABLE = ["http://[::1", f"https://{'n' * 300}.example/v1", "https://.example", "https://judge.example:70000/v1",
             "https://judge..example/v1", "https://xn--zz/v1", "https://judge.example:８８８８/v1", "https://judge\u200d/v1",

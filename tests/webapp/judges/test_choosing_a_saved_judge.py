@@ -14,8 +14,8 @@ from training.errors import BadSettings
 from webapp.accounts.models import Team
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge
+from webapp.runs.form.recipe_form import RecipeForm
 from webapp.runs.models import Run, Stage
-from webapp.runs.recipe_form import RecipeForm
 from webapp.runs.services import run_create
 from workers import processes
 from workers.preparing import prepare

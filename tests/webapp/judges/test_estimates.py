@@ -14,7 +14,7 @@ from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText
 from webapp.judges.estimating import costs_of, so_far
 from webapp.judges.templatetags.judging import dollars, span_of_money, tokens
-from webapp.runs.recipe_form import RecipeForm
+from webapp.runs.form.recipe_form import RecipeForm
 
 
 def asking(**judge: Any) -> Recipe:

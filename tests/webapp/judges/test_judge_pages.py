@@ -12,7 +12,8 @@ from tests.webapp.judges.conftest import KEY
 from webapp.accounts.models import Team, User
 from webapp.judges.keys import saved_key
 from webapp.judges.models import Connection
-from webapp.judges.prices import LIST_PRICES, Price, list_price
+from webapp.judges.prices import LIST_PRICES, list_price
+from webapp.labels.prices import Price
 
 FORM = {"name": "Mini", "kind": "openai", "model": "gpt-4o-mini", "concurrency": "16", "requests_per_minute": "0",
         "tokens_per_minute": "0"}

@@ -14,8 +14,8 @@ from training.errors import BadSettings
 from webapp import environment
 from webapp.accounts.models import Team, User
 from webapp.judges.keys import check_key_host, key_of
+from webapp.runs.form.recipe_form import RecipeForm
 from webapp.runs.models import Run, Stage
-from webapp.runs.recipe_form import RecipeForm
 from webapp.runs.services import run_create
 from workers.preparing import prepare
 

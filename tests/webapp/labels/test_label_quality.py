@@ -10,10 +10,10 @@ from django.urls import reverse
 
 from tests.webapp.labels.conftest import MakeLabel, MakePair
 from webapp.accounts.models import Team, User
-from webapp.judges.prices import Price
 from webapp.judges.services import connection_create
 from webapp.labels import quality
 from webapp.labels.models import Label
+from webapp.labels.prices import Price
 from webapp.labels.services import label_approve, label_override, label_reject
 
 MINI = "openai:gpt-4o-mini@https://api.openai.com/v1"

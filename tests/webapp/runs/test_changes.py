@@ -9,8 +9,8 @@ from django.db import OperationalError
 
 from tests.webapp.runs.seeds import add_log, add_points, make_run
 from webapp.accounts.models import Team, User
-from webapp.runs import changes
-from webapp.runs.changes import Behind, position_from, position_now, read_changes
+from webapp.runs.live import changes
+from webapp.runs.live.changes import Behind, position_from, position_now, read_changes
 from webapp.runs.models import Run, Sample, Stage
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webapp.runs.curves import (
+from webapp.runs.series.curves import (
     BLOCK,
     CSV_PART,
     Series,

@@ -21,14 +21,14 @@ from django.utils import timezone
 from tests.conftest import logged_in
 from tests.webapp.runs.seeds import add_points, make_run
 from webapp.accounts.models import Team, User
-from webapp.runs import consumers
-from webapp.runs import hub as hubs
-from webapp.runs.audience import Watcher, still_allowed
-from webapp.runs.changes import Position
-from webapp.runs.hub import RESYNC, Viewer
+from webapp.runs.live import consumers
+from webapp.runs.live import hub as hubs
+from webapp.runs.live.audience import Watcher, still_allowed
+from webapp.runs.live.changes import Position
+from webapp.runs.live.hub import RESYNC, Viewer
+from webapp.runs.live.pokes import poke
+from webapp.runs.live.routing import websocket_urlpatterns
 from webapp.runs.models import Run, Stage
-from webapp.runs.pokes import poke
-from webapp.runs.routing import websocket_urlpatterns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

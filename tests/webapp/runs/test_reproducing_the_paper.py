@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 
 from webapp.accounts.models import Team
-from webapp.runs import paper_views
 from webapp.runs.models import Run, Stage
+from webapp.runs.page import paper_views
 
 ADDRESS = "/runs/paper/"
 

@@ -15,9 +15,9 @@ from tests.training.tiny_models import make_base
 from training.config import Recipe, as_yaml, parse_recipe, shipped_recipe
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
+from webapp.runs.form.recipe_fields import OWN_WIDGETS, SECTIONS, folded, specs
+from webapp.runs.form.recipe_form import RecipeForm
 from webapp.runs.models import Run
-from webapp.runs.recipe_fields import OWN_WIDGETS, SECTIONS, folded, specs
-from webapp.runs.recipe_form import RecipeForm
 
 NEW = "/runs/new/"
 PRESETS = ("demo", "small_gpu", "large_gpu")

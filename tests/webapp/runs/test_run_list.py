@@ -10,9 +10,9 @@ from pytest_django import DjangoAssertNumQueries
 from tests.webapp.runs.seeds import add_points, fill, finish, make_run
 from training.config import shipped_recipe
 from webapp.accounts.models import Team, User
-from webapp.runs.curves import Series
 from webapp.runs.models import Run, Stage
-from webapp.runs.selectors import polyline, run_rows, running_now
+from webapp.runs.page.selectors import polyline, run_rows, running_now
+from webapp.runs.series.curves import Series
 
 LIST = "/runs/"
 

@@ -9,9 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from webapp.accounts.models import Team
-from webapp.runs.curves import read_series
 from webapp.runs.models import Stage
-from webapp.runs.series import SIZE, SeriesWriter, stored_tag
+from webapp.runs.series.curves import read_series
+from webapp.runs.series.writer import SIZE, SeriesWriter, stored_tag
 
 
 @pytest.fixture

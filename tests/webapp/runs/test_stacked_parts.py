@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.webapp.runs.seeds import add_points, make_run
 from webapp.accounts.models import Team, User
-from webapp.runs.curves import Series, Window
-from webapp.runs.stacks import positions, stack_of, stacked
+from webapp.runs.series.curves import Series, Window
+from webapp.runs.series.stacks import positions, stack_of, stacked
 
 
 def part(values: list[float], steps: list[int] | None = None) -> Series:

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 from django.db.models import Max, Q
 
-from webapp.runs.curves import join, listed, seconds
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
 from webapp.runs.progress import fraction, run_fraction, run_sentence, stage_text
+from webapp.runs.series.curves import join, listed, seconds
 
 MOST_POINTS = 5_000  # a viewer that is further behind in a series gets a snapshot instead
 MOST_LINES = 200

@@ -22,10 +22,10 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from webapp import valkey
 from webapp.accounts.models import Team
 from webapp.accounts.services import demo_seed
-from webapp.processes import Keeper, Program
+from webapp.laptop import valkey
+from webapp.laptop.processes import Keeper, Program
 
 LONGEST_SOCKET = 100  # bytes that a Unix socket's path may have on every system
 CHECKPOINT = 24.0  # seconds for the stages to write their checkpoints

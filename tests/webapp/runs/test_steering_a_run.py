@@ -15,10 +15,10 @@ from training.artifacts import read_json
 from training.feedback.control import read_control
 from training.feedback.identity import judge_name
 from webapp.accounts.models import Team, User
-from webapp.judges.labelling import labelling_of, labelling_steer
 from webapp.labels.models import Label, Pair
 from webapp.principles.models import PrincipleVersion
 from webapp.runs.models import Run, Stage
+from webapp.runs.page.labelling import labelling_of, labelling_steer
 from workers.pacing import Pacing
 
 

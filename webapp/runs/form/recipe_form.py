@@ -30,8 +30,8 @@ from webapp.judges.keys import check_key_host, saved_key
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge, saved_judge_of
 from webapp.principles.models import Principle
+from webapp.runs.form.recipe_fields import SECTIONS, Section, Spec, folded, show, specs
 from webapp.runs.model_home import models_home
-from webapp.runs.recipe_fields import SECTIONS, Section, Spec, folded, show, specs
 
 DATASET_PATH = re.compile(r"^datasets/(\d+)-[^/]*\.jsonl$")
 # Where a message about a whole section belongs.

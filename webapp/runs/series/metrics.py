@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from asgiref.sync import sync_to_async
+from django.db.models import Max
 from django.http import QueryDict
 
-from webapp.runs.curves import Window, csv_lines, picture, read_series
 from webapp.runs.models import MetricChunk, Run, RunStage
-from webapp.runs.run_page import series_index
-from webapp.runs.stacks import stack_of, stacked
+from webapp.runs.series.curves import Window, csv_lines, picture, read_series
+from webapp.runs.series.stacks import stack_of, stacked
 
 MOST_TAGS = 100
 
@@ -93,3 +93,9 @@ def newest_values(stages: Collection[int], tags: Collection[str]) -> dict[int, d
     for stage, tag, values in chunks.values_list("stage", "tag", "values"):
         found.setdefault(stage, {})[tag] = float(np.frombuffer(bytes(values), "<f8")[-1])
     return found
+
+
+def series_index(stages: Sequence[int]) -> list[list[Any]]:
+    """[stage, tag, last step] of every series of some stages."""
+    rows = MetricChunk.objects.filter(stage__in=stages).values_list("stage", "tag").annotate(Max("last_step"))
+    return [list(row) for row in rows.order_by("stage", "tag")]

@@ -2,8 +2,8 @@
 
 In: `{"since": {stage: [rewinds, log, {tag: step}, sample]}}`, after every snapshot and every reconnect.
 A socket that has said nothing after half a minute is closed: no browser of ours does that.
-Out: `{"type": "delta", ...}` as `webapp.runs.changes` makes it, or `{"type": "resync"}`: take a new snapshot. Whoever
-logs out or leaves the team is closed with 4404 within a second.
+Out: `{"type": "delta", ...}` as `webapp.runs.live.changes` makes it, or `{"type": "resync"}`: take a new snapshot.
+Whoever logs out or leaves the team is closed with 4404 within a second.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from webapp.runs.audience import Watcher, still_allowed
-from webapp.runs.changes import position_from
-from webapp.runs.hub import EXPELLED, Viewer, hub
+from webapp.runs.live.audience import Watcher, still_allowed
+from webapp.runs.live.changes import position_from
+from webapp.runs.live.hub import EXPELLED, Viewer, hub
 
 SEND_TIMEOUT = 10.0
 PATIENCE = 30.0  # seconds until the first message has to be there

@@ -20,8 +20,8 @@ from weakref import WeakKeyDictionary
 from channels.layers import get_channel_layer
 from django.db import connection
 
-from webapp.runs.audience import Watcher, still_allowed
-from webapp.runs.changes import Behind, Message, Position, position_now, read_changes
+from webapp.runs.live.audience import Watcher, still_allowed
+from webapp.runs.live.changes import Behind, Message, Position, position_now, read_changes
 
 PERIOD = 0.25  # seconds between two looks at a run
 POLL = 1.0

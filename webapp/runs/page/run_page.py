@@ -12,11 +12,13 @@ from django.urls import reverse
 
 from training.baselines import rewarded
 from webapp.principles.models import Principle
+from webapp.principles.selectors import principles_by_name
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
+from webapp.runs.page.quality import ModelCard, model_cards
+from webapp.runs.page.selectors import BADGES, Weighted, Win, weighted, win_of
+from webapp.runs.page.weight_rows import FittedWeights, fitted_weights
 from webapp.runs.progress import KINDS, elapsed, fraction, run_fraction, run_sentence, stage_text
-from webapp.runs.quality import ModelCard, model_cards
-from webapp.runs.selectors import BADGES, Weighted, Win, principles_by_name, weighted, win_of
-from webapp.runs.weight_rows import FittedWeights, fitted_weights
+from webapp.runs.series.metrics import series_index
 
 LOG_TAIL = 200
 
@@ -205,9 +207,3 @@ def latest_numbers(names: dict[int, str]) -> list[dict[str, Any]]:
         "stage", "tag", "last_step", "values")
     return [{"stage": names[chunk["stage"]], "tag": chunk["tag"], "step": chunk["last_step"],
              "value": f"{np.frombuffer(bytes(chunk['values']), '<f8')[-1]:.4g}"} for chunk in found]
-
-
-def series_index(stages: Sequence[int]) -> list[list[Any]]:
-    """[stage, tag, last step] of every series of some stages."""
-    rows = MetricChunk.objects.filter(stage__in=stages).values_list("stage", "tag").annotate(Max("last_step"))
-    return [list(row) for row in rows.order_by("stage", "tag")]

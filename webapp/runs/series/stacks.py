@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from webapp.runs.curves import Axis, Series, Window, bucket_starts, listed, seconds, smooth, x_of
+from webapp.runs.series.curves import Axis, Series, Window, bucket_starts, listed, seconds, smooth, x_of
 
 _STACKED = (re.compile(r"principle/[^/]+/weighted"), re.compile(r"active/[^/]+"))
 

@@ -9,8 +9,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from webapp.accounts.middleware import TeamRequest
-from webapp.judges.labelling import labelling_of, labelling_steer
 from webapp.runs.models import Run
+from webapp.runs.page.labelling import labelling_of, labelling_steer
 
 
 class PaceForm(forms.Form):

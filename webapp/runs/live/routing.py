@@ -12,7 +12,7 @@ from channels.sessions import CookieMiddleware, SessionMiddleware
 from django.urls import re_path
 
 from training.text import storable
-from webapp.runs.consumers import NOT_FOUND, RunConsumer
+from webapp.runs.live.consumers import NOT_FOUND, RunConsumer
 
 Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]

@@ -15,8 +15,8 @@ from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.numbers import row_key
 from webapp.judges.estimating import Costs, costs_of, pairs_of
 from webapp.judges.selectors import saved_judge
+from webapp.runs.form.recipe_form import RecipeForm, read_yaml
 from webapp.runs.models import Run
-from webapp.runs.recipe_form import RecipeForm, read_yaml
 from webapp.runs.services import StagePreview, preview, run_create
 
 PRESETS = {"demo": "Demo", "small_gpu": "Small GPU", "large_gpu": "Large GPU"}

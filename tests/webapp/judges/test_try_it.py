@@ -12,8 +12,8 @@ from django.urls import reverse
 from training.errors import JudgeUnavailable
 from training.feedback.judges import Comparison, Verdict, joined
 from webapp.accounts.models import Team
+from webapp.judges import trial
 from webapp.labels.models import Pair, PairText
-from webapp.principles import trial
 from webapp.principles.models import Principle
 
 RULE = {"kind": "rule"}

@@ -3,7 +3,7 @@ late makes an earlier one larger.)
 
 A chunk's columns are little-endian: int64 steps, float64 values, float64 unix times. Its minimum, maximum and total
 are over the finite values (a database knows no NaN); the column itself keeps whatever was reported. Reading is in
-`webapp.runs.curves`.
+`webapp.runs.series.curves`.
 """
 
 from __future__ import annotations

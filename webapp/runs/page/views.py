@@ -12,11 +12,11 @@ from django.views.decorators.http import require_GET, require_POST
 from training.config import as_yaml, shipped_recipe
 from training.errors import BadSettings, TrainingError
 from webapp.accounts.middleware import TeamRequest
-from webapp.judges.labelling import labelling_of
-from webapp.runs import metrics
 from webapp.runs.models import Run
-from webapp.runs.run_page import RunPage, samples_at
-from webapp.runs.selectors import run_filter, run_rows, running_now
+from webapp.runs.page.labelling import labelling_of
+from webapp.runs.page.run_page import RunPage, samples_at
+from webapp.runs.page.selectors import run_filter, run_rows, running_now
+from webapp.runs.series import metrics
 from webapp.runs.services import run_cancel, run_create, run_resume
 
 PAGE = 25

@@ -12,14 +12,14 @@ from training.feedback.estimate import Estimate
 from training.feedback.identity import judge_name
 from training.feedback.prompt import prompt_version
 from webapp.judges.estimating import costs_of, pairs_of, so_far, together
-from webapp.judges.models import Pace
-from webapp.judges.prices import Price
 from webapp.labels import quality
 from webapp.labels.models import Label
+from webapp.labels.prices import Price
 from webapp.principles.models import Principle
-from webapp.runs.metrics import newest_values
-from webapp.runs.models import Run, Stage
-from webapp.runs.selectors import BADGES, principles_by_name
+from webapp.principles.selectors import principles_by_name
+from webapp.runs.models import Pace, Run, Stage
+from webapp.runs.page.selectors import BADGES
+from webapp.runs.series.metrics import newest_values
 
 S = Stage.Status
 _COUNTED = frozenset({"label/calls", "label/chars", "label/tokens_in", "label/tokens_out"})

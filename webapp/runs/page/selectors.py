@@ -13,9 +13,10 @@ from django.db.models import QuerySet
 from training.principles import library
 from webapp.accounts.models import Team
 from webapp.principles.models import Principle
-from webapp.runs.curves import Series, bucket, join
+from webapp.principles.selectors import principles_by_name
 from webapp.runs.models import MetricChunk, Run, RunStage, Stage
 from webapp.runs.progress import elapsed, run_fraction, run_sentence
+from webapp.runs.series.curves import Series, bucket, join
 
 FEW_CHUNKS = 8  # a sparkline of a longer series is drawn from the chunks' means
 BADGES = {"running": "is-running", "succeeded": "is-done", "failed": "is-failed", "cancelled": "is-stopped",
@@ -79,10 +80,6 @@ def run_rows(team: Team, runs: Sequence[Run]) -> list[ListRow]:
                 elapsed(run.created_at, run.finished_at) if run.finished_at or run.status == "running" else None)
         for run in runs
     ]
-
-
-def principles_by_name(team: Team) -> dict[str, Principle]:
-    return {principle.name: principle for principle in Principle.objects.of(team)}
 
 
 def weighted(recipe: dict[str, Any], names: dict[str, Principle]) -> list[Weighted]:

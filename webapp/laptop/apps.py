@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class LaptopConfig(AppConfig):
+    name = "webapp.laptop"

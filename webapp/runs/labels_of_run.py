@@ -1,0 +1,22 @@
+"""Which labels a run asked for: the filter "Run" of the pages of labels."""
+
+from __future__ import annotations
+
+from django.db.models import Q
+
+from webapp.accounts.models import Team
+from webapp.principles.models import PrincipleVersion
+from webapp.runs.models import Run
+
+
+def labels_of_run(team: Team, run_id: int) -> Q:
+    """Labels that a run's recipe asks for: its wordings, on its data."""
+    run = Run.objects.of(team).filter(pk=run_id).first()
+    if run is None:
+        return Q(pk=None)
+    asked = run.uses.filter(stage__kind="label").values_list("stage__principle", "stage__settings__statement")
+    wordings = Q(pk=None)
+    for name, statement in asked:
+        wordings |= Q(principle__name=name, statement=statement)
+    versions = PrincipleVersion.objects.filter(wordings, principle__team=team).values_list("pk", flat=True)
+    return Q(principle_version__in=list(versions), pair__dataset=run.dataset_id)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from training.feedback.control import read_control, write_control
+from training.judges.control import read_control, write_control
 from webapp.judges.models import Pace
 from webapp.runs.models import Stage
 

@@ -8,19 +8,21 @@ import pytest
 import torch
 
 from tests.training.tiny_families import make_family
-from training import models
 from training.config import DEMO_WORLD, Judge
 from training.errors import BadSettings
-from training.feedback.judges import Comparison, make_judge
-from training.feedback.local_judge import first_share, next_logprobs
+from training.judges.choose import make_judge
+from training.judges.judge import Comparison
+from training.models import language_model
+from training.models.language_model import LanguageModel
+from training.models.local_judge import first_share, next_logprobs
 
 
 @pytest.fixture(scope="module")
-def language() -> models.LanguageModel:
-    return models.load_language_model(DEMO_WORLD, torch.device("cpu"))
+def language() -> LanguageModel:
+    return language_model.load(DEMO_WORLD, torch.device("cpu"))
 
 
-def test_what_questions_share_changes_no_probability(language: models.LanguageModel) -> None:
+def test_what_questions_share_changes_no_probability(language: LanguageModel) -> None:
     ids = language.tokenizer("Who is the keeper of Avela ? The keeper of Avela is Ada .")["input_ids"]
     sequences = [ids[:9], [*ids[:5], *ids[7:9]], [*ids[:5], ids[2]], ids[:12]]
     together = next_logprobs(language, sequences)
@@ -32,7 +34,7 @@ def test_what_questions_share_changes_no_probability(language: models.LanguageMo
 
 @pytest.mark.parametrize("family", ["mistral", "gpt2", "mamba", "qwen3_5"])
 def test_questions_share_what_they_can_in_every_family(family: str, tmp_path: Path) -> None:
-    language = models.load_language_model(make_family(family, tmp_path), torch.device("cpu"))
+    language = language_model.load(make_family(family, tmp_path), torch.device("cpu"))
     shared = list(range(5, 17))
     sequences = [[*shared, 20, 21], [*shared, 22], [*shared, 20, 23, 24, 25, 26]]
     plain = torch.stack([language.model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training.artifacts import Job, newest_checkpoint, read_json
 from training.errors import BadData, Diverged, StopRequested
+from training.run.artifacts import Job, newest_checkpoint, read_json
 from training.stages import ppo
 
 

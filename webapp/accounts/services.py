@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission
 from django.db import transaction
 from django.utils.text import slugify
 
-from training.principles import library
+from training.config.principles import library
 from webapp.accounts.models import Membership, Team, User
 from webapp.principles.models import Principle, PrincipleVersion
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 
-from training.principles import library
+from training.config.principles import library
 from webapp.accounts.models import Team
 from webapp.labels.models import Label, Pair
 from webapp.principles.models import Principle, PrincipleVersion

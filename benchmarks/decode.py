@@ -23,32 +23,33 @@ import repository  # noqa: F401
 import torch
 from shapes import SHAPES, make_policy, make_prompts
 
-from training import models, rollouts
 from training.config import Lora
+from training.models import language_model, rollouts
+from training.models.language_model import LanguageModel
 
 DRAWS = 512
 
 
-def load(shape: str, device: str, folder: Path) -> models.LanguageModel:
+def load(shape: str, device: str, folder: Path) -> LanguageModel:
     """A random policy whose adapter changes what it says."""
     precision = "bf16" if device == "cuda" else "fp32"
-    language = models.load_language_model(str(make_policy(folder, shape)), torch.device(device), precision)
+    language = language_model.load(str(make_policy(folder, shape)), torch.device(device), precision)
     torch.manual_seed(0)
-    language = models.add_adapter(language, Lora(r=16, alpha=32))
-    for parameter in models.trainable_parameters(language):
+    language = language_model.add_adapter(language, Lora(r=16, alpha=32))
+    for parameter in language_model.trainable_parameters(language):
         torch.nn.init.normal_(parameter, std=0.02)
     return language
 
 
-def ours(language: models.LanguageModel, ids: Any, mask: Any, length: int, temperature: float = 1.0) -> Any:
+def ours(language: LanguageModel, ids: Any, mask: Any, length: int, temperature: float = 1.0) -> Any:
     """Response tokens, [batch, response]."""
     sampling = rollouts.Sampling(length, temperature)
     generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-    with models.merged(language):
+    with language_model.merged(language):
         return rollouts.generate(language, ids, mask, sampling, generator).responses
 
 
-def theirs(language: models.LanguageModel, ids: Any, mask: Any, length: int, greedy: bool = False) -> Any:
+def theirs(language: LanguageModel, ids: Any, mask: Any, length: int, greedy: bool = False) -> Any:
     """Response tokens, [batch, response]."""
     how = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
     with torch.no_grad():
@@ -57,7 +58,7 @@ def theirs(language: models.LanguageModel, ids: Any, mask: Any, length: int, gre
     return found[:, ids.shape[1] :]
 
 
-def check(language: models.LanguageModel, ids: Any, mask: Any) -> None:
+def check(language: LanguageModel, ids: Any, mask: Any) -> None:
     """Equal tokens when greedy, equal frequencies when drawn; else the program ends with what differs."""
     mine, peer = ours(language, ids, mask, 32, temperature=0), theirs(language, ids, mask, 32, greedy=True)
     width = min(mine.shape[1], peer.shape[1])

@@ -27,8 +27,8 @@ from tokenizers.trainers import BpeTrainer
 
 from training.config import Judge, Recipe, shipped_recipe
 from training.dialogue import parse_hh
-from training.feedback.estimate import ENOUGH, estimate
-from training.feedback.prompt import question_of
+from training.judges.estimate import ENOUGH, estimate
+from training.judges.prompt import question_of
 
 WORDINGS = ("less toxic, crude and offensive", "more honest about what it does not know", "more concise")
 FRAME = 9  # tokens that the chat's template adds

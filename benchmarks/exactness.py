@@ -3,7 +3,7 @@
     python benchmarks/exactness.py [--model FOLDER ...] [--half-billion]
 
 Cached decoding of two prompts padded at the left, and a padded pass, are held against plain passes of each row alone
-(`training.exactness`), as every run does before anything is drawn. Tiny random models of the families in
+(`training.models.exactness`), as every run does before anything is drawn. Tiny random models of the families in
 tests/training/tiny_families.py; `--model` adds real ones, `--half-billion` random weights of a Qwen2.5-0.5B's shape.
 A run takes a model whose difference is at most 1e-3 nats in fp32 and 0.5 in bf16.
 
@@ -21,8 +21,9 @@ import repository  # noqa: F401
 import torch
 
 from tests.training.tiny_families import FAMILIES, TOKENIZER, make_family
-from training.exactness import TOLERANCE, measure
-from training.models import LanguageModel, load_language_model
+from training.models import language_model
+from training.models.exactness import TOLERANCE, measure
+from training.models.language_model import LanguageModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -57,7 +58,7 @@ def main() -> None:
         for name, path in [*made, *((path.name, path) for path in options.model)]:
             for precision in DTYPES:
                 try:
-                    take(name, precision, load_language_model(str(path), device, precision))
+                    take(name, precision, language_model.load(str(path), device, precision))
                 except Exception as error:  # whatever a family raises, a run refuses it
                     print(f"{name} {precision}: REFUSED, {type(error).__name__}: {str(error)[:120]}", flush=True)
                     refused += [name] if name not in refused else []

@@ -97,7 +97,7 @@ def set_up(folder: Path) -> None:
 
 def label(base_url: str, answers: int) -> Measured:
     """A run up to its one label stage, and that stage by the supervisor."""
-    from training.artifacts import write_jsonl
+    from training.run.artifacts import write_jsonl
     from webapp.labels.models import Label
     from webapp.runs.models import Stage
     from workers import supervisor
@@ -134,7 +134,7 @@ def make_stage(base_url: str, count: int) -> Any:
 
 
 def pairs(salt: int, count: int) -> Iterator[dict[str, Any]]:
-    from training.pipeline import pair_digest
+    from training.run.pipeline import pair_digest
 
     for number in range(count):
         prompt = [{"role": "user", "content": f"Tell me story {salt}.{number}. {SENTENCE * 5}"}]
@@ -144,8 +144,8 @@ def pairs(salt: int, count: int) -> Iterator[dict[str, Any]]:
 
 def prepare(stage: Any) -> None:
     """The stage's job, without the run's data files: its pairs are there already."""
-    from training.artifacts import Job, write_json
-    from training.runner import stage_command
+    from training.run.artifacts import Job, write_json
+    from training.run.jobs import stage_command
     from workers import supervisor
     from workers.preparing import Prepared
 

@@ -129,10 +129,10 @@ def run_ours(setup: Setup) -> Outcome:
     from shapes import Memory, make_prompts
 
     from tests.training.tiny_models import Remembering
-    from training.artifacts import Job, write_json, write_jsonl
     from training.config import Recipe, Scalarization
-    from training.pipeline import plan
-    from training.rewards import PrincipleRewards
+    from training.reward.rewards import PrincipleRewards
+    from training.run.artifacts import Job, write_json, write_jsonl
+    from training.run.pipeline import plan
     from training.stages import ppo
 
     memory, ends = Memory(setup.device), []

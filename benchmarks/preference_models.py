@@ -28,14 +28,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training import data
-from training.artifacts import Job, is_complete, read_jsonl, write_jsonl, write_manifest
 from training.config import Architecture, Recipe, shipped_recipe
+from training.data import data_files
 from training.dialogue import as_text
-from training.pipeline import StagePlan, identities, plan, served_by
-from training.quality import card_of
-from training.reporting import EventFile
-from training.runner import prepare_stage
+from training.quality.quality_card import card_of
+from training.run.artifacts import Job, is_complete, read_jsonl, write_jsonl, write_manifest
+from training.run.jobs import prepare_stage
+from training.run.pipeline import StagePlan, identities, plan, served_by
+from training.run.reporting import EventFile
 
 ARCHITECTURES: tuple[Architecture, ...] = ("separate", "shared_trunk", "full")
 HH = {"epochs": 2, "learning_rate": 2e-3, "warmup_steps": 10, "batch_size": 32, "max_length": 64, "held_out": 0.2,
@@ -65,7 +65,7 @@ def demo(folder: Path, pairs: int, seed: int) -> dict[str, dict[str, Any]]:
     recipe = shipped_recipe("demo")
     whole = recipe.model_dump(mode="json") | {"seed": seed, "sample": {**recipe.sample.model_dump(), "count": pairs}}
     whole["judge"] |= {"max_pairs": pairs}
-    files = data.prepare(Recipe.model_validate(whole), folder / "data")
+    files = data_files.prepare(Recipe.model_validate(whole), folder / "data")
     found = {}
     for architecture in ARCHITECTURES:
         # Every weight of the base moves at once: a tenth of the adapters' rate.
@@ -78,9 +78,9 @@ def demo(folder: Path, pairs: int, seed: int) -> dict[str, dict[str, Any]]:
 
 def on_hh(folder: Path, source: Path, seed: int) -> dict[str, dict[str, Any]]:
     """Cards by architecture and principle: what people chose, and which response is shorter."""
-    rows = [row for row in data.read_rows(source, source.name) if isinstance(row, data.Row)]
+    rows = [row for row in data_files.read_rows(source, source.name) if isinstance(row, data_files.Row)]
     settings = shipped_recipe("small_gpu").data.model_copy(update={"source": str(source), "held_out": 2})
-    files = dict(data.files_from_rows(rows, settings, folder / "data"))
+    files = dict(data_files.files_from_rows(rows, settings, folder / "data"))
     pairs = list(read_jsonl(files["pairs"]))
     base = make_base(folder / "base", [as_text(pair["prompt"]) + pair["a"] + pair["b"] for pair in pairs], seed)
     labels = {"human": [float(pair["human"]) for pair in pairs],
@@ -128,7 +128,7 @@ def make_base(folder: Path, texts: Sequence[str], seed: int) -> Path:
 def trained(recipe: Recipe, files: Mapping[Any, Path], folder: Path) -> dict[str, Any]:
     """Run a recipe up to its preference models; the card of each principle. What is there already is used again."""
     stages = plan(recipe)
-    found = identities(stages, data.digests(files))
+    found = identities(stages, data_files.digests(files))
     folders = {stage.name: folder / found[stage.name] for stage in stages}
     for stage in stages:
         if stage.kind in {"sft", "sample", "label", "preference_model"} and not is_complete(folders[stage.name]):

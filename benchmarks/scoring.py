@@ -29,9 +29,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from training import preference_models as pm
-from training.artifacts import write_json
 from training.config import Lora
-from training.models import load_tokenizer
+from training.models.language_model import load_tokenizer
+from training.run.artifacts import write_json
 
 PROMPT_WORDS, RESPONSE_WORDS = 32, 64
 LORA = Lora(r=8, alpha=32)

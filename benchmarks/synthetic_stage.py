@@ -19,7 +19,7 @@ FIRST = 1000  # the first value: every value is a number of its own with four di
 
 
 def write(folder: Path) -> None:
-    from training.reporting import EventFile
+    from training.run.reporting import EventFile
 
     while not (folder / "go").exists():
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server for tests: reads the question of `training.feedback.prompt` and answers by a simple rule.
+"""An OpenAI-compatible server for tests: reads the question of `training.judges.prompt` and answers by a simple rule.
 
 It gives log-probabilities of "A" and "B", leans a little towards Option A (so that the two orders differ), and counts
 what it was asked.

@@ -103,14 +103,14 @@ def test_ppo_reports_every_step_and_every_principle_once(road: Road) -> None:
 def test_the_policy_that_came_out_can_be_talked_to(road: Road) -> None:
     import torch
 
-    from training import models, rollouts
     from training.config import DEMO_WORLD
+    from training.models import language_model, rollouts
 
-    language = models.load_language_model(DEMO_WORLD, torch.device("cpu"))
-    policy = models.load_adapter(language, road.stage("ppo") / "adapter")
+    language = language_model.load(DEMO_WORLD, torch.device("cpu"))
+    policy = language_model.load_adapter(language, road.stage("ppo") / "adapter")
     prompt = [{"role": "user", "content": "How do I bake bread?"}]
     ids, mask = rollouts.pad_prompts(policy, [prompt], 12)
-    with models.merged(policy):
+    with language_model.merged(policy):
         drawn = rollouts.generate(policy, ids, mask, rollouts.Sampling(12), torch.Generator().manual_seed(1))
     assert drawn.mask.sum() > 0
     assert isinstance(rollouts.texts(policy, drawn)[0], str)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.processes import ROOT, clean_environment
 from tests.training.stage_folders import job
-from training.artifacts import read_json
+from training.run.artifacts import read_json
 
 WEB = ("django", "celery", "channels", "gradio", "redis", "uvicorn")
 NOTEBOOK = ROOT / "docs" / "notebooks" / "training.ipynb"

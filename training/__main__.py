@@ -22,17 +22,19 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # training step take four times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from training import data, runner  # noqa: E402
-from training.artifacts import is_complete, read_json, write_json  # noqa: E402
-from training.checks import check_run  # noqa: E402
 from training.config import Recipe, check_recipe, parse_recipe, shipped_recipe  # noqa: E402
-from training.data_files import bad_rows_notice, kept_files  # noqa: E402
+from training.data import data_files  # noqa: E402
+from training.data.file_cache import bad_rows_notice, kept_files  # noqa: E402
 from training.errors import BadSettings, TrainingError  # noqa: E402
-from training.feedback import addresses  # noqa: E402
-from training.feedback.judges import use_key  # noqa: E402
-from training.model_names import ModelHome, models_at  # noqa: E402
-from training.pipeline import StagePlan, identities, plan  # noqa: E402
-from training.reporting import event_in  # noqa: E402
+from training.judges import addresses  # noqa: E402
+from training.judges.choose import use_key  # noqa: E402
+from training.run import jobs  # noqa: E402
+from training.run.artifacts import is_complete, read_json, write_json  # noqa: E402
+from training.run.checks import check_run  # noqa: E402
+from training.run.model_names import ModelHome, models_at  # noqa: E402
+from training.run.pipeline import StagePlan, identities, plan  # noqa: E402
+from training.run.reporting import event_in  # noqa: E402
+from training.stages import runner  # noqa: E402
 
 Preset = Literal["demo", "small_gpu", "large_gpu"]
 
@@ -70,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _run(_read_recipe(options.recipe), options.out, options.stage_only)
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
-        return runner.FAILED
+        return jobs.FAILED
 
 
 def _add_models_option(command: argparse.ArgumentParser) -> None:
@@ -101,24 +103,24 @@ def _read_recipe(name: str) -> Recipe:
 def _stage(folder: Path, die_with_parent: bool) -> int:
     if not (folder / "job.json").is_file():
         raise BadSettings(f"There is no job.json in {folder}.", "Give the folder of a prepared stage.")
-    variable = runner.read_job(folder).runtime.get("judge", {}).get("api_key_env", "")
+    variable = jobs.read_job(folder).runtime.get("judge", {}).get("api_key_env", "")
     if variable:
         use_key(os.environ.get(variable, ""))
     if (listed := os.environ.get(addresses.VARIABLE)) is not None:
         addresses.use_allowed_hosts(host.strip() for host in listed.split(",") if host.strip())
     code = _in_company(folder, die_with_parent) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else runner.run_stage(
         folder, die_with_parent)
-    if code == runner.TAKEN:
+    if code == jobs.LOCKED:
         print(f"{folder.name}: another process has this stage", file=sys.stderr)
     return code
 
 
 def _in_company(folder: Path, die_with_parent: bool) -> int:
     """The stage in several processes, as `accelerate launch` starts them: the first one is the stage to the world."""
-    job = runner.read_job(folder)
+    job = jobs.read_job(folder)
     if job.kind != "ppo" or job.settings["ppo"].get("algorithm", "ppo") != "ppo":
         raise BadSettings(f"The stage '{job.name}' runs in one process.", "Start it without 'accelerate launch'.")
-    from training import parallel
+    from training.ppo import parallel
 
     parallel.join(int(os.environ.get("LOCAL_RANK", "0")))
     try:
@@ -134,7 +136,7 @@ def _run(recipe: Recipe, out: Path, only: str | None) -> int:
     if notice := bad_rows_notice(out / "data"):
         print(notice)
     stages = plan(recipe)
-    found = identities(stages, data.digests(files))
+    found = identities(stages, data_files.digests(files))
     folders = {stage.name: out / "stages" / found[stage.name] for stage in stages}
     write_json(out / "stages.json", {name: str(folder.relative_to(out)) for name, folder in folders.items()})
     if only is not None and only not in folders:
@@ -151,19 +153,19 @@ def _run(recipe: Recipe, out: Path, only: str | None) -> int:
         if unready:
             raise BadSettings(f"'{stage.name}' reads {', '.join(unready)}, not complete yet.", "Run that first.")
         own: dict[str, Path] = {role: path for role, path in files.items() if role in stage.files}
-        runtime = runner.runtime_of(recipe, files={str(role): path for role, path in files.items()}, kind=stage.kind)
-        runner.prepare_stage(stage, found[stage.name], folder, inputs, own, runtime)
+        runtime = jobs.runtime_of(recipe, files={str(role): path for role, path in files.items()}, kind=stage.kind)
+        jobs.prepare_stage(stage, found[stage.name], folder, inputs, own, runtime)
         code = _follow(stage, folder)
-        if code != runner.DONE:
+        if code != jobs.DONE:
             return _explain(stage, folder, code)
     print(f"done: {out}")
-    return runner.DONE
+    return jobs.DONE
 
 
 def _paper(options: argparse.Namespace) -> int:
     """Two stages of one thread each do more on two cores than one of two: the tensors of small models are small."""
+    from training.config.paper_experiment import demo_recipe
     from training.paper.command import reproduce
-    from training.paper.experiment import demo_recipe
 
     recipe = _read_recipe(options.recipe) if options.recipe else demo_recipe()
     if options.phases is not None:
@@ -180,13 +182,13 @@ def _paper(options: argparse.Namespace) -> int:
     command = f"python -m training paper --out DIR {' '.join(given)}"
     whole = reproduce(recipe, options.out, command, environment, lambda line: print(line, flush=True),
                       seeds=options.seeds, jobs=options.jobs, single=options.single, docs=options.docs)
-    return runner.DONE if whole else runner.STOPPED
+    return jobs.DONE if whole else jobs.STOPPED
 
 
 def _follow(stage: StagePlan, folder: Path) -> int:
     """Start the stage's process and print its progress on one line; Ctrl-C asks it to stop and waits."""
     # A session of its own, so that Ctrl-C reaches the stage once, through us.
-    process = subprocess.Popen([*runner.stage_command(folder), "--die-with-parent"], start_new_session=True)
+    process = subprocess.Popen([*jobs.stage_command(folder), "--die-with-parent"], start_new_session=True)
     started, shown, tail = time.monotonic(), "", _Tail(folder / "events.jsonl")
     while True:
         try:
@@ -230,13 +232,13 @@ class _Tail:
 
 
 def _explain(stage: StagePlan, folder: Path, code: int) -> int:
-    if code == runner.STOPPED:
+    if code == jobs.STOPPED:
         print(f"{stage.name}: stopped; the same command goes on from here")
     elif (folder / "failure.json").is_file():
         failure = read_json(folder / "failure.json")
         print(f"{stage.name} failed ({failure['kind']}): {failure['cause']} {failure['remedy']}", file=sys.stderr)
         print(f"details: {folder / 'failure.json'}", file=sys.stderr)
-    elif code != runner.TAKEN:
+    elif code != jobs.LOCKED:
         print(f"{stage.name}: the process ended with code {code}; the same command tries again", file=sys.stderr)
     return code
 

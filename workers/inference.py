@@ -25,16 +25,16 @@ from django.db import connection
 
 from training.config import DEMO_WORLD, Scalarization
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
-from training.model_names import models_at
-from training.pipeline import plan, served_by
+from training.run.model_names import models_at
+from training.run.pipeline import plan, served_by
 from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
 from workers.chat_queue import ChatQueue
 
 if TYPE_CHECKING:
-    from training.chat import ChatPolicy
-    from training.rewards import PrincipleRewards
+    from training.models.chat import ChatPolicy
+    from training.reward.rewards import PrincipleRewards
 
 # Threads that wait must give their core away, or a worker beside a training stage is forty times slower. Read by torch
 # when it is imported.
@@ -216,9 +216,9 @@ def score(asked: Request, answers: list[str]) -> dict[str, Any]:
 
 
 def _principle_rewards(run: Run) -> PrincipleRewards:
-    from training.artifacts import read_json
     from training.preference_models import PreferenceModels
-    from training.rewards import PrincipleRewards
+    from training.reward.rewards import PrincipleRewards
+    from training.run.artifacts import read_json
 
     recipe = run.stored.recipe
     stages = {use.name: use.stage for use in run.uses.select_related("stage")}
@@ -251,7 +251,7 @@ def _policy(asked: Request, side: int, writer: ChatWriter) -> ChatPolicy:
 
 
 def _load_policy(base: str, started: Stage | None, tuned: Stage | None) -> ChatPolicy:
-    from training.chat import ChatPolicy
+    from training.models.chat import ChatPolicy
 
     told = tuned.settings if tuned else started.settings if started else {}
     with models_at(models_home()):
@@ -271,7 +271,7 @@ def _stage(team: int, stage_id: int | None) -> Stage | None:
 
 
 def _device(name: str) -> Any:
-    from training.models import pick_device
+    from training.models.language_model import pick_device
 
     return pick_device(name)
 

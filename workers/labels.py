@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from django.db.models import F
 from django.db.models.expressions import CombinedExpression
 
-from training.artifacts import read_jsonl
 from training.config import Judge
 from training.dialogue import last_user_message
-from training.feedback.identity import is_unplaced, judge_name
-from training.feedback.pair_index import PairIndex
+from training.judges.identity import is_unplaced, judge_name
+from training.judges.pair_index import PairIndex
+from training.run.artifacts import read_jsonl
 from training.text import storable
 from webapp.datasets.models import Dataset
 from webapp.labels.models import Label, Pair, PairText

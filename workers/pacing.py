@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from training.feedback.control import read_control, write_control
+from training.judges.control import read_control, write_control
 from webapp.runs.models import Pace, Stage
 
 LOOK = 0.5  # seconds between two looks at the row

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from training.artifacts import read_jsonl, write_jsonl
 from training.config import read_exactly
-from training.pipeline import StagePlan, plan
-from training.runner import prepare_stage, runtime_of, stage_command
+from training.run.artifacts import read_jsonl, write_jsonl
+from training.run.jobs import prepare_stage, runtime_of, stage_command
+from training.run.pipeline import StagePlan, plan
 from webapp.judges.keys import check_key_host, saved_key
 from webapp.runs import exports
 from webapp.runs.model_home import models_home

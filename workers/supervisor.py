@@ -17,9 +17,9 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from training.artifacts import read_json
 from training.errors import TrainingError
-from training.runner import DONE, FAILED, STOPPED, TAKEN
+from training.run.artifacts import read_json
+from training.run.jobs import DONE, FAILED, LOCKED, STOPPED
 from training.text import storable
 from webapp.runs.live.pokes import poke
 from webapp.runs.models import RunStage, Stage
@@ -164,7 +164,7 @@ class _Attempt:
         if self.told_to_stop:
             # If a run went active again in the meantime, advancing it below queues the stopped stage.
             return self._requeue() if self.shutdown.is_set() else self._settle(status=S.STOPPED)
-        if code == TAKEN:  # an earlier process has not let go yet; `reap` sends the stage again in a moment
+        if code == LOCKED:  # an earlier process has not let go yet; `reap` sends the stage again in a moment
             return self._settle(send=False, status=S.QUEUED, queued_at=timezone.now())
         return self._crashed(code)
 

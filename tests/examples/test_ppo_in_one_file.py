@@ -11,8 +11,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from examples import ppo_in_one_file as example
-from training import policy_gradient as pg
 from training.demo_world import WEIGHTS, language
+from training.ppo import policy_gradient as pg
 
 FILE = Path(example.__file__)
 ALLOWED = {"training.demo_world": {"WEIGHTS", "language", "rules"}}

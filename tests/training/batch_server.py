@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.training.scripted_server import Reply, letters
-from training.feedback import batch_judge
+from training.judges import batch_judge
 
 
 class BatchServer(ThreadingHTTPServer):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.tiny_models import make_base, make_preference_model
-from training.artifacts import write_json
+from training.run.artifacts import write_json
 
 
 @pytest.fixture(scope="session")

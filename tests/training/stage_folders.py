@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.artifacts import Job, read_jsonl, write_json, write_jsonl
-from training.reporting import EventFile
+from training.run.artifacts import Job, read_jsonl, write_json, write_jsonl
+from training.run.reporting import EventFile
 
 
 def pair(number: int, a: str = "", b: str = "", human: float | None = None) -> dict[str, Any]:

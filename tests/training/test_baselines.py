@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.training.stage_folders import events, job, run
-from training.artifacts import read_jsonl, write_jsonl
-from training.baselines import drawn_principle, rewarded
 from training.config import Recipe, check_recipe, shipped_recipe
 from training.errors import BadData, BadSettings
-from training.pipeline import StagePlan, identities, plan
+from training.run.artifacts import read_jsonl, write_jsonl
+from training.run.baselines import drawn_principle, rewarded
+from training.run.pipeline import StagePlan, identities, plan
 from training.stages import draw
 
 FILES = {"prompts": "p", "held_out": "h"}

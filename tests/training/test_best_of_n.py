@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training import best_of_n, models, rollouts
-from training.artifacts import read_json, write_json
 from training.config import Lora, Scalarization
 from training.dialogue import Dialogue
-from training.feedback.judges import Verdict
-from training.pipeline import plan
-from training.rewards import PrincipleRewards
+from training.judges.judge import Verdict
+from training.models import language_model, rollouts
+from training.models.language_model import LanguageModel
+from training.ppo import best_of_n
+from training.reward.rewards import PrincipleRewards
+from training.run.artifacts import read_json, write_json
+from training.run.pipeline import plan
 from training.stages import evaluate
 
 
@@ -36,11 +38,11 @@ REWARDS = PrincipleRewards(Longest(), {"length": 1.0}, Scalarization())
 
 
 @pytest.fixture(scope="module")
-def base(tiny_base: Path) -> models.LanguageModel:
-    return models.load_language_model(str(tiny_base), torch.device("cpu"))
+def base(tiny_base: Path) -> LanguageModel:
+    return language_model.load(str(tiny_base), torch.device("cpu"))
 
 
-def draw(base: models.LanguageModel, n: int) -> best_of_n.Best:
+def draw(base: LanguageModel, n: int) -> best_of_n.Best:
     return best_of_n.draw(base, PROMPTS, n, rollouts.Sampling(5), REWARDS, seed=0, on_batch=lambda done: None)
 
 
@@ -50,7 +52,7 @@ def test_the_bound_of_its_kl_worked_out_by_hand() -> None:
     assert best_of_n.kl_bound(16) == pytest.approx(2.7726 - 0.9375, abs=1e-4)
 
 
-def test_the_reward_chooses_among_n_answers_to_each_prompt(base: models.LanguageModel) -> None:
+def test_the_reward_chooses_among_n_answers_to_each_prompt(base: LanguageModel) -> None:
     found = draw(base, 8)
     assert len(found.responses) == len(PROMPTS)
     assert found.reward == pytest.approx(sum(map(len, found.responses)) / len(PROMPTS))
@@ -58,21 +60,21 @@ def test_the_reward_chooses_among_n_answers_to_each_prompt(base: models.Language
     assert draw(base, 8) == found
 
 
-def test_the_best_of_one_is_any_answer(base: models.LanguageModel) -> None:
+def test_the_best_of_one_is_any_answer(base: LanguageModel) -> None:
     found = draw(base, 1)
     assert found.reward == found.reward_of_all
 
 
-def test_a_policy_answers_as_its_base(base: models.LanguageModel, tiny_base: Path) -> None:
+def test_a_policy_answers_as_its_base(base: LanguageModel, tiny_base: Path) -> None:
     before = draw(base, 4)
     torch.manual_seed(5)
-    policy = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
-    for parameter in models.trainable_parameters(policy):
+    policy = language_model.add_adapter(language_model.load(str(tiny_base), torch.device("cpu")), Lora(r=4))
+    for parameter in language_model.trainable_parameters(policy):
         torch.nn.init.normal_(parameter, std=0.3)
     assert draw(policy, 4) == before
 
 
-def test_progress_is_told_prompt_by_prompt_and_never_more_than_a_batch_is_drawn(base: models.LanguageModel) -> None:
+def test_progress_is_told_prompt_by_prompt_and_never_more_than_a_batch_is_drawn(base: LanguageModel) -> None:
     done: list[int] = []
     best_of_n.draw(base, PROMPTS, 32, rollouts.Sampling(2), REWARDS, seed=0, on_batch=done.append)
     assert done == [2, 4, 5]  # 64 answers at a time are two prompts
@@ -90,10 +92,10 @@ class LikesLong:
 def test_the_report_holds_it_beside_the_policy(
     tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "make_judge", lambda settings, spent: LikesLong())
+    monkeypatch.setattr(evaluate, "make_stage_judge", lambda settings, spent: LikesLong())
     torch.manual_seed(1)
-    language = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
-    models.save_adapter(language, tmp_path / "ppo" / "adapter")
+    language = language_model.add_adapter(language_model.load(str(tiny_base), torch.device("cpu")), Lora(r=4))
+    language_model.save_adapter(language, tmp_path / "ppo" / "adapter")
     recipe = make_recipe(tiny_base, evaluate={"prompts": 5, "max_new_tokens": 5, "best_of": 4})
     inputs = ppo_inputs | {"ppo": tmp_path / "ppo"}
     reporter = Remembering()
@@ -115,7 +117,7 @@ def test_constraints_are_scored_with_the_multipliers_of_the_training(
     tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch,
     summary: dict[str, Any] | None, multiplier: float, warned: bool,
 ) -> None:
-    monkeypatch.setattr(evaluate, "make_judge", lambda settings, spent: LikesLong())
+    monkeypatch.setattr(evaluate, "make_stage_judge", lambda settings, spent: LikesLong())
     scored: list[dict[str, float]] = []
     draw_best = best_of_n.draw
 
@@ -124,8 +126,8 @@ def test_constraints_are_scored_with_the_multipliers_of_the_training(
         return draw_best(*given)
 
     monkeypatch.setattr(best_of_n, "draw", watched)
-    language = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
-    models.save_adapter(language, tmp_path / "ppo" / "adapter")
+    language = language_model.add_adapter(language_model.load(str(tiny_base), torch.device("cpu")), Lora(r=4))
+    language_model.save_adapter(language, tmp_path / "ppo" / "adapter")
     if summary is not None:
         write_json(tmp_path / "ppo" / "summary.json", summary)
     recipe = make_recipe(tiny_base, evaluate={"prompts": 2, "max_new_tokens": 3, "best_of": 2},

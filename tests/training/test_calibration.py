@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from training.calibration import (
+from training.quality.calibration import (
     accuracy,
     best_temperature,
     calibration_error,

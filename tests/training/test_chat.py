@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.training.tiny_models import PROMPTS
-from training import models
-from training.chat import ChatPolicy, pieces
 from training.config import Lora
+from training.models import language_model
+from training.models.chat import ChatPolicy, pieces
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def adapters(tiny_base: Path, tmp_path: Path) -> list[Path]:
     """Folders of two adapters that say other things than the base and than each other."""
     for number in (1, 2):
         torch.manual_seed(number)
-        language = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
-        for parameter in models.trainable_parameters(language):
+        language = language_model.add_adapter(language_model.load(str(tiny_base), torch.device("cpu")), Lora(r=4))
+        for parameter in language_model.trainable_parameters(language):
             torch.nn.init.normal_(parameter, std=0.3)
-        models.save_adapter(language, tmp_path / str(number))
+        language_model.save_adapter(language, tmp_path / str(number))
     return [tmp_path / "1", tmp_path / "2"]
 
 

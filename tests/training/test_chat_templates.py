@@ -13,13 +13,13 @@ import torch
 
 from tests.training.tiny_families import make_family
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe, make_tokenizer
-from training import chat_templates, models, rollouts
 from training import preference_models as pm
-from training.artifacts import read_jsonl
-from training.chat import ChatPolicy
 from training.dialogue import Dialogue
-from training.encoding import belongs_to, encode_prompt, encode_reply, rendered, without_system
 from training.errors import BadData, ModelUnavailable
+from training.models import chat_templates, language_model, rollouts
+from training.models.chat import ChatPolicy
+from training.models.encoding import belongs_to, encode_prompt, encode_reply, rendered, without_system
+from training.run.artifacts import read_jsonl
 from training.stages import sample
 from training.stages.sft import tokens_of
 
@@ -130,7 +130,7 @@ def test_samples_and_preference_models_read_a_moved_system_message(tmp_path: Pat
     sample.run(job, tmp_path, Remembering())
     pairs = list(read_jsonl(tmp_path / "pairs.jsonl"))
     assert SYSTEM in [pair["prompt"] for pair in pairs]  # the judge and the pages see the dialogue as it is
-    tokenizer = models.load_tokenizer(base)
+    tokenizer = language_model.load_tokenizer(base)
     assert pm.encode(tokenizer, SYSTEM, "Yes", 64)[-2:] == [*encode_reply(tokenizer, "Yes"), tokenizer.eos_token_id]
 
 
@@ -142,7 +142,7 @@ def with_a_token_too_many() -> Any:
 
 def test_a_token_beyond_the_models_rows_is_harmless_until_a_text_holds_it(tmp_path: Path) -> None:
     base = make_family("gemma3", tmp_path / "soft", with_a_token_too_many())
-    language = models.load_language_model(base, CPU)
+    language = language_model.load(base, CPU)
     rollouts.pad_prompts(language, PROMPTS, 4)
     bad: Dialogue = [{"role": "user", "content": "Is the <image_soft_token> red?"}]
     with pytest.raises(BadData, match="holds the token '<image_soft_token>', which the tokenizer of 'soft' knows"):
@@ -150,5 +150,5 @@ def test_a_token_beyond_the_models_rows_is_harmless_until_a_text_holds_it(tmp_pa
     with pytest.raises(BadData, match="<image_soft_token>"):
         tokens_of(language, {"prompt": PROMPTS[0], "response": "Yes <image_soft_token>"}, 64)
     # A policy's response cannot be asked for again: what its words cannot be is left out.
-    ids = pm.encode(models.load_tokenizer(base), PROMPTS[0], "Yes <image_soft_token>", 64)
+    ids = pm.encode(language_model.load_tokenizer(base), PROMPTS[0], "Yes <image_soft_token>", 64)
     assert max(ids) < language.model.config.vocab_size

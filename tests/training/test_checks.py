@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tests.training.tiny_models import PROMPTS, make_job, make_recipe
-from training import checks, model_shape, runner
-from training.artifacts import newest_checkpoint, read_json, write_json, write_jsonl
 from training.config import parse_recipe, shipped_recipe
 from training.errors import BadData, BadSettings, DiskFull, ModelUnavailable
-from training.reporting import EventFile
-from training.stages import ppo
+from training.run import checks, jobs, model_shape
+from training.run.artifacts import newest_checkpoint, read_json, write_json, write_jsonl
+from training.run.reporting import EventFile
+from training.stages import ppo, runner
 
 
 @pytest.fixture
@@ -177,13 +177,13 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(
     folder = tmp_path / "run"
     monkeypatch.setattr(ppo.torch, "save", full)
     reporter = EventFile(folder / "events.jsonl")
-    assert runner._run(job, folder, reporter) == runner.FAILED
+    assert runner._run(job, folder, reporter) == jobs.FAILED
     assert read_json(folder / "failure.json")["kind"] == "disk full"
     kept = newest_checkpoint(folder / "checkpoint")
     assert kept is not None and kept.name == "step-00000001"
     assert not (folder / "checkpoint" / "unfinished").exists()
     monkeypatch.setattr(ppo.torch, "save", write)
-    assert runner._run(job, folder, reporter) == runner.DONE
+    assert runner._run(job, folder, reporter) == jobs.DONE
     reporter.close()
 
 

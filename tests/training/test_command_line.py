@@ -12,9 +12,9 @@ import pytest
 from tests.training.scripted_server import letters, serving
 from tests.training.test_chat_templates import tokenizer_with
 from tests.training.tiny_families import make_family
-from training.artifacts import read_json, read_jsonl
 from training.config import as_yaml, check_recipe, parse_recipe, shipped_recipe
-from training.pipeline import plan
+from training.run.artifacts import read_json, read_jsonl
+from training.run.pipeline import plan
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
+from training.data.reading import BadRow, Row, preview, read_rows
 from training.errors import BadData
-from training.reading import BadRow, Row, preview, read_rows
 
 TABLE = [["prompt", "chosen", "rejected"], ["Was, wann; wo?", "Größe\tund \"Maß\"", "Nein|nie"],
          ["Zwei\nZeilen?", "Ja.", "Nein."]]

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from training.artifacts import read_jsonl
 from training.config import Data, check_recipe
-from training.data import Row, digests, files_from_rows, prepare
-from training.data_files import bad_rows_notice, kept_files
+from training.data.data_files import Row, digests, files_from_rows, prepare
+from training.data.file_cache import bad_rows_notice, kept_files
 from training.errors import BadData, BadSettings
-from training.pipeline import pair_digest
+from training.run.artifacts import read_jsonl
+from training.run.pipeline import pair_digest
 
 
 def row(number: int, **changes: Any) -> Row:

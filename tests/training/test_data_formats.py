@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from training.data import BadRow, Row, preview, read_rows, recognise
+from training.data.data_files import BadRow, Row, preview, read_rows, recognise
 from training.errors import BadData
 
 HH = Path(__file__).parents[3] / "shared" / "data" / "hh_harmless_1500.jsonl.gz"

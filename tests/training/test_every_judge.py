@@ -11,12 +11,12 @@ import pytest
 from tests.training.judge_moods import MOODS, answer, said, wants_logprobs
 from tests.training.scripted_server import Script, failure, options, serving
 from tests.training.stage_folders import events, job, pair, run
-from training.artifacts import read_jsonl
 from training.config import Judge
 from training.errors import JudgeUnavailable, StopRequested, TrainingError
-from training.feedback.addresses import AddressGuard
-from training.feedback.connection_test import ConnectionReport
-from training.feedback.connection_test import test_connection as try_connection
+from training.judges.addresses import AddressGuard
+from training.judges.connection_test import ConnectionReport
+from training.judges.connection_test import test_connection as try_connection
+from training.run.artifacts import read_jsonl
 from training.stages import label
 
 OPEN = AddressGuard(("127.0.0.1",))
@@ -116,7 +116,7 @@ async def test_with_yes_the_connection_test_takes_nothing_else_either(mood: str)
 
 def test_the_setting_is_no_part_of_what_a_label_is() -> None:
     from training.config import shipped_recipe
-    from training.pipeline import plan
+    from training.run.pipeline import plan
 
     recipe = shipped_recipe("small_gpu")
     other = recipe.model_copy(update={"judge": recipe.judge.model_copy(update={"logprobs": "no"})})
@@ -156,8 +156,8 @@ async def test_the_connection_test_does_not_wait_for_hours() -> None:
 
 
 def test_a_reply_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.feedback.openai_judge.LARGEST_REPLY", 10_000)
-    monkeypatch.setattr("training.feedback.pace.PROBES_AT_FIRST", 0)
+    monkeypatch.setattr("training.judges.openai_judge.LARGEST_REPLY", 10_000)
+    monkeypatch.setattr("training.judges.pace.PROBES_AT_FIRST", 0)
     with serving(lambda *_: said("A" * 1_000_000)) as server, pytest.raises(JudgeUnavailable, match="answered none"):
         labelled(server, tmp_path)
 

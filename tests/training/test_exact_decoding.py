@@ -11,12 +11,13 @@ import torch
 
 from tests.training.tiny_families import FAMILIES, make_family
 from tests.training.tiny_models import PROMPTS
-from training import exactness, models, rollouts
-from training.checks import check_base
 from training.config import Lora
 from training.errors import ModelUnavailable
-from training.folded import folded
-from training.model_names import ModelHome
+from training.models import exactness, language_model, rollouts
+from training.models.folded import folded
+from training.models.language_model import LanguageModel
+from training.run.checks import check_base
+from training.run.model_names import ModelHome
 
 CPU = torch.device("cpu")
 INEXACT = {"roberta": "counts the padding", "rwkv": "recurrent state", "recurrent_gemma": "recurrent state"}
@@ -29,7 +30,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return cache(lambda name: make_family(name, home / name))
 
 
-def plain_logprobs(language: models.LanguageModel, rollout: rollouts.Rollout, row: int) -> torch.Tensor:
+def plain_logprobs(language: LanguageModel, rollout: rollouts.Rollout, row: int) -> torch.Tensor:
     """Log-probabilities of a row's response tokens, from its unpadded tokens in one pass without a cache."""
     prompt = rollout.prompts[row][rollout.prompt_mask[row] == 1]
     response = rollout.responses[row][rollout.mask[row] == 1]
@@ -39,7 +40,7 @@ def plain_logprobs(language: models.LanguageModel, rollout: rollouts.Rollout, ro
 
 @pytest.mark.parametrize("name", EXACT)
 def test_a_family_is_decoded_and_read_again_exactly(name: str, family: Callable[[str], Path]) -> None:
-    language = models.load_language_model(family(name), CPU)
+    language = language_model.load(family(name), CPU)
     exactness.check_decoding(language, "policy.base")
     assert max(exactness.measure(language)) < 1e-3
     ids, mask = rollouts.pad_prompts(language, PROMPTS, 8)
@@ -59,12 +60,12 @@ def test_a_family_is_decoded_and_read_again_exactly(name: str, family: Callable[
 
 @pytest.mark.parametrize("name", EXACT)
 def test_an_adapter_changes_decoding_and_training_alike(name: str, family: Callable[[str], Path]) -> None:
-    language = models.add_adapter(models.load_language_model(family(name), CPU), Lora(r=2, alpha=8))
+    language = language_model.add_adapter(language_model.load(family(name), CPU), Lora(r=2, alpha=8))
     torch.manual_seed(0)
-    for parameter in models.trainable_parameters(language):
+    for parameter in language_model.trainable_parameters(language):
         torch.nn.init.normal_(parameter, std=0.2)
     ids, mask = rollouts.pad_prompts(language, PROMPTS, 6)
-    with models.merged(language):
+    with language_model.merged(language):
         rollout = rollouts.generate(language, ids, mask, rollouts.Sampling(6), torch.Generator().manual_seed(1))
         with torch.no_grad():
             while_merged = rollouts.forward_responses(language, rollout).logprobs
@@ -88,7 +89,7 @@ def test_a_family_that_cannot_be_decoded_exactly_is_refused_by_its_config(
 
 @pytest.mark.parametrize("name", INEXACT)
 def test_what_no_list_names_is_refused_by_measuring_it(name: str, family: Callable[[str], Path]) -> None:
-    language = models.load_language_model(family(name), CPU)
+    language = language_model.load(family(name), CPU)
     with pytest.raises(ModelUnavailable, match=f"'policy.base' names '{name}', a model of the family {name}: .*"
                                                r"(not be exact .*differ by \d|cannot be decoded here)"):
         exactness.check_decoding(language, "policy.base")
@@ -96,4 +97,4 @@ def test_what_no_list_names_is_refused_by_measuring_it(name: str, family: Callab
 
 @pytest.mark.parametrize("name", ["gpt2", "mamba", "lfm2"])
 def test_bf16_is_measured_by_what_rounding_allows(name: str, family: Callable[[str], Path]) -> None:
-    exactness.check_decoding(models.load_language_model(family(name), CPU, "bf16"), "policy.base")
+    exactness.check_decoding(language_model.load(family(name), CPU, "bf16"), "policy.base")

@@ -8,35 +8,36 @@ import pytest
 import torch
 
 from tests.training.tiny_models import PROMPTS
-from training import models, rollouts
 from training.config import Lora
-from training.folded import folded
+from training.models import language_model, rollouts
+from training.models.folded import folded
+from training.models.language_model import LanguageModel
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def language(tiny_base: Path) -> models.LanguageModel:
+def language(tiny_base: Path) -> LanguageModel:
     """The tiny base with an adapter whose second half is no longer zero."""
     torch.manual_seed(0)
-    found = models.add_adapter(models.load_language_model(str(tiny_base), CPU), Lora(r=4))
-    for parameter in models.trainable_parameters(found):
+    found = language_model.add_adapter(language_model.load(str(tiny_base), CPU), Lora(r=4))
+    for parameter in language_model.trainable_parameters(found):
         torch.nn.init.normal_(parameter, std=0.1)
     return found
 
 
-def rollout_of(language: models.LanguageModel) -> rollouts.Rollout:
+def rollout_of(language: LanguageModel) -> rollouts.Rollout:
     ids, mask = rollouts.pad_prompts(language, PROMPTS, 8)
     return rollouts.generate(language, ids, mask, rollouts.Sampling(8), torch.Generator().manual_seed(0))
 
 
-def logprobs_and_gradients(language: models.LanguageModel, rollout: rollouts.Rollout) -> list[torch.Tensor]:
+def logprobs_and_gradients(language: LanguageModel, rollout: rollouts.Rollout) -> list[torch.Tensor]:
     read = rollouts.forward_responses(language, rollout)
     loss = (read.logprobs * rollout.mask).sum()
-    return [read.logprobs.detach(), *torch.autograd.grad(loss, models.trainable_parameters(language))]
+    return [read.logprobs.detach(), *torch.autograd.grad(loss, language_model.trainable_parameters(language))]
 
 
-def test_outputs_and_gradients_are_those_of_the_unfolded_adapter(language: models.LanguageModel) -> None:
+def test_outputs_and_gradients_are_those_of_the_unfolded_adapter(language: LanguageModel) -> None:
     rollout = rollout_of(language)
     unfolded = logprobs_and_gradients(language, rollout)
     with folded(language):
@@ -47,20 +48,20 @@ def test_outputs_and_gradients_are_those_of_the_unfolded_adapter(language: model
     assert all(torch.equal(plain, again) for plain, again in zip(unfolded, after, strict=True))
 
 
-def test_the_reference_is_the_base_within_it(language: models.LanguageModel) -> None:
+def test_the_reference_is_the_base_within_it(language: LanguageModel) -> None:
     rollout = rollout_of(language)
     with torch.no_grad():
-        with models.reference(language):
+        with language_model.reference(language):
             outside = rollouts.forward_responses(language, rollout).logprobs
-        with folded(language), models.reference(language):
+        with folded(language), language_model.reference(language):
             assert torch.equal(rollouts.forward_responses(language, rollout).logprobs, outside)
 
 
-def test_a_change_of_the_adapter_shows_after_folding_again(language: models.LanguageModel) -> None:
+def test_a_change_of_the_adapter_shows_after_folding_again(language: LanguageModel) -> None:
     rollout = rollout_of(language)
     with torch.no_grad(), folded(language) as refold:
         before = rollouts.forward_responses(language, rollout).logprobs
-        for parameter in models.trainable_parameters(language):
+        for parameter in language_model.trainable_parameters(language):
             parameter.mul_(1.5)
         assert torch.equal(rollouts.forward_responses(language, rollout).logprobs, before)
         refold()
@@ -71,7 +72,7 @@ def test_a_change_of_the_adapter_shows_after_folding_again(language: models.Lang
 
 
 def test_a_bf16_base_keeps_the_forward_that_loses_nothing(tiny_base: Path) -> None:
-    language = models.add_adapter(models.load_language_model(str(tiny_base), CPU, "bf16"), Lora(r=4))
-    assert {parameter.dtype for parameter in models.trainable_parameters(language)} == {torch.float32}
+    language = language_model.add_adapter(language_model.load(str(tiny_base), CPU, "bf16"), Lora(r=4))
+    assert {parameter.dtype for parameter in language_model.trainable_parameters(language)} == {torch.float32}
     with folded(language):
-        assert not any("forward" in vars(layer) for layer in models.lora_layers(language))
+        assert not any("forward" in vars(layer) for layer in language_model.lora_layers(language))

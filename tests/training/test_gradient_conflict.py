@@ -10,28 +10,30 @@ import torch
 from torch import Tensor
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training import gradient_conflict, models, rollouts
 from training.config import Lora
+from training.models import language_model, rollouts
+from training.models.language_model import LanguageModel
+from training.ppo import gradient_conflict
 from training.stages import ppo
 
 
 @pytest.fixture(scope="module")
-def policy(tiny_base: Path) -> models.LanguageModel:
+def policy(tiny_base: Path) -> LanguageModel:
     torch.manual_seed(3)
-    language = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
-    for parameter in models.trainable_parameters(language):
+    language = language_model.add_adapter(language_model.load(str(tiny_base), torch.device("cpu")), Lora(r=4))
+    for parameter in language_model.trainable_parameters(language):
         torch.nn.init.normal_(parameter, std=0.2)
     return language
 
 
 @pytest.fixture(scope="module")
-def answers(policy: models.LanguageModel) -> rollouts.Rollout:
+def answers(policy: LanguageModel) -> rollouts.Rollout:
     ids, mask = rollouts.pad_prompts(policy, PROMPTS, 5)
-    with models.merged(policy):
+    with language_model.merged(policy):
         return rollouts.generate(policy, ids, mask, rollouts.Sampling(5), torch.Generator().manual_seed(0))
 
 
-def conflicts(policy: models.LanguageModel, answers: rollouts.Rollout, *columns: Tensor, **other: Any) -> list[float]:
+def conflicts(policy: LanguageModel, answers: rollouts.Rollout, *columns: Tensor, **other: Any) -> list[float]:
     settings = {"temperature": 1.0, "micro_batch": 2} | other
     found = gradient_conflict.principle_gradients(policy, answers, torch.stack(columns, dim=1), **settings)
     return list(gradient_conflict.cosines("abcdef"[: len(columns)], found).values())
@@ -46,7 +48,7 @@ def test_the_cosine_of_gradients_worked_out_by_hand() -> None:
 
 
 def test_opposite_rewards_pull_apart_and_like_rewards_together(
-    policy: models.LanguageModel, answers: rollouts.Rollout
+    policy: LanguageModel, answers: rollouts.Rollout
 ) -> None:
     z = torch.tensor([0.3, -1.0, 2.0, 0.1, -0.4])
     # A reward's height and scale are no part of it: advantages are whitened.
@@ -54,18 +56,18 @@ def test_opposite_rewards_pull_apart_and_like_rewards_together(
 
 
 def test_a_principle_that_scores_all_alike_pulls_nowhere(
-    policy: models.LanguageModel, answers: rollouts.Rollout
+    policy: LanguageModel, answers: rollouts.Rollout
 ) -> None:
     z = torch.tensor([0.3, -1.0, 2.0, 0.1, -0.4])
     assert conflicts(policy, answers, z, torch.zeros(5)) == [0.0]
 
 
-def test_the_gradient_is_that_of_the_expected_reward(policy: models.LanguageModel, answers: rollouts.Rollout) -> None:
+def test_the_gradient_is_that_of_the_expected_reward(policy: LanguageModel, answers: rollouts.Rollout) -> None:
     z = torch.tensor([1.0, -1.0, 1.0, -1.0, 0.0])
     whitened = z / z.square().mean().sqrt()
     logprobs = rollouts.forward_responses(policy, answers).logprobs
     loss = -(logprobs * whitened.unsqueeze(1) * answers.mask).sum() / answers.mask.sum()
-    parameters = models.trainable_parameters(policy)
+    parameters = language_model.trainable_parameters(policy)
     wanted = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
     found = gradient_conflict.principle_gradients(policy, answers, z.unsqueeze(1), 1.0, micro_batch=2)
     torch.testing.assert_close(found[0], wanted, atol=1e-5, rtol=1e-3)

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training import models
-from training.artifacts import Job, read_json
 from training.config import Ppo
 from training.errors import BadData, StopRequested
+from training.models import language_model
+from training.run.artifacts import Job, read_json
 from training.stages import ppo
 
 ALGORITHMS = ("grpo", "rloo")
@@ -49,8 +49,8 @@ def test_it_reports_what_ppo_reports(job_of: Any, tmp_path: Path, tiny_base: Pat
         assert all(math.isfinite(value) for value in values.values())
         parts = [values["principle/factuality/weighted"], values["principle/toxicity/weighted"]]
         assert sum(parts) == pytest.approx(values["reward/total"], abs=1e-5)
-    language = models.load_language_model(str(tiny_base), torch.device("cpu"))
-    models.load_adapter(language, tmp_path / "run" / "adapter")
+    language = language_model.load(str(tiny_base), torch.device("cpu"))
+    language_model.load_adapter(language, tmp_path / "run" / "adapter")
     summary = read_json(tmp_path / "run" / "summary.json")
     assert summary["algorithm"] == algorithm and summary["weights"] == {"factuality": 0.75, "toxicity": 0.25}
     assert summary["last"]["reward/total"] == told.metrics[3]["reward/total"]

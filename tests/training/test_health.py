@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.training.tiny_models import PROMPTS, Remembering
 from training.errors import JudgeUnavailable
-from training.feedback.judges import Comparison, Verdict
-from training.health import SampleJudge, Watch, WatchedReporter
+from training.judges.judge import Comparison, Verdict
+from training.ppo.health import SampleJudge, Watch, WatchedReporter
 
 
 def codes(watch: Watch, tag: str, values: list[float], **beside: float) -> dict[int, str]:

@@ -14,9 +14,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from training.data.reader_process import preview_in_subprocess, read_rows_in_subprocess
+from training.data.rows import Row
 from training.errors import BadData
-from training.reader_process import preview_in_subprocess, read_rows_in_subprocess
-from training.rows import Row
 
 ROOT = Path(__file__).parents[2]
 ROW = json.dumps({"prompt": "Why?", "chosen": "So.", "rejected": "No."}).encode()
@@ -59,7 +59,7 @@ PARQUETS: dict[str, Callable[[Path], None]] = {
 BAR = """
 import json, resource, sys, time
 from pathlib import Path
-from training.reader_process import preview_in_subprocess
+from training.data.reader_process import preview_in_subprocess
 room = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + 100_000_000
 resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
 for path in map(Path, sys.argv[1:]):
@@ -91,7 +91,7 @@ def test_no_file_costs_the_previewing_process_100_mb_or_2_seconds(tmp_path: Path
 
 
 def test_what_takes_too_long_is_ended_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import reader_process
+    from training.data import reader_process
 
     path = tmp_path / "data.jsonl"
     path.write_bytes(b"\n".join([ROW] * 200_000))
@@ -103,7 +103,7 @@ def test_what_takes_too_long_is_ended_and_said(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_long_list_on_one_line_is_read_with_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import reader_process
+    from training.data import reader_process
 
     path = tmp_path / "list.json.gz"
     path.write_bytes(packed((ROW + b", ") * 20_000, 4, b"[", ROW + b"]"))

@@ -13,7 +13,7 @@ from tests.training.scripted_server import Reply, letters, serving
 from training.config import Judge
 from training.config.address import BadAddress, parse_address
 from training.errors import JudgeUnavailable
-from training.feedback.addresses import AddressGuard, GuardedTransport, guarded_connector, is_public
+from training.judges.addresses import AddressGuard, GuardedTransport, guarded_connector, is_public
 
 CLOSED, OPEN = AddressGuard(), AddressGuard(("127.0.0.1", "localhost"))
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.feedback import answers
-from training.feedback.answers import first_is_better, letter_of, read_answer
-from training.feedback.limits import read_limits, retry_after
+from training.judges import answers
+from training.judges.answers import first_is_better, letter_of, read_answer
+from training.judges.limits import read_limits, retry_after
 
 SPELLINGS = ["{}", " {}.", "Option {}", "({})", "**{}**", "The answer is {}", "Answer: {}", "{}. It is shorter.",
              "Response {}: it is kinder.", "\n{}\n", "Option {} is better"]
@@ -72,9 +72,9 @@ HOSTILE = ["answer ", "the ", "final ", "the answer is ", "option:", "answer", "
            "A) ", "a", "answer = ", "- ", "answer\n"]
 READERS = """
 import json, sys
-from training.feedback.answers import last_letter, read_answer
-from training.feedback.limits import read_limits, retry_after, seconds
-from training.feedback.protocol import read_reply
+from training.judges.answers import last_letter, read_answer
+from training.judges.limits import read_limits, retry_after, seconds
+from training.judges.protocol import read_reply
 for words in json.load(sys.stdin):
     text = words * 100_000
     for end in ("", "x", "A", "?"):

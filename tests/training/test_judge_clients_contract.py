@@ -14,11 +14,11 @@ from tests.training.batch_server import batches
 from tests.training.scripted_server import Reply, Script, completion, failure, letters, serving
 from training.config import Judge
 from training.errors import JudgeUnavailable
-from training.feedback.addresses import AddressGuard
-from training.feedback.batch_judge import BatchJudge
-from training.feedback.connection_test import test_connection as try_connection
-from training.feedback.judges import Comparison
-from training.feedback.openai_judge import OpenAIJudge
+from training.judges.addresses import AddressGuard
+from training.judges.batch_judge import BatchJudge
+from training.judges.connection_test import test_connection as try_connection
+from training.judges.judge import Comparison
+from training.judges.openai_judge import OpenAIJudge
 
 KEY = "sk-very-secret-0123456789"
 QUESTION = Comparison([{"role": "user", "content": "What is two and two?"}], "Four.", "A fish.", "more factual")
@@ -57,7 +57,7 @@ clients = pytest.mark.parametrize("client", [bulk, connection])
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bulk path asks a server that fails again, with pauses; here once is enough."""
-    monkeypatch.setattr("training.feedback.openai_judge.ATTEMPTS", 1)
+    monkeypatch.setattr("training.judges.openai_judge.ATTEMPTS", 1)
 
 
 def wants_five(body: dict[str, Any], _: int) -> Reply:

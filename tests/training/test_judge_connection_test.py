@@ -8,9 +8,9 @@ import pytest
 
 from tests.training.scripted_server import Reply, completion, failure, letters, serving
 from training.config import Judge
-from training.feedback.addresses import AddressGuard
-from training.feedback.connection_test import test_connection as try_connection
-from training.feedback.limits import RateLimits, read_limits, retry_after, seconds, wait_named_in
+from training.judges.addresses import AddressGuard
+from training.judges.connection_test import test_connection as try_connection
+from training.judges.limits import RateLimits, read_limits, retry_after, seconds, wait_named_in
 
 KEY = "sk-very-secret-0123456789"
 

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from training.config import Judge
-from training.feedback.dialect import Dialect
-from training.feedback.estimate import Observed, Range, corrected, estimate
+from training.judges.dialect import Dialect
+from training.judges.estimate import Observed, Range, corrected, estimate
 
 PRICED = Judge(kind="openai", model="m", price_in=2.0, price_out=10.0, concurrency=10)
 

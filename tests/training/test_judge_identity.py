@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.config import Judge
-from training.feedback.identity import LONGEST, is_unplaced, judge_name, judge_title, unplaced_name
+from training.judges.identity import LONGEST, is_unplaced, judge_name, judge_title, unplaced_name
 
 
 def server(base_url: str = "", model: str = "local-model") -> Judge:

@@ -11,8 +11,8 @@ import pytest
 from tests.training.batch_server import BatchServer, batches
 from tests.training.scripted_server import Reply, failure, letters
 from tests.training.stage_folders import events, job, pair, run
-from training.artifacts import read_json, read_jsonl
 from training.errors import BudgetSpent, JudgeUnavailable, StopRequested
+from training.run.artifacts import read_json, read_jsonl
 from training.stages import label
 
 

@@ -8,19 +8,21 @@ import pytest
 import torch
 
 from tests.training.tiny_families import make_family
-from training import models
 from training.config import DEMO_WORLD, Judge
 from training.errors import BadSettings
-from training.feedback.judges import Comparison, make_judge
-from training.feedback.local_judge import first_share, next_logprobs
+from training.judges.judge import Comparison
+from training.models import language_model
+from training.models.language_model import LanguageModel
+from training.models.local_judge import first_share, next_logprobs
+from training.models.stage_judge import make_stage_judge
 
 
 @pytest.fixture(scope="module")
-def language() -> models.LanguageModel:
-    return models.load_language_model(DEMO_WORLD, torch.device("cpu"))
+def language() -> LanguageModel:
+    return language_model.load(DEMO_WORLD, torch.device("cpu"))
 
 
-def test_what_questions_share_changes_no_probability(language: models.LanguageModel) -> None:
+def test_what_questions_share_changes_no_probability(language: LanguageModel) -> None:
     ids = language.tokenizer("Who is the keeper of Avela ? The keeper of Avela is Ada .")["input_ids"]
     sequences = [ids[:9], [*ids[:5], *ids[7:9]], [*ids[:5], ids[2]], ids[:12]]
     together = next_logprobs(language, sequences)
@@ -32,7 +34,7 @@ def test_what_questions_share_changes_no_probability(language: models.LanguageMo
 
 @pytest.mark.parametrize("family", ["mistral", "gpt2", "mamba", "qwen3_5"])
 def test_questions_share_what_they_can_in_every_family(family: str, tmp_path: Path) -> None:
-    language = models.load_language_model(make_family(family, tmp_path), torch.device("cpu"))
+    language = language_model.load(make_family(family, tmp_path), torch.device("cpu"))
     shared = list(range(5, 17))
     sequences = [[*shared, 20, 21], [*shared, 22], [*shared, 20, 23, 24, 25, 26]]
     plain = torch.stack([language.model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
@@ -47,13 +49,13 @@ def test_a_letters_probability_is_that_of_all_its_spellings() -> None:
 
 
 async def test_a_model_that_knows_no_letters_is_an_error_and_no_guess() -> None:
-    judge = make_judge(Judge(kind="local", model=DEMO_WORLD))
+    judge = make_stage_judge(Judge(kind="local", model=DEMO_WORLD))
     [verdict] = await judge.compare([Comparison([{"role": "user", "content": "Who?"}], "Ada.", "Bo.", "kinder")])
     assert verdict.probability is None and verdict.error.startswith("unreadable") and verdict.calls == 2
 
 
 async def test_a_question_longer_than_the_judge_is_refused_alone(tmp_path: Path) -> None:
-    judge = make_judge(Judge(kind="local", model=str(make_family("gpt2", tmp_path / "short"))))
+    judge = make_stage_judge(Judge(kind="local", model=str(make_family("gpt2", tmp_path / "short"))))
     long = Comparison([{"role": "user", "content": "Who? " * 50}], "Ada.", "Bo.", "kinder")
     verdicts = await judge.compare([long])
     assert "tokens, and the judge 48 positions" in verdicts[0].error and verdicts[0].probability is None
@@ -61,4 +63,4 @@ async def test_a_question_longer_than_the_judge_is_refused_alone(tmp_path: Path)
 
 def test_a_local_judge_does_not_think() -> None:
     with pytest.raises(BadSettings, match="does not think"):
-        make_judge(Judge(kind="local", model="x", reasoning=True))
+        make_stage_judge(Judge(kind="local", model="x", reasoning=True))

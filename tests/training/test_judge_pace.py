@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from training.config import Judge
-from training.feedback import pace as pace_module
-from training.feedback.limits import RateLimits
-from training.feedback.pace import Bucket, Pace
-from training.feedback.spending import Spending, allows, budget_spent
+from training.judges import pace as pace_module
+from training.judges.limits import RateLimits
+from training.judges.pace import Bucket, Pace
+from training.judges.spending import Spending, allows, budget_spent
 
 
 class Clock:

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from training.config import Judge
-from training.feedback.control import ControlFile, read_control, write_control
-from training.feedback.prompt import prompt_version, question, question_of
+from training.judges.control import ControlFile, read_control, write_control
+from training.judges.prompt import prompt_version, question, question_of
 
 PROMPT = [{"role": "user", "content": "How are you?"}]
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.config import Judge
-from training.feedback.answers import last_letter
-from training.feedback.dialect import Dialect
-from training.feedback.protocol import FAILURES, failure_kind, read_reply
+from training.judges.answers import last_letter
+from training.judges.dialect import Dialect
+from training.judges.protocol import FAILURES, failure_kind, read_reply
 
 ASKED = Judge(kind="openai", model="m")
 

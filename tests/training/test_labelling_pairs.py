@@ -9,8 +9,8 @@ import pytest
 
 from tests.training.scripted_server import Reply, completion, failure, letters, serving
 from tests.training.stage_folders import events, job, pair, run
-from training.artifacts import read_jsonl
 from training.errors import BadData, BudgetSpent, JudgeUnavailable, StopRequested
+from training.run.artifacts import read_jsonl
 from training.stages import label
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from tests.processes import ROOT, clean_environment
 from tests.training.stage_folders import job, pair
-from training.artifacts import is_complete, read_jsonl
-from training.runner import stage_command
+from training.run.artifacts import is_complete, read_jsonl
+from training.run.jobs import stage_command
 
 PAIRS, IN_FLIGHT, KILLS = 120, 16, 10
 

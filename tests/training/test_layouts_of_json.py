@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from training.data.reading import BadRow, Row, preview, read_rows
+from training.data.records.cells import MAX_DEPTH, parse_json
+from training.data.records.json_rows import Splitter
 from training.errors import BadData
-from training.reading import BadRow, Row, preview, read_rows
-from training.records.cells import MAX_DEPTH, parse_json
-from training.records.json_rows import Splitter
 
 PAIRS = [{"prompt": f"Who is {n}? \"[{{,", "chosen": f"The {n} \\ é 😀", "rejected": "Nobody]}"} for n in range(3)]
 ROWS = [Row([{"role": "user", "content": str(pair["prompt"])}], str(pair["chosen"]), str(pair["rejected"]))
@@ -159,7 +159,7 @@ def test_what_follows_a_list_is_not_dropped_in_silence() -> None:
 
 
 def test_more_rows_than_are_read_are_named_and_not_dropped_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import reading
+    from training.data import reading
 
     monkeypatch.setattr(reading, "MAX_ROWS", 2)
     *rows, last = read(json.dumps(PAIRS))

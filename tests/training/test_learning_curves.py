@@ -8,10 +8,10 @@ import pytest
 
 from tests.training.stage_folders import events, run
 from tests.training.test_preference_models_learn import job_of
-from training import learning_curve
-from training.artifacts import read_json
-from training.calibration import wilson
 from training.errors import StopRequested
+from training.quality import learning_curve
+from training.quality.calibration import wilson
+from training.run.artifacts import read_json
 from training.stages import preference_model as stage
 
 COUNT = 120  # pairs, of which 96 are learnt from

@@ -12,12 +12,14 @@ import torch
 from _pytest.monkeypatch import MonkeyPatch
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_base, make_job, make_recipe
-from training import checks, models, runner
-from training.artifacts import read_json, read_jsonl
 from training.errors import ModelUnavailable
-from training.model_names import ModelHome, locate, models_at
+from training.models import language_model
 from training.preference_models import load_trunk
-from training.stages import sample
+from training.run import checks, jobs
+from training.run.artifacts import read_json, read_jsonl
+from training.run.model_names import ModelHome, locate, models_at
+from training.run.pipeline import plan
+from training.stages import runner, sample
 
 CPU = torch.device("cpu")
 
@@ -81,16 +83,16 @@ def test_a_folder_of_the_working_directory_is_never_taken_for_a_model_of_the_hub
     for name in ("gpt2", "owner/name"):
         hidden = f"a folder '{name}' of the working directory hides"
         with models_at(home), pytest.raises(ModelUnavailable, match=hidden):
-            models.load_language_model(name, CPU)
+            language_model.load(name, CPU)
         with pytest.raises(ModelUnavailable, match=f"Write './{name}'"):
-            models.load_language_model(name, CPU)
+            language_model.load(name, CPU)
 
 
 def test_every_loader_of_the_engine_looks_in_the_folder_of_models(home: ModelHome) -> None:
     with models_at(home):
-        language = models.load_language_model("mine", CPU)
+        language = language_model.load("mine", CPU)
         assert language.name == "mine"
-        assert models.load_tokenizer("mine").vocab_size == language.tokenizer.vocab_size
+        assert language_model.load_tokenizer("mine").vocab_size == language.tokenizer.vocab_size
         assert load_trunk("mine", CPU, "fp32").config.hidden_size == 32
 
 
@@ -101,12 +103,12 @@ def test_a_stage_is_told_where_names_are_looked_up(
     recipe = make_recipe(Path("mine"))
     assert recipe.policy.base == "mine"
     made = make_job(recipe, "sample", tmp_path, prompts=[{"prompt": prompt} for prompt in PROMPTS])
-    runtime = runner.runtime_of(recipe, home=home)
+    runtime = jobs.runtime_of(recipe, home=home)
     assert ModelHome.from_json(runtime["models"]) == home
     folder = tmp_path / "stage"
-    stage = next(stage for stage in runner.plan(recipe) if stage.kind == "sample")
-    runner.prepare_stage(stage, "f" * 64, folder, {}, made.files, runtime)
-    assert runner.run_stage(folder) == runner.DONE
+    stage = next(stage for stage in plan(recipe) if stage.kind == "sample")
+    jobs.prepare_stage(stage, "f" * 64, folder, {}, made.files, runtime)
+    assert runner.run_stage(folder) == jobs.DONE
     assert list(read_jsonl(folder / "pairs.jsonl"))
     assert read_json(folder / "job.json")["settings"] == made.settings  # the identity's settings hold the name alone
     with pytest.raises(ModelUnavailable, match="hub"):

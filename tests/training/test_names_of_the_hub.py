@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from training.data import read_hub
+from training.config.hub_names import is_hub_id
+from training.data.data_files import read_hub
+from training.data.hub_records import hub_records, refuse_other_places
+from training.data.rows import Row
 from training.errors import BadData
-from training.hub import hub_records, is_hub_id, refuse_other_places
-from training.rows import Row
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +44,7 @@ def test_a_folder_of_the_working_directory_is_never_read_for_a_hub_id(tmp_path: 
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "rows.jsonl").write_text('{"prompt": "A row of somebody else"}\n')
     (tmp_path / "owner" / "name" / "name.py").write_text("raise SystemExit('this ran')\n")
-    script = ("from training.data import read_hub\nfrom training.errors import BadData\n"
+    script = ("from training.data.data_files import read_hub\nfrom training.errors import BadData\n"
               "for name in ('docs', 'nosuch', 'var/uploads', 'owner/name', 'json', 'text'):\n"
               "    try:\n        print(name, list(read_hub(name)))\n"
               "    except BadData as error:\n        print(name, error)\n")
@@ -88,7 +89,7 @@ def test_whatever_the_library_raises_is_said_with_a_way_out(monkeypatch: pytest.
 
 
 def test_the_hub_is_read_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.reader_process import read_hub_in_subprocess
+    from training.data.reader_process import read_hub_in_subprocess
 
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "rows.jsonl").write_text('{"prompt": "A row of somebody else"}\n')
@@ -117,7 +118,7 @@ def test_the_rows_of_a_data_set_come_as_the_library_streams_them(
     monkeypatch.setattr(datasets, "load_dataset_builder", from_disk)
     with pytest.raises(BadData, match="outside its own repository"):
         next(hub_records("org/data", "train"))
-    monkeypatch.setattr("training.hub.refuse_other_places", lambda name, files: None)
+    monkeypatch.setattr("training.data.hub_records.refuse_other_places", lambda name, files: None)
 
     assert list(hub_records("org/data", "train")) == [{"prompt": "Why?", "n": 1}, {"prompt": "How?", "n": None}]
     assert [row.prompt[0]["content"] for row in read_hub("org/data") if isinstance(row, Row)] == ["Why?", "How?"]

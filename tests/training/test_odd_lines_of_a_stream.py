@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import _Tail
-from training.health import _kept
-from training.reporting import EventFile, event_in
+from training.ppo.health import _kept
+from training.run.reporting import EventFile, event_in
 
 
 @pytest.fixture(params=[b"{", b"\0" * 30, b"[]", b"7", b"\xff", b"{}", b"[" * 50_000])

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from tests.training.stage_folders import pair
-from training.artifacts import read_json, write_json, write_jsonl
 from training.config import Recipe, check_recipe
-from training.evaluation import win_rate
-from training.paper.experiment import arms, repetitions
+from training.config.paper_experiment import arms, repetitions
 from training.paper.figures import NAMES
 from training.paper.measures import Experiment
 from training.paper.overall import Overall
 from training.paper.report import results, write_report
 from training.paper.schedule import stage_folders, works
-from training.pipeline import plan, served_by
+from training.quality.win_rates import win_rate
+from training.run.artifacts import read_json, write_json, write_jsonl
+from training.run.pipeline import plan, served_by
 
 SEEDS = (0, 4)
 PAIRS = 40

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from training import runner
-from training.artifacts import write_manifest
 from training.config import Recipe, check_recipe
-from training.data import FileRole
+from training.config.paper_experiment import demo_recipe
+from training.data.data_files import FileRole
 from training.errors import BadSettings
+from training.paper import schedule
 from training.paper.command import reproduce
-from training.paper.experiment import demo_recipe
 from training.paper.schedule import StageFailed, Work, carry_out, works
+from training.run.artifacts import write_manifest
 
 # A stage that notes when it began and what was complete by then, and is done.
 PLAYED = """
@@ -49,7 +49,7 @@ def todo(files: dict[FileRole, Path], tmp_path: Path) -> list[Work]:
 
 
 def play(monkeypatch: pytest.MonkeyPatch, failing: str = "") -> None:
-    monkeypatch.setattr(runner, "stage_command",
+    monkeypatch.setattr(schedule, "stage_command",
                         lambda folder: [sys.executable, "-c", PLAYED, str(folder), failing])
 
 

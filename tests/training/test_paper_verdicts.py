@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.paper.experiment import SCALARIZATIONS
+from training.config.paper_experiment import SCALARIZATIONS
 from training.paper.statistics import Share, share_agreeing, share_right, share_won, turned
 from training.paper.verdicts import told, verdicts
 

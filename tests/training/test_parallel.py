@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from tests.processes import ROOT, clean_environment
 from tests.training.stage_folders import events
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training import parallel, rollouts
-from training.artifacts import Job, is_complete, write_json
 from training.errors import BadSettings
+from training.models import rollouts
+from training.ppo import parallel
+from training.run.artifacts import Job, is_complete, write_json
 from training.stages import ppo
 
 CONFIG = "training/recipes/accelerate/ddp.yaml"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from training.messages import SPEAKERS
-from training.reading import BadRow, Row, preview, read_rows
-from training.rows import unused_columns
+from training.data.messages import SPEAKERS
+from training.data.reading import BadRow, Row, preview, read_rows
+from training.data.rows import unused_columns
 
 USER = {"role": "user", "content": "Which bird?"}
 HERON, RUDE = {"role": "assistant", "content": "The heron."}, {"role": "assistant", "content": "Go away."}

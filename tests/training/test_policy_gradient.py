@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from training import policy_gradient as pg
+from training.models.token_statistics import token_statistics
+from training.ppo import policy_gradient as pg
 
 MASK = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
 VALUES = torch.tensor([[1.0, 2.0, 3.0], [6.0, 99.0, 99.0]])
@@ -87,24 +88,24 @@ def test_the_value_loss_takes_the_worse_of_clipped_and_plain() -> None:
 
 def test_entropy_of_a_fair_and_of_a_loaded_coin() -> None:
     logits = torch.tensor([[0.0, 0.0], [50.0, -50.0]])
-    _, entropy = pg.token_statistics(logits, torch.tensor([0, 0]))
+    _, entropy = token_statistics(logits, torch.tensor([0, 0]))
     assert entropy.tolist() == pytest.approx([math.log(2), 0.0], abs=1e-6)
 
 
 def test_a_temperature_divides_the_logits() -> None:
     # Odds of 4 to 1 at temperature 1 are 2 to 1 at temperature 2.
-    logprobs, _ = pg.token_statistics(torch.tensor([[math.log(4.0), 0.0]]), torch.tensor([0]), temperature=2.0)
+    logprobs, _ = token_statistics(torch.tensor([[math.log(4.0), 0.0]]), torch.tensor([0]), temperature=2.0)
     assert logprobs.item() == pytest.approx(math.log(2 / 3))
 
 
 @pytest.mark.parametrize("piece", [1, 14, 1 << 20])
 def test_log_probabilities_are_those_of_log_softmax_gradients_too(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pg, "PIECE", piece)
+    monkeypatch.setattr("training.models.token_statistics.PIECE", piece)
     plain = torch.randn(2, 3, 7, requires_grad=True)
     ours, tokens = plain.detach().clone().requires_grad_(), torch.randint(7, (2, 3))
     logs = torch.log_softmax(plain / 0.7, -1)
     expected = logs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    logprobs, entropy = pg.token_statistics(ours * 1.0, tokens, temperature=0.7)
+    logprobs, entropy = token_statistics(ours * 1.0, tokens, temperature=0.7)
     assert torch.allclose(logprobs, expected, atol=1e-6)
     assert torch.allclose(entropy, -(logs.exp() * logs).sum(-1), atol=1e-6)
     weights = torch.randn(2, 3)

@@ -1,5 +1,5 @@
 """Four phases of PPO on a tiny model, pinned. If a number moves, training has changed: say why in the commit that
-changes the numbers here, and raise "ppo" in `training.pipeline.VERSIONS`, so that old results are not reused.
+changes the numbers here, and raise "ppo" in `training.run.pipeline.VERSIONS`, so that old results are not reused.
 
 The pins hold on any CPU: sums in another order differ in the sixth digit, and a different draw would differ in the
 first. `python -m pytest tests/training/test_ppo_golden_trajectory.py -s` prints the numbers when they differ."""

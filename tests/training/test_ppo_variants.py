@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training import learner, models
-from training import policy_gradient as pg
-from training.artifacts import Job, newest_checkpoint
 from training.errors import DiskFull
+from training.models import language_model
+from training.ppo import learner
+from training.ppo import policy_gradient as pg
+from training.run.artifacts import Job, newest_checkpoint
 from training.stages import ppo, sample
 
 TAGS = ("policy/loss", "value/loss", "optimizer/grad_norm", "policy/entropy", "reward/total", "kl/mean")
@@ -42,9 +43,9 @@ def test_a_separate_critic_leaves_the_policy_alone_and_learns(job_of: Any, tmp_p
 
 
 def test_a_separate_critic_begins_as_the_policys_trunk_with_values_of_zero(tiny_base: Path) -> None:
-    language = models.load_language_model(str(tiny_base), torch.device("cpu"))
-    critic = models.make_critic(language, "separate")
-    assert isinstance(critic, models.SeparateCritic)
+    language = language_model.load(str(tiny_base), torch.device("cpu"))
+    critic = language_model.make_critic(language, "separate")
+    assert isinstance(critic, language_model.SeparateCritic)
     ids = torch.tensor([[5, 6, 7]])
     assert torch.equal(critic.hidden(input_ids=ids), language.model.model(input_ids=ids).last_hidden_state)
     assert critic(critic.hidden(input_ids=ids)).tolist() == [[0.0, 0.0, 0.0]]

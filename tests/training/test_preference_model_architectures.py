@@ -12,12 +12,12 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from tests.training.stage_folders import events, job, pair, run
 from tests.training.tiny_models import make_tokenizer
 from training import preference_models as pm
-from training import quality
-from training.artifacts import Job, read_json, read_jsonl, write_json
 from training.config import Lora
 from training.errors import BadData, BadSettings, ModelUnavailable, StopRequested
-from training.models import load_tokenizer
+from training.models.language_model import load_tokenizer
 from training.preference_models import scoring, split
+from training.quality import quality_card
+from training.run.artifacts import Job, read_json, read_jsonl, write_json
 from training.stages import preference_model as stage
 
 PROMPT: Any = [{"role": "user", "content": "Who is the keeper of Avela?"}]
@@ -154,7 +154,7 @@ def test_one_trunk_learns_two_principles_that_disagree(shared: Path) -> None:
     assert cards["rudeness"]["trained_on"] + cards["rudeness"]["held_out"] == 16  # four of twenty have no label
     assert cards["toxicity"]["human_agreement"] == 1.0 and cards["rudeness"]["human_agreement"] == 0.0
     folders = dict.fromkeys(cards, shared)
-    assert quality.score_correlations(folders)["toxicity"]["rudeness"] < -0.9
+    assert quality_card.score_correlations(folders)["toxicity"]["rudeness"] < -0.9
     last = events(shared, "metric")[-1]["values"]
     assert last["pm/held_out_accuracy/toxicity"] == 1.0 and last["pm/held_out_accuracy/rudeness"] == 1.0
 

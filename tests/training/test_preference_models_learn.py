@@ -11,9 +11,9 @@ import torch
 
 from tests.training.stage_folders import events, job, pair, run
 from training import preference_models as pm
-from training.artifacts import Job, read_json, read_jsonl
 from training.errors import BadData, ModelUnavailable, StopRequested
-from training.models import load_tokenizer
+from training.models.language_model import load_tokenizer
+from training.run.artifacts import Job, read_json, read_jsonl
 from training.stages import preference_model as stage
 
 PROMPT: Any = [{"role": "user", "content": "Who is the keeper of Avela?"}]

@@ -10,12 +10,14 @@ import pytest
 from tests.training.test_chat_templates import ALTERNATING, NO_SYSTEM, SYSTEM, TWO_USERS, tokenizer_with
 from tests.training.tiny_families import make_family
 from tests.training.tiny_models import PROMPTS, Remembering, make_base, make_recipe, make_tokenizer
-from training import preflight, runner
-from training.artifacts import read_json, write_jsonl
-from training.checks import check_run
 from training.config import Recipe
 from training.errors import BadData, BadSettings, ModelUnavailable
-from training.pipeline import plan
+from training.models import preflight
+from training.run import jobs
+from training.run.artifacts import read_json, write_jsonl
+from training.run.checks import check_run
+from training.run.pipeline import plan
+from training.stages import runner
 
 FRIENDLY = [{"prompt": prompt} for prompt in PROMPTS]
 
@@ -25,7 +27,7 @@ def task_of(recipe: Recipe, folder: Path, **rows: list[dict[str, Any]]) -> dict[
     for role, values in rows.items():
         files[role] = folder / f"{role}.jsonl"
         write_jsonl(files[role], values)
-    task: dict[str, Any] = runner.runtime_of(recipe, files=files)["preflight"]
+    task: dict[str, Any] = jobs.runtime_of(recipe, files=files)["preflight"]
     return task
 
 
@@ -93,19 +95,19 @@ def test_a_base_of_a_later_stage_is_refused_by_the_first_one_before_any_question
     write_jsonl(tmp_path / "pairs.jsonl", rows)
     stages = {stage.kind: stage for stage in plan(recipe)}
     files = {"pairs": tmp_path / "pairs.jsonl"}
-    runtime = runner.runtime_of(recipe, files=files)
+    runtime = jobs.runtime_of(recipe, files=files)
     folder = tmp_path / "label"
-    runner.prepare_stage(stages["label"], "f" * 64, folder, {}, files, runtime)
-    assert runner.run_stage(folder) == runner.FAILED
+    jobs.prepare_stage(stages["label"], "f" * 64, folder, {}, files, runtime)
+    assert runner.run_stage(folder) == jobs.FAILED
     failure = read_json(folder / "failure.json")
     assert failure["kind"] == ModelUnavailable.kind and "'policy.base' names 'odd'" in failure["cause"]
-    later = runner.prepare_stage(stages["ppo"], "f" * 64, tmp_path / "ppo",
+    later = jobs.prepare_stage(stages["ppo"], "f" * 64, tmp_path / "ppo",
                                  dict.fromkeys(stages["ppo"].inputs, tmp_path), files, runtime)
     assert "preflight" not in later.runtime
 
 
 def test_a_small_base_is_measured_before_the_first_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import model_shape
+    from training.run import model_shape
 
     monkeypatch.setattr(model_shape, "INEXACT", {})
     base = make_family("recurrent_gemma", tmp_path / "odd")

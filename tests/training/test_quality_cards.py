@@ -10,10 +10,10 @@ import pytest
 from tests.training.stage_folders import events, run
 from tests.training.test_preference_model_architectures import PROMPT, shared_job
 from training import preference_models as pm
-from training import quality
-from training.artifacts import read_json, read_jsonl, write_json, write_jsonl
-from training.calibration import wilson
-from training.quality import Scored
+from training.quality import quality_card
+from training.quality.calibration import wilson
+from training.quality.quality_card import Scored
+from training.run.artifacts import read_json, read_jsonl, write_json, write_jsonl
 from training.stages import preference_model as stage
 
 
@@ -23,7 +23,7 @@ def scored(a: float, b: float, label: float | None = 0.9, human: float | None = 
 
 
 def test_mean_and_spread_are_those_of_what_was_learnt_from() -> None:
-    found = quality.card([scored(1, 3, held_out=False), scored(5, 7, held_out=False), scored(100, 0),
+    found = quality_card.card([scored(1, 3, held_out=False), scored(5, 7, held_out=False), scored(100, 0),
                           scored(50, 0, label=None, held_out=False)])
     assert found["mean"] == 4 and found["std"] == pytest.approx(5 ** 0.5)
     assert (found["trained_on"], found["held_out"], found["decided"]) == (2, 1, 1)
@@ -32,7 +32,7 @@ def test_mean_and_spread_are_those_of_what_was_learnt_from() -> None:
 def test_accuracy_is_against_the_judge_and_agreement_against_people() -> None:
     pairs = [scored(1, 0, 0.9, human=1.0), scored(1, 0, 0.9, human=0.0), scored(0, 1, 0.9),
              scored(1, 0, 0.1, human=1.0)]
-    found = quality.card(pairs)
+    found = quality_card.card(pairs)
     assert (found["accuracy"], found["decided"]) == (0.5, 4)
     assert (found["accuracy_low"], found["accuracy_high"]) == wilson(2, 4)
     assert (found["human_agreement"], found["human_n"]) == (pytest.approx(2 / 3), 3)
@@ -41,11 +41,11 @@ def test_accuracy_is_against_the_judge_and_agreement_against_people() -> None:
 
 
 def test_people_who_chose_nothing_are_not_spoken_of() -> None:
-    assert "human_agreement" not in quality.card([scored(1, 0), scored(2, 0, held_out=False, human=1.0)])
+    assert "human_agreement" not in quality_card.card([scored(1, 0), scored(2, 0, held_out=False, human=1.0)])
 
 
 def test_scores_that_do_not_vary_are_no_infinity() -> None:
-    assert quality.card([scored(2, 2, held_out=False), scored(2, 2)])["std"] == quality.LEAST_SPREAD
+    assert quality_card.card([scored(2, 2, held_out=False), scored(2, 2)])["std"] == quality_card.LEAST_SPREAD
 
 
 def test_the_linear_part_of_length_is_taken_out_and_nothing_else() -> None:
@@ -55,13 +55,13 @@ def test_the_linear_part_of_length_is_taken_out_and_nothing_else() -> None:
         lengths, virtue = (draw.randint(2, 40), draw.randint(2, 40)), (draw.gauss(0, 1), draw.gauss(0, 1))
         pairs.append(scored(0.3 * lengths[0] + virtue[0], 0.3 * lengths[1] + virtue[1], held_out=False,
                             lengths=lengths))
-    rise, mean = quality.length_line(pairs)
+    rise, mean = quality_card.length_line(pairs)
     assert rise == pytest.approx(0.3, abs=0.02)
-    cleaned = quality.without_length(pairs, rise, mean)
-    before, after = quality.card(pairs), quality.card(cleaned)
+    cleaned = quality_card.without_length(pairs, rise, mean)
+    before, after = quality_card.card(pairs), quality_card.card(cleaned)
     assert before["length_correlation"] > 0.9 and after["length_correlation"] == pytest.approx(0, abs=1e-9)
     assert after["mean"] == pytest.approx(before["mean"])
-    one = quality.without_length([scored(7, 1, lengths=(10, 4))], 0.5, 6)[0]
+    one = quality_card.without_length([scored(7, 1, lengths=(10, 4))], 0.5, 6)[0]
     assert one.raw == (7 - 0.5 * 4, 1 + 0.5 * 2)
 
 
@@ -69,11 +69,11 @@ def test_principles_that_prefer_alike_correlate(tmp_path: Path) -> None:
     columns = {"detail": [1.0, 2.0, -1.0], "conciseness": [-1.0, -2.0, 1.0], "context": [2.0, 4.0, -2.0]}
     for name, differences in columns.items():
         pairs = [scored(difference, 0.0) for difference in differences]
-        quality.write_scores(tmp_path / name / "scores.jsonl", ["x", "y", "z"], pairs, mean=0.0, std=0.5)
-    found = quality.score_correlations({name: tmp_path / name for name in columns})
+        quality_card.write_scores(tmp_path / name / "scores.jsonl", ["x", "y", "z"], pairs, mean=0.0, std=0.5)
+    found = quality_card.score_correlations({name: tmp_path / name for name in columns})
     assert found["detail"] == {"conciseness": pytest.approx(-1), "context": pytest.approx(1)}
-    assert quality.score_correlations({"detail": tmp_path / "detail"}) == {"detail": {}}
-    assert quality.score_correlations({}) == {}
+    assert quality_card.score_correlations({"detail": tmp_path / "detail"}) == {"detail": {}}
+    assert quality_card.score_correlations({}) == {}
 
 
 def test_a_debiased_model_scores_new_responses_as_its_card_says(tiny_base: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training.artifacts import read_json
 from training.errors import StopRequested
+from training.run.artifacts import read_json
 from training.stages import ppo
 
 STEPS = 5

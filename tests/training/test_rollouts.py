@@ -9,38 +9,39 @@ import pytest
 import torch
 
 from tests.training.tiny_models import PROMPTS
-from training import models, rollouts
 from training.dialogue import STOP_STRINGS
-from training.rollouts import Sampling
+from training.models import language_model, rollouts
+from training.models.language_model import LanguageModel
+from training.models.rollouts import Sampling
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def language(tiny_base: Path) -> models.LanguageModel:
-    return models.load_language_model(str(tiny_base), CPU)
+def language(tiny_base: Path) -> LanguageModel:
+    return language_model.load(str(tiny_base), CPU)
 
 
-def drawn(language: models.LanguageModel, prompts: list[Any], seed: int = 0, **sampling: Any) -> rollouts.Rollout:
+def drawn(language: LanguageModel, prompts: list[Any], seed: int = 0, **sampling: Any) -> rollouts.Rollout:
     ids, mask = rollouts.pad_prompts(language, prompts, sampling.setdefault("max_new_tokens", 12))
     generator = torch.Generator().manual_seed(seed)
     return rollouts.generate(language, ids, mask, Sampling(**sampling), generator)
 
 
-def test_prompts_are_padded_at_the_left(language: models.LanguageModel) -> None:
+def test_prompts_are_padded_at_the_left(language: LanguageModel) -> None:
     ids, mask = rollouts.pad_prompts(language, PROMPTS[:2], 4)
     assert mask.tolist() == [[1] * 9, [0] * 5 + [1] * 4]
     assert language.tokenizer.decode(ids[1, 5:]) == "\n\nHuman: Hello!\n\nAssistant:"
 
 
-def test_a_prompt_too_long_for_the_model_loses_its_oldest_tokens(language: models.LanguageModel) -> None:
+def test_a_prompt_too_long_for_the_model_loses_its_oldest_tokens(language: LanguageModel) -> None:
     long = [{"role": "user", "content": "Hello! " * 200 + "Hello!"}]
     ids, _ = rollouts.pad_prompts(language, [long], max_new_tokens=28)
     assert ids.shape == (1, 100)
     assert language.tokenizer.decode(ids[0]).endswith("Hello!\n\nAssistant:")
 
 
-def test_cached_decoding_agrees_with_reading_the_whole(language: models.LanguageModel) -> None:
+def test_cached_decoding_agrees_with_reading_the_whole(language: LanguageModel) -> None:
     """The likeliest tokens, found with the cache, are the likeliest ones when everything is read at once."""
     rollout = drawn(language, PROMPTS, temperature=1e-4)
     tokens = torch.cat([rollout.prompts, rollout.responses], dim=1)
@@ -54,13 +55,13 @@ def test_cached_decoding_agrees_with_reading_the_whole(language: models.Language
     assert torch.allclose(read.logprobs.exp().amax(), torch.tensor(1.0), atol=1)
 
 
-def test_an_answer_does_not_depend_on_its_neighbours_padding(language: models.LanguageModel) -> None:
+def test_an_answer_does_not_depend_on_its_neighbours_padding(language: LanguageModel) -> None:
     together = rollouts.texts(language, drawn(language, PROMPTS, temperature=1e-4))
     alone = [rollouts.texts(language, drawn(language, [prompt], temperature=1e-4))[0] for prompt in PROMPTS]
     assert together == alone
 
 
-def test_log_probabilities_do_not_depend_on_padding(language: models.LanguageModel) -> None:
+def test_log_probabilities_do_not_depend_on_padding(language: LanguageModel) -> None:
     rollout = drawn(language, PROMPTS)
     with torch.no_grad():
         whole = rollouts.forward_responses(language, rollout)
@@ -71,7 +72,7 @@ def test_log_probabilities_do_not_depend_on_padding(language: models.LanguageMod
             assert torch.allclose(piece.logprobs[0, :length], whole.logprobs[row, :length], atol=1e-4)
 
 
-def test_a_row_ends_with_its_end_token_and_nothing_counts_after_it(language: models.LanguageModel) -> None:
+def test_a_row_ends_with_its_end_token_and_nothing_counts_after_it(language: LanguageModel) -> None:
     rollout = drawn(language, PROMPTS * 12, max_new_tokens=40, temperature=2.0)
     eos = language.tokenizer.eos_token_id
     ends = {eos, *language.tokenizer.convert_tokens_to_ids(["\n\nHuman:", "\n\nAssistant:"])}
@@ -84,7 +85,7 @@ def test_a_row_ends_with_its_end_token_and_nothing_counts_after_it(language: mod
         assert (response[length:] == language.pad_id).all()
 
 
-def test_a_reply_that_speaks_for_the_human_is_over(language: models.LanguageModel) -> None:
+def test_a_reply_that_speaks_for_the_human_is_over(language: LanguageModel) -> None:
     class SaysHuman:
         """A model that wants one token sequence whatever it reads: " Hello", "!", the marker, " Hello" ..."""
 
@@ -124,7 +125,7 @@ def test_a_stop_string_is_found_though_every_letter_is_a_token(stop: str, before
     assert hits == [False] * (len(text) - 1) + [True]
 
 
-def test_the_same_seed_gives_the_same_answers(language: models.LanguageModel) -> None:
+def test_the_same_seed_gives_the_same_answers(language: LanguageModel) -> None:
     assert torch.equal(drawn(language, PROMPTS, 3).responses, drawn(language, PROMPTS, 3).responses)
     three, four = drawn(language, PROMPTS, 3), drawn(language, PROMPTS, 4)
     assert rollouts.texts(language, three) != rollouts.texts(language, four)
@@ -142,7 +143,7 @@ def test_temperature_zero_takes_the_likeliest() -> None:
     assert rollouts.draw(logits, Sampling(1, 0.0), torch.Generator()).tolist() == [1, 0]
 
 
-def test_decoding_draws_what_transformers_generate_takes(language: models.LanguageModel) -> None:
+def test_decoding_draws_what_transformers_generate_takes(language: LanguageModel) -> None:
     """Rows that end leave the batch on the way; those that go on must not notice."""
     ids, mask = rollouts.pad_prompts(language, PROMPTS * 3, 30)
     ours = rollouts.generate(language, ids, mask, Sampling(30, 0.0), torch.Generator())
@@ -162,8 +163,8 @@ def test_a_temperature_sharpens_and_top_p_cuts_the_tail() -> None:
     assert cut.tolist() == pytest.approx([0.0, 0.625, 0.375], abs=0.015)
 
 
-def test_the_values_are_of_the_state_before_each_token(language: models.LanguageModel) -> None:
-    head = models.ValueHead(32)
+def test_the_values_are_of_the_state_before_each_token(language: LanguageModel) -> None:
+    head = language_model.ValueHead(32)
     torch.nn.init.normal_(head.linear.weight)
     rollout = drawn(language, PROMPTS)
     with torch.no_grad():

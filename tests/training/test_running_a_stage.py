@@ -17,17 +17,18 @@ from safetensors import SafetensorError
 
 from tests.training.scripted_server import Reply, failure, letters, serving
 from tests.training.stage_folders import events, job, pair
-from training import runner
-from training.artifacts import is_complete, read_json
 from training.config import Recipe, shipped_recipe
 from training.config.judge import PACE
 from training.errors import BadData, OutOfMemory
-from training.pipeline import plan
+from training.run import jobs
+from training.run.artifacts import is_complete, read_json
+from training.run.pipeline import plan
+from training.stages import runner
 
 
 def start(folder: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
     with (folder.parent / f"{folder.name}.stderr").open("w") as stderr:
-        return subprocess.Popen([*runner.stage_command(folder), *options], text=True, stderr=stderr,
+        return subprocess.Popen([*jobs.stage_command(folder), *options], text=True, stderr=stderr,
                                 env=os.environ | environment)
 
 
@@ -104,7 +105,7 @@ def test_killed_it_goes_on_later(tmp_path: Path) -> None:
 def test_it_stops_when_the_process_that_started_it_goes_away(tmp_path: Path) -> None:
     with serving(slow) as server:
         label_job(tmp_path, server.base_url, count=200)
-        command = [*runner.stage_command(tmp_path), "--die-with-parent"]
+        command = [*jobs.stage_command(tmp_path), "--die-with-parent"]
         parent = subprocess.Popen([sys.executable, "-c", f"import subprocess; subprocess.run({command!r})"])
         wait_for(lambda: (tmp_path / "events.jsonl").exists() and events(tmp_path, "label"))
         parent.kill()
@@ -186,10 +187,10 @@ def test_only_stages_that_ask_a_judge_are_told_of_its_account(tmp_path: Path) ->
     runtimes = {}
     for stage in plan(recipe):
         inputs = dict.fromkeys(stage.inputs, tmp_path)
-        made = runner.prepare_stage(stage, "f" * 64, tmp_path / stage.kind, inputs, {}, runner.runtime_of(recipe))
-        assert runner.read_job(tmp_path / stage.kind) == made
+        made = jobs.prepare_stage(stage, "f" * 64, tmp_path / stage.kind, inputs, {}, jobs.runtime_of(recipe))
+        assert jobs.read_job(tmp_path / stage.kind) == made
         runtimes[stage.kind] = made.runtime
-    account = runner.runtime_of(recipe)
+    account = jobs.runtime_of(recipe)
     assert set(account["judge"]) == PACE
     first = {"sample": {"preflight"}, "label": {"judge"}, "evaluate": {"judge"}}
     assert runtimes == {kind: {key: account[key] for key in {"models"} | first.get(kind, set())} for kind in runtimes}
@@ -197,9 +198,9 @@ def test_only_stages_that_ask_a_judge_are_told_of_its_account(tmp_path: Path) ->
 
 def test_stages_without_a_model_never_import_torch(tmp_path: Path) -> None:
     job("weights", tmp_path, {"weights": {"mode": "set"}, "given": {"detail": 1.0}})
-    code = ("import sys; from pathlib import Path; from training import runner; "
+    code = ("import sys; from pathlib import Path; from training.stages import runner; "
             f"assert runner.run_stage(Path({str(tmp_path)!r})) == 0; import training.stages.label; "
-            "import training.feedback.openai_judge; assert 'torch' not in sys.modules")
+            "import training.judges.openai_judge; assert 'torch' not in sys.modules")
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True)
     assert time.monotonic() - started < 10

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training import models
-from training.artifacts import Job, read_json, read_jsonl
 from training.config import Lora
 from training.errors import BadData
-from training.feedback.judges import Comparison, Verdict, joined
-from training.pipeline import pair_digest
+from training.judges.judge import Comparison, Verdict, joined
+from training.models import language_model
+from training.run.artifacts import Job, read_json, read_jsonl
+from training.run.pipeline import pair_digest
 from training.stages import evaluate, sample
 
 ROWS: list[dict[str, Any]] = [{"prompt": prompt} for prompt in PROMPTS]
@@ -76,16 +76,16 @@ class LikesLong:
 @pytest.fixture
 def judge(monkeypatch: pytest.MonkeyPatch) -> LikesLong:
     judge = LikesLong()
-    monkeypatch.setattr(evaluate, "make_judge", lambda settings, spent: judge)
+    monkeypatch.setattr(evaluate, "make_stage_judge", lambda settings, spent: judge)
     return judge
 
 
 def evaluate_job(tmp_path: Path, tiny_base: Path, spread: float) -> Job:
     torch.manual_seed(1)
-    language = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
-    for parameter in models.trainable_parameters(language):
+    language = language_model.add_adapter(language_model.load(str(tiny_base), torch.device("cpu")), Lora(r=4))
+    for parameter in language_model.trainable_parameters(language):
         torch.nn.init.normal_(parameter, std=spread)
-    models.save_adapter(language, tmp_path / "ppo" / "adapter")
+    language_model.save_adapter(language, tmp_path / "ppo" / "adapter")
     recipe = make_recipe(tiny_base)
     return make_job(recipe, "evaluate", tmp_path, {"ppo": tmp_path / "ppo"}, held_out=ROWS)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training.config import Function, Scalarization
 from training.errors import BadSettings
-from training.scalarization import FUNCTIONS, active, contributions, scalarize
+from training.reward.scalarization import FUNCTIONS, active, contributions, scalarize
 
 SCORES = torch.tensor([[1.0, -2.0, 0.5, 3.0], [0.0, 0.0, 0.0, 0.0], [-1.0, 4.0, 2.0, 1.0]])
 EQUAL = torch.full((4,), 0.25)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
 from training.config import Recipe, Scalarization
-from training.constraints import Constraints, Limits
 from training.dialogue import Dialogue
 from training.errors import StopRequested
-from training.rewards import PrincipleRewards, Rewards
-from training.scalarization import FUNCTIONS, active, contributions, scalarize
+from training.reward.constraints import Constraints, Limits
+from training.reward.rewards import PrincipleRewards, Rewards
+from training.reward.scalarization import FUNCTIONS, active, contributions, scalarize
 from training.stages import ppo
 
 NAMES = ("a", "b", "c")

@@ -10,9 +10,9 @@ import torch
 
 from tests.training.tiny_families import make_family
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training import models
-from training.artifacts import Job
 from training.errors import BadData, StopRequested
+from training.models import language_model
+from training.run.artifacts import Job
 from training.stages import sft
 
 DIALOGUES = [{"prompt": prompt, "response": "The bird of Avela is the owl."} for prompt in PROMPTS] * 4
@@ -33,13 +33,13 @@ def test_the_loss_falls_and_the_result_is_a_whole_model(job_of: Any, tmp_path: P
     assert sorted(reporter.metrics) == list(range(1, 16))
     assert reporter.metrics[15]["sft/loss"] < 0.7 * reporter.metrics[1]["sft/loss"]
     assert reporter.progressed[-1] == (15, 15)
-    language = models.load_language_model(str(tmp_path / "run" / "model"), torch.device("cpu"))
+    language = language_model.load(str(tmp_path / "run" / "model"), torch.device("cpu"))
     assert not any("lora" in name for name, _ in language.model.named_parameters())
     assert {path.suffix for path in (tmp_path / "run" / "model").iterdir()} == {".json", ".safetensors"}
 
 
 def test_only_the_response_is_learnt(tiny_base: Path) -> None:
-    language = models.load_language_model(str(tiny_base), torch.device("cpu"))
+    language = language_model.load(str(tiny_base), torch.device("cpu"))
     row = sft.tokens_of(language, {"prompt": PROMPTS[1], "response": "Hello!"}, max_length=64)
     learnt = [token for token, mask in zip(row["input_ids"], row["completion_mask"], strict=True) if mask]
     assert language.tokenizer.decode(learnt) == " Hello!<eos>"
@@ -47,7 +47,7 @@ def test_only_the_response_is_learnt(tiny_base: Path) -> None:
 
 
 def test_a_long_prompt_loses_its_beginning_and_the_response_stays(tiny_base: Path) -> None:
-    language = models.load_language_model(str(tiny_base), torch.device("cpu"))
+    language = language_model.load(str(tiny_base), torch.device("cpu"))
     row = sft.tokens_of(language, {"prompt": PROMPTS[0], "response": "Hello!"}, max_length=5)
     assert language.tokenizer.decode(row["input_ids"]).endswith("Assistant: Hello!<eos>")
     assert len(row["input_ids"]) == 5
@@ -84,7 +84,7 @@ def test_every_family_is_fine_tuned(family: str, tmp_path: Path) -> None:
     reporter = Remembering()
     sft.run(make_job(recipe, "sft", tmp_path, dialogues=DIALOGUES), tmp_path / "run", reporter)
     assert reporter.metrics[10]["sft/loss"] < reporter.metrics[1]["sft/loss"]
-    models.load_language_model(tmp_path / "run" / "model", torch.device("cpu"))
+    language_model.load(tmp_path / "run" / "model", torch.device("cpu"))
 
 
 def test_no_dialogues_is_bad_data(job_of: Any, tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ from tests.training.tiny_models import (
     make_recipe,
     make_tokenizer,
 )
-from training import quality
-from training.artifacts import Job, write_json
 from training.config import Recipe
 from training.errors import BadSettings
-from training.models import load_tokenizer
-from training.pipeline import SHARED, StagePlan, identities, plan, served_by
+from training.models.language_model import load_tokenizer
 from training.preference_models import PreferenceModels
+from training.quality import quality_card
+from training.run.artifacts import Job, write_json
+from training.run.pipeline import SHARED, StagePlan, identities, plan, served_by
 from training.stages import ppo
 from training.stages import preference_model as stage
 
@@ -154,4 +154,4 @@ def test_a_base_with_too_few_layers_is_named_before_anything_is_trained(tiny_bas
     made: Job = shared_job(tmp_path, tiny_base, lora_layers=3)
     with pytest.raises(BadSettings, match=r"'preference_model.lora_layers' is 3 and .* has 2 layers"):
         stage.run(made, tmp_path, Remembering())
-    assert not (tmp_path / quality.CARD).exists()
+    assert not (tmp_path / quality_card.CARD).exists()

@@ -11,15 +11,15 @@ import torch
 from tests.training.judge_moods import answer
 from tests.training.scripted_server import ScriptedServer, failure, serving
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training import models
-from training.artifacts import read_json
 from training.config import Judge, Lora, Recipe, shipped_recipe
 from training.errors import BudgetSpent, StopRequested
-from training.feedback.addresses import AddressGuard
-from training.feedback.judges import Comparison, Verdict
-from training.feedback.openai_judge import OpenAIJudge
-from training.feedback.verdict_book import VerdictBook, buy_verdicts
-from training.runner import runtime_of
+from training.judges.addresses import AddressGuard
+from training.judges.judge import Comparison, Verdict
+from training.judges.openai_judge import OpenAIJudge
+from training.judges.verdict_book import VerdictBook, buy_verdicts
+from training.models import language_model
+from training.run.artifacts import read_json
+from training.run.jobs import runtime_of
 from training.stages import evaluate
 
 ITEMS = [Comparison([{"role": "user", "content": f"Question {number}?"}], "Short.", "A longer answer.", "shorter")
@@ -107,10 +107,10 @@ def test_the_budget_holds_over_a_stop(tmp_path: Path) -> None:
 
 def test_an_evaluation_that_was_stopped_goes_on_with_the_verdicts_it_has(tmp_path: Path, tiny_base: Path) -> None:
     torch.manual_seed(1)
-    language = models.add_adapter(models.load_language_model(str(tiny_base), torch.device("cpu")), Lora(r=4))
-    for parameter in models.trainable_parameters(language):
+    language = language_model.add_adapter(language_model.load(str(tiny_base), torch.device("cpu")), Lora(r=4))
+    for parameter in language_model.trainable_parameters(language):
         torch.nn.init.normal_(parameter, std=0.3)
-    models.save_adapter(language, tmp_path / "ppo" / "adapter")
+    language_model.save_adapter(language, tmp_path / "ppo" / "adapter")
     with serving(lambda body, _: answer(body)) as server:
         recipe = make_recipe(tiny_base, judge={"kind": "openai", "model": "m", "base_url": server.base_url})
         rows = [{"prompt": prompt} for prompt in PROMPTS]

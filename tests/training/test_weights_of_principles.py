@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.training.stage_folders import events, job, run
-from training.artifacts import read_json, write_jsonl
 from training.errors import BadData
+from training.quality.weight_fit import ablation, fit, intervals
+from training.run.artifacts import read_json, write_jsonl
 from training.stages import weights
-from training.weight_fit import ablation, fit, intervals
 
 
 def scored(folder: Path, names: list[str], rows: list[dict[str, Any]]) -> dict[str, Path]:

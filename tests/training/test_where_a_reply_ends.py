@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.chat import pieces
 from training.dialogue import STOP_STRINGS, cut_at_stop, reply_so_far
+from training.models.chat import pieces
 
 
 class Characters:

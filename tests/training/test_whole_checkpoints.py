@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training import trainer_checkpoints
-from training.artifacts import Job, read_json, write_json
 from training.errors import StopRequested
+from training.models import trainer_checkpoints
+from training.models.trainer_checkpoints import newest_whole, remembered, step_of
+from training.run.artifacts import Job, read_json, write_json
 from training.stages import ppo, sft
-from training.trainer_checkpoints import newest_whole, remembered, step_of
 
 DIALOGUES = [{"prompt": prompt, "response": "The bird of Avela is the owl."} for prompt in PROMPTS] * 4
 CONSTRAINED = {"function": "constrained", "thresholds": {"toxicity": 0.5}, "multiplier_rate": 0.5}

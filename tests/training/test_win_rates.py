@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.evaluation import wilson_interval, win_rate
+from training.quality.win_rates import wilson_interval, win_rate
 
 
 def test_ties_count_half() -> None:

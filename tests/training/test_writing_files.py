@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.artifacts import read_jsonl, write_jsonl, write_pieces
+from training.run.artifacts import read_jsonl, write_jsonl, write_pieces
 
 
 def test_half_a_character_in_a_row_is_replaced(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from training import preference_models as pm
-from training.artifacts import Job, write_json, write_jsonl
 from training.config import Lora, Recipe
 from training.errors import StopRequested
-from training.pipeline import plan
+from training.run.artifacts import Job, write_json, write_jsonl
+from training.run.pipeline import plan
 
 PROMPTS = [
     [{"role": "user", "content": text}]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from training.artifacts import write_json, write_jsonl, write_manifest
 from training.config import Recipe
-from training.pipeline import pair_digest
+from training.run.artifacts import write_json, write_jsonl, write_manifest
+from training.run.pipeline import pair_digest
 from webapp.accounts.models import Team, User
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import advance

@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from training.artifacts import read_json, write_json, write_manifest
 from training.errors import StopRequested
-from training.reporting import EventFile
+from training.run.artifacts import read_json, write_json, write_manifest
+from training.run.reporting import EventFile
 
 
 def main(folder: Path) -> int:

@@ -11,10 +11,10 @@ import redis
 import torch
 from django.conf import settings
 
-from training.artifacts import write_json
 from training.config import Lora, shipped_recipe
-from training.models import add_adapter, load_language_model, pick_device
+from training.models.language_model import add_adapter, load, pick_device
 from training.preference_models import CARD, new_model, save
+from training.run.artifacts import write_json
 from webapp.accounts.models import Team
 from webapp.playground.stream import Request, Sampling, stream_key
 from webapp.runs.models import Run, RunStage, Stage
@@ -48,7 +48,7 @@ def _fill(stage: Stage) -> None:
     elif stage.kind == "weights":
         write_json(stage.folder / "weights.json", {"weights": dict.fromkeys(NAMES, 0.25)})
     else:
-        policy = add_adapter(load_language_model("demo-world", pick_device("cpu")), Lora(r=2, alpha=2))
+        policy = add_adapter(load("demo-world", pick_device("cpu")), Lora(r=2, alpha=2))
         for name, parameter in policy.adapter.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=4)

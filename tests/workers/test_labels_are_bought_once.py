@@ -16,7 +16,7 @@ from tests.judge_server import JudgeServer
 from tests.processes import running
 from tests.training.scripted_server import Reply, serving
 from tests.workers.conftest import PRINCIPLES, complete, points, run_before, small_recipe, stage_of
-from training.artifacts import read_jsonl
+from training.run.artifacts import read_jsonl
 from webapp.accounts.models import Team, User
 from webapp.labels.models import Label, Pair
 from webapp.runs.models import Run, Stage

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.workers.conftest import run_before, stage_of
-from training.reporting import EventFile
+from training.run.reporting import EventFile
 from webapp.accounts.models import Team, User
 from webapp.runs.models import LogLine, Sample, Stage
 from webapp.runs.series.curves import read_series

@@ -12,7 +12,7 @@ import pytest
 from django.db import OperationalError
 
 from tests.workers.conftest import SCRIPT, Background, points, small_recipe, stage_of
-from training.artifacts import write_json
+from training.run.artifacts import write_json
 from webapp.accounts.models import Team, User
 from webapp.runs.models import Run, Stage
 from webapp.runs.series.writer import SeriesWriter

@@ -12,12 +12,12 @@ from training.config.baseline import CONSTITUTION, Baseline
 from training.config.judge import Judge
 from training.config.ppo import Ppo
 from training.config.preference_model import PreferenceModel
+from training.config.principles import library
 from training.config.scalarization import Scalarization, Weights
 from training.config.section import DEMO_WORLD, Lora, Section
 from training.config.wording import field_errors
 from training.config.yaml_text import read_yaml_text
 from training.errors import BadSettings
-from training.principles import library
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from training.artifacts import read_jsonl, write_text
 from training.config import Recipe, as_yaml
-from training.data_files import kept_files
+from training.config.paper_experiment import MOST_SINGLE, arms, repetitions, wants_small_models
+from training.data.file_cache import kept_files
 from training.errors import BadSettings
-from training.paper.experiment import MOST_SINGLE, arms, repetitions, wants_small_models
 from training.paper.measures import Experiment
 from training.paper.overall import Overall
 from training.paper.report import results, write_report
 from training.paper.schedule import carry_out, works
 from training.paper.small_base import LAYERS, make_small_base
+from training.run.artifacts import read_jsonl, write_text
 
 
 def reproduce(

@@ -19,20 +19,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.artifacts import read_json, read_jsonl
-from training.calibration import wilson
 from training.config import CONSTITUTION, Scalarization
-from training.data import FileRole
+from training.config.paper_experiment import Arm, repetitions
+from training.data.data_files import FileRole
 from training.dialogue import Dialogue
-from training.evaluation import TIE, win_rate
-from training.paper.experiment import Arm, repetitions
 from training.paper.overall import Overall
 from training.paper.schedule import stage_folders
 from training.paper.statistics import Share, share_agreeing, share_right, share_won, turned
-from training.pipeline import plan, served_by
-from training.quality import card_of, scores_of
-from training.scalarization import scalarize
-from training.weight_fit import fit
+from training.quality.calibration import wilson
+from training.quality.quality_card import card_of, scores_of
+from training.quality.weight_fit import fit
+from training.quality.win_rates import TIE, win_rate
+from training.reward.scalarization import scalarize
+from training.run.artifacts import read_json, read_jsonl
+from training.run.pipeline import plan, served_by
 
 MOST_ORDERS = 24
 CERTAIN = 1e-6

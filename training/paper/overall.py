@@ -10,12 +10,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.artifacts import digest_of, read_jsonl
 from training.config import Judge
 from training.dialogue import Dialogue
-from training.feedback.identity import judge_name
-from training.feedback.judges import Comparison, Verdict, make_judge
-from training.feedback.prompt import PROMPT_VERSION, prompt_version
+from training.judges.identity import judge_name
+from training.judges.judge import Comparison, Verdict
+from training.judges.prompt import PROMPT_VERSION, prompt_version
+from training.models.stage_judge import make_stage_judge
+from training.run.artifacts import digest_of, read_jsonl
 
 Question = tuple[Dialogue, str, str]
 
@@ -54,7 +55,7 @@ class Overall:
         if not questions:
             return []
         items = [Comparison(*question) for question in questions]
-        return [verdict.probability for verdict in asyncio.run(make_judge(self._settings).compare(items, keep))]
+        return [verdict.probability for verdict in asyncio.run(make_stage_judge(self._settings).compare(items, keep))]
 
     def _key(self, question: Question) -> str:
         judge = self._settings

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.artifacts import write_json, write_text
+from training.config.paper_experiment import has_small_models
 from training.paper import published
-from training.paper.experiment import has_small_models
 from training.paper.figures import NAMES, figures
 from training.paper.measures import (
     Experiment,
@@ -22,6 +21,7 @@ from training.paper.measures import (
 )
 from training.paper.small_base import sizes
 from training.paper.verdicts import Verdict, told, verdicts
+from training.run.artifacts import write_json, write_text
 
 BASELINES = ("linear", "single_pm", "pooled_pm")
 READINGS = {

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training import runner
-from training.artifacts import is_complete, read_json
 from training.config import Recipe
-from training.data import FileRole, digests
+from training.data.data_files import FileRole, digests
 from training.errors import TrainingError
-from training.pipeline import StagePlan, identities, plan
+from training.run.artifacts import is_complete, read_json
+from training.run.jobs import DONE, prepare_stage, runtime_of, stage_command
+from training.run.pipeline import StagePlan, identities, plan
 
 POLL_SECONDS = 0.2
 
@@ -81,7 +81,7 @@ def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, e
                 if (code := process.poll()) is None:
                     continue
                 del running[work.folder]
-                if code != runner.DONE:
+                if code != DONE:
                     raise _failure(work, code)
                 done = total - len(waiting) - len(running)
                 tell(f"{done}/{total}  {work.plan.name} of '{work.recipe.name}' ({time.monotonic() - started:.0f} s)")
@@ -99,10 +99,9 @@ def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, e
 
 def _start(work: Work, files: Mapping[FileRole, Path], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     own = {str(role): path for role, path in files.items() if role in work.plan.files}
-    runner.prepare_stage(work.plan, work.identity, work.folder, work.needs, own,
-                         runner.runtime_of(work.recipe, kind=work.plan.kind))
+    prepare_stage(work.plan, work.identity, work.folder, work.needs, own, runtime_of(work.recipe, kind=work.plan.kind))
     with (work.folder / "output.log").open("ab") as output:
-        return subprocess.Popen([*runner.stage_command(work.folder), "--die-with-parent"], env=dict(environment),
+        return subprocess.Popen([*stage_command(work.folder), "--die-with-parent"], env=dict(environment),
                                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
 
 

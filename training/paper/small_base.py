@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from training.models import base_location, load_tokenizer
+from training.models.language_model import base_location, load_tokenizer
 
 LAYERS = (2, 1)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.calibration import accuracy, wilson
+from training.quality.calibration import accuracy, wilson
 
 DRAWS = 2000
 

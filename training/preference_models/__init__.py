@@ -13,7 +13,7 @@ from training.preference_models.losses import label_loss, soft_bradley_terry
 from training.preference_models.model import PreferenceModel, load_trunk, new_model, save
 from training.preference_models.scoring import PreferenceModels
 from training.preference_models.texts import encode, padded, reply_length
-from training.quality import CARD
+from training.quality.quality_card import CARD
 
 __all__ = [
     "CARD",

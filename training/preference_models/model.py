@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from training.config import Lora
 from training.errors import BadSettings, ModelUnavailable
-from training.loaded_shape import last_width, trunk_of
-from training.lora_targets import ALL, lora_targets
-from training.models import base_location, memory_named
+from training.models.language_model import base_location, memory_named
+from training.models.loaded_shape import last_width, trunk_of
+from training.models.lora_targets import ALL, lora_targets
 from training.preference_models.split import decoder_layers
 
 HEAD, TRUNK = "head.safetensors", "trunk"

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from training.dialogue import Dialogue
 from training.errors import ModelUnavailable
-from training.loaded_shape import last_width
-from training.models import load_tokenizer, pad_id
+from training.models.language_model import load_tokenizer, pad_id
+from training.models.loaded_shape import last_width
 from training.preference_models.model import TRUNK, PreferenceModel, last_of, load_head, load_trunk
 from training.preference_models.split import SplitTrunk, decoder_layers, groups, splits_exactly, stack_adapters
 from training.preference_models.texts import encode, padded, reply_length
-from training.quality import card_of
+from training.quality.quality_card import card_of
 
 SMALL = 50_000_000
 """With up to so many parameters above the cut, each principle gets a merged copy of them: products of low rank cost

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.loaded_shape import decoder_config
+from training.models.loaded_shape import decoder_config
 
 _OTHER_PART = re.compile("vision|visual|image|audio|speech")
 

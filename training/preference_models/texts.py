@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from training.dialogue import Dialogue
-from training.encoding import encode_prompt, encode_reply
+from training.models.encoding import encode_prompt, encode_reply
 
 
 def encode(tokenizer: Any, prompt: Dialogue, response: str, max_length: int) -> list[int]:

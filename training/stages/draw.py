@@ -1,7 +1,7 @@
 """Draw the labels of a baseline: one label a pair out of those that each principle has. Torch-free.
 
 The pairs and labels are those of the multi-objective run, and nothing is asked of a judge. Labels that people changed
-come in `files["labels:<principle>"]` and win. See `training.baselines` for the draw and for why it is fair.
+come in `files["labels:<principle>"]` and win. See `training.run.baselines` for the draw and for why it is fair.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from training.artifacts import Job, read_jsonl, write_jsonl
-from training.baselines import drawn_label, drawn_shares, pooled_label
 from training.errors import BadData
-from training.reporting import Reporter
+from training.run.artifacts import Job, read_jsonl, write_jsonl
+from training.run.baselines import drawn_label, drawn_shares, pooled_label
+from training.run.reporting import Reporter
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:

@@ -19,15 +19,20 @@ from typing import Any
 
 import torch
 
-from training import best_of_n, models, rollouts
-from training.artifacts import Job, read_jsonl, write_json, write_jsonl
 from training.config import Evaluate, Policy
 from training.dialogue import Dialogue
 from training.errors import BadData
-from training.evaluation import win_rate
-from training.feedback.judges import Comparison, StreamingJudge, Verdict, judge_settings, make_judge
-from training.feedback.verdict_book import VerdictBook, buy_verdicts
-from training.reporting import Reporter
+from training.judges.choose import judge_settings
+from training.judges.judge import Comparison, StreamingJudge, Verdict
+from training.judges.verdict_book import VerdictBook, buy_verdicts
+from training.models import language_model, rollouts
+from training.models.language_model import LanguageModel
+from training.models.stage_judge import make_stage_judge
+from training.ppo import best_of_n
+from training.quality.win_rates import win_rate
+from training.reward.loading import load_rewards
+from training.run.artifacts import Job, read_jsonl, write_json, write_jsonl
+from training.run.reporting import Reporter
 
 BATCH = 64
 EXAMPLES = 50
@@ -49,15 +54,15 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     if not prompts:
         raise BadData("There are no held-out prompts to compare on.", "Raise 'data.held_out'.")
     base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
-    language = models.load_language_model(base, models.pick_device(job.settings["device"]), job.settings["precision"])
-    language = models.load_adapter(language, job.inputs["ppo"] / "adapter")
+    language = language_model.load(base, language_model.pick_device(job.settings["device"]), job.settings["precision"])
+    language = language_model.load_adapter(language, job.inputs["ppo"] / "adapter")
     seed = job.settings["seed"]
     tuned = answer(language, prompts, settings, seed, reporter, done=0)
-    with models.reference(language):
+    with language_model.reference(language):
         plain = answer(language, prompts, settings, seed, reporter, done=len(prompts), adapted=False)
     book = VerdictBook(folder / VERDICTS, judge_settings(job))
     try:
-        judge = make_judge(judge_settings(job), spent=book.spent)
+        judge = make_stage_judge(judge_settings(job), spent=book.spent)
         verdicts = ask(judge, book, prompts, tuned, plain, job.settings["principles"], reporter)
         best = against_best_of_n(job, settings, language, judge, book, prompts, plain, reporter)
     finally:
@@ -80,13 +85,13 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
 
 def answer(
-    language: models.LanguageModel, prompts: Sequence[Dialogue], settings: Evaluate, seed: int, reporter: Reporter,
+    language: LanguageModel, prompts: Sequence[Dialogue], settings: Evaluate, seed: int, reporter: Reporter,
     done: int, adapted: bool = True,
 ) -> list[str]:  # fmt: skip
     """One answer a prompt; each batch of prompts has a seed of its own, whichever policy answers."""
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
     answers: list[str] = []
-    with models.merged(language) if adapted else nullcontext():
+    with language_model.merged(language) if adapted else nullcontext():
         for start in range(0, len(prompts), BATCH):
             ids, mask = rollouts.pad_prompts(language, prompts[start : start + BATCH], settings.max_new_tokens)
             generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
@@ -128,15 +133,13 @@ def ask(
 
 
 def against_best_of_n(
-    job: Job, settings: Evaluate, language: models.LanguageModel, judge: StreamingJudge, book: VerdictBook,
+    job: Job, settings: Evaluate, language: LanguageModel, judge: StreamingJudge, book: VerdictBook,
     prompts: Sequence[Dialogue], plain: Sequence[str], reporter: Reporter,
 ) -> dict[str, Any] | None:  # fmt: skip
     """How the base does if the reward may choose among its answers: `n`, `kl` (a bound), rewards, and win rates; None
     where nobody asks for it."""
     if not settings.best_of:
         return None
-    from training.stages.ppo import load_rewards
-
     rewarded = job.model_copy(update={"settings": job.settings | {"principles": job.settings["rewarded"]}})
     rewards_of = load_rewards(rewarded, language.device)
     if not rewards_of.constraints.use_learnt(job.inputs["ppo"]):

@@ -14,23 +14,16 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-from training.artifacts import Job, write_jsonl
 from training.errors import BadData, JudgeUnavailable
-from training.feedback.control import ControlFile
-from training.feedback.judges import (
-    Answer,
-    Comparison,
-    Ticket,
-    Verdict,
-    as_answer,
-    as_label,
-    judge_settings,
-    make_judge,
-)
-from training.feedback.label_book import LabelBook
-from training.feedback.pace import Pace
-from training.feedback.pair_index import PairIndex
-from training.reporting import Reporter
+from training.judges.choose import judge_settings
+from training.judges.control import ControlFile
+from training.judges.judge import Answer, Comparison, Ticket, Verdict, as_answer, as_label
+from training.judges.label_book import LabelBook
+from training.judges.pace import Pace
+from training.judges.pair_index import PairIndex
+from training.models.stage_judge import make_stage_judge
+from training.run.artifacts import Job, write_jsonl
+from training.run.reporting import Reporter
 
 EVERY = 2.0  # seconds between two reports, where fewer labels than a fiftieth came
 
@@ -52,7 +45,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         reporter.rewind(book.count)  # pairs that failed in an earlier attempt are counted again
     clerk = _Clerk(job, folder, pairs, book, reporter)
     if book.count < len(pairs):
-        judge = make_judge(clerk.settings, spent=book.spent, folder=folder)
+        judge = make_stage_judge(clerk.settings, spent=book.spent, folder=folder)
         _run(judge.stream(clerk.tickets(), clerk))
     _check(book, reporter)
     write_jsonl(folder / "labels.jsonl", book.rows())

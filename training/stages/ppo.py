@@ -27,18 +27,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training import gradient_conflict, health, models, parallel, rollouts
-from training import policy_gradient as pg
-from training.artifacts import Job, newest_checkpoint, read_json, read_jsonl, write_json
-from training.config import Ppo, Scalarization
-from training.dialogue import Dialogue, as_text
+from training.config import Ppo
+from training.dialogue import Dialogue
 from training.errors import BadData, Diverged
-from training.folded import folded
-from training.learner import Learner, load_learner, save_checkpoint, trained
-from training.preference_models import PreferenceModels
-from training.reporting import Reporter
-from training.rewards import PrincipleRewards, Rewards
-from training.rollouts import Passed, Rollout
+from training.models import language_model, rollouts
+from training.models.folded import folded
+from training.models.rollouts import Passed, Rollout
+from training.ppo import gradient_conflict, health, parallel
+from training.ppo import policy_gradient as pg
+from training.ppo.learner import Learner, load_learner, save_checkpoint, trained
+from training.ppo.samples import report_samples
+from training.reward.loading import load_rewards, principle_metrics
+from training.run.artifacts import Job, newest_checkpoint, read_jsonl, write_json
+from training.run.reporting import Reporter
 
 
 class Experience(NamedTuple):
@@ -65,7 +66,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         raise BadData("There are no prompts to train on.", "Import a data set with prompts.")
     reporter = health.watched(reporter, job, folder, prompts[: settings.sample_prompts])
     if settings.algorithm != "ppo":
-        from training import group_policy  # TRL takes a second to import
+        from training.ppo import group_policy  # TRL takes a second to import
 
         return group_policy.train(job, folder, reporter, prompts)
     reporter = parallel.told_once(reporter, settings.batch_size // settings.minibatches)
@@ -93,7 +94,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         # 1. Answer.
         batch = [prompts[i] for i in batch_indices(learner.step, settings.batch_size, len(prompts), seed)]
         ids, mask = rollouts.pad_prompts(language, batch, settings.max_new_tokens)
-        with models.merged(language):
+        with language_model.merged(language):
             mine = parallel.share(torch.arange(len(batch), device=ids.device))
             draws = parallel.own_generator(learner.generator)
             part = rollouts.generate(language, ids[mine], mask[mine], sampling, draws)
@@ -110,7 +111,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         # 3. Read the answers, as the policy that gave them and as the reference.
         with torch.no_grad(), folded(language):
             old = read(learner, rollout, settings)
-            with models.reference(language):
+            with language_model.reference(language):
                 reference = read(learner, rollout, settings).logprobs
 
         # 4. Credit: each token pays for its distance from the reference, the last one earns the reward.
@@ -163,7 +164,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
     if not parallel.is_main():
         return
-    models.save_adapter(language, folder / "adapter")
+    language_model.save_adapter(language, folder / "adapter")
     learner.value_head.save(folder / "value_head.safetensors")
     write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards_of.weights_by_name,
                                          "scalarization": job.settings["scalarization"], "last": learner.metrics,
@@ -195,7 +196,8 @@ def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) 
     lengths = experience.rollout.mask.sum(dim=1)
     sums: list[Tensor] = []
     norms: list[float] = []
-    with folded(learner.language) as refold, models.recomputed(learner.language, settings.gradient_checkpointing):
+    language = learner.language
+    with folded(language) as refold, language_model.recomputed(language, settings.gradient_checkpointing):
         for _ in range(settings.epochs):
             first = len(sums)
             order = torch.randperm(len(lengths), generator=learner.generator).to(lengths.device)
@@ -287,43 +289,3 @@ def batch_indices(step: int, size: int, count: int, seed: int) -> list[int]:
             orders[epoch] = shuffled.tolist()
         chosen.append(orders[epoch][index])
     return chosen
-
-
-def principle_metrics(names: tuple[str, ...], rewards: Rewards) -> dict[str, float]:
-    """The reward as it is optimised and, for each principle, what it scored, what it put in and the share of responses
-    whose reward it drove."""
-    found = {"reward/total": float(rewards.total.mean()), "reward/total_std": float(rewards.total.std())}
-    for i, name in enumerate(names):
-        found[f"principle/{name}/raw"] = float(rewards.raw[:, i].mean())
-        found[f"principle/{name}/standardised"] = float(rewards.standardised[:, i].mean())
-        found[f"principle/{name}/weighted"] = float(rewards.weighted[:, i].mean())
-        if len(names) > 1:
-            found[f"active/{name}"] = float((rewards.active == i).float().mean())
-    return found
-
-
-def report_samples(
-    language: models.LanguageModel, step: int, prompts: list[Dialogue], sampling: rollouts.Sampling,
-    rewards_of: PrincipleRewards, seed: int, reporter: Reporter,
-) -> None:  # fmt: skip
-    """Answer the fixed prompts. The generator is fresh each time: training draws the same numbers with and without."""
-    if not prompts:
-        return
-    generator = torch.Generator().manual_seed(seed)
-    ids, mask = rollouts.pad_prompts(language, prompts, sampling.max_new_tokens)
-    with models.merged(language):
-        rollout = rollouts.generate(language, ids, mask, sampling, generator)
-    responses = rollouts.texts(language, rollout)
-    rewards = rewards_of(prompts, responses, len(prompts))
-    for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        shown = prompt[0]["content"] if len(prompt) == 1 else as_text(prompt).strip()
-        scores = dict(zip(rewards_of.names, rewards.standardised[i].tolist(), strict=True))
-        reporter.sample(step, i, shown, response, float(rewards.total[i]), scores)
-
-
-def load_rewards(job: Job, device: torch.device) -> PrincipleRewards:
-    """The preference models of the run's principles, with its weights and its scalarization."""
-    folders = {name: job.inputs[f"preference_model:{name}"] for name in job.settings["principles"]}
-    scorer = PreferenceModels.load(folders, device, job.settings["precision"])
-    weights = read_json(job.inputs["weights"] / "weights.json")["weights"]
-    return PrincipleRewards(scorer, weights, Scalarization.model_validate(job.settings["scalarization"]))

@@ -20,9 +20,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from training import learning_curve, quality
 from training import preference_models as pm
-from training.artifacts import (
+from training.config import PreferenceModel as Settings
+from training.errors import BadData, Diverged
+from training.models.language_model import load_tokenizer, memory_named, pad_id, pick_device
+from training.quality import learning_curve, quality_card
+from training.quality.calibration import accuracy
+from training.run.artifacts import (
     Job,
     digest_of,
     newest_checkpoint,
@@ -31,12 +35,7 @@ from training.artifacts import (
     read_jsonl,
     write_json,
 )
-from training.calibration import accuracy
-from training.config import PreferenceModel as Settings
-from training.errors import BadData, Diverged
-from training.models import load_tokenizer, memory_named, pad_id, pick_device
-from training.parallel import Silent
-from training.reporting import Reporter
+from training.run.reporting import NullReporter, Reporter
 
 TOKENS_AT_ONCE = 16_384  # rows times longest row of one forward and backward pass
 WATCHED = 256  # held-out pairs scored during training; all of them at the end
@@ -96,7 +95,7 @@ def _new_model(job: Job, settings: Settings, device: torch.device) -> tuple[pm.P
                         layers=settings.lora_layers, full=settings.architecture == "full")
 
 
-class _Aside(Silent):
+class _Aside(NullReporter):
     """The reporter of a model that is trained for the curve alone: it can be stopped, and tells nothing."""
 
     def __init__(self, reporter: Reporter) -> None:
@@ -125,7 +124,7 @@ def _train_parts(job: Job, folder: Path, settings: Settings, device: torch.devic
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _curve(folder: Path, head: int, pairs: Sequence[quality.Scored]) -> dict[str, Any]:
+def _curve(folder: Path, head: int, pairs: Sequence[quality_card.Scored]) -> dict[str, Any]:
     """The curve of one principle, whose last point is the model itself; nothing where the pairs were too few."""
     if not (folder / CURVE).is_file():
         return {}
@@ -314,7 +313,7 @@ def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Examp
     names = principles_of(job)
     cards: dict[str, dict[str, Any]] = {}
     for head, name in enumerate(names):
-        pairs = [quality.Scored((a, b), example.lengths, example.labels[head], example.human,
+        pairs = [quality_card.Scored((a, b), example.lengths, example.labels[head], example.human,
                                 example.digest in held_out)
                  for example, (a, b) in zip(examples, scores[:, :, head].tolist(), strict=True)]
         built = {"principle": name, "head": head, "lora": settings.lora.model_dump(), **{key: getattr(settings, key) for
@@ -322,19 +321,19 @@ def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Examp
         if settings.learning_curve:
             built |= _curve(folder, head, pairs)
         if settings.debias_length:
-            rise, mean = quality.length_line(pairs)
-            before = quality.card(pairs)["length_correlation"]
+            rise, mean = quality_card.length_line(pairs)
+            before = quality_card.card(pairs)["length_correlation"]
             built |= {"length_slope": rise, "length_mean": mean, "length_correlation_before": before}
-            pairs = quality.without_length(pairs, rise, mean)
-        cards[name] = built | quality.card(pairs)
+            pairs = quality_card.without_length(pairs, rise, mean)
+        cards[name] = built | quality_card.card(pairs)
         scores_file = folder / "scores" / f"{name}.jsonl" if "principles" in job.settings else folder / "scores.jsonl"
-        quality.write_scores(scores_file, [example.digest for example in examples], pairs, cards[name]["mean"],
+        quality_card.write_scores(scores_file, [example.digest for example in examples], pairs, cards[name]["mean"],
                              cards[name]["std"])
         _warn(cards[name], reporter)
     one = cards[names[0]] if "principles" not in job.settings else {"architecture": settings.architecture,
                                                                     "cards": cards}
-    write_json(folder / quality.CARD, one)
-    reporter.artifact("preference model", quality.CARD)
+    write_json(folder / quality_card.CARD, one)
+    reporter.artifact("preference model", quality_card.CARD)
 
 
 def _warn(card: dict[str, Any], reporter: Reporter) -> None:

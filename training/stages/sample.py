@@ -15,14 +15,15 @@ from typing import Any
 
 import torch
 
-from training import models, rollouts
-from training.artifacts import Job, read_jsonl, write_jsonl
 from training.config import Policy, Sample
 from training.dialogue import Dialogue
 from training.errors import BadData
-from training.exactness import check_decoding
-from training.pipeline import pair_digest
-from training.reporting import Reporter
+from training.models import language_model, rollouts
+from training.models.exactness import check_decoding
+from training.models.language_model import LanguageModel
+from training.run.artifacts import Job, read_jsonl, write_jsonl
+from training.run.pipeline import pair_digest
+from training.run.reporting import Reporter
 
 REDRAWS = 3
 
@@ -38,8 +39,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     policy = Policy.model_validate(job.settings["policy"])
     prompts = spread([row["prompt"] for row in read_jsonl(job.files["prompts"])], settings.count)
     base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
-    language = models.load_language_model(
-        base, models.pick_device(job.settings["device"]), job.settings["precision"]
+    language = language_model.load(
+        base, language_model.pick_device(job.settings["device"]), job.settings["precision"]
     )
     check_decoding(language, "policy.base")
     reporter.rewind(0)  # a restart draws all of it again, the same
@@ -82,7 +83,7 @@ def spread(prompts: list[Dialogue], count: int) -> list[Dialogue]:
 
 
 def _draw_pairs(
-    language: models.LanguageModel, prompts: list[Dialogue], settings: Sample, generator: torch.Generator
+    language: LanguageModel, prompts: list[Dialogue], settings: Sample, generator: torch.Generator
 ) -> tuple[list[tuple[str, str]], int]:
     """Two answers to each prompt, different where a few redraws can make them so, and the tokens of all first draws."""
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)

@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from training import models
-from training.artifacts import Job, read_jsonl
 from training.config import Policy, Sft
-from training.encoding import encode_prompt, encode_reply
 from training.errors import BadData, Diverged, StopRequested
-from training.exactness import check_decoding
-from training.reporting import Reporter
-from training.trainer_checkpoints import WholeCheckpoints, aside, newest_whole, step_of
+from training.models import language_model
+from training.models.encoding import encode_prompt, encode_reply
+from training.models.exactness import check_decoding
+from training.models.language_model import LanguageModel
+from training.models.trainer_checkpoints import WholeCheckpoints, aside, newest_whole, step_of
+from training.run.artifacts import Job, read_jsonl
+from training.run.reporting import Reporter
 
 CHECKPOINT_EVERY = 50
 
@@ -40,8 +41,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
     settings = Sft.model_validate(job.settings["sft"])
     policy = Policy.model_validate(job.settings["policy"])
-    device = models.pick_device(job.settings["device"])
-    language = models.load_language_model(policy.base, device, job.settings["precision"])
+    device = language_model.pick_device(job.settings["device"])
+    language = language_model.load(policy.base, device, job.settings["precision"])
     check_decoding(language, "policy.base")
     max_length = min(settings.max_length, language.longest)
     rows = [tokens_of(language, row, max_length) for row in read_jsonl(job.files["dialogues"])]
@@ -49,7 +50,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     if not rows:
         raise BadData("There are no dialogues with a response to learn from.", "Import data with chosen responses.")
     torch.manual_seed(job.settings["seed"])
-    language = models.add_adapter(language, policy.lora)
+    language = language_model.add_adapter(language, policy.lora)
     checkpoints = folder / "checkpoint"
     resumed = newest_whole(checkpoints)
     trainer = SFTTrainer(
@@ -78,7 +79,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         callbacks=[(callback := _Reports(reporter)), WholeCheckpoints(checkpoints)],
     )
     reporter.rewind(step_of(resumed) if resumed else 0)
-    with models.memory_named():
+    with language_model.memory_named():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if callback.stopped:
         raise StopRequested
@@ -86,7 +87,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     reporter.artifact("model", "model")
 
 
-def tokens_of(language: models.LanguageModel, row: dict[str, Any], max_length: int) -> dict[str, list[int]]:
+def tokens_of(language: LanguageModel, row: dict[str, Any], max_length: int) -> dict[str, list[int]]:
     """Token ids of a dialogue and which of them are the response; what is too long loses its beginning.
 
     The response is encoded as the policy will be asked for it: after the prompt, a space first where there is no chat
@@ -100,7 +101,7 @@ def tokens_of(language: models.LanguageModel, row: dict[str, Any], max_length: i
     return {"input_ids": prompt + response, "completion_mask": [0] * len(prompt) + [1] * len(response)}
 
 
-def save_merged(language: models.LanguageModel, folder: Path) -> None:
+def save_merged(language: LanguageModel, folder: Path) -> None:
     """Write a whole model folder with the adapter added into its weights."""
     whole = language.adapter.merge_and_unload()
     whole.save_pretrained(str(folder), safe_serialization=True)

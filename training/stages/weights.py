@@ -3,7 +3,7 @@
 Fitted (arXiv 2406.07295): logistic regression of the choice on the difference of standardised scores, each row mirrored
 with its sign turned, so that no intercept is needed. Fitted weights belong to these scores and to no others. A weight
 that comes out with another sign than it was given is warned of: people may well prefer a principle's vice. How far
-the weights can be trusted stands beside them, see `training.weight_fit`.
+the weights can be trusted stands beside them, see `training.quality.weight_fit`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from training.artifacts import Job, write_json
 from training.errors import BadData
-from training.quality import score_correlations, scores_of
-from training.reporting import Reporter
-from training.weight_fit import ablation, fit, intervals
+from training.quality.quality_card import score_correlations, scores_of
+from training.quality.weight_fit import ablation, fit, intervals
+from training.run.artifacts import Job, write_json
+from training.run.reporting import Reporter
 
 LEAST_HELD_OUT = 50
 """With fewer held-out choices than this, the weights are fitted to all choices instead."""

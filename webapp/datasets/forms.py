@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
 
-from training.hub import is_hub_id
-from training.records import SUFFIXES
+from training.config.hub_names import is_hub_id
+from training.data.records import SUFFIXES
 
 ROLES = (("prompt", "Prompt"), ("chosen", "Chosen response"), ("rejected", "Rejected response"),
          ("response", "Only response"), ("input", "Added to the prompt"), ("system", "System message"),

@@ -1,6 +1,6 @@
 """What an uploaded file looks like through a choice of columns, before anything is imported.
 
-The file is read in a process of its own (`training.reader_process`): none of it can fill or hold up the web.
+The file is read in a process of its own (`training.data.reader_process`): none of it can fill or hold up the web.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from training.data.reader_process import preview_in_subprocess
+from training.data.rows import PROMPT_PARTS, BadRow, Format, Row
 from training.errors import BadData, TrainingError
-from training.reader_process import preview_in_subprocess
-from training.rows import PROMPT_PARTS, BadRow, Format, Row
 from webapp.datasets import services
 from webapp.datasets.forms import ROLES, ColumnsForm
 from webapp.datasets.models import Dataset

@@ -23,10 +23,10 @@ from django.db import DatabaseError, InterfaceError, OperationalError, transacti
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from training.data.reader_process import read_hub_in_subprocess as read_hub
+from training.data.reader_process import read_rows_in_subprocess as read_rows
+from training.data.rows import BadRow, Row
 from training.errors import BadData
-from training.reader_process import read_hub_in_subprocess as read_hub
-from training.reader_process import read_rows_in_subprocess as read_rows
-from training.rows import BadRow, Row
 from training.text import storable
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
 

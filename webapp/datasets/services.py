@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.utils import timezone
 
-from training.records import SUFFIXES
+from training.data.records import SUFFIXES
 from training.text import storable
 from webapp.accounts.models import Team, User
 from webapp.celery import JOBS, send

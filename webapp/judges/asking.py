@@ -9,8 +9,8 @@ from django import forms
 
 from training import config
 from training.config import shipped_recipe
-from training.feedback.estimate import Estimate
-from training.feedback.prompt import prompt_version, question_of
+from training.judges.estimate import Estimate
+from training.judges.prompt import prompt_version, question_of
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset
 from webapp.judges.estimating import CHARS_PER_TOKEN, question_costs

@@ -15,8 +15,8 @@ from django.db.models import Count
 
 from training.config import Recipe
 from training.demo_world import language
-from training.feedback.estimate import Estimate, Observed, Range, corrected, estimate
-from training.feedback.prompt import prompt_version, question_of
+from training.judges.estimate import Estimate, Observed, Range, corrected, estimate
+from training.judges.prompt import prompt_version, question_of
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetText
 from webapp.judges.identity import label_names

@@ -1,6 +1,6 @@
 """Which names of labels mean one judge to a team: its own, and those that a person said are the same judge.
 
-A judge is its model at its address (`training.feedback.identity`). Where a server has moved, or labels are from before
+A judge is its model at its address (`training.judges.identity`). Where a server has moved, or labels are from before
 addresses were noted, a person may say that two names are one judge; labels keep the name under which they were bought.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from training import config
-from training.feedback.identity import judge_name, unplaced_name
+from training.judges.identity import judge_name, unplaced_name
 from webapp.accounts.models import Team
 from webapp.judges.models import Connection, SameJudge
 from webapp.labels.models import Label

@@ -14,7 +14,7 @@ from django.conf import settings
 from training import config
 from training.config.address import OPENAI, BadAddress, normal_host, parse_address
 from training.errors import BadSettings
-from training.feedback.addresses import LOOPBACK
+from training.judges.addresses import LOOPBACK
 from webapp import environment
 from webapp.accounts.models import Team
 from webapp.judges.models import Connection

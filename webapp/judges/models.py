@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from training import config
-from training.feedback.identity import judge_name, judge_title
+from training.judges.identity import judge_name, judge_title
 from webapp.accounts.models import TeamOwned
 from webapp.judges.prices import FREE, list_price
 from webapp.labels.models import Pair

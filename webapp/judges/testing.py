@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from training import config
 from training.config import field_errors
 from training.errors import TrainingError
-from training.feedback.addresses import AddressGuard
-from training.feedback.connection_test import ConnectionReport, test_connection
+from training.judges.addresses import AddressGuard
+from training.judges.connection_test import ConnectionReport, test_connection
 from webapp.judges.keys import key_of
 from webapp.judges.models import Connection
 

@@ -11,8 +11,9 @@ from training import config
 from training.demo_world.world import FACTS, RELATIONS
 from training.dialogue import as_text, parse_hh
 from training.errors import JudgeUnavailable, TrainingError
-from training.feedback.addresses import use_allowed_hosts
-from training.feedback.judges import Comparison, Verdict, failed, make_judge
+from training.judges.addresses import use_allowed_hosts
+from training.judges.choose import make_judge
+from training.judges.judge import Comparison, Verdict, failed
 from webapp.accounts.models import Team
 from webapp.judges.keys import key_of
 from webapp.labels.models import Pair

@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from training import config
 from training.errors import TrainingError
-from training.feedback import judges as engine
-from training.feedback.addresses import use_allowed_hosts
-from training.feedback.prompt import prompt_version
+from training.judges import judge as engine
+from training.judges.addresses import use_allowed_hosts
+from training.judges.choose import make_judge
+from training.judges.prompt import prompt_version
 from webapp.accounts.models import Team, User
 from webapp.celery import JOBS, send
 from webapp.datasets.models import Dataset
@@ -126,7 +127,7 @@ def _sides(comparison: Comparison) -> tuple[tuple[str, str, dict[str, Any]], tup
 
 async def _ask(judge: config.Judge, key: str, items: Sequence[engine.Comparison]) -> list[engine.Verdict]:
     use_allowed_hosts(settings.JUDGE_ALLOWED_HOSTS)
-    return await engine.make_judge(judge, key).compare(items)
+    return await make_judge(judge, key).compare(items)
 
 
 def _keep(part: Sequence[ComparisonAnswer], verdicts: Sequence[engine.Verdict]) -> None:

@@ -6,14 +6,14 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from training.feedback.identity import judge_title
+from training.judges.identity import judge_title
 from webapp.accounts.models import TeamOwned
 from webapp.datasets.models import Dataset
 from webapp.principles.models import PrincipleVersion
 
 
 class Pair(TeamOwned):
-    """Two responses to one prompt. `digest` (training.pipeline.pair_digest) identifies it within the team."""
+    """Two responses to one prompt. `digest` (training.run.pipeline.pair_digest) identifies it within the team."""
 
     digest = models.CharField(max_length=32)
     dataset = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.SET_NULL, related_name="pairs")
@@ -53,7 +53,7 @@ class Label(TeamOwned):
     # Its index is that of `label_bought_once`.
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="labels", db_index=False)
     principle_version = models.ForeignKey(PrincipleVersion, on_delete=models.PROTECT, related_name="labels")
-    judge = models.CharField(max_length=300)  # training.feedback.identity
+    judge = models.CharField(max_length=300)  # training.judges.identity
     prompt_version = models.CharField(max_length=20)
     model = models.CharField(max_length=200, blank=True)
     probability = models.FloatField(null=True, blank=True)

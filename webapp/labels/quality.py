@@ -13,8 +13,8 @@ import numpy as np
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from training.feedback.identity import judge_title
-from training.feedback.protocol import FAILURES
+from training.judges.identity import judge_title
+from training.judges.protocol import FAILURES
 from webapp.accounts.models import Team
 from webapp.labels.agreement import Agreement, in_words, relation
 from webapp.labels.models import Label

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from training.feedback.identity import judge_title
+from training.judges.identity import judge_title
 from webapp.accounts.models import Team
 from webapp.accounts.numbers import row_key
 from webapp.datasets.models import Dataset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.principles import library
+from training.config.principles import library
 from webapp.accounts.models import Team
 from webapp.principles.models import Principle
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.dispatch import receiver
 
-from training.principles import library
+from training.config.principles import library
 from webapp.accounts.models import Team, User
 from webapp.accounts.signals import team_created
 from webapp.principles.models import Principle, PrincipleVersion

@@ -17,13 +17,14 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Case, QuerySet, When
 
-from training import data, demo_world
-from training.artifacts import digest_of, file_digest, read_jsonl, write_jsonl
+from training import demo_world
 from training.config import DEMO_WORLD, Judge, Recipe
+from training.data.data_files import check_files, files_from_rows, prepare
+from training.data.rows import Row
 from training.errors import BadData, BadSettings
-from training.feedback.identity import is_unplaced, judge_name
-from training.feedback.prompt import prompt_version
-from training.rows import Row
+from training.judges.identity import is_unplaced, judge_name
+from training.judges.prompt import prompt_version
+from training.run.artifacts import digest_of, file_digest, read_jsonl, write_jsonl
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetText
 from webapp.judges.identity import label_names
@@ -80,10 +81,10 @@ def data_files(*, team: Team, recipe: Recipe, dataset: Dataset | None,
         aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
         try:
             if dataset is None:
-                data.prepare(recipe, aside)
+                prepare(recipe, aside)
             else:
-                files = data.files_from_rows(dataset_rows(dataset), recipe.data, aside)
-                data.check_files(recipe, files)
+                files = files_from_rows(dataset_rows(dataset), recipe.data, aside)
+                check_files(recipe, files)
             with contextlib.suppress(OSError):  # another stage may have been faster, with the same files
                 os.replace(aside, folder)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from training.model_names import ModelHome
+from training.run.model_names import ModelHome
 
 
 def models_home() -> ModelHome:

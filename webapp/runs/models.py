@@ -70,7 +70,7 @@ class Stage(TeamOwned):
 
     @property
     def folder(self) -> Path:
-        """Where its files are; see training.artifacts for the layout."""
+        """Where its files are; see training.run.artifacts for the layout."""
         return settings.ARTIFACTS / str(self.team_id) / self.identity
 
     @property

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from training.config import read_exactly
-from training.pipeline import TORCH_FREE, StagePlan, identities, plan
+from training.run.pipeline import TORCH_FREE, StagePlan, identities, plan
 from webapp.accounts.models import Team
 from webapp.celery import send
 from webapp.runs.live.pokes import poke

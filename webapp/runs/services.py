@@ -8,10 +8,10 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from training.artifacts import is_complete
-from training.checks import check_run
 from training.config import Recipe
-from training.pipeline import StagePlan, identities, plan
+from training.run.artifacts import is_complete
+from training.run.checks import check_run
+from training.run.pipeline import StagePlan, identities, plan
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
 from webapp.runs import exports
@@ -41,7 +41,7 @@ def run_create(*, team: Team, user: User, recipe: Recipe, dataset: Dataset | Non
     """Start a run; every stage that the team has computed, or is computing, is used again.
 
     Raises:
-        TrainingError: the data cannot serve this recipe, or its models or the disk cannot (`training.checks`).
+        TrainingError: the data cannot serve this recipe, or its models or the disk cannot (`training.run.checks`).
     """
     planned, found, digests, corrections = _identified(team, recipe, dataset)
     run = Run.objects.create(team=team, name=recipe.name, recipe=recipe.model_dump(mode="json"), dataset=dataset,

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from training.principles import library
+from training.config.principles import library
 from webapp.accounts.models import Team, User
 from webapp.accounts.services import demo_seed, team_create
 from webapp.principles.models import Principle, PrincipleVersion

@@ -17,7 +17,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from pytest_django.fixtures import Settings
 
 from tests.webapp.datasets.files import imported, jsonl, pairs, upload
-from training.data import read_rows
+from training.data.data_files import read_rows
 from webapp.accounts.models import Team, User
 from webapp.datasets import services
 from webapp.datasets.models import Dataset

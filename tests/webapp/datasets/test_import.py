@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings
 
 from tests.webapp.datasets.files import imported, jsonl, pairs, upload, zipped
-from training.data import Row, read_rows
+from training.data.data_files import Row, read_rows
 from training.errors import BadData
 from webapp.accounts.models import Team, User
 from webapp.datasets import importing, services

@@ -11,7 +11,7 @@ from django.db import DataError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from tests.webapp.datasets.files import jsonl, pairs, upload
-from training.rows import BadRow, Row
+from training.data.rows import BadRow, Row
 from webapp.accounts.models import Team, User
 from webapp.datasets import importing, services
 from webapp.datasets.models import Dataset, DatasetText
@@ -179,7 +179,7 @@ def test_an_import_without_a_single_good_row_ends_early(
 def test_a_file_that_ends_its_reader_fails_with_a_way_out(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from training import reader_process
+    from training.data import reader_process
 
     monkeypatch.setattr(reader_process, "ROWS_MEMORY", 1_000_000)  # less than Python itself takes
 
@@ -190,7 +190,7 @@ def test_a_file_that_ends_its_reader_fails_with_a_way_out(
 
 
 def test_a_source_that_goes_silent_is_given_up(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import reader_process
+    from training.data import reader_process
 
     monkeypatch.setattr(reader_process, "STALL", 0.0)
     monkeypatch.setattr(reader_process, "_TICK", 0.001)

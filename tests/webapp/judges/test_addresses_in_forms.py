@@ -10,9 +10,9 @@ from django.urls import reverse
 
 from tests.webapp.judges.test_choosing_a_saved_judge import fields_of
 from tests.webapp.judges.test_judge_pages import errors_of, send
-from training.checks import check_run
 from training.config import Judge, shipped_recipe
 from training.errors import BadSettings
+from training.run.checks import check_run
 from webapp.accounts.models import Team
 from webapp.judges import trial
 from webapp.judges.models import Connection

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from tests.judge_server import JudgeServer, judge_server
 from tests.webapp.judges.conftest import KEY
-from training.feedback import judges as engine
+from training.judges import judge as engine
 from webapp.accounts.models import Team, User
 from webapp.judges import wordings
 from webapp.judges.models import Comparison, ComparisonAnswer, Connection
@@ -175,7 +175,7 @@ def test_a_failed_answer_is_counted_and_compared_nowhere(
         async def compare(self, items: Sequence[engine.Comparison], *_: object) -> list[engine.Verdict]:
             return [engine.failed("refused: no") for _ in items]
 
-    monkeypatch.setattr(engine, "make_judge", lambda *_: Sulking())
+    monkeypatch.setattr(wordings, "make_judge", lambda *_: Sulking())
     start(judge="rule")
     wordings.comparison_run(comparison_id=Comparison.objects.get().pk)
 

@@ -9,7 +9,7 @@ from django.test import Client
 
 from tests.webapp.judges.test_choosing_a_saved_judge import NEW, fields_of
 from training.config import Recipe, shipped_recipe
-from training.feedback.estimate import Range
+from training.judges.estimate import Range
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText
 from webapp.judges.estimating import costs_of, so_far

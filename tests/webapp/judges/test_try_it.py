@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from training.errors import JudgeUnavailable
-from training.feedback.judges import Comparison, Verdict, joined
+from training.judges.judge import Comparison, Verdict, joined
 from webapp.accounts.models import Team
 from webapp.judges import trial
 from webapp.labels.models import Pair, PairText

@@ -14,9 +14,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.webapp.labels.conftest import MakeLabel, MakePair, make_label, make_pair, version_of
-from training.artifacts import read_jsonl, write_jsonl
 from training.config import Judge, shipped_recipe
-from training.feedback.identity import judge_name
+from training.judges.identity import judge_name
+from training.run.artifacts import read_jsonl, write_jsonl
 from webapp.accounts.models import Team, User
 from webapp.judges import selectors
 from webapp.judges.estimating import costs_of

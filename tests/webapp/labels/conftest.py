@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from tests.conftest import logged_in
-from training.pipeline import pair_digest
+from training.run.pipeline import pair_digest
 from webapp.accounts.models import Team, User
 from webapp.labels.models import Label, Pair, PairText
 from webapp.principles.models import PrincipleVersion

@@ -10,7 +10,7 @@ from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.principles import library
+from training.config.principles import library
 from webapp.accounts.models import Team
 from webapp.principles.hues import contrast, readable, stylesheet
 from webapp.principles.models import Principle

@@ -9,7 +9,7 @@ import numpy as np
 from django.utils import timezone
 
 from training.config import Recipe, shipped_recipe
-from training.pipeline import plan
+from training.run.pipeline import plan
 from webapp.accounts.models import Team, User
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from training.artifacts import write_json
 from training.config import Recipe
 from training.errors import BadData, BadSettings
+from training.run.artifacts import write_json
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
 from webapp.runs.models import Run, Stage

@@ -11,9 +11,9 @@ from django.urls import reverse
 from tests.webapp.judges.test_estimates import asking
 from tests.webapp.runs.seeds import make_run
 from training import config
-from training.artifacts import read_json
-from training.feedback.control import read_control
-from training.feedback.identity import judge_name
+from training.judges.control import read_control
+from training.judges.identity import judge_name
+from training.run.artifacts import read_json
 from webapp.accounts.models import Team, User
 from webapp.labels.models import Label, Pair
 from webapp.principles.models import PrincipleVersion

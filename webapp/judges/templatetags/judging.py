@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django import template
 
-from training.feedback.estimate import Range
+from training.judges.estimate import Range
 from webapp.accounts.templatetags.concord import duration, thousands
 
 register = template.Library()

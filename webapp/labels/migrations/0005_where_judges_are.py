@@ -10,8 +10,8 @@ from django.db import migrations
 from django.db.models import Min
 
 from training.config import Judge
-from training.feedback.identity import judge_name, unplaced_name
-from training.feedback.prompt import prompt_version
+from training.judges.identity import judge_name, unplaced_name
+from training.judges.prompt import prompt_version
 
 
 def place(apps, schema_editor):

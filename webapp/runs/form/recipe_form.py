@@ -17,12 +17,12 @@ from django.http import QueryDict
 from django.utils.text import slugify
 from pydantic import ValidationError
 
-from training.checks import bases_of, check_base
 from training.config import DEMO_WORLD, Recipe, field_errors, read_yaml_text
+from training.config.hub_names import is_hub_id
 from training.config.judge import address_problem
+from training.config.principles import library
 from training.errors import BadSettings, TrainingError
-from training.hub import is_hub_id
-from training.principles import library
+from training.run.checks import bases_of, check_base
 from webapp.accounts.models import Team
 from webapp.accounts.numbers import row_key
 from webapp.datasets.models import Dataset

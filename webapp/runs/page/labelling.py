@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from training.config import Recipe
-from training.feedback.estimate import Estimate
-from training.feedback.identity import judge_name
-from training.feedback.prompt import prompt_version
+from training.judges.estimate import Estimate
+from training.judges.identity import judge_name
+from training.judges.prompt import prompt_version
 from webapp.judges.estimating import costs_of, pairs_of, so_far, together
 from webapp.labels import quality
 from webapp.labels.models import Label

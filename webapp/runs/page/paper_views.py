@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from training.config import Recipe
-from training.paper.experiment import Arm, arms, demo_recipe, repetitions
+from training.config.paper_experiment import Arm, arms, demo_recipe, repetitions
 from webapp.accounts.confirming import ask_first
 from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.models import Team, User

@@ -10,7 +10,7 @@ import numpy as np
 from django.db.models import Max
 from django.urls import reverse
 
-from training.baselines import rewarded
+from training.run.baselines import rewarded
 from webapp.principles.models import Principle
 from webapp.principles.selectors import principles_by_name
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from django.db.models import QuerySet
 
-from training.principles import library
+from training.config.principles import library
 from webapp.accounts.models import Team
 from webapp.principles.models import Principle
 from webapp.principles.selectors import principles_by_name

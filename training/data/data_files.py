@@ -1,0 +1,141 @@
+"""Making the data files that a run starts from, out of rows of a file, of the hub or of a database. Torch-free.
+
+`read_rows` (files), `read_hub` and `preview` of `training.data.reading` hand back rows, good and bad; `files_from_rows`
+turns good rows into `prompts`, `held_out`, `pairs` and `dialogues`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from training import config
+from training.config.hub_names import is_hub_id
+from training.data.reading import preview, read_hub, read_rows
+from training.data.rows import BadRow, Format, Row, recognise
+from training.errors import BadData, BadSettings
+from training.run.artifacts import digest_of, file_digest, write_jsonl
+from training.run.pipeline import pair_digest
+
+__all__ = ["BadRow", "Format", "Row", "digests", "files_from_rows", "prepare", "preview", "read_hub", "read_rows",
+           "recognise"]
+
+BAD_ROWS, MAX_BAD_ROWS = "bad_rows.jsonl", 10_000  # beside the data files: which rows were left out and why
+FileRole = Literal["prompts", "held_out", "pairs", "dialogues"]
+
+
+# The data files of a run ----------------------------------------------------------------------------------------------
+
+
+def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) -> dict[FileRole, Path]:
+    """Write the data files of a run, and nothing else, into `folder`.
+
+    `prompts` and `held_out` share no prompt: the held-out ones are those of smallest hash, so that a row more or less
+    moves few of them. `pairs` and `dialogues` leave out whatever answers a held-out prompt, and are there only if the
+    rows make any. Which of `a` and `b` is the chosen response is drawn by the pair's hash: position tells nothing.
+
+    Args:
+        rows: usable rows; the first `settings.limit` of them are used.
+        settings: `limit`, and `held_out`, which is lowered to a fifth of the prompts where there are few.
+
+    Raises:
+        BadData: when fewer than two different prompts are there.
+    """
+    used = list(itertools.islice(rows, settings.limit))
+    by_digest = {digest_of(row.prompt): row.prompt for row in used}
+    if len(by_digest) < 2:
+        raise BadData(f"The data holds {len(by_digest)} usable prompts; at least 2 are needed.",
+                      "Choose other data, or look at the rows that could not be read.")
+    held_out = set(sorted(by_digest)[: min(settings.held_out, max(1, len(by_digest) // 5))])
+    files: dict[FileRole, Path] = {"prompts": folder / "prompts.jsonl", "held_out": folder / "held_out.jsonl"}
+    write_jsonl(files["prompts"], ({"prompt": by_digest[key]} for key in by_digest if key not in held_out))
+    write_jsonl(files["held_out"], ({"prompt": by_digest[key]} for key in by_digest if key in held_out))
+    training = [row for row in used if digest_of(row.prompt) not in held_out]
+    pairs = {pair["digest"]: pair for pair in map(_pair, training) if pair}
+    dialogues = [{"prompt": row.prompt, "response": row.chosen} for row in training if row.chosen]
+    if pairs:
+        files["pairs"] = folder / "pairs.jsonl"
+        write_jsonl(files["pairs"], pairs.values())
+    if dialogues:
+        files["dialogues"] = folder / "dialogues.jsonl"
+        write_jsonl(files["dialogues"], dialogues)
+    return files
+
+
+def _pair(row: Row) -> dict[str, Any] | None:
+    if row.chosen is None or row.rejected is None:
+        return None
+    # The coin must not depend on which of the two was chosen, or the digest would give the choice away.
+    first, second = sorted((row.chosen, row.rejected))
+    swap = int(digest_of([row.prompt, first, second])[:8], 16) % 2 == 1
+    a, b = (second, first) if swap else (first, second)
+    return {"digest": pair_digest(row.prompt, a, b), "prompt": row.prompt, "a": a, "b": b,
+            "human": 1.0 if a == row.chosen else 0.0}
+
+
+def prepare(recipe: config.Recipe, folder: Path) -> dict[FileRole, Path]:
+    """Read what a recipe names as its data and write the run's data files; see `files_from_rows`.
+
+    Raises:
+        BadData: when the source cannot be read, or lacks what the recipe asks of it.
+    """
+    settings = recipe.data
+    if settings.source == config.DEMO_WORLD:
+        files = _demo_files(recipe, folder)
+    else:
+        path = Path(settings.source)
+        if not path.is_file() and not is_hub_id(settings.source):
+            what = "is a folder" if path.is_dir() else "is neither a file here nor the name of a data set on the hub"
+            raise BadData(f"'data.source' {what}: '{settings.source}'.",
+                          "Give the path of a file, or a name such as 'Anthropic/hh-rlhf'.")
+        rows = (read_rows(path, path.name, settings.columns, None) if path.is_file()
+                else read_hub(settings.source, settings.split, settings.columns))
+        bad: list[BadRow] = []
+        try:
+            files = files_from_rows(_good_rows(rows, bad), settings, folder)
+        except BadData as problem:
+            first = f" Row {bad[0].number}: {bad[0].reason}." if bad else ""
+            folder_too = f" For a file in the folder '{path}' here, give the file's path." if path.is_dir() else ""
+            raise BadData(problem.cause + first, problem.remedy + folder_too) from problem
+        write_jsonl(folder / BAD_ROWS, ({"row": row.number, "reason": row.reason} for row in bad))
+    check_files(recipe, files)
+    return files
+
+
+def _good_rows(rows: Iterable[Row | BadRow], bad: list[BadRow]) -> Iterator[Row]:
+    """The good rows; the first bad ones go into `bad`."""
+    for row in rows:
+        if isinstance(row, Row):
+            yield row
+        elif len(bad) < MAX_BAD_ROWS:
+            bad.append(row)
+
+
+def check_files(recipe: config.Recipe, files: Mapping[FileRole, Path]) -> None:
+    """Raise BadData if the recipe asks for pairs or dialogues and the data has none."""
+    if recipe.sample.pairs == "dataset" and "pairs" not in files:
+        raise BadData("The data holds no pairs of a chosen and a rejected response.",
+                      "Choose other data, or set 'sample.pairs' to 'sampled'.")
+    if recipe.sft.enabled and "dialogues" not in files:
+        raise BadData("The data holds no responses to fine-tune on.", "Choose other data, or switch 'sft' off.")
+
+
+def _demo_files(recipe: config.Recipe, folder: Path) -> dict[FileRole, Path]:
+    from training.demo_world import language
+
+    files: dict[FileRole, Path] = {"prompts": folder / "prompts.jsonl", "held_out": folder / "held_out.jsonl"}
+    try:
+        texts = {"prompts": language.prompts(recipe.data.limit, recipe.seed, "train"),
+                 "held_out": language.prompts(recipe.data.held_out, recipe.seed, "held_out")}
+    except ValueError as error:
+        raise BadSettings(f"The demo world is too small: {error}.", "Lower 'data.limit' or 'data.held_out'.") from error
+    for role, path in files.items():
+        write_jsonl(path, ({"prompt": [{"role": "user", "content": text}]} for text in texts[role]))
+    return files
+
+
+def digests(files: Mapping[FileRole, Path]) -> dict[str, str]:
+    """The digest of each file by role, as `pipeline.identities` takes them."""
+    return {role: file_digest(path) for role, path in files.items()}

@@ -1,0 +1,72 @@
+"""Records of data sets on the Hugging Face hub, never of a folder or file of this machine. Torch-free.
+
+The datasets library takes a folder of the working directory, or one of its own file formats ("json"), for a data set
+of that name, and falls back on what it has cached. So it is asked with the hub's scheme, without a cache, and whatever
+a data set's card points to outside its repository is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from training.config.hub_names import is_hub_id
+from training.errors import BadData
+
+_ABSOLUTE_PATH = re.compile(r"(?<![\w:/])/[^ ]+")
+
+
+def hub_records(name: str, split: str) -> Iterator[Mapping[str, Any]]:
+    """Records of a data set on the hub, streamed.
+
+    Raises:
+        BadData: the name is no hub id, the hub cannot be reached, or what it has cannot be read.
+    """
+    if not is_hub_id(name):
+        raise BadData(f"'{name}' is neither a file here nor the name of a data set on the hub.",
+                      "Give a path to a file, or a name such as 'Anthropic/hh-rlhf'.")
+    with tempfile.TemporaryDirectory(prefix="concord-hub-") as cache:
+        try:
+            yield from _stream(name, split, cache)
+        except BadData:
+            raise
+        except Exception as error:  # the library raises whatever its many readers do
+            raise BadData(
+                f"The data set '{name}' (split '{split}') could not be read from the hub: {_reason(name, error)}.",
+                "Check its name, the split and the network, or upload it as a file.") from error
+
+
+def _stream(name: str, split: str, cache: str) -> Iterator[Mapping[str, Any]]:
+    import datasets
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    if name in _PACKAGED_DATASETS_MODULES:
+        raise BadData(f"'{name}' is the name of a file format, not of a data set on the hub.",
+                      f"Name the data set with its owner, such as 'owner/{name}', or upload a file.")
+    builder = datasets.load_dataset_builder(f"hf://datasets/{name}", cache_dir=cache)
+    refuse_other_places(name, (file for files in (builder.config.data_files or {}).values() for file in files))
+    stream = builder.as_streaming_dataset(split=split)
+    yield from stream.decode(False) if stream.features else stream  # nothing that a picture's cell names is opened
+
+
+def refuse_other_places(name: str, files: Iterable[object]) -> None:
+    """Raise BadData where a data set's card names a file that is not in the data set's own repository."""
+    for file in map(str, files):
+        place = file.rsplit("::", 1)[-1]  # "zip://part.jsonl::hf://..." is read from its last part
+        if not place.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/")) or "/../" in place:
+            raise BadData(f"The card of '{name}' points to a file outside its own repository.",
+                          "Choose another data set, or upload the rows as a file.")
+
+
+def _reason(name: str, error: Exception) -> str:
+    """The library's words without the folders of this machine."""
+    import datasets
+
+    if isinstance(error, (datasets.exceptions.DatasetNotFoundError, datasets.exceptions.DataFilesNotFoundError)):
+        return f"the hub has no data set '{name}' that may be read without signing in"
+    if isinstance(error, ConnectionError):
+        return "the hub could not be reached"
+    words = _ABSOLUTE_PATH.sub("...", " ".join(str(error).split()))[:300].rstrip(".")
+    return f"{type(error).__name__}: {words}"

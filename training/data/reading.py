@@ -1,0 +1,157 @@
+"""Rows of data sets, good and bad, out of files and of the hub's data sets, one at a time. Torch-free.
+
+What the columns mean is recognised from the first 200 records together: a key that the first one lacks is known too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from training.data.hub_records import hub_records
+from training.data.messages import UnusableRow
+from training.data.records import Record, read_records
+from training.data.records.cells import MAX_COLUMNS
+from training.data.rows import (
+    NAMES_WITH_A_MEANING,
+    BadRow,
+    Columns,
+    Format,
+    Row,
+    columns_of,
+    recognise,
+    to_row,
+    unused_columns,
+)
+from training.errors import BadData
+
+MAX_ROWS = 1_000_000
+FIRST_RECORDS = 200  # from which the format is recognised
+PREVIEW_BYTES = 16_000_000  # decompressed, that a preview reads
+
+
+@dataclass
+class Preview:
+    """What a file looks like: its columns, the format if it is known, the first rows, and else why not."""
+
+    columns: list[str] = field(default_factory=list)
+    format: Format | None = None
+    rows: list[Row | BadRow] = field(default_factory=list)
+    problem: BadData | None = None
+    unused: list[str] = field(default_factory=list)  # columns that nothing is read from, as they can be shown
+
+
+def read_rows(source: Path | IO[bytes], filename: str, columns: Columns | None = None,
+              limit: int | None = None) -> Iterator[Row | BadRow]:
+    """Rows of a file, good and bad, one at a time.
+
+    Args:
+        source: a path, or an open binary file such as an upload.
+        filename: its ending tells how to read it, see `SUFFIXES`.
+        columns: which column means what, e.g. {"prompt": "question"}; empty: recognised from names and first rows.
+        limit: stop after this many rows, good and bad together.
+
+    Raises:
+        BadData: when the file as a whole cannot be read: unknown ending, not a gzip, no known column.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            yield from _rows(read_records(file, filename), columns, limit)
+    else:
+        yield from _rows(read_records(source, filename), columns, limit)
+
+
+def read_hub(name: str, split: str = "train", columns: Columns | None = None,
+             limit: int | None = None) -> Iterator[Row | BadRow]:
+    """Rows of a data set on the hub, streamed. Raises BadData as `training.data.hub_records`."""
+    yield from _rows(enumerate(hub_records(name, split), 1), columns, limit)
+
+
+def _rows(records: Iterable[Record], columns: Columns | None, limit: int | None) -> Iterator[Row | BadRow]:
+    """Records as rows. Only the first ones are held, until the format is known."""
+    records = iter(records)
+    first = list(itertools.islice(records, min(FIRST_RECORDS, limit or FIRST_RECORDS)))
+    form, known = _recognised(first, columns)
+    for number, record in itertools.chain(first, records):
+        if limit and number > limit:
+            return
+        if number > MAX_ROWS:
+            yield BadRow(number, f"this row and all after it are left out: at most {MAX_ROWS:,} are read")
+            return
+        if form is None and not isinstance(record, str):
+            form, known = _recognised([(number, record)], columns)
+        yield _row(number, record, form, known, columns)
+
+
+def _recognised(first: list[Record], columns: Columns | None) -> tuple[Format | None, list[str]]:
+    """The format, None where no record can be read, and the columns that the first records have."""
+    readable = [record for _, record in first if not isinstance(record, str)]
+    known = columns_of(readable)
+    if len(known) > MAX_COLUMNS:
+        raise BadData(f"Its first {len(readable)} rows have {len(known):,} different columns; at most {MAX_COLUMNS:,} "
+                      "are read.", "Remove those that are not needed.")
+    return (recognise(known, readable, columns) if readable else None), known
+
+
+def _row(number: int, record: Mapping[str, Any] | str, form: Format | None, known: list[str],
+         columns: Columns | None) -> Row | BadRow:
+    if isinstance(record, str) or form is None:
+        return BadRow(number, str(record))
+    late = [name for name in NAMES_WITH_A_MEANING if record.get(name) is not None and name not in known]
+    if late and recognise([*known, *late], [record], columns).columns != form.columns:
+        return BadRow(number, f"it has a column '{late[0]}', which none of the first {FIRST_RECORDS} rows has: move it "
+                              "up in the file, or choose the columns again")
+    try:
+        return to_row(record, form)
+    except UnusableRow as problem:
+        return BadRow(number, str(problem))
+
+
+def preview_file(source: IO[bytes], filename: str, columns: Columns | None = None, count: int = 20) -> Preview:
+    """The columns, the format and the first rows of a file; what is wrong with it stands in `problem`."""
+    first: list[Record] = []
+    result = Preview()
+    try:
+        for record in read_records(source, filename, PREVIEW_BYTES):
+            first.append(record)
+            if len(first) == FIRST_RECORDS:
+                break
+    except BadData as problem:
+        result.problem = problem
+    result.rows = [BadRow(number, record) for number, record in first[:count] if isinstance(record, str)]
+    try:
+        form, result.columns = _recognised(first, columns)
+    except BadData as problem:
+        columns_there = columns_of([record for _, record in first if not isinstance(record, str)])
+        result.columns = columns_there if len(columns_there) <= MAX_COLUMNS else []
+        result.problem = result.problem or problem
+        return result
+    if form is not None:
+        result.format = form
+        result.unused = unused_columns(result.columns, form)
+        result.rows = [_row(number, record, form, result.columns, columns) for number, record in first[:count]]
+    elif result.problem is None:
+        reason = f" Row 1: {result.rows[0].reason}." if result.rows and isinstance(result.rows[0], BadRow) else ""
+        result.problem = BadData(f"'{filename}' has no row that can be read in its first {PREVIEW_BYTES // 1_000_000} "
+                               f"MB.{reason}",
+                               "Look at the file, then choose another.")
+    return result
+
+
+def preview(source: Path | IO[bytes], filename: str, columns: Columns | None = None,
+            count: int = 20) -> tuple[Format, list[str], list[Row | BadRow]]:
+    """The format, the file's columns and the first rows, for a person to look at before importing.
+
+    Raises:
+        BadData: as `read_rows`; also when the file has no rows.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return preview(file, filename, columns, count)
+    result = preview_file(source, filename, columns, count)
+    if result.problem is not None or result.format is None:
+        raise result.problem or BadData(f"'{filename}' has no row that can be read.", "Choose another file.")
+    return result.format, result.columns, result.rows

@@ -1,0 +1,1 @@
+"""Judges: who says which of two responses serves a principle better, and what each answer costs. Torch-free."""

@@ -1,0 +1,205 @@
+"""Judges: who says which of two responses serves a principle better. Torch-free.
+
+A judge is asked with each response shown first (both orders): the label is the mean, the gap between the two answers is
+position bias laid open. Left out: judges that grade one response, and more than two at a time.
+
+A judge takes a stream of tickets and tells a listener of every answer as it arrives, so that nothing is held that is
+not in flight: a million pairs need no more memory than a thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from training.config import Judge as JudgeSettings
+from training.dialogue import Dialogue
+from training.judges.identity import judge_name
+from training.judges.pace import Pace
+from training.judges.prompt import prompt_version, question_of
+
+
+class Comparison(NamedTuple):
+    """Two responses to one prompt and what is asked about them; `principle` None asks which is better overall."""
+
+    prompt: Dialogue
+    a: str
+    b: str
+    statement: str = ""
+    principle: str | None = None
+
+
+class Answer(NamedTuple):
+    """What a judge said in one order.
+
+    Attributes:
+        probability: that the option shown first is the better one; None if `reason`.
+        reason: why there is none, as "kind: words" (see `protocol.failure_kind`).
+        tokens_in, tokens_out, calls, chars: what it cost: tokens billed, requests answered, characters asked.
+        model: what the server says answered.
+    """
+
+    probability: float | None
+    reason: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    calls: int = 0
+    chars: int = 0
+    model: str = ""
+
+
+class Verdict(NamedTuple):
+    """What a judge said.
+
+    Attributes:
+        probability: that `a` is the better one, the mean over the orders asked; None if `error`.
+        p_shown: that `a` is the better one, asked with `a` as Option A.
+        p_swapped: that `a` is the better one, asked with `a` as Option B; None if that was not asked.
+        order_gap: |p_shown - p_swapped|; None if one order only was asked.
+        error: why there is no probability; "" if there is one.
+        tokens: tokens paid for, in and out. tokens_in: those that the judge read.
+        model: what the server says answered.
+        calls, chars: requests answered, and the characters asked.
+    """
+
+    probability: float | None
+    p_shown: float | None
+    p_swapped: float | None
+    order_gap: float | None
+    error: str
+    tokens: int
+    model: str
+    tokens_in: int = 0
+    calls: int = 0
+    chars: int = 0
+
+
+class Ticket(NamedTuple):
+    """One pair to judge. `shown` is the answer to its first order where that was bought before."""
+
+    key: int
+    item: Comparison
+    shown: Answer | None = None
+
+
+class Listener(Protocol):
+    """Who wants to know of answers. Any of its methods may raise StopRequested: nothing more is asked then, what is
+    under way still arrives and is told, and StopRequested is raised."""
+
+    def answered(self, ticket: Ticket, answer: Answer) -> None:
+        """The first of two orders was answered; the verdict comes with the second."""
+
+    def judged(self, ticket: Ticket, verdict: Verdict) -> None: ...
+
+    def tick(self, pace: Pace) -> None:
+        """Some times a second while a server is asked: the time to change its pace."""
+
+    def notice(self, text: str, warn: bool = True) -> None:
+        """Something of the judge that a person should know of, and that stops nothing; whether to warn of it."""
+
+
+class Judge(Protocol):
+    """Anything that compares responses."""
+
+    async def compare(self, items: Sequence[Comparison],
+                      on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
+        """Verdicts in the order of `items`.
+
+        `on_verdict(index, verdict)` is called for each as soon as it is there, in any order. It may raise
+        StopRequested: nothing more is asked then, what is under way still arrives, and StopRequested is raised.
+
+        Raises:
+            JudgeUnavailable: when the judge refuses for good or cannot be reached.
+        """
+        ...
+
+
+class StreamingJudge(Judge, Protocol):
+    """A judge for as many pairs as there are."""
+
+    async def stream(self, tickets: Iterator[Ticket], listener: Listener) -> None:
+        """Judge every ticket and tell the listener, in any order. Takes tickets as it can use them.
+
+        Raises:
+            JudgeUnavailable: when the judge refuses for good or cannot be reached.
+            BudgetSpent: when the next answer would cost more than the settings allow.
+        """
+        ...
+
+
+class _Collector:
+    """Verdicts in the order of the items, for callers with few of them."""
+
+    def __init__(self, on_verdict: Callable[[int, Verdict], None] | None) -> None:
+        self._on_verdict = on_verdict
+        self.verdicts: dict[int, Verdict] = {}
+
+    def answered(self, ticket: Ticket, answer: Answer) -> None: ...
+
+    def judged(self, ticket: Ticket, verdict: Verdict) -> None:
+        self.verdicts[ticket.key] = verdict
+        if self._on_verdict:
+            self._on_verdict(ticket.key, verdict)
+
+    def tick(self, pace: Pace) -> None: ...
+    def notice(self, text: str, warn: bool = True) -> None: ...
+
+
+async def collect(judge: StreamingJudge, items: Sequence[Comparison],
+                  on_verdict: Callable[[int, Verdict], None] | None) -> list[Verdict]:
+    """`Judge.compare` by `StreamingJudge.stream`."""
+    collector = _Collector(on_verdict)
+    await judge.stream((Ticket(index, item) for index, item in enumerate(items)), collector)
+    return [collector.verdicts[index] for index in range(len(items))]
+
+
+async def both_orders(ask: Callable[[str], Awaitable[Answer]], ticket: Ticket, settings: JudgeSettings,
+                      listener: Listener) -> Verdict:
+    """Ask for a ticket's orders one after the other; the second is not paid for if the first came to nothing."""
+    item = ticket.item
+    shown = ticket.shown or await ask(question_of(settings, item.prompt, item.a, item.b, item.statement))
+    if shown.probability is None or not settings.both_orders:
+        return verdict_of(shown)
+    if ticket.shown is None:
+        listener.answered(ticket, shown)
+    return verdict_of(shown, await ask(question_of(settings, item.prompt, item.b, item.a, item.statement)))
+
+
+def joined(shown: float, swapped: float | None, tokens: int, model: str) -> Verdict:
+    """A verdict from the probability that `a` is better in each order asked."""
+    if swapped is None:
+        return Verdict(shown, shown, None, None, "", tokens, model)
+    return Verdict((shown + swapped) / 2, shown, swapped, abs(shown - swapped), "", tokens, model)
+
+
+def verdict_of(shown: Answer, swapped: Answer | None = None) -> Verdict:
+    """A verdict from the answers to the orders asked; the second was asked with the responses changed over."""
+    answers = [shown] if swapped is None else [shown, swapped]
+    read = sum(answer.tokens_in for answer in answers)
+    written = sum(answer.tokens_out for answer in answers)
+    cost = (read, sum(answer.calls for answer in answers), sum(answer.chars for answer in answers))
+    model = next((answer.model for answer in answers if answer.model), "")
+    if shown.probability is None:
+        return Verdict(None, None, None, None, shown.reason, read + written, model, *cost)
+    if swapped is None:
+        return Verdict(shown.probability, shown.probability, None, None, "", read + written, model, *cost)
+    if swapped.probability is None:
+        return Verdict(None, None, None, None, f"{swapped.reason} (in the swapped order)", read + written, model, *cost)
+    p_shown, p_swapped = shown.probability, 1 - swapped.probability
+    return Verdict((p_shown + p_swapped) / 2, p_shown, p_swapped, abs(p_shown - p_swapped), "", read + written, model,
+                   *cost)
+
+
+def failed(reason: str, tokens: int = 0, model: str = "") -> Verdict:
+    return Verdict(None, None, None, None, reason, tokens, model)
+
+
+def as_label(pair: str, principle: str, verdict: Verdict, settings: JudgeSettings) -> dict[str, Any]:
+    """A row of labels.jsonl, which is also the body of a `label` event."""
+    return {"pair": pair, "principle": principle, **verdict._asdict(), "judge": judge_name(settings),
+            "prompt_version": prompt_version(settings)}
+
+
+def as_answer(pair: str, answer: Answer) -> dict[str, Any]:
+    """The body of an `answer` event: the first of two orders, kept so that a kill does not buy it again."""
+    return {"pair": pair, **answer._asdict()}

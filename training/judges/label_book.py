@@ -1,0 +1,153 @@
+"""What a label stage has bought: which pairs are done, which half, what it cost. A byte a pair; the rows are on disk.
+
+Rows are in the files that they came from: labels that the team had before (`known_labels`), and the stage's own report
+stream. They are read twice, at the start to know what is missing and at the end to write labels.jsonl.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from training.judges.judge import Answer
+from training.judges.pair_index import PairIndex
+from training.judges.protocol import FAILURES, failure_kind
+from training.judges.spending import Spending
+from training.run.reporting import event_in
+
+_STREAM = ("seq", "time", "kind")
+
+
+class LabelBook:
+    """The labels of one principle for the pairs of an index.
+
+    Attributes:
+        done: whether a pair has its label, by position. failed: how many have an error instead.
+        half: by position, the answer to the first order where the second is missing.
+        spent: what this stage has paid, earlier attempts included.
+        failures: errors by kind and by reason.
+    """
+
+    def __init__(self, pairs: PairIndex, principle: str, both_orders: bool, known: Path | None, stream: Path) -> None:
+        self._pairs, self._principle, self._both = pairs, principle, both_orders
+        self._sources = [path for path in (known, stream) if path is not None and path.is_file()]
+        self._stream = stream
+        self.done = np.zeros(len(pairs), bool)
+        self.erred = np.zeros(len(pairs), bool)
+        self.half: dict[int, Answer] = {}
+        self.spent = Spending()
+        self.failures: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.count = 0
+        self._good = self._with_both = self._flips = 0
+        self._sure = 0.0
+        for path in self._sources:
+            for _, row in self._rows(path):
+                self._replay(row, ours=path == stream)
+        for answer in self.half.values():  # paid for, with no label yet that would say so
+            self.spent.add(answer.calls, answer.tokens_in, answer.tokens_out, answer.chars)
+
+    def _rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Places and rows of labels and answers of a file. What was torn by a kill was cut off before."""
+        ours, place = path == self._stream, 0
+        with path.open("rb") as file:
+            for line in file:
+                if not ours or b'"kind":"label"' in line or b'"kind":"answer"' in line:
+                    row = event_in(line) if ours or not line.strip() else orjson.loads(line)
+                    if row and (row.get("kind", "label") == "answer" or row["principle"] == self._principle):
+                        yield place, row
+                place += len(line)
+
+    def _replay(self, row: dict[str, Any], ours: bool) -> None:
+        position = self._pairs.position(row["pair"])
+        if row.get("kind") == "answer":
+            if position is not None and not self.done[position] and row["probability"] is not None:
+                self.half[position] = Answer(*(row[name] for name in Answer._fields))
+            return
+        if ours:
+            tokens_in = row.get("tokens_in", 0)
+            self.spent.add(row.get("calls", 0), tokens_in, row["tokens"] - tokens_in, row.get("chars", 0))
+        if position is None:
+            return
+        if row["probability"] is None:
+            # The first order may have been answered all the same; its price is in the label's.
+            if position in self.half:
+                self.half[position] = self.half[position]._replace(tokens_in=0, tokens_out=0, calls=0, chars=0)
+        elif self._both and row["p_swapped"] is None:
+            self.half[position] = Answer(row["p_shown"], model=row.get("model", ""))
+        else:
+            self.half.pop(position, None)
+            self._take(position, row)
+
+    def add(self, position: int, label: dict[str, Any]) -> None:
+        """A label that was just bought, or its error."""
+        self.half.pop(position, None)
+        if label["probability"] is None:
+            self.erred[position] = True
+            self.failures[failure_kind(label["error"])] += 1
+            self.reasons[label["error"] if len(self.reasons) < 1000 else "other"] += 1
+            self.count += 1
+        else:
+            self._take(position, label)
+
+    def _take(self, position: int, label: dict[str, Any]) -> None:
+        if self.done[position]:
+            return
+        self.done[position] = True
+        self.count += 1
+        probability, shown, swapped = label["probability"], label["p_shown"], label["p_swapped"]
+        self._good += 1
+        self._sure += max(probability, 1 - probability)
+        if swapped is not None:
+            self._with_both += 1
+            self._flips += (shown - 0.5) * (swapped - 0.5) < 0
+
+    def open(self, position: int) -> bool:
+        """Whether a pair is still to be judged in this attempt."""
+        return not (self.done[position] or self.erred[position])
+
+    def summary(self) -> dict[str, float]:
+        """`label/done`, the mean `label/confidence` max(p, 1 - p), the `label/flip_rate` (orders that disagree), what
+        was bought in this stage, and failures by kind."""
+        values = {"label/done": float(self.count)}
+        if self._good:
+            values["label/confidence"] = self._sure / self._good
+        if self._with_both:
+            values["label/flip_rate"] = self._flips / self._with_both
+        if self.spent.calls:
+            values |= {"label/calls": float(self.spent.calls), "label/tokens_in": float(self.spent.tokens_in),
+                       "label/tokens_out": float(self.spent.tokens_out), "label/chars": float(self.spent.chars)}
+        return values | {f"label/failed/{kind}": float(self.failures[kind]) for kind in FAILURES if self.failures[kind]}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The labels in the order of the pairs, errors included, as they stand in their files."""
+        places = np.full(len(self._pairs), -1, np.int64)
+        source = np.zeros(len(self._pairs), np.int8)
+        good = np.zeros(len(self._pairs), bool)
+        for number, path in enumerate(self._files()):
+            for place, row in self._rows(path):
+                position = self._pairs.position(row["pair"])
+                if position is None or row.get("kind") == "answer" or good[position]:
+                    continue
+                places[position], source[position] = place, number
+                good[position] = row["probability"] is not None and not (self._both and row["p_swapped"] is None
+                                                                         and self._stream != path)
+        files = [path.open("rb") for path in self._files()]
+        try:
+            for position in range(len(places)):
+                if places[position] >= 0:
+                    file = files[source[position]]
+                    file.seek(places[position])
+                    row = orjson.loads(file.readline())
+                    yield {name: value for name, value in row.items() if name not in _STREAM}
+        finally:
+            for file in files:
+                file.close()
+
+    def _files(self) -> list[Path]:
+        return list(dict.fromkeys([*self._sources, self._stream]))

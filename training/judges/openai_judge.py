@@ -1,0 +1,372 @@
+"""A judge behind any OpenAI-compatible endpoint: one token, its log-probabilities, both orders, many at a time.
+
+Where a server gives no log-probabilities, answers are drawn and counted instead. What may pass (429, 5xx, timeouts,
+broken connections, replies that are none) is asked again with growing pauses; what will not (401, 403, 404) ends the
+stage at once. A refusal in words that say nothing is tried without what the question could do without, before it is
+believed. A label that cannot be had is an error with its reason, never a guess.
+
+It speaks the protocol over aiohttp: the openai SDK spends ten times the CPU on a question of one token. The connection
+test asks through this class; the Batch API uses the SDK, with the same `dialect` and `protocol`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import aiohttp
+import orjson
+
+from training.config import Judge as JudgeSettings
+from training.errors import JudgeUnavailable, StopRequested, TrainingError
+from training.judges import sdk
+from training.judges.addresses import AddressGuard, guarded_connector
+from training.judges.dialect import Dialect, optional_in, stripped
+from training.judges.exchange import Message, Refused, Sent, TransientError
+from training.judges.judge import Answer, Comparison, Listener, Ticket, Verdict, both_orders, collect
+from training.judges.limits import read_limits, retry_after, wait_named_in
+from training.judges.pace import LONGEST_PAUSE, LONGEST_WAIT, LOOK, Pace
+from training.judges.protocol import Reading, may_pass, read_reply, safe, said_by, scrubbed
+from training.judges.refusals import no_logprobs, refusal_of_all, wait_in_words
+from training.judges.spending import Spending, allows, budget_spent
+
+ATTEMPTS = 12  # of one request; a server that is down is found out by the breaker, before
+GIVE_UP_AFTER = 10  # requests refused in a row with no answer before: the settings are wrong, not the pair
+EVIDENCE = 2  # times that a request must pass without a parameter, and not with it, before the parameter is given up
+MOST_TRIALS = 2  # of a server that refuses without them too
+LARGEST_REPLY = 8 << 20  # bytes; a chat model's reply has some thousands
+CHARS_PER_TOKEN = 4  # roughly, for what a question will cost of a minute's tokens
+
+
+class OpenAIJudge:
+    """A Judge that asks `settings.model` at `settings.base_url`."""
+
+    def __init__(self, settings: JudgeSettings, api_key: str = "", guard: AddressGuard | None = None,
+                 spent: Spending | None = None, attempts: int = 0, patience: float = float("inf")) -> None:
+        """
+        Args:
+            attempts: of one request; 0 for `ATTEMPTS`. patience: seconds; a server that wants a longer wait ends it.
+        """
+        self.settings = settings
+        self._attempts, self._patience = attempts, patience
+        self._url = f"{sdk.base_url(settings)}/chat/completions"
+        self._key = api_key
+        self._guard = guard or AddressGuard.of_process()
+        self._spent = spent  # None: this judge keeps no budget
+        self._dialect = Dialect.of(settings)
+        self._accepted: set[frozenset[str]] = set()  # optional parameters of requests that were answered
+        self._evidence: dict[tuple[str, ...], int] = {}  # times that leaving these out has helped
+        self._texts_asked = self._chars_asked = 0  # what an average question is, before one is answered
+        self._trials = 0
+        self._trial = asyncio.Lock()  # a new one for each loop that the judge is asked from
+        self._listener: Listener | None = None
+        self._told_until = 0.0  # the wait that the listener was told of
+        self.last: Sent | None = None
+        self.pace = Pace(settings)
+        self._refusals = self._in_a_row = 0
+        self._session: aiohttp.ClientSession | None = None
+        self._stopping: list[BaseException] = []
+
+    async def compare(self, items: Sequence[Comparison],
+                      on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
+        """See `judges.Judge`."""
+        return await collect(self, items, on_verdict)
+
+    async def stream(self, tickets: Iterator[Ticket], listener: Listener) -> None:
+        """See `judges.StreamingJudge`: as many workers as may be in flight, each with one ticket at a time."""
+        sdk.check_key(self.settings, self._key)
+        self._guard.check_url(self._url)
+        self.pace = Pace(self.settings)
+        self.pace.room = self._room
+        self._stopping, self._listener, self._trial = [], listener, asyncio.Lock()
+        workers: set[asyncio.Task[None]] = set()
+        exhausted = asyncio.Event()
+
+        async def work() -> None:
+            for ticket in tickets:
+                try:
+                    await self._judge(ticket, listener)
+                except (StopRequested, TrainingError) as stop:
+                    self._stop(stop)
+                if self._stopping:
+                    return
+            exhausted.set()
+
+        listener.tick(self.pace)  # it may be paused already
+        async with self._open() as self._session:
+            ticker = asyncio.create_task(self._tick(listener))
+            try:
+                while workers or not (exhausted.is_set() or self._stopping):
+                    while len(workers) < self.pace.ceiling and not (exhausted.is_set() or self._stopping):
+                        workers.add(asyncio.create_task(work()))
+                        await asyncio.sleep(0)  # let it take its ticket: with few tickets, few workers
+                    done, workers = await asyncio.wait(workers, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+                    for worker in done:
+                        worker.result()
+            finally:
+                for task in (ticker, *workers):
+                    task.cancel()
+                await asyncio.gather(ticker, *workers, return_exceptions=True)
+        if self._stopping:
+            raise self._stopping[0]
+
+    async def answer_one(self, text: str) -> Answer:
+        """The answer to one question, asked as a run asks it; `last` then tells of its last reply.
+
+        Raises:
+            JudgeUnavailable: as `stream`.
+        """
+        sdk.check_key(self.settings, self._key)
+        self._guard.check_url(self._url)
+        async with self._open() as self._session:
+            return await self._ask(text)
+
+    async def _judge(self, ticket: Ticket, listener: Listener) -> None:
+        listener.judged(ticket, await both_orders(self._ask, ticket, self.settings, listener))
+
+    async def _tick(self, listener: Listener) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                listener.tick(self.pace)
+            except Exception as stop:  # of whatever: nothing else would be heard after it
+                self._stop(stop)
+
+    def _stop(self, reason: BaseException) -> None:
+        self._stopping.append(reason)
+        self.pace.stop(reason)
+
+    def _room(self, in_flight: int) -> bool:
+        """Whether the budget has room for one more; raises BudgetSpent when it has none and nothing is under way."""
+        waiting = in_flight + 1
+        chars = self._chars_asked * waiting // max(1, self._texts_asked)
+        if self._spent is None or allows(self.pace.settings, self._spent, waiting, chars):
+            return True
+        if not in_flight:
+            self._stop(budget_spent(self.pace.settings, self._spent))
+            raise self._stopping[-1]
+        return False
+
+    def _open(self) -> aiohttp.ClientSession:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key or 'none'}"}
+        return aiohttp.ClientSession(
+            connector=guarded_connector(self._guard, limit=0, keepalive_timeout=30), trust_env=False, headers=headers,
+            cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=self.settings.timeout))
+
+    # One question ------------------------------------------------------------------------------------------------
+
+    async def _ask(self, text: str) -> Answer:
+        """The answer to one question: a probability, or the reason why there is none."""
+        cost = Spending()
+        letters: list[str] = []
+        drawn, model, reason = 0, "", ""
+        try:
+            while True:
+                sent = await self._request(text, self.settings.samples - drawn, cost)
+                body, reading = sent.body, sent.reading
+                model = reading.model or model
+                if reading.probability is not None:
+                    self._dialect.answered = True
+                    return self._answer(reading.probability, "", cost, model)
+                if not self._understood(reading, body):
+                    continue
+                if self._dialect.required and "top_logprobs" in body and not reading.top:
+                    raise no_logprobs(self.settings)
+                if not reading.letters and ("top_logprobs" in body or reading.thinking and reading.cut):
+                    return self._answer(None, reading.reason, cost, model)  # others would be no better
+                letters += reading.letters
+                reason = reason or reading.reason
+                drawn += max(1, reading.drawn)
+                if drawn >= self.settings.samples or (reading.top and "top_logprobs" in body):
+                    break
+        except Refused as refusal:
+            reason = str(refusal)
+        if not letters:
+            return self._answer(None, reason or "empty: the reply holds no answer", cost, model)
+        return self._answer(letters.count("A") / len(letters), "", cost, model)
+
+    def _answer(self, probability: float | None, reason: str, cost: Spending, model: str) -> Answer:
+        return Answer(probability, reason, cost.tokens_in, cost.tokens_out, cost.calls, cost.chars, model)
+
+    async def _request(self, text: str, draws: int, cost: Spending) -> Sent:
+        """One request until it is answered. Raises Refused for this one, JudgeUnavailable for all of them."""
+        attempt = 0
+        while True:
+            try:
+                return await self._once(text, draws, cost)
+            except TransientError as passing:
+                if passing.wait is not None and passing.wait > LONGEST_PAUSE:
+                    continue  # the gate holds it back; a wait that the server asks for is no failure of this request
+                attempt += 1
+                if attempt >= (self._attempts or ATTEMPTS):
+                    raise self._one_refused(str(passing)) from None
+                growing = random.uniform(0, min(LONGEST_PAUSE, 0.25 * 2**attempt))
+                await self.pace.rest(growing if passing.wait is None else passing.wait)
+
+    async def _once(self, text: str, draws: int, cost: Spending) -> Sent:
+        """One request, asked in other words as often as the server wants them."""
+        while True:
+            body = self._dialect.body(self.settings, text, draws)
+            message = await self._send(body, text)
+            if message.status == 200:
+                return self._paid(body, message, text, cost)
+            status, words = message.status, said_by(message.data)
+            if self._learns(status, words, body) or await self._passes_without(status, body, text, cost):
+                continue
+            raise self._failure(status, words, message.wait, message.sent_at)
+
+    async def _send(self, body: dict[str, object], text: str) -> Message:
+        """Send a request when the gate lets it through. Raises TransientError."""
+        self._texts_asked += 1
+        self._chars_asked += len(text)
+        await self.pace.enter(len(text) // CHARS_PER_TOKEN)
+        sent_at = time.monotonic()
+        try:
+            return await self._post(orjson.dumps(body), sent_at)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unanswered(error, sent_at) from None
+        finally:
+            self.pace.leave()
+
+    async def _post(self, data: bytes, sent_at: float) -> Message:
+        assert self._session is not None
+        async with self._session.post(self._url, data=data, allow_redirects=False) as reply:
+            parts, size = [], 0
+            async for part in reply.content.iter_any():
+                parts.append(part)
+                size += len(part)
+                if size > LARGEST_REPLY:
+                    raise aiohttp.ClientPayloadError(f"the reply has more than {LARGEST_REPLY >> 20} MB")
+            body = scrubbed(b"".join(parts), self._key)
+            wait = reply.headers.get("Retry-After", "")
+            return Message(sent_at, reply.status, read_limits(reply.headers), wait, body)
+
+    # What the server takes --------------------------------------------------------------------------------------------
+
+    def _learns(self, status: int, message: str, body: dict[str, object]) -> bool:
+        return self._told_changes(lambda: self._dialect.learn(status, message, body))
+
+    def _understood(self, reading: Reading, body: dict[str, object]) -> bool:
+        return self._told_changes(lambda: self._dialect.understood(reading, body))
+
+    def _told_changes(self, lesson: Callable[[], bool]) -> bool:
+        """Learn, and tell the listener what a person should know of it."""
+        top, thinks = self._dialect.top, self._dialect.thinks
+        result = lesson()
+        if top is not None and self._dialect.top is None:
+            self._notice("The judge gives no log-probabilities: "
+                         f"{self.settings.samples} answers are drawn for each order and counted.", warn=False)
+        if self._dialect.thinks and not thinks and not self.settings.reasoning:
+            self._notice("The judge thinks before its letter: its answers may now be as long as that takes. With "
+                         "'judge.reasoning' on it is asked to think, and the estimate counts it.")
+        return result
+
+    async def _passes_without(self, status: int, body: dict[str, object], text: str, cost: Spending) -> bool:
+        """Whether a refusal that says nothing of use is to be asked anew: as the server now is known to want it, or
+        once more as it was, since leaving something out has helped and may have been chance."""
+        if status in (401, 408, 429) or status < 400 or optional_in(body) in self._accepted or not optional_in(body):
+            return False
+        async with self._trial:
+            if self._stale(body, text):
+                return True
+            if self._trials >= MOST_TRIALS:
+                return False
+            for names in self._dialect.without(body, status):
+                shorter = stripped(body, names)
+                message = await self._send(shorter, text)
+                if message.status == 200 and not read_reply(message.data).fault:
+                    self._paid(shorter, message, text, cost)
+                    self._evidence[names] = self._evidence.get(names, 0) + 1
+                    if self._evidence[names] >= EVIDENCE:
+                        self._told_changes(partial(self._dialect.leave_out, names))
+                    return True
+                if message.status in (401, 429):
+                    break
+            self._trials += 1
+            return False
+
+    def _stale(self, body: dict[str, object], text: str) -> bool:
+        """Whether a request would be worded otherwise by now."""
+        return bool(optional_in(body) - optional_in(self._dialect.body(self.settings, text, 1)))
+
+    def _paid(self, body: dict[str, object], message: Message, text: str, cost: Spending) -> Sent:
+        """What an answered request says, and the note of what it cost."""
+        reading = read_reply(message.data, self.settings.reasoning)
+        if reading.fault:
+            self._note_failure(reading.reason, message.sent_at)
+            raise TransientError(safe(reading.reason, self._key))
+        for book in (cost, self._spent):
+            if book is not None:
+                book.add(1, reading.tokens_in, reading.tokens_out, len(text))
+        self.pace.succeeded(message.limits)
+        self._in_a_row = 0
+        self._accepted.add(optional_in(body))
+        if reading.reason:
+            reading = reading._replace(reason=safe(reading.reason, self._key))
+        self.last = Sent(body, reading, message.limits, time.monotonic() - message.sent_at)
+        return self.last
+
+    # Failures ----------------------------------------------------------------------------------------------------
+
+    def _unanswered(self, error: BaseException, sent_at: float) -> Exception:
+        problem = "did not answer in time" if isinstance(error, TimeoutError) else "cannot be reached"
+        self._note_failure(problem, sent_at)
+        if isinstance(error, TimeoutError):
+            self.pace.crowded(None)
+        return TransientError(f"unavailable: the server {problem}")
+
+    def _failure(self, status: int, message: str, wait: str, sent_at: float) -> Exception:
+        """What a status means: for this try, for this request, or for all of them."""
+        refused = refusal_of_all(status, safe(message, self._key), self.settings)
+        if refused and not (status == 403 and self.pace.answered and self._in_a_row < GIVE_UP_AFTER):
+            return refused  # a 403 among answers is of one pair: what some servers' moderation says
+        reason = safe(f"HTTP {status}: {message}", self._key)
+        if may_pass(status):
+            asked = retry_after(wait, time.time()) if wait else wait_named_in(message)
+            if asked is not None and asked > min(LONGEST_PAUSE, self._patience):
+                self._note_wait(asked, reason)
+            if status in (429, 503):
+                self.pace.crowded(asked)
+            if status != 429:  # a server that counts is not down
+                self._note_failure(reason, sent_at)
+            return TransientError(reason, asked)
+        return self._one_refused(reason)
+
+    def _note_failure(self, reason: str, sent_at: float) -> None:
+        if not self.pace.failed(sent_at):
+            return
+        where = sdk.base_url(self.settings)
+        if self.pace.answered:
+            raise JudgeUnavailable(f"The judge's server {where} went away; the last: {safe(reason, self._key)}.",
+                                   "When it is back, resume: no label is asked for again.")
+        raise JudgeUnavailable(
+            f"The judge's server {where} answered none of {self.pace.failures} requests; the last: "
+            f"{safe(reason, self._key)}.", "Check that it runs and that 'judge.base_url' is right, then resume.")
+
+    def _note_wait(self, seconds: float, reason: str) -> None:
+        """Tell of a wait that a person would otherwise take for a standstill."""
+        wait = wait_in_words(seconds, time.time())
+        if seconds > self._patience:
+            raise JudgeUnavailable(f"The judge's server asks to wait {wait}: {reason}.", "Ask again then.")
+        until = time.time() + seconds
+        if abs(until - self._told_until) > LONGEST_PAUSE:
+            self._told_until = until
+            again = f"{min(seconds, LONGEST_WAIT) / 60:.0f} min"
+            self._notice(f"The judge's server asks to wait {wait}: {reason}. It is asked again in {again}; what was "
+                         "bought is kept, should you stop the run.")
+
+    def _notice(self, text: str, warn: bool = True) -> None:
+        if self._listener is not None:
+            self._listener.notice(text, warn)
+
+    def _one_refused(self, reason: str) -> Exception:
+        self._refusals += 1
+        self._in_a_row += 1
+        if not self.pace.answered and self._refusals >= GIVE_UP_AFTER:
+            return JudgeUnavailable(f"The judge's server {sdk.base_url(self.settings)} answered none of "
+                                    f"{self._refusals} requests; the last: {reason}.",
+                                    "Read what it says, look at the server's own log, then resume.")
+        return Refused(reason)

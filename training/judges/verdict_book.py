@@ -1,0 +1,133 @@
+"""Verdicts that a stage other than labelling has bought: each is in a file as soon as it is there, and paid for once.
+
+A line a verdict, and a line for the first of two orders. A stage that was killed reads them again; whatever else is in
+a question (another answer of the policy, another wording) makes it another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import orjson
+
+from training.config import Judge as JudgeSettings
+from training.judges.identity import judge_name
+from training.judges.judge import Answer, Comparison, StreamingJudge, Ticket, Verdict
+from training.judges.pace import Pace
+from training.judges.prompt import prompt_version
+from training.judges.spending import Spending
+from training.run.artifacts import digest_of
+
+
+class VerdictBook:
+    """The verdicts in one file.
+
+    Attributes:
+        spent: what they have cost, earlier attempts at the stage included.
+    """
+
+    def __init__(self, path: Path, settings: JudgeSettings) -> None:
+        self._path, self._judge = path, [judge_name(settings), prompt_version(settings), settings.both_orders]
+        self._verdicts: dict[str, Verdict] = {}
+        self._first_orders: dict[str, Answer] = {}
+        self.spent = Spending()
+        self._read()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def key(self, item: Comparison) -> str:
+        return digest_of([*self._judge, *item])[:32]
+
+    def verdict(self, item: Comparison) -> Verdict | None:
+        """The verdict that was bought, None where there is none, or an error only."""
+        verdict = self._verdicts.get(self.key(item))
+        return verdict if verdict is not None and verdict.probability is not None else None
+
+    def first_order(self, item: Comparison) -> Answer | None:
+        """The answer to the first of two orders, where the second is still to be asked."""
+        return self._first_orders.get(self.key(item))
+
+    def add(self, item: Comparison, verdict: Verdict) -> None:
+        self._verdicts[self.key(item)] = verdict
+        self._write({"key": self.key(item), "verdict": verdict._asdict()})
+
+    def add_first_order(self, item: Comparison, answer: Answer) -> None:
+        self._first_orders[self.key(item)] = answer
+        self._write({"key": self.key(item), "answer": answer._asdict()})
+
+    def _write(self, row: dict[str, object]) -> None:
+        self._file.write(orjson.dumps(row) + b"\n")
+
+    def _read(self) -> None:
+        if not self._path.is_file():
+            return
+        data = self._path.read_bytes()
+        complete = data[: data.rfind(b"\n") + 1]
+        if len(complete) < len(data):  # torn by a kill
+            self._path.write_bytes(complete)
+        for line in complete.splitlines():
+            row = orjson.loads(line)
+            if "answer" in row:
+                self._first_orders[row["key"]] = Answer(**row["answer"])
+                continue
+            verdict = self._verdicts[row["key"]] = Verdict(**row["verdict"])
+            self.spent.add(verdict.calls, verdict.tokens_in, verdict.tokens - verdict.tokens_in, verdict.chars)
+            if row["key"] in self._first_orders:  # its price is in the verdict's
+                first = self._first_orders[row["key"]]
+                self._first_orders[row["key"]] = first._replace(tokens_in=0, tokens_out=0, calls=0, chars=0)
+        for answer in self._first_orders.values():
+            self.spent.add(answer.calls, answer.tokens_in, answer.tokens_out, answer.chars)
+
+
+class _Listener:
+    """Writes down what arrives, and hears a stop between two requests."""
+
+    def __init__(self, book: VerdictBook, on_verdict: Callable[[], None], look: Callable[[], None],
+                 warn: Callable[[str], None]) -> None:
+        self._book, self._on_verdict, self._look, self._warn = book, on_verdict, look, warn
+        self.bought: dict[int, Verdict] = {}
+
+    def answered(self, ticket: Ticket, answer: Answer) -> None:
+        self._book.add_first_order(ticket.item, answer)
+
+    def judged(self, ticket: Ticket, verdict: Verdict) -> None:
+        self.bought[ticket.key] = verdict
+        self._book.add(ticket.item, verdict)
+        self._on_verdict()
+        self._look()
+
+    def tick(self, pace: Pace) -> None:
+        self._look()
+
+    def notice(self, text: str, warn: bool = True) -> None:
+        if warn:
+            self._warn(text)
+
+
+def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], book: VerdictBook, on_verdict: Callable[[], None],
+                 look: Callable[[], None], warn: Callable[[str], None]) -> list[Verdict]:
+    """A verdict for each item, in their order; only those are asked for that the book does not hold.
+
+    Args:
+        on_verdict: called for each verdict as it arrives.
+        look: called several times a second; may raise StopRequested, and what was bought until then is in the book.
+        warn: takes what of the judge a person should know.
+
+    Raises:
+        JudgeUnavailable, BudgetSpent: as `judges.StreamingJudge`.
+    """
+    def tickets() -> Iterator[Ticket]:
+        for place in missing:
+            yield Ticket(place, items[place], book.first_order(items[place]))
+
+    known = [book.verdict(item) for item in items]
+    missing = [place for place, verdict in enumerate(known) if verdict is None]
+    listener = _Listener(book, on_verdict, look, warn)
+    if missing:
+        asyncio.run(judge.stream(tickets(), listener))
+    return [verdict or listener.bought[place] for place, verdict in enumerate(known)]

@@ -1,0 +1,1 @@
+"""Language models: loaded, read, decoded, measured, and asked as judges. Needs torch."""

@@ -1,0 +1,120 @@
+"""Talk to a policy: one dialogue in, its reply out, piece by piece as it is drawn.
+
+One base model is loaded for all the policies trained from it; each policy is an adapter on it, and the base itself is
+the same weights with every adapter off. What this does not know: users, sessions, the web; it serves one reply at a
+time and is not safe to call from several threads. Left out: batching replies of different people together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.dialogue import Dialogue, cut_at_stop, reply_so_far
+from training.models import language_model, rollouts
+from training.models.encoding import encode_prompt
+from training.models.language_model import LanguageModel
+
+
+@dataclass
+class _Base:
+    """Base weights in memory and the adapters on them, by folder; shared by all policies made from it."""
+
+    language: LanguageModel
+    names: dict[Path, str]
+
+
+class ChatPolicy:
+    """A base with or without an adapter, ready to reply."""
+
+    def __init__(self, base: _Base, adapter: Path | None) -> None:
+        self._base = base
+        self._adapter = adapter
+
+    @classmethod
+    def load(
+        cls, base: str, model_folder: Path | None = None, adapter: Path | None = None, device: str = "auto",
+        precision: str = "fp32",
+    ) -> ChatPolicy:  # fmt: skip
+        """Load a policy.
+
+        Args:
+            base: a name as a person types it (see `training.run.model_names`).
+            model_folder: `model/` of an sft stage, which then takes the base's place.
+            adapter: `adapter/` of a ppo stage; None for the base alone.
+
+        Raises:
+            ModelUnavailable: something cannot be loaded.
+        """
+        language = language_model.load(model_folder or base, language_model.pick_device(device), precision)
+        return cls(_Base(language, {}), None).with_adapter(adapter)
+
+    def with_adapter(self, adapter: Path | None) -> ChatPolicy:
+        """Another policy on the same base weights, which are not loaded again; None for the base alone."""
+        base = self._base
+        if adapter is not None and not base.names:
+            base.language = language_model.load_adapter(base.language, adapter)
+            base.names[adapter] = "default"
+        elif adapter is not None and adapter not in base.names:
+            base.names[adapter] = f"policy{len(base.names)}"
+            base.language.adapter.load_adapter(str(adapter), adapter_name=base.names[adapter], is_trainable=False)
+        return ChatPolicy(base, adapter)
+
+    @property
+    def longest(self) -> int:
+        """Positions the model has, for a dialogue and its reply together."""
+        return self._base.language.longest
+
+    def count_tokens(self, asked: Dialogue | str) -> int:
+        """Tokens that a dialogue takes before the reply begins, or those of a reply."""
+        tokenizer = self._base.language.tokenizer
+        if isinstance(asked, str):
+            return len(tokenizer(asked, add_special_tokens=False)["input_ids"])
+        return len(encode_prompt(tokenizer, asked))
+
+    def stream(
+        self, dialogue: Dialogue, temperature: float = 1.0, top_p: float = 1.0, max_new_tokens: int = 256,
+        seed: int | None = None,
+    ) -> Iterator[str]:  # fmt: skip
+        """The reply in pieces of text; joined they are the whole reply. Stop iterating to stop the drawing.
+
+        Args:
+            dialogue: messages, the user's last.
+            seed: the same seed gives the same reply; None draws one.
+        """
+        generator = torch.Generator()
+        _ = generator.seed() if seed is None else generator.manual_seed(seed)
+        sampling = rollouts.Sampling(max_new_tokens, temperature, top_p)
+        language = self._base.language
+        ids, mask = rollouts.pad_prompts(language, [dialogue], max_new_tokens)
+        if self._adapter is not None:
+            # Without inference_mode, set_adapter would make the adapter's weights trainable.
+            language.adapter.set_adapter(self._base.names[self._adapter], inference_mode=True)
+        with language_model.reference(language) if self._adapter is None else nullcontext():
+            drawn = rollouts.decode(language, ids, mask, sampling, generator)
+            yield from pieces(language.tokenizer, (int(step.tokens[0]) for step in drawn))
+
+
+def pieces(tokenizer: Any, tokens: Iterator[int]) -> Iterator[str]:
+    """Text of a growing list of tokens, piece by piece.
+
+    A piece is held back while it may be half a character, the start of a stop string or space at the end of the reply.
+    """
+    ids: list[int] = []
+    shown = ""
+    for token in tokens:
+        ids.append(token)
+        text, over = reply_so_far(tokenizer.decode(ids, skip_special_tokens=True))
+        if len(text) > len(shown) and text.startswith(shown):
+            yield text[len(shown) :]
+            shown = text
+        if over:
+            return
+    reply = cut_at_stop(tokenizer.decode(ids, skip_special_tokens=True))
+    if reply.startswith(shown) and len(reply) > len(shown):
+        yield reply[len(shown) :]

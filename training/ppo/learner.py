@@ -1,0 +1,120 @@
+"""What changes while PPO trains: adapter, critic, optimizer, random numbers; made, saved, put back.
+
+A checkpoint is written aside and renamed, so there is always a whole one; a resumed run goes on to the same bits.
+Left out: checkpoints of GRPO and RLOO, which are TRL's own.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from training.config import Policy, Ppo
+from training.errors import DiskFull
+from training.models import language_model
+from training.models.exactness import check_decoding
+from training.models.language_model import LanguageModel
+from training.run.artifacts import Job, newest_checkpoint, publish_checkpoint
+
+
+@dataclass
+class Learner:
+    """All that changes while training goes on, which is what a checkpoint holds.
+
+    `step` counts finished phases, `multipliers` are the logarithms of those of hard constraints, `metrics` are those of
+    the last phase. Everything random is drawn from `generator`; the prompts and the learning rate of a phase follow
+    from its number.
+    """
+
+    language: LanguageModel
+    value_head: language_model.Critic
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    kl_coefficient: float
+    step: int = 0
+    multipliers: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def trained(learner: Learner) -> list[torch.nn.Parameter]:
+    """All that the optimizer moves, in its order."""
+    return [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
+
+
+def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
+    """The policy with a fresh adapter and critic, or as the checkpoint left them."""
+    policy = Policy.model_validate(job.settings["policy"])
+    seed = job.settings["seed"]
+    base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
+    language = language_model.load(base, language_model.pick_device(job.settings["device"]), job.settings["precision"])
+    check_decoding(language, "policy.base")
+    critic = language_model.make_critic(language, settings.critic)
+    torch.manual_seed(seed)  # the adapter's first weights
+    if checkpoint is None:
+        language = language_model.add_adapter(language, policy.lora)
+    else:
+        language = language_model.load_adapter(language, checkpoint / "adapter", trainable=True)
+    parameters = [*language_model.trainable_parameters(language), *critic.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    learner = Learner(language, critic, optimizer, torch.Generator().manual_seed(seed), settings.kl.coefficient)
+    if checkpoint is not None:
+        restore(learner, checkpoint)
+    return learner
+
+
+def restore(learner: Learner, checkpoint: Path) -> None:
+    """Put back all but the adapter, which is loaded with the model. No pickle is run: tensors and numbers only."""
+    learner.value_head.load(checkpoint / "value_head.safetensors")
+    state: dict[str, Any] = torch.load(checkpoint / "state.pt", weights_only=True, map_location="cpu")
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.generator.set_state(state["generator"])
+    learner.kl_coefficient = state["kl_coefficient"]
+    learner.step = state["step"]
+    learner.multipliers = state["multipliers"]
+    learner.metrics = state.get("metrics", {})  # checkpoints of earlier versions have none
+
+
+def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
+    """Write the learner aside and make it the newest checkpoint by one rename.
+
+    Raises:
+        DiskFull: nothing was renamed; the newest checkpoint is the one before, whole.
+    """
+    if newest_checkpoint(checkpoints) == checkpoints / f"step-{learner.step:08d}":
+        return
+    temporary = checkpoints / "unfinished"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
+        temporary.mkdir(parents=True)
+        language_model.save_adapter(learner.language, temporary / "adapter")
+        learner.value_head.save(temporary / "value_head.safetensors")
+        state = {
+            "optimizer": learner.optimizer.state_dict(),
+            "generator": learner.generator.get_state(),
+            "kl_coefficient": learner.kl_coefficient,
+            "step": learner.step,
+            "multipliers": learner.multipliers,
+            "metrics": learner.metrics,
+        }
+        torch.save(state, temporary / "state.pt")
+        publish_checkpoint(temporary, checkpoints, learner.step)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not is_full(error):
+            raise
+        raise DiskFull(
+            f"The disk is full: the checkpoint of step {learner.step} could not be written.",
+            "Free some space and resume: the run goes on from the checkpoint before it, which is whole.",
+        ) from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a write failed for want of space; torch and safetensors say so in words only."""
+    numbers = {errno.ENOSPC, errno.EDQUOT}
+    return (isinstance(error, OSError) and error.errno in numbers) or "No space left" in str(error)

@@ -1,0 +1,1 @@
+"""How good something is, with its uncertainty: calibration, quality cards, fitted weights, win rates. Torch-free."""

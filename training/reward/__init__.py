@@ -1,0 +1,1 @@
+"""One reward out of many principles: standardised scores, scalarization, constraints. Needs torch."""

@@ -1,0 +1,82 @@
+"""From responses to rewards: preference models score each principle, the scalarization makes one number of them.
+
+Everything in between is kept and shown: what is optimised can be taken apart to its principles, and the parts add up.
+Left out: rewards from rules or from the judge itself; a running scale of the reward (advantages are whitened instead).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from training.config import Scalarization
+from training.dialogue import Dialogue
+from training.errors import BadSettings
+from training.reward.constraints import Constraints
+from training.reward.scalarization import active, contributions, scalarize
+
+
+class Rewards(NamedTuple):
+    """Rewards of a batch of responses, on the CPU in fp32.
+
+    Attributes:
+        raw: what the preference models said, [batch, principle].
+        standardised: z = (raw - mu) / sd with each model's frozen mu and sd, [batch, principle].
+        weighted: contributions, [batch, principle]; their sum over principles is `total`.
+        total: the scalarized reward, [batch].
+        active: the index of the principle that drives each row, [batch].
+    """
+
+    raw: Tensor
+    standardised: Tensor
+    weighted: Tensor
+    total: Tensor
+    active: Tensor
+
+
+class Scorer(Protocol):
+    """What `PreferenceModels` offers: raw scores [batch, principle], and mu and sd, each [principle]."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def mean(self) -> Tensor: ...
+    @property
+    def std(self) -> Tensor: ...
+    def score_raw(self, prompts: Sequence[Dialogue], responses: Sequence[str], batch_size: int = ...) -> Tensor: ...
+
+
+class PrincipleRewards:
+    """Scores responses and scalarizes the scores; weights are taken by name, whatever their order.
+
+    `constraints` holds the caps and thresholds, and multipliers that learn where a run calls `constraints.learn`.
+    """
+
+    def __init__(self, scorer: Scorer, weights: Mapping[str, float], settings: Scalarization) -> None:
+        missing = [name for name in scorer.names if name not in weights]
+        if missing:
+            raise BadSettings(f"No weight is given for {', '.join(missing)}.", "Give every principle a weight.")
+        self._scorer = scorer
+        self._settings = settings
+        self.names = tuple(scorer.names)
+        self.weights = torch.tensor([weights[name] for name in scorer.names])
+        self.constraints = Constraints(self.names, settings)
+
+    @property
+    def weights_by_name(self) -> dict[str, float]:
+        """Weight by principle, as given."""
+        return dict(zip(self.names, self.weights.tolist(), strict=True))
+
+    def __call__(self, prompts: Sequence[Dialogue], responses: Sequence[str], batch_size: int) -> Rewards:
+        """Rewards of one response a prompt, `batch_size` of them scored at a time."""
+        raw = self._scorer.score_raw(prompts, responses, batch_size)
+        standardised = (raw - self._scorer.mean) / self._scorer.std
+        return self.of_scores(raw.float().cpu(), standardised.float().cpu())
+
+    def of_scores(self, raw: Tensor, standardised: Tensor) -> Rewards:
+        """Rewards of given scores, both [batch, principle]."""
+        given = standardised, self.weights, self._settings, self.constraints.limits
+        return Rewards(raw, standardised, contributions(*given), scalarize(*given), active(*given))

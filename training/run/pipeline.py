@@ -1,0 +1,168 @@
+"""Which stages a recipe asks for, what each reads, and what each is: its identity. Torch-free.
+
+A stage's identity is the hash of its kind, its own settings and the identities of what it reads. What was computed
+once under an identity is never computed again, whichever run asks for it.
+
+    prompts ─► sft ─► sample ─► label ─► preference_model:* ─► weights ─► ppo ─► evaluate
+
+A baseline draws one label a pair out of those of all principles, and has one preference model: label ─► draw ─► ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+from training.config import DEMO_WORLD, Recipe
+from training.config.judge import PACE
+from training.demo_world import WEIGHTS
+from training.run import baselines
+from training.run.artifacts import digest_of, file_digest
+
+Kind = Literal["sft", "sample", "label", "draw", "preference_model", "weights", "ppo", "evaluate"]
+
+# Raise a kind's number when a change to its code changes what it makes: old results are then not reused.
+VERSIONS: dict[Kind, int] = {
+    "sft": 1, "sample": 1, "label": 1, "draw": 1, "preference_model": 2, "weights": 2, "ppo": 2, "evaluate": 2,
+}
+
+SHARED = "preference_model:shared"
+"""The name of the stage that trains every principle's head on one trunk."""
+
+# Stages that need no model (a label stage only where its judge is none): they start fast and belong on the workers'
+# `io` queue.
+TORCH_FREE: frozenset[Kind] = frozenset({"label", "draw", "weights"})
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of a run: `inputs` maps roles to names of earlier stages, `files` the data files it reads."""
+
+    name: str
+    kind: Kind
+    settings: dict[str, Any]
+    inputs: dict[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    principle: str | None = None
+
+
+def plan(recipe: Recipe) -> list[StagePlan]:
+    """The stages of a recipe in an order in which each comes after what it reads."""
+    whole = recipe.model_dump(mode="json")
+    common = {key: whole[key] for key in ("seed", "device", "precision")}
+    repeated = common | {"seed": recipe.seed + recipe.repeat}
+    policy = {"policy": whole["policy"]}
+    given = baselines.rewarded(recipe)
+    names = list(given)
+    stages: list[StagePlan] = []
+    start: dict[str, str] = {}
+    if recipe.sft.enabled:
+        stages.append(StagePlan("sft", "sft", common | policy | {"sft": whole["sft"]}, files=("dialogues",)))
+        start = {"sft": "sft"}
+    pairs: dict[str, str] = {}
+    if recipe.sample.pairs == "sampled":
+        settings = common | policy | {"sample": whole["sample"]}
+        stages.append(StagePlan("sample", "sample", settings, start, files=("prompts",)))
+        pairs = {"sample": "sample"}
+    pair_files = () if pairs else ("pairs",)
+    # A judge's speed is not part of what its labels are.
+    judge = {key: value for key, value in whole["judge"].items() if key not in PACE}
+    wordings = {choice.name: choice.wording for choice in recipe.principles}
+    labelled = baselines.labelled(recipe)
+    for name in labelled:
+        settings = {"judge": judge, "principle": name, "statement": wordings[name], "seed": recipe.seed}
+        stages.append(StagePlan(f"label:{name}", "label", settings, pairs, pair_files, name))
+    if baselines.is_mixed(recipe):
+        settings = {"baseline": recipe.baseline.kind, "shares": recipe.weights_by_name, "seed": recipe.seed}
+        stages.append(StagePlan("draw", "draw", settings, {f"label:{name}": f"label:{name}" for name in labelled}))
+    trained, models = _preference_models(recipe, common, names, pairs, pair_files)
+    stages += trained
+    # One preference model has one weight, and nothing to fit.
+    weights = {"weights": whole["weights"] if recipe.baseline.kind == "none" else {"mode": "set"}, "given": given}
+    stages.append(StagePlan("weights", "weights", weights, models))
+    settings = repeated | policy | {"ppo": whole["ppo"], "scalarization": whole["scalarization"], "principles": names}
+    if recipe.ppo.judge_samples:
+        settings |= {"judge": judge}
+    stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))
+    settings = repeated | policy | {"evaluate": whole["evaluate"], "judge": judge, "principles": wordings}
+    inputs = start | {"ppo": "ppo"}
+    if recipe.evaluate.best_of:
+        settings |= {"scalarization": whole["scalarization"], "rewarded": names}
+        if recipe.scalarization.function == "constrained":
+            settings |= {"multipliers": "learnt"}  # results made with those that the training began with are made anew
+        inputs |= models | {"weights": "weights"}
+    stages.append(StagePlan("evaluate", "evaluate", settings, inputs, ("held_out",)))
+    return stages
+
+
+def _preference_models(recipe: Recipe, common: dict[str, Any], names: list[str], pairs: dict[str, str],
+                       pair_files: tuple[str, ...]) -> tuple[list[StagePlan], dict[str, str]]:
+    """The stages that train preference models, and the stage that serves each principle, by role.
+
+    One stage a principle, or one for all of them on a shared trunk: who reads asks for a principle in either case.
+    """
+    settings = common | {"preference_model": recipe.preference_model.model_dump(mode="json")}
+    if recipe.preference_model.architecture == "shared_trunk" and not baselines.is_mixed(recipe):
+        inputs = pairs | {f"label:{name}": f"label:{name}" for name in names}
+        stage = StagePlan(SHARED, "preference_model", settings | {"principles": names}, inputs, pair_files)
+        return [stage], {f"preference_model:{name}": SHARED for name in names}
+    stages = []
+    for name in names:
+        inputs = pairs | {"label": "draw" if baselines.is_mixed(recipe) else f"label:{name}"}
+        stages.append(StagePlan(f"preference_model:{name}", "preference_model", settings | {"principle": name}, inputs,
+                                pair_files, name))
+    return stages, {f"preference_model:{name}": f"preference_model:{name}" for name in names}
+
+
+def served_by(stages: list[StagePlan]) -> dict[str, str]:
+    """By principle, in the order of the reward's columns, the name of the stage whose folder holds its model."""
+    ppo = next(stage for stage in stages if stage.kind == "ppo")
+    return {name: ppo.inputs[f"preference_model:{name}"] for name in ppo.settings["principles"]}
+
+
+def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
+               corrections: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The identity of each stage by name.
+
+    Args:
+        stages: as `plan` gives them.
+        file_digests: digest of each data file by role ("prompts", "pairs", "dialogues", "held_out").
+        corrections: by principle, the digest of what people changed in its labels; "" or absent where nobody did.
+            It enters the identity of that principle's preference model, and through it of all that reads it; a
+            shared trunk and a baseline's draw read the labels of them all.
+    """
+    found: dict[str, str] = {}
+    changed = {name: digest for name, digest in (corrections or {}).items() if digest}
+    for stage in stages:
+        corrected = changed.get(stage.principle or "", "") if stage.kind == "preference_model" else ""
+        read = [role.removeprefix("label:") for role in stage.inputs if role.startswith("label:")]
+        if touched := {name: changed[name] for name in read if name in changed}:
+            corrected = digest_of(touched)
+        found[stage.name] = digest_of({
+            "kind": stage.kind,
+            "version": VERSIONS[stage.kind],
+            "settings": stage.settings,
+            "inputs": {role: found[name] for role, name in stage.inputs.items()},
+            "files": {role: file_digests[role] for role in stage.files},
+            "corrections": corrected,
+            "weights": _shipped_weights(stage.settings),
+        })
+    return found
+
+
+def _shipped_weights(settings: Mapping[str, Any]) -> str:
+    """The digest of the demo world's base if these settings load it: they name it alike whatever it was trained to."""
+    bases = [section["base"] for section in settings.values() if isinstance(section, dict) and "base" in section]
+    return _world_digest() if DEMO_WORLD in bases else ""
+
+
+@cache
+def _world_digest() -> str:
+    return file_digest(WEIGHTS / "model.safetensors")
+
+
+def pair_digest(prompt: list[Any], response_a: str, response_b: str) -> str:
+    """What identifies a pair, wherever it comes from: 32 hex digits."""
+    return digest_of([prompt, response_a, response_b])[:32]

@@ -11,7 +11,7 @@ import torch
 from tests.training.judge_moods import answer
 from tests.training.scripted_server import ScriptedServer, failure, serving
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training.config import Judge, Lora, Recipe, shipped_recipe
+from training.config import JudgeSettings, Lora, Recipe, shipped_recipe
 from training.errors import BudgetSpent, StopRequested
 from training.judges.addresses import AddressGuard
 from training.judges.judge import Comparison, Verdict
@@ -30,8 +30,8 @@ def nothing(*_: Any) -> None: ...
 
 
 def buy(server: ScriptedServer, path: Path, look: Any = nothing, **changes: Any) -> list[Verdict]:
-    settings = Judge.model_validate({"kind": "openai", "model": "m", "base_url": server.base_url, "concurrency": 1,
-                                     **changes})
+    settings = JudgeSettings.model_validate({"kind": "openai", "model": "m", "base_url": server.base_url,
+                                             "concurrency": 1, **changes})
     book = VerdictBook(path, settings)
     try:
         judge = OpenAIJudge(settings, "", AddressGuard(("127.0.0.1",)), book.spent)

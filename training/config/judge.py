@@ -11,7 +11,7 @@ from training.config.section import Section
 
 Layout = Literal["paper", "shared_prefix"]
 
-PACE = frozenset({
+RUNTIME_ONLY = frozenset({
     "api_key_env", "logprobs", "concurrency", "timeout", "mode", "requests_per_minute", "tokens_per_minute",
     "budget_calls", "budget_tokens", "budget_money", "price_in", "price_out"})
 """How fast, by what account and at what price a judge is asked, and whether log-probabilities are tried: never what a
@@ -20,7 +20,7 @@ label is of, so no part of a stage."""
 BUDGETS = ("budget_calls", "budget_tokens", "budget_money")
 
 
-class Judge(Section):
+class JudgeSettings(Section):
     kind: Literal["rule", "openai", "local"] = Field(
         "rule", description="The demo world's rules, an OpenAI-like server, or a model on the workers' machine.")
     model: str = Field("", max_length=200, description="The model's name on the server; for a local judge, a "
@@ -66,7 +66,7 @@ class Judge(Section):
         return self
 
 
-def address_problem(judge: Judge) -> str:
+def address_problem(judge: JudgeSettings) -> str:
     """What is wrong with the address of a judge on a server, or "". Asked where a run is begun, and not of every recipe
     that is read: a recipe that was saved once still opens."""
     if judge.kind != "openai" or not judge.base_url:

@@ -12,7 +12,7 @@ Architecture = Literal["separate", "shared_trunk", "full"]
 LabelUse = Literal["soft", "hard", "margin"]
 
 
-class PreferenceModel(Section):
+class PreferenceModelSettings(Section):
     base: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
         "Base of the preference models; may differ from the policy's, tokenizer included."))
     architecture: Architecture = Field("separate", description=(

@@ -9,9 +9,9 @@ import yaml
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from training.config.baseline import CONSTITUTION, Baseline
-from training.config.judge import Judge
+from training.config.judge import JudgeSettings
 from training.config.ppo import Ppo
-from training.config.preference_model import PreferenceModel
+from training.config.preference_model import PreferenceModelSettings
 from training.config.principles import library
 from training.config.scalarization import Scalarization, Weights
 from training.config.section import DEMO_WORLD, Lora, Section
@@ -79,9 +79,9 @@ class Recipe(Section):
     name: str = Field("untitled", min_length=1, max_length=200, description="What the run is called.")
     data: Data = Data()
     principles: tuple[PrincipleChoice, ...] = Field(min_length=1, max_length=64)
-    judge: Judge = Judge()
+    judge: JudgeSettings = JudgeSettings()
     policy: Policy = Policy()
-    preference_model: PreferenceModel = PreferenceModel()
+    preference_model: PreferenceModelSettings = PreferenceModelSettings()
     sft: Sft = Sft()
     sample: Sample = Sample()
     weights: Weights = Weights()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from pathlib import Path
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.errors import BadSettings
 from training.judges.addresses import AddressGuard
 from training.judges.judge import StreamingJudge

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.errors import TrainingError
 from training.judges.addresses import AddressGuard
 from training.judges.limits import RateLimits
@@ -50,7 +50,7 @@ class ConnectionReport:
     thinks: bool = False
 
 
-async def test_connection(settings: Judge, key: str, guard: AddressGuard | None = None) -> ConnectionReport:
+async def test_connection(settings: JudgeSettings, key: str, guard: AddressGuard | None = None) -> ConnectionReport:
     """Ask the judge one question. Raises nothing: whatever hinders it is the report's `reason`.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.run.artifacts import read_json, write_json
 
 CONTROL = "control.json"
@@ -30,7 +30,7 @@ class Control(BaseModel):
     budget_tokens: int | None = Field(None, ge=0)
     budget_money: float | None = Field(None, ge=0)
 
-    def applied_to(self, settings: Judge) -> Judge:
+    def applied_to(self, settings: JudgeSettings) -> JudgeSettings:
         changes = {name: value for name, value in self.model_dump(exclude={"paused"}).items() if value is not None}
         return settings.model_copy(update=changes)
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from training.config import Judge
-from training.judges.dialect import THINKING
+from training.config import JudgeSettings
+from training.judges.server_capabilities import THINKING
 
 CHARS_PER_TOKEN = (3.2, 4.2, 5.2)
 """Fewest, likely and most characters a token of a question, over the tokenizers that judges have."""
@@ -60,7 +60,7 @@ class Observed(NamedTuple):
     seconds: float
 
 
-def estimate(questions: Iterable[str], settings: Judge, share: float = 1.0) -> Estimate:
+def estimate(questions: Iterable[str], settings: JudgeSettings, share: float = 1.0) -> Estimate:
     """What these questions will cost.
 
     Args:
@@ -80,7 +80,7 @@ def estimate(questions: Iterable[str], settings: Judge, share: float = 1.0) -> E
                     _duration(calls, tokens_in, tokens_out, Range(*LATENCY), settings))
 
 
-def corrected(first: Estimate, observed: Observed, settings: Judge) -> Estimate:
+def corrected(first: Estimate, observed: Observed, settings: JudgeSettings) -> Estimate:
     """The estimate of the same calls once some are answered; unchanged before the first `ENOUGH` replies.
 
     Tokens follow the characters still to be asked, not the number of calls: long pairs may come last.
@@ -96,7 +96,7 @@ def corrected(first: Estimate, observed: Observed, settings: Judge) -> Estimate:
                    seconds=duration)
 
 
-def price(tokens_in: Range, tokens_out: Range, settings: Judge) -> Range:
+def price(tokens_in: Range, tokens_out: Range, settings: JudgeSettings) -> Range:
     """Money for tokens, at prices a million."""
     return Range(*((read * settings.price_in + written * settings.price_out) / 1e6
                    for read, written in zip(tokens_in, tokens_out, strict=True)))
@@ -108,7 +108,7 @@ def _around(value: float, seen: int, of: int) -> Range:
     return Range(value * (1 - spread), value, value * (1 + spread))
 
 
-def _duration(calls: int, tokens_in: Range, tokens_out: Range, latency: Range, settings: Judge) -> Range:
+def _duration(calls: int, tokens_in: Range, tokens_out: Range, latency: Range, settings: JudgeSettings) -> Range:
     """The slower of what is in flight and what a minute allows."""
     thinking = tokens_out.likely / calls / 50 if settings.reasoning and calls else 0.0  # some 50 tokens a second
     allowed = calls / settings.requests_per_minute * 60 if settings.requests_per_minute else 0.0

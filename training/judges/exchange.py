@@ -20,7 +20,7 @@ class TransientError(Exception):
         self.wait = wait
 
 
-class Message(NamedTuple):
+class RawReply(NamedTuple):
     """What came back, whatever it is: status, limits, Retry-After and body; `sent_at` is when it was asked for."""
 
     sent_at: float
@@ -30,7 +30,7 @@ class Message(NamedTuple):
     data: bytes
 
 
-class Sent(NamedTuple):
+class Reply(NamedTuple):
     """An answered request: the body that was sent, what came back, the limits it told, and the seconds it took."""
 
     body: dict[str, object]

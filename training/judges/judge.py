@@ -3,7 +3,7 @@
 A judge is asked with each response shown first (both orders): the label is the mean, the gap between the two answers is
 position bias laid open. Left out: judges that grade one response, and more than two at a time.
 
-A judge takes a stream of tickets and tells a listener of every answer as it arrives, so that nothing is held that is
+A judge takes a stream of requests and tells a listener of every answer as it arrives, so that nothing is held that is
 not in flight: a million pairs need no more memory than a thousand.
 """
 
@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.dialogue import Dialogue
 from training.judges.identity import judge_name
-from training.judges.pace import Pace
 from training.judges.prompt import prompt_version, question_of
+from training.judges.rate_controller import RateController
 
 
 class Comparison(NamedTuple):
@@ -74,24 +74,24 @@ class Verdict(NamedTuple):
     chars: int = 0
 
 
-class Ticket(NamedTuple):
-    """One pair to judge. `shown` is the answer to its first order where that was bought before."""
+class PairRequest(NamedTuple):
+    """One pair to judge. `first_order_answer` is the answer to its first order where that was bought before."""
 
     key: int
     item: Comparison
-    shown: Answer | None = None
+    first_order_answer: Answer | None = None
 
 
 class Listener(Protocol):
     """Who wants to know of answers. Any of its methods may raise StopRequested: nothing more is asked then, what is
     under way still arrives and is told, and StopRequested is raised."""
 
-    def answered(self, ticket: Ticket, answer: Answer) -> None:
+    def answered(self, request: PairRequest, answer: Answer) -> None:
         """The first of two orders was answered; the verdict comes with the second."""
 
-    def judged(self, ticket: Ticket, verdict: Verdict) -> None: ...
+    def judged(self, request: PairRequest, verdict: Verdict) -> None: ...
 
-    def tick(self, pace: Pace) -> None:
+    def tick(self, pace: RateController) -> None:
         """Some times a second while a server is asked: the time to change its pace."""
 
     def notice(self, text: str, warn: bool = True) -> None:
@@ -117,8 +117,8 @@ class Judge(Protocol):
 class StreamingJudge(Judge, Protocol):
     """A judge for as many pairs as there are."""
 
-    async def stream(self, tickets: Iterator[Ticket], listener: Listener) -> None:
-        """Judge every ticket and tell the listener, in any order. Takes tickets as it can use them.
+    async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
+        """Judge every request and tell the listener, in any order. Takes requests as it can use them.
 
         Raises:
             JudgeUnavailable: when the judge refuses for good or cannot be reached.
@@ -134,14 +134,14 @@ class _Collector:
         self._on_verdict = on_verdict
         self.verdicts: dict[int, Verdict] = {}
 
-    def answered(self, ticket: Ticket, answer: Answer) -> None: ...
+    def answered(self, request: PairRequest, answer: Answer) -> None: ...
 
-    def judged(self, ticket: Ticket, verdict: Verdict) -> None:
-        self.verdicts[ticket.key] = verdict
+    def judged(self, request: PairRequest, verdict: Verdict) -> None:
+        self.verdicts[request.key] = verdict
         if self._on_verdict:
-            self._on_verdict(ticket.key, verdict)
+            self._on_verdict(request.key, verdict)
 
-    def tick(self, pace: Pace) -> None: ...
+    def tick(self, pace: RateController) -> None: ...
     def notice(self, text: str, warn: bool = True) -> None: ...
 
 
@@ -149,23 +149,24 @@ async def collect(judge: StreamingJudge, items: Sequence[Comparison],
                   on_verdict: Callable[[int, Verdict], None] | None) -> list[Verdict]:
     """`Judge.compare` by `StreamingJudge.stream`."""
     collector = _Collector(on_verdict)
-    await judge.stream((Ticket(index, item) for index, item in enumerate(items)), collector)
+    await judge.stream((PairRequest(index, item) for index, item in enumerate(items)), collector)
     return [collector.verdicts[index] for index in range(len(items))]
 
 
-async def both_orders(ask: Callable[[str], Awaitable[Answer]], ticket: Ticket, settings: JudgeSettings,
+async def both_orders(ask: Callable[[str], Awaitable[Answer]], request: PairRequest, settings: JudgeSettings,
                       listener: Listener) -> Verdict:
-    """Ask for a ticket's orders one after the other; the second is not paid for if the first came to nothing."""
-    item = ticket.item
-    shown = ticket.shown or await ask(question_of(settings, item.prompt, item.a, item.b, item.statement))
-    if shown.probability is None or not settings.both_orders:
-        return verdict_of(shown)
-    if ticket.shown is None:
-        listener.answered(ticket, shown)
-    return verdict_of(shown, await ask(question_of(settings, item.prompt, item.b, item.a, item.statement)))
+    """Ask in both orders, one after the other; the second is not paid for if the first came to nothing."""
+    item = request.item
+    first_answer = request.first_order_answer or await ask(
+        question_of(settings, item.prompt, item.a, item.b, item.statement))
+    if first_answer.probability is None or not settings.both_orders:
+        return verdict_of(first_answer)
+    if request.first_order_answer is None:
+        listener.answered(request, first_answer)
+    return verdict_of(first_answer, await ask(question_of(settings, item.prompt, item.b, item.a, item.statement)))
 
 
-def joined(shown: float, swapped: float | None, tokens: int, model: str) -> Verdict:
+def verdict_from_orders(shown: float, swapped: float | None, tokens: int, model: str) -> Verdict:
     """A verdict from the probability that `a` is better in each order asked."""
     if swapped is None:
         return Verdict(shown, shown, None, None, "", tokens, model)
@@ -190,7 +191,7 @@ def verdict_of(shown: Answer, swapped: Answer | None = None) -> Verdict:
                    *cost)
 
 
-def failed(reason: str, tokens: int = 0, model: str = "") -> Verdict:
+def error_verdict(reason: str, tokens: int = 0, model: str = "") -> Verdict:
     return Verdict(None, None, None, None, reason, tokens, model)
 
 

@@ -6,7 +6,7 @@ stage at once. A refusal in words that say nothing is tried without what the que
 believed. A label that cannot be had is an error with its reason, never a guess.
 
 It speaks the protocol over aiohttp: the openai SDK spends ten times the CPU on a question of one token. The connection
-test asks through this class; the Batch API uses the SDK, with the same `dialect` and `protocol`.
+test asks through this class; the Batch API uses the SDK, with the same `server_capabilities` and `protocol`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from functools import partial
 import aiohttp
 import orjson
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.errors import JudgeUnavailable, StopRequested, TrainingError
 from training.judges import sdk
 from training.judges.addresses import AddressGuard, guarded_connector
-from training.judges.dialect import Dialect, optional_in, stripped
-from training.judges.exchange import Message, Refused, Sent, TransientError
-from training.judges.judge import Answer, Comparison, Listener, Ticket, Verdict, both_orders, collect
+from training.judges.exchange import RawReply, Refused, Reply, TransientError
+from training.judges.judge import Answer, Comparison, Listener, PairRequest, Verdict, both_orders, collect
 from training.judges.limits import read_limits, retry_after, wait_named_in
-from training.judges.pace import LONGEST_PAUSE, LONGEST_WAIT, LOOK, Pace
-from training.judges.protocol import Reading, may_pass, read_reply, safe, said_by, scrubbed
+from training.judges.protocol import Reading, error_message, is_retryable, read_reply, safe, scrubbed
+from training.judges.rate_controller import LONGEST_PAUSE, LONGEST_WAIT, LOOK, RateController
 from training.judges.refusals import no_logprobs, refusal_of_all, wait_in_words
+from training.judges.server_capabilities import ServerCapabilities, optional_in, stripped
 from training.judges.spending import Spending, allows, budget_spent
 
 ATTEMPTS = 12  # of one request; a server that is down is found out by the breaker, before
@@ -56,7 +56,7 @@ class OpenAIJudge:
         self._key = api_key
         self._guard = guard or AddressGuard.of_process()
         self._spent = spent  # None: this judge keeps no budget
-        self._dialect = Dialect.of(settings)
+        self._capabilities = ServerCapabilities.of(settings)
         self._accepted: set[frozenset[str]] = set()  # optional parameters of requests that were answered
         self._evidence: dict[tuple[str, ...], int] = {}  # times that leaving these out has helped
         self._texts_asked = self._chars_asked = 0  # what an average question is, before one is answered
@@ -64,8 +64,8 @@ class OpenAIJudge:
         self._trial = asyncio.Lock()  # a new one for each loop that the judge is asked from
         self._listener: Listener | None = None
         self._told_until = 0.0  # the wait that the listener was told of
-        self.last: Sent | None = None
-        self.pace = Pace(settings)
+        self.last: Reply | None = None
+        self.pace = RateController(settings)
         self._refusals = self._in_a_row = 0
         self._session: aiohttp.ClientSession | None = None
         self._stopping: list[BaseException] = []
@@ -75,20 +75,20 @@ class OpenAIJudge:
         """See `judges.Judge`."""
         return await collect(self, items, on_verdict)
 
-    async def stream(self, tickets: Iterator[Ticket], listener: Listener) -> None:
-        """See `judges.StreamingJudge`: as many workers as may be in flight, each with one ticket at a time."""
+    async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
+        """See `judges.StreamingJudge`: as many workers as may be in flight, each with one request at a time."""
         sdk.check_key(self.settings, self._key)
         self._guard.check_url(self._url)
-        self.pace = Pace(self.settings)
-        self.pace.room = self._room
+        self.pace = RateController(self.settings)
+        self.pace.budget_allows = self._budget_allows
         self._stopping, self._listener, self._trial = [], listener, asyncio.Lock()
         workers: set[asyncio.Task[None]] = set()
         exhausted = asyncio.Event()
 
         async def work() -> None:
-            for ticket in tickets:
+            for request in requests:
                 try:
-                    await self._judge(ticket, listener)
+                    await self._judge(request, listener)
                 except (StopRequested, TrainingError) as stop:
                     self._stop(stop)
                 if self._stopping:
@@ -102,7 +102,7 @@ class OpenAIJudge:
                 while workers or not (exhausted.is_set() or self._stopping):
                     while len(workers) < self.pace.ceiling and not (exhausted.is_set() or self._stopping):
                         workers.add(asyncio.create_task(work()))
-                        await asyncio.sleep(0)  # let it take its ticket: with few tickets, few workers
+                        await asyncio.sleep(0)  # let it take its request: with few requests, few workers
                     done, workers = await asyncio.wait(workers, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
                     for worker in done:
                         worker.result()
@@ -124,8 +124,8 @@ class OpenAIJudge:
         async with self._open() as self._session:
             return await self._ask(text)
 
-    async def _judge(self, ticket: Ticket, listener: Listener) -> None:
-        listener.judged(ticket, await both_orders(self._ask, ticket, self.settings, listener))
+    async def _judge(self, request: PairRequest, listener: Listener) -> None:
+        listener.judged(request, await both_orders(self._ask, request, self.settings, listener))
 
     async def _tick(self, listener: Listener) -> None:
         while True:
@@ -139,7 +139,7 @@ class OpenAIJudge:
         self._stopping.append(reason)
         self.pace.stop(reason)
 
-    def _room(self, in_flight: int) -> bool:
+    def _budget_allows(self, in_flight: int) -> bool:
         """Whether the budget has room for one more; raises BudgetSpent when it has none and nothing is under way."""
         waiting = in_flight + 1
         chars = self._chars_asked * waiting // max(1, self._texts_asked)
@@ -169,11 +169,11 @@ class OpenAIJudge:
                 body, reading = sent.body, sent.reading
                 model = reading.model or model
                 if reading.probability is not None:
-                    self._dialect.answered = True
+                    self._capabilities.answered = True
                     return self._answer(reading.probability, "", cost, model)
-                if not self._understood(reading, body):
+                if not self._accepts(reading, body):
                     continue
-                if self._dialect.required and "top_logprobs" in body and not reading.top:
+                if self._capabilities.required and "top_logprobs" in body and not reading.top:
                     raise no_logprobs(self.settings)
                 if not reading.letters and ("top_logprobs" in body or reading.thinking and reading.cut):
                     return self._answer(None, reading.reason, cost, model)  # others would be no better
@@ -191,7 +191,7 @@ class OpenAIJudge:
     def _answer(self, probability: float | None, reason: str, cost: Spending, model: str) -> Answer:
         return Answer(probability, reason, cost.tokens_in, cost.tokens_out, cost.calls, cost.chars, model)
 
-    async def _request(self, text: str, draws: int, cost: Spending) -> Sent:
+    async def _request(self, text: str, draws: int, cost: Spending) -> Reply:
         """One request until it is answered. Raises Refused for this one, JudgeUnavailable for all of them."""
         attempt = 0
         while True:
@@ -206,19 +206,19 @@ class OpenAIJudge:
                 growing = random.uniform(0, min(LONGEST_PAUSE, 0.25 * 2**attempt))
                 await self.pace.rest(growing if passing.wait is None else passing.wait)
 
-    async def _once(self, text: str, draws: int, cost: Spending) -> Sent:
+    async def _once(self, text: str, draws: int, cost: Spending) -> Reply:
         """One request, asked in other words as often as the server wants them."""
         while True:
-            body = self._dialect.body(self.settings, text, draws)
+            body = self._capabilities.body(self.settings, text, draws)
             message = await self._send(body, text)
             if message.status == 200:
                 return self._paid(body, message, text, cost)
-            status, words = message.status, said_by(message.data)
+            status, words = message.status, error_message(message.data)
             if self._learns(status, words, body) or await self._passes_without(status, body, text, cost):
                 continue
             raise self._failure(status, words, message.wait, message.sent_at)
 
-    async def _send(self, body: dict[str, object], text: str) -> Message:
+    async def _send(self, body: dict[str, object], text: str) -> RawReply:
         """Send a request when the gate lets it through. Raises TransientError."""
         self._texts_asked += 1
         self._chars_asked += len(text)
@@ -231,7 +231,7 @@ class OpenAIJudge:
         finally:
             self.pace.leave()
 
-    async def _post(self, data: bytes, sent_at: float) -> Message:
+    async def _post(self, data: bytes, sent_at: float) -> RawReply:
         assert self._session is not None
         async with self._session.post(self._url, data=data, allow_redirects=False) as reply:
             parts, size = [], 0
@@ -242,24 +242,24 @@ class OpenAIJudge:
                     raise aiohttp.ClientPayloadError(f"the reply has more than {LARGEST_REPLY >> 20} MB")
             body = scrubbed(b"".join(parts), self._key)
             wait = reply.headers.get("Retry-After", "")
-            return Message(sent_at, reply.status, read_limits(reply.headers), wait, body)
+            return RawReply(sent_at, reply.status, read_limits(reply.headers), wait, body)
 
     # What the server takes --------------------------------------------------------------------------------------------
 
     def _learns(self, status: int, message: str, body: dict[str, object]) -> bool:
-        return self._told_changes(lambda: self._dialect.learn(status, message, body))
+        return self._told_changes(lambda: self._capabilities.learn(status, message, body))
 
-    def _understood(self, reading: Reading, body: dict[str, object]) -> bool:
-        return self._told_changes(lambda: self._dialect.understood(reading, body))
+    def _accepts(self, reading: Reading, body: dict[str, object]) -> bool:
+        return self._told_changes(lambda: self._capabilities.accepts(reading, body))
 
     def _told_changes(self, lesson: Callable[[], bool]) -> bool:
         """Learn, and tell the listener what a person should know of it."""
-        top, thinks = self._dialect.top, self._dialect.thinks
+        top, thinks = self._capabilities.top, self._capabilities.thinks
         result = lesson()
-        if top is not None and self._dialect.top is None:
+        if top is not None and self._capabilities.top is None:
             self._notice("The judge gives no log-probabilities: "
                          f"{self.settings.samples} answers are drawn for each order and counted.", warn=False)
-        if self._dialect.thinks and not thinks and not self.settings.reasoning:
+        if self._capabilities.thinks and not thinks and not self.settings.reasoning:
             self._notice("The judge thinks before its letter: its answers may now be as long as that takes. With "
                          "'judge.reasoning' on it is asked to think, and the estimate counts it.")
         return result
@@ -274,14 +274,14 @@ class OpenAIJudge:
                 return True
             if self._trials >= MOST_TRIALS:
                 return False
-            for names in self._dialect.without(body, status):
+            for names in self._capabilities.without(body, status):
                 shorter = stripped(body, names)
                 message = await self._send(shorter, text)
                 if message.status == 200 and not read_reply(message.data).fault:
                     self._paid(shorter, message, text, cost)
                     self._evidence[names] = self._evidence.get(names, 0) + 1
                     if self._evidence[names] >= EVIDENCE:
-                        self._told_changes(partial(self._dialect.leave_out, names))
+                        self._told_changes(partial(self._capabilities.leave_out, names))
                     return True
                 if message.status in (401, 429):
                     break
@@ -290,9 +290,9 @@ class OpenAIJudge:
 
     def _stale(self, body: dict[str, object], text: str) -> bool:
         """Whether a request would be worded otherwise by now."""
-        return bool(optional_in(body) - optional_in(self._dialect.body(self.settings, text, 1)))
+        return bool(optional_in(body) - optional_in(self._capabilities.body(self.settings, text, 1)))
 
-    def _paid(self, body: dict[str, object], message: Message, text: str, cost: Spending) -> Sent:
+    def _paid(self, body: dict[str, object], message: RawReply, text: str, cost: Spending) -> Reply:
         """What an answered request says, and the note of what it cost."""
         reading = read_reply(message.data, self.settings.reasoning)
         if reading.fault:
@@ -301,12 +301,12 @@ class OpenAIJudge:
         for book in (cost, self._spent):
             if book is not None:
                 book.add(1, reading.tokens_in, reading.tokens_out, len(text))
-        self.pace.succeeded(message.limits)
+        self.pace.on_success(message.limits)
         self._in_a_row = 0
         self._accepted.add(optional_in(body))
         if reading.reason:
             reading = reading._replace(reason=safe(reading.reason, self._key))
-        self.last = Sent(body, reading, message.limits, time.monotonic() - message.sent_at)
+        self.last = Reply(body, reading, message.limits, time.monotonic() - message.sent_at)
         return self.last
 
     # Failures ----------------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ class OpenAIJudge:
         problem = "did not answer in time" if isinstance(error, TimeoutError) else "cannot be reached"
         self._note_failure(problem, sent_at)
         if isinstance(error, TimeoutError):
-            self.pace.crowded(None)
+            self.pace.on_rate_limited(None)
         return TransientError(f"unavailable: the server {problem}")
 
     def _failure(self, status: int, message: str, wait: str, sent_at: float) -> Exception:
@@ -324,19 +324,19 @@ class OpenAIJudge:
         if refused and not (status == 403 and self.pace.answered and self._in_a_row < GIVE_UP_AFTER):
             return refused  # a 403 among answers is of one pair: what some servers' moderation says
         reason = safe(f"HTTP {status}: {message}", self._key)
-        if may_pass(status):
+        if is_retryable(status):
             asked = retry_after(wait, time.time()) if wait else wait_named_in(message)
             if asked is not None and asked > min(LONGEST_PAUSE, self._patience):
                 self._note_wait(asked, reason)
             if status in (429, 503):
-                self.pace.crowded(asked)
+                self.pace.on_rate_limited(asked)
             if status != 429:  # a server that counts is not down
                 self._note_failure(reason, sent_at)
             return TransientError(reason, asked)
         return self._one_refused(reason)
 
     def _note_failure(self, reason: str, sent_at: float) -> None:
-        if not self.pace.failed(sent_at):
+        if not self.pace.on_failure(sent_at):
             return
         where = sdk.base_url(self.settings)
         if self.pace.answered:

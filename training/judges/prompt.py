@@ -8,7 +8,7 @@ asks in both orders. Left out: examples of a team's own.
 
 from __future__ import annotations
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.dialogue import Dialogue, as_text
 
 PROMPT_VERSION = "1"
@@ -33,7 +33,7 @@ _EXAMPLES = (
 )
 
 
-def prompt_version(settings: Judge) -> str:
+def prompt_version(settings: JudgeSettings) -> str:
     """What a label names as its prompt, at most 20 characters; "" for a judge that reads no prompt."""
     if settings.kind == "rule":
         return ""
@@ -47,7 +47,7 @@ def prompt_version(settings: Judge) -> str:
     return ".".join(parts)
 
 
-def question_of(settings: Judge, prompt: Dialogue, first: str, second: str, statement: str) -> str:
+def question_of(settings: JudgeSettings, prompt: Dialogue, first: str, second: str, statement: str) -> str:
     """The whole question as these settings word it, with `first` as Option A; `statement` as for `question`."""
     lay_out = _principle_last if settings.layout == "shared_prefix" else question
     text = lay_out(prompt, first, second, statement, _THINK if settings.reasoning else _LETTER)
@@ -98,7 +98,7 @@ def _asked(statement: str) -> str:
     return statement.strip().rstrip(".?") or OVERALL
 
 
-def _examples(settings: Judge) -> str:
+def _examples(settings: JudgeSettings) -> str:
     shown = []
     for asked, human, first, second, letter, thought in _EXAMPLES[: settings.few_shot]:
         answer = f"{thought}\nAnswer: {letter}" if settings.reasoning else letter

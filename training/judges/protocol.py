@@ -1,7 +1,7 @@
 """The chat protocol: what a reply's body says. Pure, and no body breaks it.
 
 Every client of a server reads its replies here: the bulk path, the connection test, the Batch API. How a question is
-asked is the business of `dialect`. Left out: streams, tools, several choices with log-probabilities.
+asked is the business of `server_capabilities`. Left out: streams, tools, several choices with log-probabilities.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Reading(NamedTuple):
     tokens_out: int = 0
     model: str = ""
     top: int = 0
-    opening: bool = False
+    truncated: bool = False
     thinking: bool = False
     cut: bool = False
 
@@ -153,8 +153,8 @@ def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[s
     if refused := _refusal(choice):
         return paid._replace(reason=refused)
     said = storable(before or _text(_map(positions[0]).get("token")))
-    opening = bool(_OPENING.fullmatch(before)) and bool(before.strip() or before)
-    return paid._replace(reason=f"unreadable: the judge said {said[:60]!r}, neither A nor B", opening=opening)
+    truncated = bool(_OPENING.fullmatch(before)) and bool(before.strip() or before)
+    return paid._replace(reason=f"unreadable: the judge said {said[:60]!r}, neither A nor B", truncated=truncated)
 
 
 def _after_thinking(choice: dict[str, Any], text: str, positions: list[Any], paid: Reading) -> Reading:
@@ -223,12 +223,12 @@ def failure_kind(error: str) -> str:
     return "rejected" if head.startswith("HTTP ") else head if head in FAILURES else "other"
 
 
-def may_pass(status: int) -> bool:
+def is_retryable(status: int) -> bool:
     """Whether a request that was answered with this status may be answered otherwise when it is asked again."""
     return status in (408, 409, 425, 429) or status >= 500
 
 
-def said_by(data: bytes) -> str:
+def error_message(data: bytes) -> str:
     """What the body of an error says, whatever its shape."""
     try:
         words = error_words(parse(data))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.errors import JudgeUnavailable
 from training.judges.sdk import base_url
 
@@ -16,7 +16,7 @@ _NO_CREDIT = re.compile(r"insufficient[ _](?:quota|balance|credit|funds)|exceede
                         r"out of credit|billing", re.IGNORECASE)
 
 
-def refusal_of_all(status: int, words: str, settings: Judge) -> JudgeUnavailable | None:
+def refusal_of_all(status: int, words: str, settings: JudgeSettings) -> JudgeUnavailable | None:
     """The error of a refusal that every request would meet; None for one that may pass, or is of one request.
 
     Args:
@@ -40,7 +40,7 @@ def refusal_of_all(status: int, words: str, settings: Judge) -> JudgeUnavailable
     return None
 
 
-def no_logprobs(settings: Judge) -> JudgeUnavailable:
+def no_logprobs(settings: JudgeSettings) -> JudgeUnavailable:
     """The error where log-probabilities were required and do not come."""
     return JudgeUnavailable(f"The judge '{settings.model}' gives no log-probabilities, and 'judge.logprobs' is 'yes'.",
                             "Set it to 'auto': several answers are then drawn and counted instead.")

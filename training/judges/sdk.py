@@ -8,26 +8,26 @@ from __future__ import annotations
 import httpx2
 import openai
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.config.address import is_openai, server_url
 from training.errors import JudgeUnavailable
 from training.judges.addresses import AddressGuard, GuardedTransport
 
 
-def base_url(settings: Judge) -> str:
+def base_url(settings: JudgeSettings) -> str:
     """The address in its normal form, which is what is checked and connected to. `AddressGuard.check_url` refuses what
     has none."""
     return server_url(settings.base_url)
 
 
-def check_key(settings: Judge, key: str) -> None:
+def check_key(settings: JudgeSettings, key: str) -> None:
     """Raises JudgeUnavailable where no key is set and one is surely asked for."""
     if not key and is_openai(settings.base_url):
         raise JudgeUnavailable("OpenAI's server asks for a key, and none is set.",
                                "Name its variable in 'judge.api_key_env' and set it where the workers start.")
 
 
-def client(settings: Judge, key: str, guard: AddressGuard, retries: int = 0) -> openai.AsyncOpenAI:
+def client(settings: JudgeSettings, key: str, guard: AddressGuard, retries: int = 0) -> openai.AsyncOpenAI:
     """A client of the judge's server. Close it: `async with client(...) as sdk`."""
     http = httpx2.AsyncClient(transport=GuardedTransport(guard), follow_redirects=False, timeout=settings.timeout,
                               trust_env=False)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.errors import BudgetSpent
-from training.judges.dialect import THINKING
 from training.judges.estimate import CHARS_PER_TOKEN, FRAME
+from training.judges.server_capabilities import THINKING
 
 
 @dataclass
@@ -25,11 +25,11 @@ class Spending:
         self.tokens_out += tokens_out
         self.chars += chars
 
-    def money(self, settings: Judge) -> float:
+    def money(self, settings: JudgeSettings) -> float:
         """At the settings' prices a million tokens."""
         return (self.tokens_in * settings.price_in + self.tokens_out * settings.price_out) / 1e6
 
-    def expected(self, settings: Judge, calls: int, chars: int) -> Spending:
+    def expected(self, settings: JudgeSettings, calls: int, chars: int) -> Spending:
         """What it will come to with so many more answers to questions of so many characters altogether.
 
         They are taken to cost what answers have cost so far. Before the first one, and where a server does not tell,
@@ -48,7 +48,7 @@ class Spending:
         return Spending(self.calls + calls, round(read), round(written), self.chars + chars)
 
 
-def allows(settings: Judge, spent: Spending, calls: int, chars: int) -> bool:
+def allows(settings: JudgeSettings, spent: Spending, calls: int, chars: int) -> bool:
     """Whether so many more answers, to questions of so many characters altogether, keep the budget."""
     if settings.budget_calls and spent.calls + calls > settings.budget_calls:
         return False
@@ -60,7 +60,7 @@ def allows(settings: Judge, spent: Spending, calls: int, chars: int) -> bool:
     return not (settings.budget_money and after.money(settings) > settings.budget_money)
 
 
-def budget_spent(settings: Judge, spent: Spending) -> BudgetSpent:
+def budget_spent(settings: JudgeSettings, spent: Spending) -> BudgetSpent:
     """What to tell once `allows` says no and nothing is in flight."""
     tokens = spent.tokens_in + spent.tokens_out
     parts = [f"{spent.calls} of {settings.budget_calls} answers" if settings.budget_calls else "",

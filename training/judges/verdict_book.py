@@ -12,11 +12,11 @@ from pathlib import Path
 
 import orjson
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.judges.identity import judge_name
-from training.judges.judge import Answer, Comparison, StreamingJudge, Ticket, Verdict
-from training.judges.pace import Pace
+from training.judges.judge import Answer, Comparison, PairRequest, StreamingJudge, Verdict
 from training.judges.prompt import prompt_version
+from training.judges.rate_controller import RateController
 from training.judges.spending import Spending
 from training.run.artifacts import digest_of
 
@@ -92,16 +92,16 @@ class _Listener:
         self._book, self._on_verdict, self._look, self._warn = book, on_verdict, look, warn
         self.bought: dict[int, Verdict] = {}
 
-    def answered(self, ticket: Ticket, answer: Answer) -> None:
-        self._book.add_first_order(ticket.item, answer)
+    def answered(self, request: PairRequest, answer: Answer) -> None:
+        self._book.add_first_order(request.item, answer)
 
-    def judged(self, ticket: Ticket, verdict: Verdict) -> None:
-        self.bought[ticket.key] = verdict
-        self._book.add(ticket.item, verdict)
+    def judged(self, request: PairRequest, verdict: Verdict) -> None:
+        self.bought[request.key] = verdict
+        self._book.add(request.item, verdict)
         self._on_verdict()
         self._look()
 
-    def tick(self, pace: Pace) -> None:
+    def tick(self, pace: RateController) -> None:
         self._look()
 
     def notice(self, text: str, warn: bool = True) -> None:
@@ -121,13 +121,13 @@ def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], book: Verdi
     Raises:
         JudgeUnavailable, BudgetSpent: as `judges.StreamingJudge`.
     """
-    def tickets() -> Iterator[Ticket]:
+    def requests() -> Iterator[PairRequest]:
         for place in missing:
-            yield Ticket(place, items[place], book.first_order(items[place]))
+            yield PairRequest(place, items[place], book.first_order(items[place]))
 
     known = [book.verdict(item) for item in items]
     missing = [place for place, verdict in enumerate(known) if verdict is None]
     listener = _Listener(book, on_verdict, look, warn)
     if missing:
-        asyncio.run(judge.stream(tickets(), listener))
+        asyncio.run(judge.stream(requests(), listener))
     return [verdict or listener.bought[place] for place, verdict in enumerate(known)]

@@ -34,7 +34,7 @@ class Decoder:
         self._cache: Any = None  # where a family has a cache of its own, the model makes it
         if self.can_drop_rows:
             # Sliding layers too keep all keys: the model's mask hides what is out of the window.
-            self._cache = Cache(layer_class_to_replicate=partial(RoomyLayer, capacity))
+            self._cache = Cache(layer_class_to_replicate=partial(PreallocatedLayer, capacity))
         elif model._supports_default_dynamic_cache():
             self._cache = DynamicCache(config=model.config)
         self._has_read = False
@@ -84,7 +84,7 @@ def attention_window(model: Any) -> int | None:
     return min(windows, default=None)
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """A layer of a key-value cache with room for all that will come: a token is written into it, where transformers'
     own copies everything before it at every token."""
 
@@ -97,19 +97,19 @@ class RoomyLayer(DynamicLayer):
         now = used + key_states.shape[-2]
         if not used:
             self.lazy_initialization(key_states, value_states)
-            self._room = [self._roomy(state) for state in (key_states, value_states)]
-        for room, state in zip(self._room, (key_states, value_states), strict=True):
-            room[:, :, used:now] = state
-        self.keys, self.values = (room[:, :, :now] for room in self._room)
+            self._buffers = [self._preallocated(state) for state in (key_states, value_states)]
+        for buffer, state in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, used:now] = state
+        self.keys, self.values = (buffer[:, :, :now] for buffer in self._buffers)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
         used = self.get_seq_length()
-        states = [room[indices, :, :used] for room in self._room]
-        self._room = [self._roomy(state) for state in states]
-        for room, state in zip(self._room, states, strict=True):
-            room[:, :, :used] = state
-        self.keys, self.values = (room[:, :, :used] for room in self._room)
+        states = [buffer[indices, :, :used] for buffer in self._buffers]
+        self._buffers = [self._preallocated(state) for state in states]
+        for buffer, state in zip(self._buffers, states, strict=True):
+            buffer[:, :, :used] = state
+        self.keys, self.values = (buffer[:, :, :used] for buffer in self._buffers)
 
-    def _roomy(self, state: Tensor) -> Tensor:
+    def _preallocated(self, state: Tensor) -> Tensor:
         return state.new_empty(*state.shape[:2], self._capacity, state.shape[-1])

@@ -87,16 +87,16 @@ class SeparateCritic(nn.Module):
     Where the policy computes in bf16 so does this one's forward pass; its weights stay fp32.
     """
 
-    def __init__(self, trunk: Any, lowered: bool) -> None:
+    def __init__(self, trunk: Any, autocast_bf16: bool) -> None:
         super().__init__()
         self.trunk = trunk.float().requires_grad_(True)
         self.head = ValueHead(last_width(trunk))
-        self._lowered = lowered
+        self._autocast_bf16 = autocast_bf16
 
     def hidden(self, **given: Any) -> Tensor:
         """The last hidden states, [batch, tokens, hidden]."""
         device = given["input_ids"].device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._lowered):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._autocast_bf16):
             found: Tensor = self.trunk(**given).last_hidden_state
         return found
 
@@ -119,7 +119,7 @@ def make_critic(language: LanguageModel, kind: str) -> Critic:
     if kind == "shared":
         return ValueHead(head_width(language.model)).to(language.device)
     trunk = copy.deepcopy(trunk_of(language.model))
-    return SeparateCritic(trunk, lowered=language.model.dtype == torch.bfloat16).to(language.device)
+    return SeparateCritic(trunk, autocast_bf16=language.model.dtype == torch.bfloat16).to(language.device)
 
 
 def pick_device(name: str) -> torch.device:
@@ -193,7 +193,7 @@ def load(base: str | Path, device: torch.device, precision: str = "fp32") -> Lan
     """
     tokenizer = load_tokenizer(base)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    with _loading(base), memory_named():
+    with _loading(base), translate_oom():
         model, report = AutoModelForCausalLM.from_pretrained(
             base_location(base), trust_remote_code=False, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
@@ -299,13 +299,13 @@ def merged(language: LanguageModel) -> Iterator[None]:
 
 
 @contextmanager
-def recomputed(language: LanguageModel, wanted: bool) -> Iterator[None]:
+def gradient_checkpointing(language: LanguageModel, enabled: bool) -> Iterator[None]:
     """Within it, if it is wanted, a layer's activations are computed again in the backward pass and not kept.
 
     Raises:
         BadSettings: the model cannot do so.
     """
-    if not wanted:
+    if not enabled:
         yield
         return
     if not language.model.supports_gradient_checkpointing:
@@ -324,7 +324,7 @@ def recomputed(language: LanguageModel, wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def memory_named() -> Iterator[None]:
+def translate_oom() -> Iterator[None]:
     """Turn the device's out-of-memory errors into one that says what to do.
 
     Raises:

@@ -15,12 +15,12 @@ from itertools import islice
 import torch
 from transformers import DynamicCache
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.errors import BadSettings
 from training.judges.answers import LEAST_MASS, letter_of
-from training.judges.judge import Answer, Comparison, Listener, Ticket, Verdict, collect, verdict_of
-from training.judges.pace import Pace
+from training.judges.judge import Answer, Comparison, Listener, PairRequest, Verdict, collect, verdict_of
 from training.judges.prompt import question_of
+from training.judges.rate_controller import RateController
 from training.models import language_model
 from training.models.decoding import attends_only, attention_window
 from training.models.encoding import encode_prompt
@@ -44,25 +44,25 @@ class LocalJudge:
         """See `judges.Judge`."""
         return await collect(self, items, on_verdict)
 
-    async def stream(self, tickets: Iterator[Ticket], listener: Listener) -> None:
+    async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
         """See `judges.StreamingJudge`. Raises ModelUnavailable, OutOfMemory as `language_model.load`."""
         device = language_model.pick_device("auto")
         if self._language is None:
             self._language = language_model.load(
                 self.settings.model, device, "bf16" if device.type == "cuda" else "fp32")
             check_decoding(self._language, "judge.model")
-        pace = Pace(self.settings)
-        while part := list(islice(tickets, BATCH)):
+        pace = RateController(self.settings)
+        while part := list(islice(requests, BATCH)):
             listener.tick(pace)
             while pace.paused:
                 await asyncio.sleep(0.25)
                 listener.tick(pace)
-            for ticket, verdict in zip(part, self._judge(self._language, part), strict=True):
-                listener.judged(ticket, verdict)
+            for request, verdict in zip(part, self._judge(self._language, part), strict=True):
+                listener.judged(request, verdict)
 
-    def _judge(self, language: LanguageModel, part: list[Ticket]) -> list[Verdict]:
+    def _judge(self, language: LanguageModel, part: list[PairRequest]) -> list[Verdict]:
         texts = []
-        for item in (ticket.item for ticket in part):
+        for item in (request.item for request in part):
             texts.append(question_of(self.settings, item.prompt, item.a, item.b, item.statement))
             if self.settings.both_orders:
                 texts.append(question_of(self.settings, item.prompt, item.b, item.a, item.statement))

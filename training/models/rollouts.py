@@ -50,7 +50,7 @@ class Rollout(NamedTuple):
     ended: Tensor
 
 
-class Passed(NamedTuple):
+class ForwardOutputs(NamedTuple):
     """What one pass over given responses says, each [batch, response] in fp32.
 
     `values` are of the state before each token; zeros where no value head was given.
@@ -74,7 +74,7 @@ def pad_prompts(language: LanguageModel, dialogues: Sequence[Dialogue], max_new_
     return ids.to(language.device), mask.to(language.device)
 
 
-class Drawn(NamedTuple):
+class DecodedStep(NamedTuple):
     """One token of every response that goes on: which rows of the batch, which token, whether it was the last."""
 
     rows: Tensor
@@ -85,7 +85,7 @@ class Drawn(NamedTuple):
 @torch.no_grad()
 def decode(
     language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator
-) -> Iterator[Drawn]:
+) -> Iterator[DecodedStep]:
     """Draw responses token by token. Call it inside `models.merged` for a policy with an adapter.
 
     Rows that have ended leave the batch as soon as a quarter of it has, so that one long answer does not cost all.
@@ -106,7 +106,7 @@ def decode(
     for step in range(sampling.max_new_tokens):
         drawn = draw(decoder.next_logits(tokens, attention, positions), sampling, generator)
         ended = torch.isin(drawn, ends) | stop.hit(rows, drawn, step)
-        yield Drawn(rows[going], drawn[going], ended[going])
+        yield DecodedStep(rows[going], drawn[going], ended[going])
         going = going & ~ended
         left = int(going.sum())
         if left == 0:
@@ -167,7 +167,7 @@ def texts(language: LanguageModel, rollout: Rollout) -> list[str]:
 
 def forward_responses(
     language: LanguageModel, rollout: Rollout, temperature: float = 1.0, value_head: Critic | None = None
-) -> Passed:
+) -> ForwardOutputs:
     """Read whole responses in one pass; logits are made where response tokens are, nowhere else.
 
     Gradients flow if they are enabled. Whether the adapter is on is the caller's choice (`models.reference`).
@@ -188,7 +188,7 @@ def forward_responses(
     if isinstance(value_head, SeparateCritic):
         hidden = [value_head.hidden(**given)[:, -length:]]
     values = torch.zeros_like(entropy) if value_head is None else value_head(hidden[0])
-    return Passed(logprobs, entropy, values)
+    return ForwardOutputs(logprobs, entropy, values)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.judges.choose import make_judge
 from training.judges.judge import StreamingJudge
 from training.judges.spending import Spending

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.dialogue import Dialogue
 from training.judges.identity import judge_name
 from training.judges.judge import Comparison, Verdict
@@ -24,7 +24,7 @@ Question = tuple[Dialogue, str, str]
 class Overall:
     """Asks the judge without a principle; `path` is where its verdicts are kept."""
 
-    def __init__(self, settings: Judge, path: Path) -> None:
+    def __init__(self, settings: JudgeSettings, path: Path) -> None:
         self._settings = settings
         self._path = path
         self._known: dict[str, float] = {}

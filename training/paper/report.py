@@ -20,7 +20,7 @@ from training.paper.measures import (
     win_matrix,
 )
 from training.paper.small_base import sizes
-from training.paper.verdicts import Verdict, told, verdicts
+from training.paper.verdicts import ClaimVerdict, told, verdicts
 from training.run.artifacts import write_json, write_text
 
 BASELINES = ("linear", "single_pm", "pooled_pm")
@@ -94,7 +94,7 @@ def write_report(found: Mapping[str, Any], out: Path, command: str, minutes: flo
         write_text(page, text_of(found, claims, command, minutes, prefix))
 
 
-def text_of(found: Mapping[str, Any], claims: Sequence[Verdict], command: str, minutes: float, prefix: str) -> str:
+def text_of(found: Mapping[str, Any], claims: Sequence[ClaimVerdict], command: str, minutes: float, prefix: str) -> str:
     """The report in Markdown; pictures are named under `prefix`."""
     given = found["settings"]
     weights = ", ".join(f"{name} {weight:+.2f}" for name, weight in given["principles"].items())

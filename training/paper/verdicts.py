@@ -11,7 +11,7 @@ from training.paper.published import FUNCTIONS_AMONG_THEMSELVES
 Held = Literal["held", "not held here", "undecided", "not tested"]
 
 
-class Verdict(NamedTuple):
+class ClaimVerdict(NamedTuple):
     """What became of a claim: the rule that decides and the numbers it was applied to."""
 
     claim: str
@@ -20,7 +20,7 @@ class Verdict(NamedTuple):
     numbers: str
 
 
-def verdicts(results: Mapping[str, Any]) -> list[Verdict]:
+def verdicts(results: Mapping[str, Any]) -> list[ClaimVerdict]:
     """The verdicts on results as `report.results` makes them."""
     return [_multi_beats_single(results), _small_aligns_large(results), _function_hardly_matters(results)]
 
@@ -40,7 +40,7 @@ def _above_a_half(share: Mapping[str, Any]) -> Held:
     return "not held here" if share["high"] < 0.5 and max(every) < 0.5 else "undecided"
 
 
-def _multi_beats_single(results: Mapping[str, Any]) -> Verdict:
+def _multi_beats_single(results: Mapping[str, Any]) -> ClaimVerdict:
     cells = results["win_matrix"]["cells"]["linear"]
     share = cells["single_pm"]
     numbers = [f"linear over the single PM {told(share)}"]
@@ -50,18 +50,19 @@ def _multi_beats_single(results: Mapping[str, Any]) -> Verdict:
         strongest = min(alone, key=lambda name: cells[name]["value"])
         title = results["win_matrix"]["titles"][strongest]
         numbers.append(f"over the strongest single principle ({title}) {told(cells[strongest])}")
-    return Verdict("Many preference models beat single-objective RLAIF.", _above_a_half(share),
+    return ClaimVerdict("Many preference models beat single-objective RLAIF.", _above_a_half(share),
                    "Held if the interval of the linear policy's win rate over the single PM, and each seed, is above "
                    "50 %; not held if all are below.", "; ".join(numbers) + ".")
 
 
-def _small_aligns_large(results: Mapping[str, Any]) -> Verdict:
+def _small_aligns_large(results: Mapping[str, Any]) -> ClaimVerdict:
     claim = "Small preference models can align a larger policy."
     rule = ("Held if a policy trained on preference models smaller than itself beats its own base: interval and each "
             "seed above 50 %; not held if all such policies lose to it.")
     arms = results["small_models"]
     if not arms:
-        return Verdict(claim, "not tested", rule, "This recipe's preference models are no smaller than its policy.")
+        return ClaimVerdict(claim, "not tested", rule,
+                            "This recipe's preference models are no smaller than its policy.")
     numbers, found = [], []
     for arm in arms:
         share = results["against_base"][arm["arm"]]
@@ -71,10 +72,10 @@ def _small_aligns_large(results: Mapping[str, Any]) -> Verdict:
             text += f", {told(results['win_matrix']['cells'][arm['arm']]['linear'])} over models of the policy's size"
         numbers.append(text)
     held: Held = "held" if "held" in found else "undecided" if "undecided" in found else "not held here"
-    return Verdict(claim, held, rule, "; ".join(numbers) + ".")
+    return ClaimVerdict(claim, held, rule, "; ".join(numbers) + ".")
 
 
-def _function_hardly_matters(results: Mapping[str, Any]) -> Verdict:
+def _function_hardly_matters(results: Mapping[str, Any]) -> ClaimVerdict:
     low, high = FUNCTIONS_AMONG_THEMSELVES
     matrix = results["win_matrix"]
     names = [name for name, group in matrix["groups"].items() if group == "scalarization"]
@@ -88,6 +89,6 @@ def _function_hardly_matters(results: Mapping[str, Any]) -> Verdict:
     titles = matrix["titles"]
     numbers = (f"{len(cells)} pairs of functions, {len(outside)} of them wholly outside; the furthest is "
                f"{titles[one]} over {titles[other]}, {told(furthest)}")
-    return Verdict("The scalarization function hardly matters.", held,
+    return ClaimVerdict("The scalarization function hardly matters.", held,
                    f"Held if every win rate among the seven is within {100 * low:.0f} to {100 * high:.0f} %, as the "
                    "paper's are; not held if an interval lies wholly outside.", numbers + ".")

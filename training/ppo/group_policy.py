@@ -83,7 +83,7 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
         skip_finished_orders(trainer, step_of(resumed) // phases.steps_a_phase, wanted)
     if resumed is None:
         show(step=0)
-    with language_model.memory_named():
+    with language_model.translate_oom():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if phases.stopped:
         raise StopRequested

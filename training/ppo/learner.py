@@ -42,7 +42,7 @@ class Learner:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def trained(learner: Learner) -> list[torch.nn.Parameter]:
+def trainable_parameters(learner: Learner) -> list[torch.nn.Parameter]:
     """All that the optimizer moves, in its order."""
     return [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
 

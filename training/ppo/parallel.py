@@ -39,82 +39,82 @@ def leave() -> None:
     dist.destroy_process_group()
 
 
-def world() -> int:
+def world_size() -> int:
     """How many processes there are; 1 for one that has joined no others."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main() -> bool:
     """Whether this process is the one that reports and saves."""
-    return world() == 1 or dist.get_rank() == 0
+    return world_size() == 1 or dist.get_rank() == 0
 
 
-def share(rows: Tensor) -> Tensor:
+def shard(rows: Tensor) -> Tensor:
     """This process's part of some rows; all parts together are the rows in their order."""
-    return rows if world() == 1 else rows.tensor_split(world())[dist.get_rank()]
+    return rows if world_size() == 1 else rows.tensor_split(world_size())[dist.get_rank()]
 
 
-def added_up(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """The sum of the processes' tensors, in each of them."""
-    if world() > 1:
+    if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
-def add_up_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+def all_reduce_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Put the sum of the processes' gradients into each of them, in one message."""
-    if world() == 1:
+    if world_size() == 1:
         return
     owners = [parameter for parameter in parameters if parameter.requires_grad]
     flat = torch.cat([(torch.zeros_like(owner) if owner.grad is None else owner.grad).flatten() for owner in owners])
-    pieces = added_up(flat).split([owner.numel() for owner in owners])
+    pieces = all_reduce_sum(flat).split([owner.numel() for owner in owners])
     for owner, piece in zip(owners, pieces, strict=True):
         owner.grad = piece.view_as(owner).clone()
 
 
 def own_generator(generator: torch.Generator) -> torch.Generator:
     """A generator for what this process draws alone; the shared one moves on alike everywhere."""
-    if world() == 1:
+    if world_size() == 1:
         return generator
     drawn = int(torch.randint(2**62, (), generator=generator))
     return torch.Generator().manual_seed(drawn + dist.get_rank())
 
 
-def whole(part: Rollout, prompts: Tensor, prompt_mask: Tensor) -> Rollout:
+def gather_rollout(part: Rollout, prompts: Tensor, prompt_mask: Tensor) -> Rollout:
     """The rollout of all prompts from the processes' answers to their shares of them."""
-    if world() == 1:
+    if world_size() == 1:
         return part
     length = torch.tensor(part.responses.shape[1], device=prompts.device)
     dist.all_reduce(length, op=dist.ReduceOp.MAX)
-    rows = share(torch.arange(len(prompts), device=prompts.device))
+    rows = shard(torch.arange(len(prompts), device=prompts.device))
 
     def spread(piece: Tensor) -> Tensor:
         shape = (len(prompts), *([int(length)] if piece.dim() == 2 else []))
         full = torch.zeros(shape, dtype=piece.dtype, device=piece.device)
         full[(rows, slice(0, piece.shape[1])) if piece.dim() == 2 else rows] = piece
-        return added_up(full)
+        return all_reduce_sum(full)
 
     ended = spread(part.ended.long()).bool()
     return part._replace(prompts=prompts, prompt_mask=prompt_mask, responses=spread(part.responses),
                          mask=spread(part.mask), ended=ended)
 
 
-def scored(rewards_of: PrincipleRewards, prompts: Sequence[Dialogue], responses: Sequence[str],
+def gather_rewards(rewards_of: PrincipleRewards, prompts: Sequence[Dialogue], responses: Sequence[str],
            batch_size: int, device: torch.device) -> Rewards:
     """The rewards of all responses, of which each process scores its share."""
-    if world() == 1:
+    if world_size() == 1:
         return rewards_of(prompts, responses, batch_size)
-    rows = share(torch.arange(len(prompts))).tolist()
+    rows = shard(torch.arange(len(prompts))).tolist()
     found = rewards_of([prompts[row] for row in rows], [responses[row] for row in rows], batch_size)
     tables = []
     for part in (found.raw, found.standardised):
         full = torch.zeros(len(prompts), part.shape[1], device=device)
         full[rows] = part.to(device)
-        tables.append(added_up(full).cpu())
+        tables.append(all_reduce_sum(full).cpu())
     return rewards_of.of_scores(*tables)
 
 
-def told_once(reporter: Reporter, least: int) -> Reporter:
+def rank_zero_reporter(reporter: Reporter, least: int) -> Reporter:
     """The reporter of this process: the main one tells all, the others nothing, and all stop together.
 
     Args:
@@ -123,15 +123,15 @@ def told_once(reporter: Reporter, least: int) -> Reporter:
     Raises:
         BadSettings: there are more processes than that.
     """
-    if world() == 1:
+    if world_size() == 1:
         return reporter
-    if least < world():
-        raise BadSettings(f"A minibatch has {least} rows for {world()} processes.",
+    if least < world_size():
+        raise BadSettings(f"A minibatch has {least} rows for {world_size()} processes.",
                           f"Raise 'ppo.batch_size', lower 'ppo.minibatches', or start {least} processes.")
-    return _Shared(reporter)
+    return _RankZeroReporter(reporter)
 
 
-class _Shared:
+class _RankZeroReporter:
     """The main process's reporter in it, silence in the others; a stop of the main one is a stop of all."""
 
     def __init__(self, reporter: Reporter) -> None:
@@ -154,5 +154,5 @@ class _Shared:
             self._reporter.checkpoint_if_stopped(save)
         except StopRequested:
             asked += 1
-        if added_up(asked) > 0:
+        if all_reduce_sum(asked) > 0:
             raise StopRequested

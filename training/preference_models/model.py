@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from training.config import Lora
 from training.errors import BadSettings, ModelUnavailable
-from training.models.language_model import base_location, memory_named
+from training.models.language_model import base_location, translate_oom
 from training.models.loaded_shape import last_width, trunk_of
 from training.models.lora_targets import ALL, lora_targets
 from training.preference_models.split import decoder_layers
@@ -51,7 +51,7 @@ def load_trunk(base: str | Path, device: torch.device | str, precision: str) -> 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     loading: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": dtype}
     try:
-        with memory_named():
+        with translate_oom():
             trunk = AutoModel.from_pretrained(base_location(base), **loading)
             if trunk.get_output_embeddings() is not None:  # some families in parts know no model without a head
                 trunk = trunk_of(AutoModelForCausalLM.from_pretrained(base_location(base), **loading))

@@ -176,17 +176,17 @@ def _stacked(trunk: Any, cut: int, folders: Mapping[str, Path], heads: Tensor, b
         wrapped = PeftModel.from_pretrained(trunk, str(first[1]), adapter_name=first[0], torch_device=device)
         for name, folder in others:
             wrapped.load_adapter(str(folder), adapter_name=name, torch_device=device)
-    stack_adapters(trunk, list(adapters), split.seam)
+    stack_adapters(trunk, list(adapters), split.context)
     upper = split.upper(decoder_layers(trunk)[1][cut:])
 
     def score(ids: Tensor, mask: Tensor) -> Tensor:
         split.lower(ids, mask)
-        shared = split.seam.hidden
+        shared = split.context.hidden
         found = []
         for group in groups(len(heads), ids.numel(), TOKENS_AT_ONCE):
             many = group.stop - group.start
-            split.seam.group = group
-            split.seam.hidden = None if shared is None else shared.repeat(many, 1, 1)
+            split.context.group = group
+            split.context.hidden = None if shared is None else shared.repeat(many, 1, 1)
             all_ids, all_mask = ids.repeat(many, 1), mask.repeat(many, 1)
             hidden = upper(input_ids=all_ids, attention_mask=all_mask, use_cache=False).last_hidden_state
             last = last_of(hidden, all_mask).float().view(many, len(ids), -1)

@@ -32,7 +32,7 @@ def decoder_layers(trunk: Any) -> tuple[str, nn.ModuleList]:
                 if isinstance(module, nn.ModuleList) and len(module) == count and not _OTHER_PART.search(name))
 
 
-class Seam:
+class SplitContext:
     """What the parts of a split trunk tell one another: hidden states at the cut, and whose rows are going through."""
 
     def __init__(self) -> None:
@@ -40,16 +40,16 @@ class Seam:
         self.group = slice(0, 1)
 
 
-class _Cut(Exception):  # noqa: N818 - no error: how the lower half ends
+class _CutReached(Exception):  # noqa: N818 - no error: how the lower half ends
     """The hidden states have arrived where the trunk is cut."""
 
 
 class _StandIn(nn.Module):
     """In the place of a layer; whatever a trunk asks of a layer but its work, the layer itself answers."""
 
-    def __init__(self, layer: nn.Module, seam: Seam, gives_tuple: bool) -> None:
+    def __init__(self, layer: nn.Module, context: SplitContext, gives_tuple: bool) -> None:
         super().__init__()
-        self.__dict__["_layer"], self.__dict__["_seam"] = layer, seam  # not as a submodule: it is not ours
+        self.__dict__["_layer"], self.__dict__["_context"] = layer, context  # not as a submodule: it is not ours
         self._gives_tuple = gives_tuple
 
     def __getattr__(self, name: str) -> Any:
@@ -59,19 +59,19 @@ class _StandIn(nn.Module):
             return getattr(self.__dict__["_layer"], name)
 
 
-class _Catch(_StandIn):
+class _StopHere(_StandIn):
     """The end of the lower half."""
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
-        self._seam.hidden = hidden
-        raise _Cut
+        self._context.hidden = hidden
+        raise _CutReached
 
 
-class _Give(_StandIn):
+class _Replay(_StandIn):
     """A layer of the upper half that lies below the cut: what it would give is known."""
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
-        return (self._seam.hidden,) if self._gives_tuple else self._seam.hidden
+        return (self._context.hidden,) if self._gives_tuple else self._context.hidden
 
 
 class SplitTrunk:
@@ -83,24 +83,24 @@ class SplitTrunk:
     """
 
     def __init__(self, trunk: Any, cut: int) -> None:
-        self._trunk, self.cut, self.seam = trunk, cut, Seam()
+        self._trunk, self.cut, self.context = trunk, cut, SplitContext()
         self._path, layers = decoder_layers(trunk)
         self._gives_tuple = cut > 0 and _gives_tuple(trunk, layers[0])
-        self._lower = self._with([*layers[:cut], *(_Catch(layer, self.seam, False) for layer in layers[cut:])])
+        self._lower = self._with([*layers[:cut], *(_StopHere(layer, self.context, False) for layer in layers[cut:])])
 
     def lower(self, ids: Tensor, mask: Tensor) -> None:
         """Run the layers below the cut on ids and mask [rows, tokens]; `upper` goes on from there."""
-        self.seam.hidden = None
+        self.context.hidden = None
         if self.cut:
             try:
                 self._lower(input_ids=ids, attention_mask=mask, use_cache=False)
-            except _Cut:
+            except _CutReached:
                 return
 
     def upper(self, layers: Iterable[nn.Module]) -> Any:
         """The trunk with these layers above the cut; called like a trunk, on the rows that `lower` has seen."""
         below = decoder_layers(self._trunk)[1][:self.cut]
-        return self._with([*(_Give(layer, self.seam, self._gives_tuple) for layer in below), *layers])
+        return self._with([*(_Replay(layer, self.context, self._gives_tuple) for layer in below), *layers])
 
     def _with(self, layers: Iterable[nn.Module]) -> Any:
         """The trunk with other layers: every module between it and them is copied, nothing else is."""
@@ -141,34 +141,34 @@ class StackedLinear(nn.Module):
         base: the map that all share.
         a: [principle, rank, in], rows of zeros where an adapter has a lower rank.
         b: [principle, out, rank], scaled already.
-        seam: says which principles' rows go through.
+        context: says which principles' rows go through.
     """
 
-    def __init__(self, base: nn.Module, a: Tensor, b: Tensor, seam: Seam) -> None:
+    def __init__(self, base: nn.Module, a: Tensor, b: Tensor, context: SplitContext) -> None:
         super().__init__()
         self.base = base
         self.down = nn.Parameter(a.transpose(1, 2).contiguous(), requires_grad=False)
         self.up = nn.Parameter(b.transpose(1, 2).contiguous(), requires_grad=False)
-        self.seam = seam
+        self.context = context
 
     def forward(self, x: Tensor) -> Tensor:
-        down, up = self.down[self.seam.group], self.up[self.seam.group]
+        down, up = self.down[self.context.group], self.up[self.context.group]
         found: Tensor = self.base(x)
         low = torch.bmm(x.reshape(len(down), -1, x.shape[-1]), down)
         rows = found.reshape(len(down), -1, found.shape[-1])
         return torch.baddbmm(rows, low, up).view(found.shape)
 
 
-def stack_adapters(trunk: nn.Module, names: Sequence[str], seam: Seam) -> None:
+def stack_adapters(trunk: nn.Module, names: Sequence[str], context: SplitContext) -> None:
     """Put a `StackedLinear` in the place of every map that peft has wrapped, its adapters in the order of names."""
     from peft.tuners.lora import LoraLayer
 
     for name, wrapped in [(name, module) for name, module in trunk.named_modules() if isinstance(module, LoraLayer)]:
         parent, _, last = name.rpartition(".")
-        setattr(trunk.get_submodule(parent), last, _stacked(wrapped, names, seam))
+        setattr(trunk.get_submodule(parent), last, _stacked(wrapped, names, context))
 
 
-def _stacked(wrapped: Any, names: Sequence[str], seam: Seam) -> StackedLinear:
+def _stacked(wrapped: Any, names: Sequence[str], context: SplitContext) -> StackedLinear:
     base = wrapped.get_base_layer()
     rank = max(wrapped.r.values())
     weight = base.weight
@@ -179,7 +179,7 @@ def _stacked(wrapped: Any, names: Sequence[str], seam: Seam) -> StackedLinear:
             r = wrapped.r[name]
             a[index, :r] = wrapped.lora_A[name].weight.detach().to(weight.dtype)
             b[index, :, :r] = (wrapped.lora_B[name].weight.detach() * wrapped.scaling[name]).to(weight.dtype)
-    return StackedLinear(base, a, b, seam)
+    return StackedLinear(base, a, b, context)
 
 
 def groups(principles: int, tokens: int, tokens_at_once: int) -> Iterator[slice]:

@@ -49,14 +49,14 @@ class Scored(NamedTuple):
     held_out: bool
 
 
-def length_line(pairs: Sequence[Scored]) -> tuple[float, float]:
+def fit_length_bias(pairs: Sequence[Scored]) -> tuple[float, float]:
     """How the raw score grows with a response's length, a token, on what was learnt from; and the mean length."""
     learnt = [pair for pair in pairs if not pair.held_out and pair.label is not None]
     lengths = [float(length) for pair in learnt for length in pair.lengths]
     return slope([score for pair in learnt for score in pair.raw], lengths), sum(lengths) / max(1, len(lengths))
 
 
-def without_length(pairs: Sequence[Scored], rise: float, mean: float) -> list[Scored]:
+def remove_length_bias(pairs: Sequence[Scored], rise: float, mean: float) -> list[Scored]:
     """The pairs with the linear part of length taken out of their raw scores."""
     return [pair._replace(raw=(pair.raw[0] - rise * (pair.lengths[0] - mean), pair.raw[1] - rise * (
         pair.lengths[1] - mean))) for pair in pairs]

@@ -22,7 +22,7 @@ from training.config import CONSTITUTION, Recipe
 from training.run.artifacts import digest_of
 
 
-def rewarded(recipe: Recipe) -> dict[str, float]:
+def reward_principles(recipe: Recipe) -> dict[str, float]:
     """What the policy is rewarded by, with its given weight: a principle, or the one preference model of a baseline."""
     if recipe.baseline.kind == "none":
         return {choice.name: choice.weight for choice in recipe.principles}
@@ -36,10 +36,10 @@ def is_mixed(recipe: Recipe) -> bool:
     return recipe.baseline.kind in {"single_pm", "pooled_pm"}
 
 
-def labelled(recipe: Recipe) -> list[str]:
+def principles_to_label(recipe: Recipe) -> list[str]:
     """The principles whose labels the run needs, in the recipe's order."""
     if recipe.baseline.kind == "single_principle":
-        return list(rewarded(recipe))
+        return list(reward_principles(recipe))
     return [choice.name for choice in recipe.principles]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import Recipe
-from training.config.judge import BUDGETS, PACE
+from training.config.judge import BUDGETS, RUNTIME_ONLY
 from training.run.artifacts import Job, read_json, write_json
 from training.run.checks import bases_of
 from training.run.model_names import ModelHome, model_home
@@ -34,7 +34,7 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
         files: all data files of the run by role.
         kind: whose share of the budget it gets.
     """
-    account = {name: value for name, value in recipe.judge.model_dump(mode="json").items() if name in PACE}
+    account = {name: value for name, value in recipe.judge.model_dump(mode="json").items() if name in RUNTIME_ONLY}
     share = budget_share(recipe, kind)
     for name in BUDGETS:
         if account[name]:

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, Literal
 
 from training.config import DEMO_WORLD, Recipe
-from training.config.judge import PACE
+from training.config.judge import RUNTIME_ONLY
 from training.demo_world import WEIGHTS
 from training.run import baselines
 from training.run.artifacts import digest_of, file_digest
@@ -54,7 +54,7 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     common = {key: whole[key] for key in ("seed", "device", "precision")}
     repeated = common | {"seed": recipe.seed + recipe.repeat}
     policy = {"policy": whole["policy"]}
-    given = baselines.rewarded(recipe)
+    given = baselines.reward_principles(recipe)
     names = list(given)
     stages: list[StagePlan] = []
     start: dict[str, str] = {}
@@ -68,9 +68,9 @@ def plan(recipe: Recipe) -> list[StagePlan]:
         pairs = {"sample": "sample"}
     pair_files = () if pairs else ("pairs",)
     # A judge's speed is not part of what its labels are.
-    judge = {key: value for key, value in whole["judge"].items() if key not in PACE}
+    judge = {key: value for key, value in whole["judge"].items() if key not in RUNTIME_ONLY}
     wordings = {choice.name: choice.wording for choice in recipe.principles}
-    labelled = baselines.labelled(recipe)
+    labelled = baselines.principles_to_label(recipe)
     for name in labelled:
         settings = {"judge": judge, "principle": name, "statement": wordings[name], "seed": recipe.seed}
         stages.append(StagePlan(f"label:{name}", "label", settings, pairs, pair_files, name))

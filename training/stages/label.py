@@ -17,10 +17,10 @@ from typing import Any
 from training.errors import BadData, JudgeUnavailable
 from training.judges.choose import judge_settings
 from training.judges.control import ControlFile
-from training.judges.judge import Answer, Comparison, Ticket, Verdict, as_answer, as_label
+from training.judges.judge import Answer, Comparison, PairRequest, Verdict, as_answer, as_label
 from training.judges.label_book import LabelBook
-from training.judges.pace import Pace
 from training.judges.pair_index import PairIndex
+from training.judges.rate_controller import RateController
 from training.models.stage_judge import make_stage_judge
 from training.run.artifacts import Job, write_jsonl
 from training.run.reporting import Reporter
@@ -43,17 +43,17 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     reporter.log(f"{len(pairs)} pairs to label for {job.settings['principle']}, {book.count} of them labelled before")
     if book.count:
         reporter.rewind(book.count)  # pairs that failed in an earlier attempt are counted again
-    clerk = _Clerk(job, folder, pairs, book, reporter)
+    listener = _LabelListener(job, folder, pairs, book, reporter)
     if book.count < len(pairs):
-        judge = make_stage_judge(clerk.settings, spent=book.spent, folder=folder)
-        _run(judge.stream(clerk.tickets(), clerk))
+        judge = make_stage_judge(listener.settings, spent=book.spent, folder=folder)
+        _run(judge.stream(listener.requests(), listener))
     _check(book, reporter)
     write_jsonl(folder / "labels.jsonl", book.rows())
     reporter.progress(len(pairs), len(pairs), "label")
     reporter.artifact("labels", "labels.jsonl")
 
 
-class _Clerk:
+class _LabelListener:
     """Hands out what is to be judged, and writes down every answer as it arrives (a `judges.Listener`)."""
 
     def __init__(self, job: Job, folder: Path, pairs: PairIndex, book: LabelBook, reporter: Reporter) -> None:
@@ -66,26 +66,26 @@ class _Clerk:
         self._told_at, self._told_count = time.monotonic(), -1
         self._paused = False
 
-    def tickets(self) -> Iterator[Ticket]:
+    def requests(self) -> Iterator[PairRequest]:
         principle, statement = self._job.settings["principle"], self._job.settings["statement"]
         for position, pair in self._pairs.rows(self._book.open):
             self._digests[position] = pair["digest"]
             item = Comparison(pair["prompt"], pair["a"], pair["b"], statement, principle)
-            yield Ticket(position, item, self._book.half.get(position))
+            yield PairRequest(position, item, self._book.half.get(position))
 
-    def answered(self, ticket: Ticket, answer: Answer) -> None:
-        self._reporter.answer(as_answer(self._digests[ticket.key], answer))
+    def answered(self, request: PairRequest, answer: Answer) -> None:
+        self._reporter.answer(as_answer(self._digests[request.key], answer))
 
-    def judged(self, ticket: Ticket, verdict: Verdict) -> None:
-        label = as_label(self._digests.pop(ticket.key), self._job.settings["principle"], verdict, self.settings)
+    def judged(self, request: PairRequest, verdict: Verdict) -> None:
+        label = as_label(self._digests.pop(request.key), self._job.settings["principle"], verdict, self.settings)
         self._reporter.label(label)
-        self._book.add(ticket.key, label)
+        self._book.add(request.key, label)
         count, total = self._book.count, len(self._pairs)
         if count % max(1, total // 50) == 0 or count == total:
             self._tell()
         self._reporter.checkpoint_if_stopped(lambda: None)  # labels are in the stream already
 
-    def tick(self, pace: Pace) -> None:
+    def tick(self, pace: RateController) -> None:
         if self._control.look():
             self.settings = self._control.control.applied_to(self._recipe)
             pace.apply(self.settings)

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from training import preference_models as pm
-from training.config import PreferenceModel as Settings
+from training.config import PreferenceModelSettings as Settings
 from training.errors import BadData, Diverged
-from training.models.language_model import load_tokenizer, memory_named, pad_id, pick_device
+from training.models.language_model import load_tokenizer, pad_id, pick_device, translate_oom
 from training.quality import learning_curve, quality_card
 from training.quality.calibration import accuracy
 from training.run.artifacts import (
@@ -78,7 +78,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         if not any(example.labels[index] is not None for example in training):
             raise BadData(f"No pair to train on has a label for '{name}'.", "Label more pairs ('judge.max_pairs').")
     reporter.log(f"{len(training)} pairs to train on, {len(held_out)} held out, {', '.join(names)}")
-    with memory_named():
+    with translate_oom():
         if settings.learning_curve:
             _train_parts(job, folder, settings, device, training, held_out, pad, reporter)
         model, adapter = _new_model(job, settings, device)
@@ -321,10 +321,10 @@ def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Examp
         if settings.learning_curve:
             built |= _curve(folder, head, pairs)
         if settings.debias_length:
-            rise, mean = quality_card.length_line(pairs)
+            rise, mean = quality_card.fit_length_bias(pairs)
             before = quality_card.card(pairs)["length_correlation"]
             built |= {"length_slope": rise, "length_mean": mean, "length_correlation_before": before}
-            pairs = quality_card.without_length(pairs, rise, mean)
+            pairs = quality_card.remove_length_bias(pairs, rise, mean)
         cards[name] = built | quality_card.card(pairs)
         scores_file = folder / "scores" / f"{name}.jsonl" if "principles" in job.settings else folder / "scores.jsonl"
         quality_card.write_scores(scores_file, [example.digest for example in examples], pairs, cards[name]["mean"],

@@ -31,7 +31,7 @@ from training.run.reporting import EventFile, NullReporter, Reporter
 StageFunction = Callable[[Job, Path, Reporter], None]
 
 # What to lower when memory runs out, best first: section and key of the stage's settings, and the least it may be.
-_APPETITE: dict[str, tuple[tuple[str, str, int], ...]] = {
+_MEMORY_SETTINGS: dict[str, tuple[tuple[str, str, int], ...]] = {
     "sft": (("sft", "batch_size", 1), ("sft", "max_length", 16)),
     "sample": (("sample", "batch_size", 1), ("sample", "max_new_tokens", 1)),
     "label": (("judge", "max_pairs", 8),),
@@ -140,7 +140,8 @@ def describe(error: BaseException, job: Job) -> dict[str, str]:
     text = str(error).lower()
     if isinstance(error, (OutOfMemory, MemoryError)) or type(error).__name__ == "OutOfMemoryError" or (
             isinstance(error, RuntimeError) and ("out of memory" in text or "not enough memory" in text)):
-        return {"kind": OutOfMemory.kind, "cause": "The memory of the device was not enough.", "remedy": _diet(job)}
+        return {"kind": OutOfMemory.kind, "cause": "The memory of the device was not enough.",
+                "remedy": _oom_remedy(job)}
     if getattr(error, "errno", None) == errno.ENOSPC or any(sign in text for sign in _FULL):
         return {"kind": DiskFull.kind, "cause": "The disk is full. What was saved before is whole.",
                 "remedy": "Free some space, then resume: it goes on from the last checkpoint."}
@@ -150,8 +151,8 @@ def describe(error: BaseException, job: Job) -> dict[str, str]:
             "remedy": "This should not happen: report it with the details below. Resuming may help."}
 
 
-def _diet(job: Job) -> str:
-    for section, key, least in _APPETITE.get(job.kind, ()):
+def _oom_remedy(job: Job) -> str:
+    for section, key, least in _MEMORY_SETTINGS.get(job.kind, ()):
         value = job.settings.get(section, {}).get(key)
         if isinstance(value, int) and value // 2 >= least:
             return f"Lower '{section}.{key}' from {value} to {value // 2}, then start it again."

@@ -79,7 +79,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         callbacks=[(callback := _Reports(reporter)), WholeCheckpoints(checkpoints)],
     )
     reporter.rewind(step_of(resumed) if resumed else 0)
-    with language_model.memory_named():
+    with language_model.translate_oom():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if callback.stopped:
         raise StopRequested

@@ -28,7 +28,7 @@ from torch.nn.functional import linear
 from training.models.language_model import LanguageModel, lora_layers
 
 
-class _Folded(torch.autograd.Function):
+class _FusedLinear(torch.autograd.Function):
     """x -> W' x + bias, whose gradients go to x, A and B; W' itself is a constant."""
 
     @staticmethod
@@ -49,25 +49,25 @@ class _Folded(torch.autograd.Function):
 
 
 @contextmanager
-def folded(language: LanguageModel) -> Iterator[Callable[[], None]]:
+def fused_lora(language: LanguageModel) -> Iterator[Callable[[], None]]:
     """Within it the adapter works folded in; call what it yields after each change of the adapter's weights.
 
     `models.reference` still switches the adapter off within it. `models.merged` is for outside of it.
     """
-    layers = [layer for layer in lora_layers(language) if _can_fold(layer)]
+    layers = [layer for layer in lora_layers(language) if _can_fuse(layer)]
     for layer in layers:
         layer.forward = partial(_forward, layer)  # the instance's own; removed below
 
     @torch.no_grad()
-    def refold() -> None:
+    def refresh() -> None:
         for layer in layers:
             name = layer.active_adapters[0]
             a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-            layer.folded_weight = torch.addmm(layer.get_base_layer().weight, b, a, alpha=layer.scaling[name])
+            layer.fused_weight = torch.addmm(layer.get_base_layer().weight, b, a, alpha=layer.scaling[name])
 
     try:
-        refold()
-        yield refold
+        refresh()
+        yield refresh
     finally:
         for layer in layers:
             del layer.forward
@@ -80,11 +80,11 @@ def _forward(layer: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
         return linear(x, base.weight, base.bias)
     name = layer.active_adapters[0]
     weights = layer.lora_A[name].weight, layer.lora_B[name].weight
-    made: Tensor = _Folded.apply(x, layer.folded_weight, base.bias, *weights, layer.scaling[name])
+    made: Tensor = _FusedLinear.apply(x, layer.fused_weight, base.bias, *weights, layer.scaling[name])
     return made
 
 
-def _can_fold(layer: Any) -> bool:
+def _can_fuse(layer: Any) -> bool:
     base, names = layer.get_base_layer(), layer.active_adapters
     if type(base) is not nn.Linear or len(names) != 1 or layer.merged_adapters:
         return False

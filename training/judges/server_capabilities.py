@@ -11,7 +11,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.judges.protocol import Reading
 
 TOP = 20  # log-probabilities asked for: what OpenAI gives at most
@@ -37,7 +37,7 @@ _SEVERAL = re.compile(r"(?<!\w)n(?!\w)|candidate|best_of|num_return_sequences|"
 
 
 @dataclass
-class Dialect:
+class ServerCapabilities:
     """What a server takes.
 
     Attributes:
@@ -63,11 +63,11 @@ class Dialect:
     refused_limits: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, settings: Judge) -> Dialect:
+    def of(cls, settings: JudgeSettings) -> ServerCapabilities:
         """How to begin with a server, by `judge.logprobs`."""
         return cls(top=None if settings.logprobs == "no" else TOP, required=settings.logprobs == "yes")
 
-    def body(self, settings: Judge, text: str, draws: int = 0) -> dict[str, Any]:
+    def body(self, settings: JudgeSettings, text: str, draws: int = 0) -> dict[str, Any]:
         """The request for one question; `draws` answers where log-probabilities cannot be had."""
         least = THINKING if settings.reasoning or self.thinks else 1 if self.top is not None else ROOM
         body: dict[str, Any] = {"model": settings.model, "messages": [{"role": "user", "content": text}],
@@ -132,7 +132,7 @@ class Dialect:
         """The next larger room; 0 where there is none."""
         return next((more for more in ROOMS if more > room and more <= self.most_room), 0)
 
-    def understood(self, reading: Reading, body: dict[str, Any]) -> bool:
+    def accepts(self, reading: Reading, body: dict[str, Any]) -> bool:
         """Whether a reply answers what was asked; if not, the next request is worded otherwise."""
         room = next(body[name] for name in _LIMITS if name in body)
         answers = reading.probability is not None or bool(reading.letters)
@@ -141,7 +141,7 @@ class Dialect:
         if "top_logprobs" in body and not reading.fault and reading.drawn and not reading.top and not self.required:
             self.top = None
             return False  # one letter at temperature 0 would say 0 or 1 of what is 0.6
-        if reading.opening and room < ROOM:
+        if reading.truncated and room < ROOM:
             self.room = max(self.room, ROOM)
             return False
         self.answered |= answers
@@ -184,13 +184,13 @@ class Dialect:
             self.several = False
         return True
 
-    def copy(self) -> Dialect:
+    def copy(self) -> ServerCapabilities:
         return replace(self)
 
     def as_asked(self) -> dict[str, Any]:
         """What is different from the beginning, in the order of the fields, and the first four always: two that ask
         alike are equal, and were so before there were others."""
-        beginning = Dialect()
+        beginning = ServerCapabilities()
         always = ("top", "limit", "temperature", "room")
         return {name: value for name, value in asdict(self).items()
                 if name in always or name not in ("answered", "refused_limits") and value != getattr(beginning, name)}

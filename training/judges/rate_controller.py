@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.judges.limits import RateLimits
 
 OPEN_AFTER = 8  # failures in a row, once the server has answered
@@ -45,7 +45,7 @@ class Bucket:
         self._level -= units
 
 
-class Pace:
+class RateController:
     """The gate in front of a server: `enter` before a request, `leave` after it, and say how it went.
 
     Attributes:
@@ -53,12 +53,12 @@ class Pace:
         paused: a person has paused it. answered: requests that were answered. failures: failures in a row.
     """
 
-    def __init__(self, settings: Judge, clock: Callable[[], float] = time.monotonic,
+    def __init__(self, settings: JudgeSettings, clock: Callable[[], float] = time.monotonic,
                  draw: Callable[[], float] = random.random) -> None:
         self._clock, self._draw = clock, draw
         self.in_flight = self.answered = self.failures = 0
         self.paused = False
-        self.room: Callable[[int], bool] = lambda in_flight: True  # whether the budget has room for one more
+        self.budget_allows: Callable[[int], bool] = lambda in_flight: True  # whether the budget has room for one more
         self._changed = asyncio.Event()
         self._line = asyncio.Lock()
         self._held_until = self._halved_at = -1e9
@@ -70,7 +70,7 @@ class Pace:
         self.apply(settings)
         self.window = float(self.ceiling)
 
-    def apply(self, settings: Judge) -> None:
+    def apply(self, settings: JudgeSettings) -> None:
         """Take the settings' concurrency and rates from now on; the budget is read from them too."""
         self.settings = settings
         self.ceiling = settings.concurrency
@@ -112,7 +112,7 @@ class Pace:
         self.in_flight -= 1
         self._changed.set()
 
-    def succeeded(self, limits: RateLimits | None = None) -> None:
+    def on_success(self, limits: RateLimits | None = None) -> None:
         """An answer came; `limits` is what its headers said."""
         self.answered += 1
         self.failures = self._probes = 0
@@ -122,7 +122,7 @@ class Pace:
         if limits is not None:
             self._obey(limits)
 
-    def crowded(self, wait: float | None) -> None:
+    def on_rate_limited(self, wait: float | None) -> None:
         """The server has enough of us; `wait` is how many seconds it wants to be left alone, if it said so."""
         now = self._clock()
         if now - self._halved_at >= SETTLE:
@@ -130,7 +130,7 @@ class Pace:
         if wait is not None:
             self._held_until = max(self._held_until, now + min(wait, LONGEST_WAIT))
 
-    def failed(self, sent_at: float) -> bool:
+    def on_failure(self, sent_at: float) -> bool:
         """The server did not answer a request sent at `sent_at`; whether there is no hope left."""
         self.failures += 1
         now = self._clock()
@@ -161,7 +161,7 @@ class Pace:
             return LOOK
         if now < self._held_until:
             return self._held_until - now
-        if not self.room(self.in_flight):
+        if not self.budget_allows(self.in_flight):
             return LOOK
         return max((bucket.wait(now) for bucket in (self._requests, self._tokens) if bucket), default=0.0)
 

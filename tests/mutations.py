@@ -89,7 +89,7 @@ MUTATIONS = (
              "unlisted = min(left_over, min(probability for _, probability in listed))", "unlisted = left_over",
              ANSWERS),
     Mutation("both-letters", "an explanation that names the other letter too is no answer",
-             "training/judges/answers.py", "return None if both else letter", "return letter", ANSWERS),
+             "training/judges/answers.py", "return None if other_letter else letter", "return letter", ANSWERS),
     Mutation("window-halves-once", "one overload halves the window once", "training/judges/rate_controller.py",
              "if now - self._halved_at >= SETTLE:", "if True:", PACE),
     Mutation("wait-of-the-server", "a server that asks for a wait gets it", "training/judges/rate_controller.py",
@@ -142,7 +142,7 @@ MUTATIONS = (
              "(raw - self._scorer.mean) / self._scorer.std", "raw / self._scorer.std", PPO),
     # What a stage makes and what a text may hold -----------------------------------------------------------------
     Mutation("inputs-in-identity", "a stage is another one where what it reads is", "training/run/pipeline.py",
-             '"inputs": {role: found[name] for role, name in stage.inputs.items()},', '"inputs": {},', CANCELLING),
+             '"inputs": {role: by_name[name] for role, name in stage.inputs.items()},', '"inputs": {},', CANCELLING),
     Mutation("leftover-of-a-write", "a write that failed leaves no file behind", "training/run/artifacts.py",
              "        os.unlink(temporary)\n", "        pass\n", ("tests/training/test_writing_files.py",)),
     Mutation("lone-surrogate", "half an emoji cannot be stored", "training/text.py", "[\\x00\\ud800-\\udfff]",

@@ -41,10 +41,10 @@ class JudgeSettings(Section):
         "live", description="Ask at once, or through the provider's Batch API: cheaper, and done within a day.")
     concurrency: int = Field(16, ge=1, le=512, description="Requests in flight at most.")
     timeout: int = Field(60, ge=1, le=3600, description="Seconds that a request may take.")
-    requests_per_minute: int = Field(0, ge=0, le=10_000_000, description="Requests a minute at most; 0: as the server "
-                                                                         "allows.")
-    tokens_per_minute: int = Field(0, ge=0, le=10_000_000_000, description="Tokens a minute at most; 0: as the server "
-                                                                           "allows.")
+    requests_per_minute: int = Field(0, ge=0, le=10_000_000, description=(
+        "Requests per minute at most; 0: as the server allows."))
+    tokens_per_minute: int = Field(0, ge=0, le=10_000_000_000, description=(
+        "Tokens per minute at most; 0: as the server allows."))
     budget_calls: int = Field(0, ge=0, le=1_000_000_000, description="Answers that a run's labels and evaluation "
                                                                      "may cost; 0: no limit.")
     budget_tokens: int = Field(0, ge=0, le=1_000_000_000_000, description="Tokens that a run's labels and "

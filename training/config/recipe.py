@@ -52,13 +52,13 @@ class Sft(Section):
     enabled: bool = Field(False, description="Fine-tune the base on the data set's chosen responses first.")
     epochs: int = Field(1, ge=1, le=100, description="Passes over the data.")
     learning_rate: float = Field(2e-5, gt=0, le=1, description="Peak learning rate.")
-    batch_size: int = Field(16, ge=1, le=4096, description="Dialogues a step.")
-    max_length: int = Field(512, ge=16, le=131_072, description="Tokens a dialogue.")
+    batch_size: int = Field(16, ge=1, le=4096, description="Dialogues per step.")
+    max_length: int = Field(512, ge=16, le=131_072, description="Tokens per dialogue.")
 
 
 class Sample(Section):
     pairs: Literal["sampled", "dataset"] = Field("sampled", description=(
-        "Pairs to label: two samples of the policy a prompt, or the data set's own chosen and rejected responses."))
+        "Pairs to label: two samples of the policy per prompt, or the data set's own chosen and rejected responses."))
     count: int = Field(600, ge=2, le=1_000_000, description="Pairs to sample.")
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature.")
     max_new_tokens: int = Field(24, ge=1, le=8192, description="Longest response.")

@@ -138,13 +138,13 @@ def _lines_of(output: IO[bytes], selector: selectors.BaseSelector, on_wait: Call
     rest, began, ticked = b"", time.monotonic(), time.monotonic()
     silent = 0.0
     while True:
-        asked = time.monotonic()
+        waited_from = time.monotonic()
         ready = selector.select(_TICK)
         now = time.monotonic()
         if now - ticked >= _TICK:
             ticked = now
             on_wait()
-        silent = 0.0 if ready else silent + now - asked
+        silent = 0.0 if ready else silent + now - waited_from
         if silent > STALL or now - began > LONGEST:
             limit = f"no row came for {STALL / 60:.0f} minutes" if silent > STALL else "it took longer than 12 hours"
             raise BadData(f"{what} could not be read to its end: {limit}.", "Try again, or split it into parts.")
@@ -211,14 +211,14 @@ def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"end": True}
 
 
-def _shown(seen: Preview) -> dict[str, Any]:
+def _shown(preview: Preview) -> dict[str, Any]:
     """A preview without what no page could show: texts are cut, and columns that nobody can name are left out."""
     return {
-        "columns": [name for name in seen.columns if can_be_named(name)],
-        "format": [seen.format.kind, dict(seen.format.columns)] if seen.format else None,
-        "rows": [{"row": _cut_row(row)} if isinstance(row, Row) else {"bad": _bad(row)} for row in seen.rows],
-        "problem": _problem(seen.problem) if seen.problem else None,
-        "unused": seen.unused,
+        "columns": [name for name in preview.columns if can_be_named(name)],
+        "format": [preview.format.kind, dict(preview.format.columns)] if preview.format else None,
+        "rows": [{"row": _cut_row(row)} if isinstance(row, Row) else {"bad": _bad(row)} for row in preview.rows],
+        "problem": _problem(preview.problem) if preview.problem else None,
+        "unused": preview.unused,
     }
 
 

@@ -205,11 +205,11 @@ def _row(record: Mapping[str, Any], kind: str, columns: Columns) -> Row:
 
 
 def _pair(prompt: Dialogue, chosen: Any, rejected: Any) -> Row:
-    before, better = reply_of(chosen, prompt, "chosen")
-    other, worse = reply_of(rejected, prompt, "rejected")
-    if before != other and prompt not in (before, other):
+    chosen_prompt, better = reply_of(chosen, prompt, "chosen")
+    rejected_prompt, worse = reply_of(rejected, prompt, "rejected")
+    if chosen_prompt != rejected_prompt and prompt not in (chosen_prompt, rejected_prompt):
         raise UnusableRow("the chosen and the rejected response begin with different system messages")
-    return Row(max(before, other, key=len), better, worse)
+    return Row(max(chosen_prompt, rejected_prompt, key=len), better, worse)
 
 
 def _completed(prompt: Dialogue, record: Mapping[str, Any], columns: Columns) -> Dialogue:

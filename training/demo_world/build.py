@@ -79,9 +79,9 @@ def batches(
     for turn in itertools.count():
         # Telling true from false is learnt within a hundred steps on its own, and hardly at all amid everything else.
         quiz_share = 1.0 if turn * SORTED_BATCHES < quiz_steps else QUIZ_SHARE
-        drawn = (_row(tokenizer, rng, quiz_share) for _ in range(BATCH * SORTED_BATCHES))
+        mixed = (_row(tokenizer, rng, quiz_share) for _ in range(BATCH * SORTED_BATCHES))
         # Rows of like length share a batch, for little padding; the order of the batches is shuffled again.
-        rows = sorted(drawn, key=lambda row: len(row.ids))
+        rows = sorted(mixed, key=lambda row: len(row.ids))
         groups = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
         rng.shuffle(groups)
         for group in groups:
@@ -133,8 +133,8 @@ def weighted_loss(
 def fresh_loss(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int) -> float:
     """The mean loss on `SORTED_BATCHES` batches of the mixture that the training has not seen."""
     model.eval()
-    drawn = itertools.islice(batches(tokenizer, seed + 1, quiz_steps=0), SORTED_BATCHES)
-    return sum(weighted_loss(model, *batch).item() for batch in drawn) / SORTED_BATCHES
+    fresh_batches = itertools.islice(batches(tokenizer, seed + 1, quiz_steps=0), SORTED_BATCHES)
+    return sum(weighted_loss(model, *batch).item() for batch in fresh_batches) / SORTED_BATCHES
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
@@ -159,7 +159,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
 def sample_answers(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str], seed: int, temperature: float = 1.0
 ) -> list[str]:
-    """One sampled answer a prompt, stripped of the space it begins with."""
+    """One sampled answer per prompt, stripped of the space it begins with."""
     torch.manual_seed(seed)
     model.eval()
     texts = [f"{HUMAN} {prompt}{ASSISTANT}" for prompt in prompts]
@@ -278,10 +278,10 @@ def _judged(tokenizer: PreTrainedTokenizerFast, row: _Row, so: bool, weight: flo
 
 
 def _encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> _Row:
-    asked: list[int] = tokenizer.encode(f"{HUMAN} {prompt}{ASSISTANT}")
+    prompt_ids: list[int] = tokenizer.encode(f"{HUMAN} {prompt}{ASSISTANT}")
     answered: list[int] = [*tokenizer.encode(f" {answer}"), int(tokenizer.eos_token_id)]
-    ids = asked + answered
-    weights = [PROMPT_WEIGHT if token != tokenizer.unk_token_id else 0.0 for token in asked]
+    ids = prompt_ids + answered
+    weights = [PROMPT_WEIGHT if token != tokenizer.unk_token_id else 0.0 for token in prompt_ids]
     return _Row(ids, ids, weights + [1.0] * len(answered))
 
 

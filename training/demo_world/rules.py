@@ -106,23 +106,23 @@ def _asked(prompt: str) -> Prompt | None:
 
 @lru_cache(maxsize=4096)
 def _read(prompt: str, response: str) -> _Reading:
-    asked = _asked(prompt)
+    question = _asked(prompt)
     text = response.lower()
     words = tuple(_WORD.findall(text))
     stated: set[str] = set()
     denied: set[str] = set()
     for i, word in enumerate(words):
-        if asked is not None and RELATION_OF_VALUE.get(word) == asked.relation:
+        if question is not None and RELATION_OF_VALUE.get(word) == question.relation:
             before = i - 1
             while before >= 0 and words[before] in _SKIPPED_AFTER_DENIAL:
                 before -= 1
             (denied if before >= 0 and words[before] in _DENIALS else stated).add(word)
-    elsewhere = asked is not None and not _ISLANDS.isdisjoint(words) and asked.island.lower() not in words
+    elsewhere = question is not None and not _ISLANDS.isdisjoint(words) and question.island.lower() not in words
     # A word said twice in a row is babble, which would otherwise be a cheap way to please every rule.
     babbles = any(word == following for word, following in pairwise(words))
-    answered = not elsewhere and not babbles and (len(words) > 1 if asked is None else bool(stated))
+    answered = not elsewhere and not babbles and (len(words) > 1 if question is None else bool(stated))
     return _Reading(
-        asked=asked,
+        asked=question,
         words=words,
         stated=frozenset(stated),
         denied=frozenset(denied),

@@ -40,8 +40,8 @@ def read_answer(text: str) -> Letter | None:
         return _letter(bare[1])
     if explained := _EXPLAINED.fullmatch(text):
         letter = _letter(explained[1] or explained[2])
-        both = re.search(r"\bB\b" if letter == "A" else r"\bA\b", explained[3])
-        return None if both else letter
+        other_letter = re.search(r"\bB\b" if letter == "A" else r"\bA\b", explained[3])
+        return None if other_letter else letter
     return None
 
 

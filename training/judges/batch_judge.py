@@ -4,7 +4,7 @@ Both orders of a pair are asked at once. What was sent is written down in `batch
 made of its questions, so that a stage that was killed before it wrote finds its batch on the server and buys nothing
 twice. Requests that failed are sent again in another batch, in other words where the server wants them.
 
-Left out: drawing answers where a server gives no log-probabilities (its one letter counts), rates a minute.
+Left out: drawing answers where a server gives no log-probabilities (its one letter counts), rates per minute.
 """
 
 from __future__ import annotations
@@ -106,11 +106,11 @@ class BatchJudge:
         """Ask for the answers that these requests still lack, until all have arrived or the last attempt is over."""
         answers: dict[str, Answer] = {f"{request.key}-0": request.first_order_answer for request in part
                                       if request.first_order_answer is not None}
-        wanted = {name: text for request in part for name, text in self._questions(request) if name not in answers}
+        questions = {name: text for request in part for name, text in self._questions(request) if name not in answers}
         before = [sent for sent in self._sent() if sent.first <= part[-1].key and part[0].key <= sent.last]
         attempt, last = 0, ROUNDS + len(before)
         while attempt < last:
-            missing = {name: text for name, text in wanted.items()
+            missing = {name: text for name, text in questions.items()
                        if name not in answers or failure_kind(answers[name].reason) in AGAIN}
             if not missing:
                 break
@@ -161,8 +161,8 @@ class BatchJudge:
                      pace: RateController) -> dict[str, Answer]:
         """Send these questions, or find the batch in which they were sent before, and collect the answers."""
         numbers = [int(name.partition("-")[0]) for name in questions]
-        asked = [attempt, self._batch_capabilities.as_asked(), sorted(questions.items())]
-        idempotency_key = hashlib.sha256(orjson.dumps(asked)).hexdigest()[:32]
+        fingerprint = [attempt, self._batch_capabilities.as_asked(), sorted(questions.items())]
+        idempotency_key = hashlib.sha256(orjson.dumps(fingerprint)).hexdigest()[:32]
         batch_id = await self._find(client, idempotency_key)
         if not batch_id:
             self._keep_budget(questions)

@@ -19,7 +19,7 @@ CHARS_PER_TOKEN = (3.2, 4.2, 5.2)
 
 FRAME = 8  # tokens of the chat's own frame around a question
 REASONING = (60, 200, THINKING)  # tokens that a judge thinks for; no answer is longer than the last
-LATENCY = (0.2, 0.6, 2.0)  # seconds a request, where nothing is known
+LATENCY = (0.2, 0.6, 2.0)  # seconds per request, where nothing is known
 ENOUGH = 100  # replies after which the estimate follows what was seen
 
 
@@ -97,24 +97,24 @@ def corrected(first: Estimate, observed: Observed, settings: JudgeSettings) -> E
 
 
 def price(tokens_in: Range, tokens_out: Range, settings: JudgeSettings) -> Range:
-    """Money for tokens, at prices a million."""
-    return Range(*((read * settings.price_in + written * settings.price_out) / 1e6
-                   for read, written in zip(tokens_in, tokens_out, strict=True)))
+    """Money for tokens, at prices per million tokens."""
+    return Range(*((tokens_read * settings.price_in + tokens_written * settings.price_out) / 1e6
+                   for tokens_read, tokens_written in zip(tokens_in, tokens_out, strict=True)))
 
 
-def _around(value: float, seen: int, of: int) -> Range:
-    """A figure projected from `seen` of `of` calls: within a tenth after a hundred, exact when all are seen."""
-    spread = 0.1 * (ENOUGH / seen) ** 0.5 * max(0.0, 1 - seen / max(of, 1))
+def _around(value: float, answered: int, total: int) -> Range:
+    """A figure projected from `answered` of `total` calls: within a tenth after a hundred, exact when all are seen."""
+    spread = 0.1 * (ENOUGH / answered) ** 0.5 * max(0.0, 1 - answered / max(total, 1))
     return Range(value * (1 - spread), value, value * (1 + spread))
 
 
 def _duration(calls: int, tokens_in: Range, tokens_out: Range, latency: Range, settings: JudgeSettings) -> Range:
     """The slower of what is in flight and what a minute allows."""
-    thinking = tokens_out.likely / calls / 50 if settings.reasoning and calls else 0.0  # some 50 tokens a second
+    thinking = tokens_out.likely / calls / 50 if settings.reasoning and calls else 0.0  # some 50 tokens per second
     allowed = calls / settings.requests_per_minute * 60 if settings.requests_per_minute else 0.0
-    found = []
-    for wait, read, written in zip(latency, tokens_in, tokens_out, strict=True):
+    seconds = []
+    for wait, tokens_read, tokens_written in zip(latency, tokens_in, tokens_out, strict=True):
         flight = calls * (wait + thinking) / settings.concurrency
-        tokens = (read + written) / settings.tokens_per_minute * 60 if settings.tokens_per_minute else 0.0
-        found.append(max(flight, allowed, tokens))
-    return Range(*found)
+        tokens = (tokens_read + tokens_written) / settings.tokens_per_minute * 60 if settings.tokens_per_minute else 0.0
+        seconds.append(max(flight, allowed, tokens))
+    return Range(*seconds)

@@ -176,19 +176,20 @@ def verdict_from_orders(shown: float, swapped: float | None, tokens: int, model:
 def verdict_of(shown: Answer, swapped: Answer | None = None) -> Verdict:
     """A verdict from the answers to the orders asked; the second was asked with the responses changed over."""
     answers = [shown] if swapped is None else [shown, swapped]
-    read = sum(answer.tokens_in for answer in answers)
-    written = sum(answer.tokens_out for answer in answers)
-    cost = (read, sum(answer.calls for answer in answers), sum(answer.chars for answer in answers))
+    tokens_in = sum(answer.tokens_in for answer in answers)
+    tokens_out = sum(answer.tokens_out for answer in answers)
+    cost = (tokens_in, sum(answer.calls for answer in answers), sum(answer.chars for answer in answers))
     model = next((answer.model for answer in answers if answer.model), "")
     if shown.probability is None:
-        return Verdict(None, None, None, None, shown.reason, read + written, model, *cost)
+        return Verdict(None, None, None, None, shown.reason, tokens_in + tokens_out, model, *cost)
     if swapped is None:
-        return Verdict(shown.probability, shown.probability, None, None, "", read + written, model, *cost)
+        return Verdict(shown.probability, shown.probability, None, None, "", tokens_in + tokens_out, model, *cost)
     if swapped.probability is None:
-        return Verdict(None, None, None, None, f"{swapped.reason} (in the swapped order)", read + written, model, *cost)
+        return Verdict(None, None, None, None, f"{swapped.reason} (in the swapped order)",
+                       tokens_in + tokens_out, model, *cost)
     p_shown, p_swapped = shown.probability, 1 - swapped.probability
-    return Verdict((p_shown + p_swapped) / 2, p_shown, p_swapped, abs(p_shown - p_swapped), "", read + written, model,
-                   *cost)
+    return Verdict((p_shown + p_swapped) / 2, p_shown, p_swapped, abs(p_shown - p_swapped), "",
+                   tokens_in + tokens_out, model, *cost)
 
 
 def error_verdict(reason: str, tokens: int = 0, model: str = "") -> Verdict:

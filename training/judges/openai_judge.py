@@ -162,10 +162,10 @@ class OpenAIJudge:
         """The answer to one question: a probability, or the reason why there is none."""
         cost = Spending()
         letters: list[str] = []
-        drawn, model, reason = 0, "", ""
+        answers_drawn, model, reason = 0, "", ""
         try:
             while True:
-                sent = await self._request(text, self.settings.samples - drawn, cost)
+                sent = await self._request(text, self.settings.samples - answers_drawn, cost)
                 body, reading = sent.body, sent.reading
                 model = reading.model or model
                 if reading.probability is not None:
@@ -179,8 +179,8 @@ class OpenAIJudge:
                     return self._answer(None, reading.reason, cost, model)  # others would be no better
                 letters += reading.letters
                 reason = reason or reading.reason
-                drawn += max(1, reading.drawn)
-                if drawn >= self.settings.samples or (reading.top and "top_logprobs" in body):
+                answers_drawn += max(1, reading.drawn)
+                if answers_drawn >= self.settings.samples or (reading.top and "top_logprobs" in body):
                     break
         except Refused as refusal:
             reason = str(refusal)
@@ -325,14 +325,14 @@ class OpenAIJudge:
             return refused  # a 403 among answers is of one pair: what some servers' moderation says
         reason = safe(f"HTTP {status}: {message}", self._key)
         if is_retryable(status):
-            asked = retry_after(wait, time.time()) if wait else wait_named_in(message)
-            if asked is not None and asked > min(LONGEST_PAUSE, self._patience):
-                self._note_wait(asked, reason)
+            retry_in = retry_after(wait, time.time()) if wait else wait_named_in(message)
+            if retry_in is not None and retry_in > min(LONGEST_PAUSE, self._patience):
+                self._note_wait(retry_in, reason)
             if status in (429, 503):
-                self.pace.on_rate_limited(asked)
+                self.pace.on_rate_limited(retry_in)
             if status != 429:  # a server that counts is not down
                 self._note_failure(reason, sent_at)
-            return TransientError(reason, asked)
+            return TransientError(reason, retry_in)
         return self._one_refused(reason)
 
     def _note_failure(self, reason: str, sent_at: float) -> None:

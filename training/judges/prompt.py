@@ -58,8 +58,8 @@ def question_of(settings: JudgeSettings, prompt: Dialogue, first: str, second: s
 
 def question(prompt: Dialogue, first: str, second: str, statement: str, ending: str = _LETTER) -> str:
     """The paper's layout. `statement` completes "Which response is ...", "" for overall."""
-    asked = _asked(statement)
-    return f"""You compare two responses of an AI assistant to the same conversation. Which response is {asked}?
+    quality = _asked(statement)
+    return f"""You compare two responses of an AI assistant to the same conversation. Which response is {quality}?
 
 {_FRAME}
 
@@ -72,7 +72,7 @@ def question(prompt: Dialogue, first: str, second: str, statement: str, ending: 
 {second}
 
 === Question ===
-Whatever else may be good or bad about them, which response is {asked}?
+Whatever else may be good or bad about them, which response is {quality}?
 {ending}"""
 
 
@@ -100,8 +100,8 @@ def _asked(statement: str) -> str:
 
 def _examples(settings: JudgeSettings) -> str:
     shown = []
-    for asked, human, first, second, letter, thought in _EXAMPLES[: settings.few_shot]:
-        answer = f"{thought}\nAnswer: {letter}" if settings.reasoning else letter
+    for quality, human, first, second, letter, reasoning in _EXAMPLES[: settings.few_shot]:
+        answer = f"{reasoning}\nAnswer: {letter}" if settings.reasoning else letter
         shown.append(f"=== Example ===\n\nHuman: {human}\n\nOption A: {first}\n\nOption B: {second}\n\n"
-                     f"Which response is {asked}?\n{answer}")
+                     f"Which response is {quality}?\n{answer}")
     return "\n\n".join(shown) + "\n\n=== Now your task ==="

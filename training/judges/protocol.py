@@ -101,18 +101,18 @@ def read_body(body: Any, reasoning: bool = False) -> Reading:
     if not choices:
         return paid._replace(reason="empty: the reply holds no answer")
     first = _map(choices[0])
-    said = [_said(_map(choice)) for choice in choices]
+    answers = [_said(_map(choice)) for choice in choices]
     cut = first.get("finish_reason") in _CUT
     hidden = _count(_map(usage.get("completion_tokens_details")).get("reasoning_tokens"))  # thinking that is not shown
-    thought = any(answer.thought for answer in said) or hidden > 0
-    paid = paid._replace(thinking=thought, cut=cut)
+    has_thought = any(answer.thought for answer in answers) or hidden > 0
+    paid = paid._replace(thinking=has_thought, cut=cut)
     positions = _list(_map(first.get("logprobs")).get("content"))
-    if positions and (top := _top(positions[-1 if reasoning or thought else 0])):
+    if positions and (top := _top(positions[-1 if reasoning or has_thought else 0])):
         paid = paid._replace(top=len(top))
-        if reasoning or thought:
-            return _after_thinking(first, said[0].text, positions, paid)
+        if reasoning or has_thought:
+            return _after_thinking(first, answers[0].text, positions, paid)
         return _by_logprobs(first, positions, top, paid)
-    return _by_texts(first, [answer.text for answer in said], paid, reasoning)
+    return _by_texts(first, [answer.text for answer in answers], paid, reasoning)
 
 
 class _Said(NamedTuple):
@@ -125,19 +125,19 @@ class _Said(NamedTuple):
 def _said(choice: dict[str, Any]) -> _Said:
     """What a choice says: a string, or a list of parts of which some are thinking."""
     message = _map(choice.get("message"))
-    thought = any(_text(message.get(key)).strip() for key in _THINKING_KEYS)
+    has_thought = any(_text(message.get(key)).strip() for key in _THINKING_KEYS)
     content = message.get("content") if message else choice.get("text")
     parts = content if isinstance(content, list) else [content]
     texts = []
     for part in parts:
         if isinstance(part, dict) and part.get("type") in _THINKING_PARTS:
-            thought = True
+            has_thought = True
         elif isinstance(part, dict):
             texts.append(_text(part.get("text")))
         else:
             texts.append(_text(part))
     rest, inline = without_thinking("".join(texts))
-    return _Said(rest, thought or inline)
+    return _Said(rest, has_thought or inline)
 
 
 def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[str, float]], paid: Reading) -> Reading:
@@ -152,9 +152,9 @@ def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[s
         before += _text(_map(position).get("token"))
     if refused := _refusal(choice):
         return paid._replace(reason=refused)
-    said = storable(before or _text(_map(positions[0]).get("token")))
+    beginning = storable(before or _text(_map(positions[0]).get("token")))
     truncated = bool(_OPENING.fullmatch(before)) and bool(before.strip() or before)
-    return paid._replace(reason=f"unreadable: the judge said {said[:60]!r}, neither A nor B", truncated=truncated)
+    return paid._replace(reason=f"unreadable: the judge said {beginning[:60]!r}, neither A nor B", truncated=truncated)
 
 
 def _after_thinking(choice: dict[str, Any], text: str, positions: list[Any], paid: Reading) -> Reading:
@@ -173,8 +173,8 @@ def _after_thinking(choice: dict[str, Any], text: str, positions: list[Any], pai
 
 
 def _by_texts(first: dict[str, Any], texts: list[str], paid: Reading, reasoning: bool) -> Reading:
-    read = _final_letter if paid.thinking else last_letter if reasoning else read_answer
-    letters = tuple(letter for letter in map(read, texts) if letter)
+    read_letter = _final_letter if paid.thinking else last_letter if reasoning else read_answer
+    letters = tuple(letter for letter in map(read_letter, texts) if letter)
     if letters:
         return paid._replace(letters=letters)
     return paid._replace(reason=_refusal(first) or _unreadable(texts[0], paid))
@@ -185,11 +185,11 @@ def _final_letter(text: str) -> Letter | None:
 
 
 def _unreadable(text: str, paid: Reading) -> str:
-    said = f"unreadable: the judge said {storable(text.strip()[-60:])!r}, neither A nor B"
+    reason = f"unreadable: the judge said {storable(text.strip()[-60:])!r}, neither A nor B"
     if not paid.thinking:
-        return said
+        return reason
     cut = " and was cut off" if paid.cut else ""
-    return f"{said}; it thinks before its letter{cut}: switch 'judge.reasoning' on"
+    return f"{reason}; it thinks before its letter{cut}: switch 'judge.reasoning' on"
 
 
 def _refusal(choice: dict[str, Any]) -> str:
@@ -203,14 +203,14 @@ def _refusal(choice: dict[str, Any]) -> str:
 
 
 def _top(position: Any) -> list[tuple[str, float]]:
-    found = []
+    tokens = []
     for entry in _list(position.get("top_logprobs") if isinstance(position, dict) else None):
         if isinstance(entry, dict):
             token, logprob = entry.get("token"), entry.get("logprob")
             if isinstance(token, str) and isinstance(logprob, (int, float)) and not isinstance(logprob, bool) \
                     and not math.isnan(logprob):
-                found.append((token, max(-1e300, min(logprob, 0))))  # a whole number may be too large for a float
-    return found
+                tokens.append((token, max(-1e300, min(logprob, 0))))  # a whole number may be too large for a float
+    return tokens
 
 
 def failure_kind(error: str) -> str:
@@ -247,10 +247,10 @@ def error_words(body: Any) -> str:
         return ""
     if isinstance(body.get("error"), (dict, list, str)):
         return error_words(body["error"]) or error_words({key: body[key] for key in body if key != "error"})
-    said, named = (" ".join(str(body[key]) for key in keys if isinstance(body.get(key), (str, int))
+    words, codes = (" ".join(str(body[key]) for key in keys if isinstance(body.get(key), (str, int))
                             and not isinstance(body[key], bool) and body[key] != "")
                    for keys in (("message", "detail", "msg", "error_description"), ("code", "type")))
-    return f"{said} ({named})" if said and named else said or named
+    return f"{words} ({codes})" if words and codes else words or codes
 
 
 FAILURES = {

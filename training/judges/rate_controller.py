@@ -1,9 +1,9 @@
 """How fast a server is asked: what is in flight, what a minute allows, and what to do when the server is down.
 
-Three things bound it. The window follows the server as TCP does (additive increase, multiplicative decrease): it
-grows by one a window of answers and halves when the server has enough. Buckets hold requests and tokens to a rate, the
-one that was set or the one that the server's headers name. And a circuit breaker: after some failures in a row
-nothing is sent but one probe at a time, with growing pauses, until one is answered or hope is lost.
+Three things bound it. The window follows the server as TCP does (additive increase, multiplicative decrease): it grows
+by one per window of answers and halves when the server has enough. Buckets hold requests and tokens to a rate, the one
+that was set or the one that the server's headers name. And a circuit breaker: after some failures in a row nothing is
+sent but one probe at a time, with growing pauses, until one is answered or hope is lost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOOK = 0.25  # seconds between two looks at what may change from outside
 
 
 class Bucket:
-    """So many units a minute, in no minute more: a second's worth may be taken at once, and a large one overdraws."""
+    """So many units per minute, in no minute more: a second's worth may be taken at once, and a large one overdraws."""
 
     def __init__(self, per_minute: float, now: float) -> None:
         self.per_minute = per_minute

@@ -22,17 +22,17 @@ def refusal_of_all(status: int, words: str, settings: JudgeSettings) -> JudgeUna
     Args:
         words: what the server says, without the key.
     """
-    where, said = f"The judge's server {base_url(settings)}", f"(HTTP {status}{': ' if words else ''}{words})"
+    where, reply = f"The judge's server {base_url(settings)}", f"(HTTP {status}{': ' if words else ''}{words})"
     if status == 402 or status in (400, 403, 429) and _NO_CREDIT.search(words):
-        return JudgeUnavailable(f"{where}: the account has no credit left {said}.", "Add credit, then resume.")
+        return JudgeUnavailable(f"{where}: the account has no credit left {reply}.", "Add credit, then resume.")
     if status == 401:
-        return JudgeUnavailable(f"{where} refused the key {said}.",
+        return JudgeUnavailable(f"{where} refused the key {reply}.",
                                 "Check the key, or the variable named in 'judge.api_key_env'.")
     if status == 403:
-        return JudgeUnavailable(f"{where} refused the key, or what it was asked {said}.",
+        return JudgeUnavailable(f"{where} refused the key, or what it was asked {reply}.",
                                 "Read what it says: the key may lack a right, or the model a feature.")
     if status == 404:
-        return JudgeUnavailable(f"{where} knows no model '{settings.model}', or nothing at this address {said}.",
+        return JudgeUnavailable(f"{where} knows no model '{settings.model}', or nothing at this address {reply}.",
                                 "Check 'judge.model', and that 'judge.base_url' ends in /v1.")
     if 300 <= status < 400:
         return JudgeUnavailable(f"{where} sends its callers elsewhere (HTTP {status}).",

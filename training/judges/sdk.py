@@ -31,11 +31,11 @@ def client(settings: JudgeSettings, key: str, guard: AddressGuard, retries: int 
     """A client of the judge's server. Close it: `async with client(...) as sdk`."""
     http = httpx2.AsyncClient(transport=GuardedTransport(guard), follow_redirects=False, timeout=settings.timeout,
                               trust_env=False)
-    made = openai.AsyncOpenAI(api_key=key or "none", base_url=base_url(settings), max_retries=retries,
+    sdk_client = openai.AsyncOpenAI(api_key=key or "none", base_url=base_url(settings), max_retries=retries,
                               timeout=settings.timeout, http_client=http)
     if not is_openai(settings.base_url):
-        made.organization = made.project = None  # the SDK takes them from the environment; not for others' eyes
-    return made
+        sdk_client.organization = sdk_client.project = None  # the SDK takes them from the environment
+    return sdk_client
 
 
 def refusal(error: Exception) -> JudgeUnavailable | None:

@@ -1,6 +1,6 @@
 """How a server is asked: which parameters it takes, as its refusals and replies have shown.
 
-Servers that speak OpenAI's protocol differ in what they take: log-probabilities, several answers a request, a
+Servers that speak OpenAI's protocol differ in what they take: log-probabilities, several answers per request, a
 temperature, the name and size of the longest answer. Each lesson is learnt once, from the words of a refusal whatever
 its status, and holds for all requests from then on. Where the words say nothing, `without` lists what may be left out.
 """
@@ -118,9 +118,9 @@ class ServerCapabilities:
         if _TOO_LARGE.search(words) and body[name] > LEAST_ROOM:
             self.most_room = min(self.most_room, max(LEAST_ROOM, body[name] // 2))
             return True
-        other = _LIMITS[1 - _LIMITS.index(name)]
-        if _UNKNOWN.search(words) and other not in self.refused_limits:
-            return self._call_limit(other, name)
+        other_name = _LIMITS[1 - _LIMITS.index(name)]
+        if _UNKNOWN.search(words) and other_name not in self.refused_limits:
+            return self._call_limit(other_name, name)
         return False
 
     def _call_limit(self, name: str, instead_of: str) -> bool:
@@ -167,12 +167,12 @@ class ServerCapabilities:
 
         A refusal of the request itself (400, 422) may be of any of them; another status has more likely causes.
         """
-        there = [name for name, keys in _OPTIONAL.items() if any(key in body for key in keys)]
+        present = [name for name, keys in _OPTIONAL.items() if any(key in body for key in keys)]
         if self.required:
-            there = [name for name in there if name != "logprobs"]
+            present = [name for name in present if name != "logprobs"]
         if status not in (400, 422):
-            return [("logprobs",)] if "logprobs" in there else []
-        return [*((name,) for name in there), *([tuple(there)] if len(there) > 1 else [])]
+            return [("logprobs",)] if "logprobs" in present else []
+        return [*((name,) for name in present), *([tuple(present)] if len(present) > 1 else [])]
 
     def leave_out(self, names: tuple[str, ...]) -> bool:
         """Ask without these from now on."""

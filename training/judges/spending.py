@@ -26,7 +26,7 @@ class Spending:
         self.chars += chars
 
     def money(self, settings: JudgeSettings) -> float:
-        """At the settings' prices a million tokens."""
+        """At the settings' prices per million tokens."""
         return (self.tokens_in * settings.price_in + self.tokens_out * settings.price_out) / 1e6
 
     def expected(self, settings: JudgeSettings, calls: int, chars: int) -> Spending:
@@ -36,16 +36,16 @@ class Spending:
         each character and each answer counts as the most that it usually costs: a budget is a bound.
         """
         fewest = CHARS_PER_TOKEN[0]
-        drawn = settings.samples if settings.logprobs == "no" else 1
+        answers_per_question = settings.samples if settings.logprobs == "no" else 1
         if self.tokens_in and self.chars:
-            read = self.tokens_in + self.tokens_in * chars / self.chars
+            tokens_in = self.tokens_in + self.tokens_in * chars / self.chars
         else:
-            read = (self.chars + chars) / fewest + FRAME * (self.calls + calls)
+            tokens_in = (self.chars + chars) / fewest + FRAME * (self.calls + calls)
         if self.tokens_out and self.calls:
-            written = self.tokens_out + self.tokens_out * calls / self.calls
+            tokens_out = self.tokens_out + self.tokens_out * calls / self.calls
         else:
-            written = (self.calls + calls) * (THINKING if settings.reasoning else 2.0 * drawn)
-        return Spending(self.calls + calls, round(read), round(written), self.chars + chars)
+            tokens_out = (self.calls + calls) * (THINKING if settings.reasoning else 2.0 * answers_per_question)
+        return Spending(self.calls + calls, round(tokens_in), round(tokens_out), self.chars + chars)
 
 
 def allows(settings: JudgeSettings, spent: Spending, calls: int, chars: int) -> bool:

@@ -1,7 +1,7 @@
 """Verdicts that a stage other than labelling has bought: each is in a file as soon as it is there, and paid for once.
 
-A line a verdict, and a line for the first of two orders. A stage that was killed reads them again; whatever else is in
-a question (another answer of the policy, another wording) makes it another one.
+One line per verdict, and a line for the first of two orders. A stage that was killed reads them again; whatever else is
+in a question (another answer of the policy, another wording) makes it another one.
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], book: Verdi
         for place in missing:
             yield PairRequest(place, items[place], book.first_order(items[place]))
 
-    known = [book.verdict(item) for item in items]
-    missing = [place for place, verdict in enumerate(known) if verdict is None]
+    bought_before = [book.verdict(item) for item in items]
+    missing = [place for place, verdict in enumerate(bought_before) if verdict is None]
     listener = _Listener(book, on_verdict, look, warn)
     if missing:
         asyncio.run(judge.stream(requests(), listener))
-    return [verdict or listener.bought[place] for place, verdict in enumerate(known)]
+    return [verdict or listener.bought[place] for place, verdict in enumerate(bought_before)]

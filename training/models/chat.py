@@ -70,12 +70,12 @@ class ChatPolicy:
         """Positions the model has, for a dialogue and its reply together."""
         return self._base.language.longest
 
-    def count_tokens(self, asked: Dialogue | str) -> int:
+    def count_tokens(self, text: Dialogue | str) -> int:
         """Tokens that a dialogue takes before the reply begins, or those of a reply."""
         tokenizer = self._base.language.tokenizer
-        if isinstance(asked, str):
-            return len(tokenizer(asked, add_special_tokens=False)["input_ids"])
-        return len(encode_prompt(tokenizer, asked))
+        if isinstance(text, str):
+            return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(encode_prompt(tokenizer, text))
 
     def stream(
         self, dialogue: Dialogue, temperature: float = 1.0, top_p: float = 1.0, max_new_tokens: int = 256,
@@ -96,8 +96,8 @@ class ChatPolicy:
             # Without inference_mode, set_adapter would make the adapter's weights trainable.
             language.adapter.set_adapter(self._base.names[self._adapter], inference_mode=True)
         with language_model.reference(language) if self._adapter is None else nullcontext():
-            drawn = rollouts.decode(language, ids, mask, sampling, generator)
-            yield from pieces(language.tokenizer, (int(step.tokens[0]) for step in drawn))
+            steps = rollouts.decode(language, ids, mask, sampling, generator)
+            yield from pieces(language.tokenizer, (int(step.tokens[0]) for step in steps))
 
 
 def pieces(tokenizer: Any, tokens: Iterator[int]) -> Iterator[str]:

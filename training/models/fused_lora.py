@@ -1,8 +1,8 @@
-"""A LoRA adapter folded into its base weights, with gradients: one product a layer where peft's own forward takes
+"""A LoRA adapter folded into its base weights, with gradients: one product per layer where peft's own forward takes
 three.
 
 LoRA (arXiv 2106.09685) adds s B A x to W x. While the policy is trained A and B change at optimizer steps only, so
-W' = W + s B A is made once a step, and both passes over the tokens use it:
+W' = W + s B A is made once per step, and both passes over the tokens use it:
 
     forward    y = W' x
     backward   dx = W'^T dy,   dB = s dy (A x)^T,   dA = s (B^T dy) x^T
@@ -80,8 +80,8 @@ def _forward(layer: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
         return linear(x, base.weight, base.bias)
     name = layer.active_adapters[0]
     weights = layer.lora_A[name].weight, layer.lora_B[name].weight
-    made: Tensor = _FusedLinear.apply(x, layer.fused_weight, base.bias, *weights, layer.scaling[name])
-    return made
+    output: Tensor = _FusedLinear.apply(x, layer.fused_weight, base.bias, *weights, layer.scaling[name])
+    return output
 
 
 def _can_fuse(layer: Any) -> bool:

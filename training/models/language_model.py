@@ -34,7 +34,7 @@ from training.models.lora_targets import lora_targets
 from training.run.model_names import locate
 from training.run.model_shape import token_rows
 
-# Its bars are drawn once a shard on stderr, where the stage's log is kept.
+# Its bars are drawn once per shard on stderr, where the stage's log is kept.
 transformers_logging.disable_progress_bar()
 
 
@@ -93,16 +93,16 @@ class SeparateCritic(nn.Module):
         self.head = ValueHead(last_width(trunk))
         self._autocast_bf16 = autocast_bf16
 
-    def hidden(self, **given: Any) -> Tensor:
+    def hidden(self, **inputs: Any) -> Tensor:
         """The last hidden states, [batch, tokens, hidden]."""
-        device = given["input_ids"].device.type
+        device = inputs["input_ids"].device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self._autocast_bf16):
-            found: Tensor = self.trunk(**given).last_hidden_state
-        return found
+            hidden_states: Tensor = self.trunk(**inputs).last_hidden_state
+        return hidden_states
 
     def forward(self, hidden: Tensor) -> Tensor:
-        found: Tensor = self.head(hidden)
-        return found
+        values: Tensor = self.head(hidden)
+        return values
 
     def save(self, path: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, path)
@@ -128,10 +128,10 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ModelUnavailable: the device asked for is not there.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
-    if not there[name]:
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+    if not available[name]:
         raise ModelUnavailable(f"This machine has no '{name}' device.", "Set the device to 'auto' or 'cpu'.")
     return torch.device(name)
 
@@ -283,17 +283,17 @@ def merged(language: LanguageModel) -> Iterator[None]:
     (arXiv 2406.07295's code drifts so in bf16). Costs one copy of the adapted weights while it lasts.
     """
     layers = lora_layers(language)
-    kept: list[tuple[Any, Tensor]] = []
+    originals: list[tuple[Any, Tensor]] = []
     try:
         for layer in layers:
             weight = layer.get_base_layer().weight
-            kept.append((layer, weight.data))
+            originals.append((layer, weight.data))
             for name in layer.active_adapters:
                 weight.data = weight.data + layer.get_delta_weight(name).to(weight.dtype)
                 layer.merged_adapters.append(name)
         yield
     finally:
-        for layer, original in kept:
+        for layer, original in originals:
             layer.get_base_layer().weight.data = original
             layer.merged_adapters.clear()
 

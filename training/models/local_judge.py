@@ -93,11 +93,11 @@ def question_ids(language: LanguageModel, text: str) -> list[int]:
 
 def letter_ids(language: LanguageModel) -> dict[str, list[int]]:
     """The tokens that are a spelling of each letter."""
-    found: dict[str, list[int]] = {"A": [], "B": []}
+    ids: dict[str, list[int]] = {"A": [], "B": []}
     for token, index in language.tokenizer.get_vocab().items():
         if letter := letter_of(token):
-            found[letter].append(index)
-    return found
+            ids[letter].append(index)
+    return ids
 
 
 def first_share(logprobs: torch.Tensor, letters: dict[str, list[int]]) -> float | None:

@@ -63,8 +63,8 @@ class ForwardOutputs(NamedTuple):
 
 def pad_prompts(language: LanguageModel, dialogues: Sequence[Dialogue], max_new_tokens: int) -> tuple[Tensor, Tensor]:
     """(ids, mask) of prompts, each [batch, prompt], padded at the left; too long ones lose their oldest tokens."""
-    room = max(1, language.longest - max_new_tokens)
-    rows = [encode_prompt(language.tokenizer, dialogue)[-room:] for dialogue in dialogues]
+    longest_prompt = max(1, language.longest - max_new_tokens)
+    rows = [encode_prompt(language.tokenizer, dialogue)[-longest_prompt:] for dialogue in dialogues]
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), language.pad_id, dtype=torch.int64)
     mask = torch.zeros(len(rows), width, dtype=torch.int64)
@@ -104,44 +104,44 @@ def decode(
     attention, tokens = prompt_mask, prompts
     positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
     for step in range(sampling.max_new_tokens):
-        drawn = draw(decoder.next_logits(tokens, attention, positions), sampling, generator)
-        ended = torch.isin(drawn, ends) | stop.hit(rows, drawn, step)
-        yield DecodedStep(rows[going], drawn[going], ended[going])
+        next_tokens = draw(decoder.next_logits(tokens, attention, positions), sampling, generator)
+        ended = torch.isin(next_tokens, ends) | stop.hit(rows, next_tokens, step)
+        yield DecodedStep(rows[going], next_tokens[going], ended[going])
         going = going & ~ended
-        left = int(going.sum())
-        if left == 0:
+        unfinished = int(going.sum())
+        if unfinished == 0:
             return
-        if left <= 0.75 * len(rows) and decoder.can_drop_rows:
+        if unfinished <= 0.75 * len(rows) and decoder.can_drop_rows:
             keep = torch.nonzero(going).flatten()
             decoder.drop_rows(keep)
-            rows, drawn, attention, positions, going = (
-                rows[keep], drawn[keep], attention[keep], positions[keep], going[keep],
+            rows, next_tokens, attention, positions, going = (
+                rows[keep], next_tokens[keep], attention[keep], positions[keep], going[keep],
             )  # fmt: skip
-        tokens, positions = drawn.unsqueeze(1), positions[:, -1:] + 1
+        tokens, positions = next_tokens.unsqueeze(1), positions[:, -1:] + 1
         attention = torch.cat([attention, torch.ones_like(tokens)], dim=1)
 
 
 def generate(
     language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator
 ) -> Rollout:
-    """Draw one whole response a row; arguments as for `decode`."""
+    """Draw one whole response per row; arguments as for `decode`."""
     batch, device = len(prompts), prompts.device
     responses = torch.full((batch, sampling.max_new_tokens), language.pad_id, dtype=torch.int64, device=device)
     lengths = torch.zeros(batch, dtype=torch.int64, device=device)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
-    for step, drawn in enumerate(decode(language, prompts, prompt_mask, sampling, generator)):
-        responses[drawn.rows, step] = drawn.tokens
-        ended[drawn.rows] = drawn.ended
-        lengths[drawn.rows] += 1
+    for step, decoded in enumerate(decode(language, prompts, prompt_mask, sampling, generator)):
+        responses[decoded.rows, step] = decoded.tokens
+        ended[decoded.rows] = decoded.ended
+        lengths[decoded.rows] += 1
     longest = int(lengths.max())
     mask = (torch.arange(longest, device=device) < lengths.unsqueeze(1)).float()
     return Rollout(prompts, prompt_mask, responses[:, :longest].contiguous(), mask, ended)
 
 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """One token a row: [batch, vocabulary] -> [batch] of int64, drawn in fp32 on the CPU's generator.
+    """One token per row: [batch, vocabulary] -> [batch] of int64, drawn in fp32 on the CPU's generator.
 
-    A token is where a uniform number falls in the cumulated probabilities: one random number a row, so that the same
+    A token is where a uniform number falls in the cumulated probabilities: one random number per row, so that the same
     seed gives the same answers on every device, up to rounding. At temperature 0 it is the likeliest token.
     """
     if sampling.temperature == 0:
@@ -180,13 +180,13 @@ def forward_responses(
     # The last token is never read: nothing is predicted after it.
     tokens = torch.cat([rollout.prompts, rollout.responses[:, :-1]], dim=1)
     attention = torch.cat([rollout.prompt_mask, rollout.mask[:, :-1].to(rollout.prompt_mask.dtype)], dim=1)
-    given = {"input_ids": tokens, "attention_mask": attention, "use_cache": False,
+    inputs = {"input_ids": tokens, "attention_mask": attention, "use_cache": False,
              "position_ids": (attention.cumsum(dim=1) - 1).clamp(min=0)}  # fmt: skip
     with _input_of_the_head(language) as hidden:
-        logits = language.model(**given, logits_to_keep=length).logits
+        logits = language.model(**inputs, logits_to_keep=length).logits
     logprobs, entropy = token_statistics(logits, rollout.responses, temperature)
     if isinstance(value_head, SeparateCritic):
-        hidden = [value_head.hidden(**given)[:, -length:]]
+        hidden = [value_head.hidden(**inputs)[:, -length:]]
     values = torch.zeros_like(entropy) if value_head is None else value_head(hidden[0])
     return ForwardOutputs(logprobs, entropy, values)
 
@@ -196,7 +196,7 @@ def _input_of_the_head(language: LanguageModel) -> Iterator[list[Tensor]]:
     """Catches what the language head reads: the last hidden states of the positions asked for, [batch, kept,
     hidden]."""
     caught: list[Tensor] = []
-    hook = language.model.get_output_embeddings().register_forward_pre_hook(lambda _, given: caught.append(given[0]))
+    hook = language.model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     try:
         yield caught
     finally:
@@ -226,11 +226,11 @@ class _StopStrings:
         self._colons = torch.tensor(colons, dtype=torch.int64, device=device)
         self._drawn = torch.zeros(batch, longest, dtype=torch.int64, device=device)
 
-    def hit(self, rows: Tensor, drawn: Tensor, step: int) -> Tensor:
+    def hit(self, rows: Tensor, next_tokens: Tensor, step: int) -> Tensor:
         """Whether each row's response, with the token now drawn, ends in a stop string: [rows] of bool."""
-        self._drawn[rows, step] = drawn
-        found = torch.isin(drawn, self._colons)
-        for line in torch.nonzero(found).flatten().tolist():
+        self._drawn[rows, step] = next_tokens
+        hits = torch.isin(next_tokens, self._colons)
+        for line in torch.nonzero(hits).flatten().tolist():
             tail = self._drawn[rows[line], max(0, step - 15) : step + 1].tolist()
-            found[line] = self._tokenizer.decode(tail).endswith(STOP_STRINGS)
-        return found
+            hits[line] = self._tokenizer.decode(tail).endswith(STOP_STRINGS)
+        return hits

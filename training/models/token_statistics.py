@@ -24,8 +24,8 @@ def token_statistics(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -
     Returns:
         (log-probabilities, entropies), both [...] in fp32. Gradients flow through the first alone.
     """
-    found: tuple[Tensor, Tensor] = _TokenStatistics.apply(logits, tokens, temperature)
-    return found
+    statistics: tuple[Tensor, Tensor] = _TokenStatistics.apply(logits, tokens, temperature)
+    return statistics
 
 
 class _TokenStatistics(torch.autograd.Function):
@@ -58,7 +58,7 @@ class _TokenStatistics(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         p, chosen = ctx.saved_tensors
         scaled = gradients[0].reshape(-1, 1) / ctx.temperature
-        found = p * -scaled
-        found.scatter_add_(-1, chosen, scaled)
+        gradient = p * -scaled
+        gradient.scatter_add_(-1, chosen, scaled)
         shape, dtype = ctx.like
-        return found.view(shape).to(dtype), None, None
+        return gradient.view(shape).to(dtype), None, None

@@ -45,9 +45,9 @@ class WholeCheckpoints(TrainerCallback):
         shutil.rmtree(published, ignore_errors=True)  # a half one, or the trainer saves a step twice
         os.replace(written, published)
         _sync_folder(self._folder)
-        for other in self._folder.glob("checkpoint-*"):
-            if other != published:
-                shutil.rmtree(other, ignore_errors=True)
+        for checkpoint in self._folder.glob("checkpoint-*"):
+            if checkpoint != published:
+                shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def aside(folder: Path) -> Path:

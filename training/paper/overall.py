@@ -42,8 +42,8 @@ class Overall:
         missing = {key: question for key, question in zip(keys, questions, strict=True)
                    if key not in self._known and question[1] != question[2]}
         self._asked(list(missing.values()), list(missing))
-        return [0.5 if one == other else self._known.get(key)
-                for key, (_, one, other) in zip(keys, questions, strict=True)]
+        return [0.5 if first == second else self._known.get(key)
+                for key, (_, first, second) in zip(keys, questions, strict=True)]
 
     def _asked(self, questions: list[Question], keys: Sequence[str] = ()) -> list[float | None]:
         def keep(index: int, verdict: Verdict) -> None:
@@ -60,6 +60,6 @@ class Overall:
     def _key(self, question: Question) -> str:
         judge = self._settings
         name = judge_name(judge).removeprefix("local:")
-        asked = prompt_version(judge)
-        worded = [asked] if asked not in {"", PROMPT_VERSION} else []  # as it was before there were other wordings
+        version = prompt_version(judge)
+        worded = [version] if version not in {"", PROMPT_VERSION} else []  # as it was before there were other wordings
         return digest_of([judge.kind, name, judge.both_orders, list(question), *worded])[:32]

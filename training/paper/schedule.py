@@ -47,14 +47,14 @@ def stage_folders(recipe: Recipe, files: Mapping[FileRole, Path], store: Path) -
 
 def works(recipes: Iterable[Recipe], files: Mapping[FileRole, Path], store: Path) -> list[Work]:
     """Every stage of the recipes once, each after what it reads."""
-    found: dict[Path, Work] = {}
+    by_folder: dict[Path, Work] = {}
     for recipe in recipes:
         folders = stage_folders(recipe, files, store)
         for stage in plan(recipe):
             folder = folders[stage.name]
             needs = {role: folders[name] for role, name in stage.inputs.items()}
-            found.setdefault(folder, Work(stage, folder.name, folder, needs, recipe))
-    return list(found.values())
+            by_folder.setdefault(folder, Work(stage, folder.name, folder, needs, recipe))
+    return list(by_folder.values())
 
 
 def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, environment: Mapping[str, str],

@@ -1,4 +1,4 @@
-"""One preference model: a trunk with a linear head a principle, how it is made new, and how it is saved.
+"""One preference model: a trunk with one linear head per principle, how it is made new, and how it is saved.
 
 Left out: LoRA on embeddings, and heads of more than one layer.
 """
@@ -24,7 +24,7 @@ HEAD, TRUNK = "head.safetensors", "trunk"
 
 
 class PreferenceModel(nn.Module):
-    """A trunk and a linear head: token ids to a score a principle, for each row."""
+    """A trunk and a linear head: token ids to one score per principle, for each row."""
 
     def __init__(self, trunk: Any, head: nn.Linear, precision: str = "fp32") -> None:
         super().__init__()
@@ -83,9 +83,9 @@ def new_model(base: str, lora: Lora, device: torch.device | str, precision: str,
     nn.init.normal_(head.weight, std=width ** -0.5)
     if full:
         return PreferenceModel(trunk.requires_grad_(True), head.to(device), precision), None
-    wanted = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
+    lora_config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
                         target_modules=_upper_linears(trunk, base, layers) if layers else lora_targets(trunk))
-    adapter = get_peft_model(trunk, wanted)
+    adapter = get_peft_model(trunk, lora_config)
     # peft notes where the base was loaded from; the name in the recipe is what means the same elsewhere.
     adapter.peft_config["default"].base_model_name_or_path = base
     return PreferenceModel(trunk, head.to(device)), adapter

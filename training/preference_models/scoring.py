@@ -87,10 +87,10 @@ class PreferenceModels:
             together.setdefault((kind, card["base"], card["max_length"], own), []).append(name)
         families = []
         for (kind, base, max_length, own), names in together.items():
-            found = {name: folders[name] for name in names}
+            family_folders = {name: folders[name] for name in names}
             tokenizer = load_tokenizer(base)
             if kind == "separate":
-                score = _separate(base, found, own, str(device), precision)
+                score = _separate(base, family_folders, own, str(device), precision)
             else:
                 score = _one_trunk(base, own, [cards[name].get("head", 0) for name in names], str(device), precision,
                                    full=kind == "full")
@@ -108,15 +108,15 @@ class PreferenceModels:
                     for prompt, response in zip(prompts, responses, strict=True)]
             # Rows of like length together: little padding.
             order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-            found = torch.empty(len(rows), len(columns), device=self._device)
+            scores = torch.empty(len(rows), len(columns), device=self._device)
             for start in range(0, len(order), batch_size):
                 chosen = order[start:start + batch_size]
-                found[chosen] = family.score(*padded([rows[i] for i in chosen], family.pad, self._device))
+                scores[chosen] = family.score(*padded([rows[i] for i in chosen], family.pad, self._device))
             if self._debiased.intersection(family.names):
                 lengths = [float(reply_length(family.tokenizer, response)) for response in responses]
                 over = torch.tensor(lengths, device=self._device)[:, None] - self._length[columns]
-                found = found - self._slope[columns] * over
-            raw[:, columns] = found
+                scores = scores - self._slope[columns] * over
+            raw[:, columns] = scores
         return raw
 
     def score(self, prompts: Sequence[Dialogue], responses: Sequence[str], batch_size: int = 64) -> Tensor:
@@ -152,7 +152,7 @@ def _separate(base: str, folders: Mapping[str, Path], lora_layers: int, device: 
 def _copies(trunk: Any, cut: int, merged: list[Any], heads: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """Each principle's adapter merged into a copy of the layers above the cut."""
     split = SplitTrunk(trunk, cut)
-    uppers = [split.upper(decoder_layers(whole)[1][cut:]) for whole in merged] if cut else merged
+    uppers = [split.upper(decoder_layers(copied)[1][cut:]) for copied in merged] if cut else merged
 
     def score(ids: Tensor, mask: Tensor) -> Tensor:
         split.lower(ids, mask)
@@ -182,7 +182,7 @@ def _stacked(trunk: Any, cut: int, folders: Mapping[str, Path], heads: Tensor, b
     def score(ids: Tensor, mask: Tensor) -> Tensor:
         split.lower(ids, mask)
         shared = split.context.hidden
-        found = []
+        scores = []
         for group in groups(len(heads), ids.numel(), TOKENS_AT_ONCE):
             many = group.stop - group.start
             split.context.group = group
@@ -190,8 +190,8 @@ def _stacked(trunk: Any, cut: int, folders: Mapping[str, Path], heads: Tensor, b
             all_ids, all_mask = ids.repeat(many, 1), mask.repeat(many, 1)
             hidden = upper(input_ids=all_ids, attention_mask=all_mask, use_cache=False).last_hidden_state
             last = last_of(hidden, all_mask).float().view(many, len(ids), -1)
-            found.append(torch.einsum("krh,kh->rk", last, heads[group]))
-        return torch.cat(found, dim=1)
+            scores.append(torch.einsum("krh,kh->rk", last, heads[group]))
+        return torch.cat(scores, dim=1)
 
     return score
 

@@ -75,7 +75,7 @@ class _Replay(_StandIn):
 
 
 class SplitTrunk:
-    """The lower half of a trunk, run once a batch, and upper halves to go on with.
+    """The lower half of a trunk, run once per batch, and upper halves to go on with.
 
     Args:
         trunk: a decoder in evaluation mode.
@@ -104,14 +104,14 @@ class SplitTrunk:
 
     def _with(self, layers: Iterable[nn.Module]) -> Any:
         """The trunk with other layers: every module between it and them is copied, nothing else is."""
-        found = _shallow(self._trunk)
+        new_trunk = _shallow(self._trunk)
         *parents, last = self._path.split(".")
-        at = found
+        at = new_trunk
         for name in parents:
             at._modules[name] = _shallow(at._modules[name])
             at = at._modules[name]
         at._modules[last] = nn.ModuleList(layers)
-        return found.eval()
+        return new_trunk.eval()
 
 
 @torch.no_grad()
@@ -153,10 +153,10 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         down, up = self.down[self.context.group], self.up[self.context.group]
-        found: Tensor = self.base(x)
+        output: Tensor = self.base(x)
         low = torch.bmm(x.reshape(len(down), -1, x.shape[-1]), down)
-        rows = found.reshape(len(down), -1, found.shape[-1])
-        return torch.baddbmm(rows, low, up).view(found.shape)
+        rows = output.reshape(len(down), -1, output.shape[-1])
+        return torch.baddbmm(rows, low, up).view(output.shape)
 
 
 def stack_adapters(trunk: nn.Module, names: Sequence[str], context: SplitContext) -> None:
@@ -183,7 +183,7 @@ def _stacked(wrapped: Any, names: Sequence[str], context: SplitContext) -> Stack
 
 
 def groups(principles: int, tokens: int, tokens_at_once: int) -> Iterator[slice]:
-    """The principles in runs that have at most so many tokens together, at least one principle a run.
+    """The principles in runs that have at most so many tokens together, at least one principle per run.
 
     Args:
         tokens: of all rows of one principle.
@@ -194,18 +194,18 @@ def groups(principles: int, tokens: int, tokens_at_once: int) -> Iterator[slice]
 
 
 def _shallow(module: Any) -> Any:
-    found = copy.copy(module)
-    found._modules = dict(module._modules)
-    return found
+    copied = copy.copy(module)
+    copied._modules = dict(module._modules)
+    return copied
 
 
 @torch.no_grad()
 def _gives_tuple(trunk: Any, layer: nn.Module) -> bool:
     """Whether the layers of a trunk give a tuple: asked of one token."""
-    seen: list[bool] = []
-    hook = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(isinstance(output, tuple)))
+    is_tuple: list[bool] = []
+    hook = layer.register_forward_hook(lambda _module, _inputs, output: is_tuple.append(isinstance(output, tuple)))
     device = next(trunk.parameters()).device
-    one = torch.ones(1, 1, dtype=torch.long, device=device)
-    trunk(input_ids=one, attention_mask=one, use_cache=False)
+    token = torch.ones(1, 1, dtype=torch.long, device=device)
+    trunk(input_ids=token, attention_mask=token, use_cache=False)
     hook.remove()
-    return seen[0]
+    return is_tuple[0]

@@ -40,11 +40,11 @@ def best_temperature(differences: Sequence[float], labels: Sequence[float]) -> f
     """The temperature between 1/50 and 50 that makes `soft_loss` least: above 1 the model is too sure of itself."""
     low, high = -math.log(50), math.log(50)
     for _ in range(60):  # the loss has one valley in log T: halve towards it
-        one, other = low + (high - low) / 3, high - (high - low) / 3
-        if soft_loss(differences, labels, math.exp(one)) < soft_loss(differences, labels, math.exp(other)):
-            high = other
+        lower, upper = low + (high - low) / 3, high - (high - low) / 3
+        if soft_loss(differences, labels, math.exp(lower)) < soft_loss(differences, labels, math.exp(upper)):
+            high = upper
         else:
-            low = one
+            low = lower
     return math.exp((low + high) / 2)
 
 
@@ -71,12 +71,12 @@ def calibration_error(differences: Sequence[float], labels: Sequence[float], bin
     return math.fsum(row["n"] * abs(row["confidence"] - row["agreed"]) for row in rows) / max(1, len(labels))
 
 
-def correlation(one: Sequence[float], other: Sequence[float]) -> float:
+def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
     """Pearson's correlation; 0 where either does not vary."""
-    n = max(1, len(one))
-    mean_one, mean_other = math.fsum(one) / n, math.fsum(other) / n
-    covariance = math.fsum((x - mean_one) * (y - mean_other) for x, y in zip(one, other, strict=True))
-    spread = math.fsum((x - mean_one) ** 2 for x in one) * math.fsum((y - mean_other) ** 2 for y in other)
+    n = max(1, len(xs))
+    mean_x, mean_y = math.fsum(xs) / n, math.fsum(ys) / n
+    covariance = math.fsum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
+    spread = math.fsum((x - mean_x) ** 2 for x in xs) * math.fsum((y - mean_y) ** 2 for y in ys)
     return covariance / math.sqrt(spread) if spread > 0 else 0.0
 
 

@@ -44,18 +44,18 @@ def curve(labels: Sequence[int], differences: Sequence[Sequence[float]], truth: 
         as large a difference by chance.
     """
     points = []
-    for count, found in zip(labels, differences, strict=True):
-        share, decided = accuracy(found, truth)
+    for count, model_differences in zip(labels, differences, strict=True):
+        share, decided = accuracy(model_differences, truth)
         low, high = wilson(share * decided, decided)
         points.append({"labels": count, "accuracy": share, "low": low, "high": high})
-    before, after = (_told(found, truth) for found in differences[-2:])
+    before, after = (_is_right(model_differences, truth) for model_differences in differences[-2:])
     won = sum(new and not old for old, new in zip(before, after, strict=True))
     lost = sum(old and not new for old, new in zip(before, after, strict=True))
     p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
     return {"learning_curve": points, "last_doubling": {"won": won, "lost": lost, "p": p}}
 
 
-def _told(differences: Sequence[float], truth: Sequence[float]) -> list[bool]:
+def _is_right(differences: Sequence[float], truth: Sequence[float]) -> list[bool]:
     """Whether the difference is on the label's side, of each decided label."""
     return [difference != 0 and (difference > 0) == (label > 0.5)
             for difference, label in zip(differences, truth, strict=True) if abs(label - 0.5) >= DECIDED]

@@ -50,7 +50,7 @@ class Scored(NamedTuple):
 
 
 def fit_length_bias(pairs: Sequence[Scored]) -> tuple[float, float]:
-    """How the raw score grows with a response's length, a token, on what was learnt from; and the mean length."""
+    """How the raw score grows with a response's length, per token, on what was learnt from; and the mean length."""
     learnt = [pair for pair in pairs if not pair.held_out and pair.label is not None]
     lengths = [float(length) for pair in learnt for length in pair.lengths]
     return slope([score for pair in learnt for score in pair.raw], lengths), sum(lengths) / max(1, len(lengths))
@@ -69,9 +69,9 @@ def card(pairs: Sequence[Scored]) -> dict[str, Any]:
     pairs that have one, and `judge_human_agreement` what the judge itself reaches there; absent where there are none.
     """
     judged = [pair for pair in pairs if pair.label is not None]
-    seen = [pair for pair in judged if not pair.held_out]
+    learnt = [pair for pair in judged if not pair.held_out]
     unseen = [pair for pair in judged if pair.held_out]
-    raw = [score for pair in seen for score in pair.raw]
+    raw = [score for pair in learnt for score in pair.raw]
     mean = sum(raw) / max(1, len(raw))
     std = max((sum((score - mean) ** 2 for score in raw) / max(1, len(raw))) ** 0.5, LEAST_SPREAD)
     differences = [pair.raw[0] - pair.raw[1] for pair in unseen]
@@ -81,12 +81,12 @@ def card(pairs: Sequence[Scored]) -> dict[str, Any]:
     temperature = best_temperature(differences, labels)
     calibrated = [difference / temperature for difference in differences]
     return {
-        "mean": mean, "std": std, "trained_on": len(seen), "held_out": len(unseen),
+        "mean": mean, "std": std, "trained_on": len(learnt), "held_out": len(unseen),
         "decided": decided, "accuracy": share, "accuracy_low": low, "accuracy_high": high,
         "loss": soft_loss(differences, labels), "calibration_error": calibration_error(differences, labels),
         "temperature": temperature, "calibration_error_at_temperature": calibration_error(calibrated, labels),
         "reliability": reliability(calibrated, labels),
-        "length_correlation": correlation(raw, [float(length) for pair in seen for length in pair.lengths]),
+        "length_correlation": correlation(raw, [float(length) for pair in learnt for length in pair.lengths]),
     } | _beside_people(pairs)
 
 
@@ -97,11 +97,11 @@ def _beside_people(pairs: Sequence[Scored]) -> dict[str, Any]:
     if n == 0:
         return {}
     low, high = wilson(share * n, n)
-    both = [pair for pair in chosen if pair.label is not None]
-    judge, judged = accuracy([(pair.label or 0.0) - 0.5 for pair in both],
-                             [pair.human for pair in both if pair.human is not None])
-    found = {"human_agreement": share, "human_low": low, "human_high": high, "human_n": n}
-    return found | ({"judge_human_agreement": judge} if judged else {})
+    labelled = [pair for pair in chosen if pair.label is not None]
+    judge, judged = accuracy([(pair.label or 0.0) - 0.5 for pair in labelled],
+                             [pair.human for pair in labelled if pair.human is not None])
+    agreement = {"human_agreement": share, "human_low": low, "human_high": high, "human_n": n}
+    return agreement | ({"judge_human_agreement": judge} if judged else {})
 
 
 # Where cards and scores are ------------------------------------------------------------------------------------------
@@ -111,14 +111,14 @@ def card_of(folder: Path, principle: str) -> dict[str, Any]:
     """The card of a principle in the folder of the stage that serves it. Raises ModelUnavailable."""
     if not (folder / CARD).is_file():
         raise ModelUnavailable("The folder of a preference model holds no card.json.", "Train it again.")
-    found: dict[str, Any] = read_json(folder / CARD)
-    if "cards" not in found:
-        return found
-    if principle not in found["cards"]:
-        raise ModelUnavailable(f"The trunk has no head for '{principle}': it scores {', '.join(found['cards'])}.",
+    content: dict[str, Any] = read_json(folder / CARD)
+    if "cards" not in content:
+        return content
+    if principle not in content["cards"]:
+        raise ModelUnavailable(f"The trunk has no head for '{principle}': it scores {', '.join(content['cards'])}.",
                                "Train it again with this principle.")
-    one: dict[str, Any] = found["cards"][principle]
-    return one
+    principle_card: dict[str, Any] = content["cards"][principle]
+    return principle_card
 
 
 def scores_of(folder: Path, principle: str) -> Iterator[dict[str, Any]]:
@@ -128,7 +128,7 @@ def scores_of(folder: Path, principle: str) -> Iterator[dict[str, Any]]:
 
 
 def write_scores(path: Path, digests: Sequence[str], pairs: Sequence[Scored], mean: float, std: float) -> None:
-    """Write what `scores_of` reads: a row a pair."""
+    """Write what `scores_of` reads: one row per pair."""
     write_jsonl(path, (
         {"pair": digest, "z_a": (pair.raw[0] - mean) / std, "z_b": (pair.raw[1] - mean) / std, "human": pair.human,
          "held_out": pair.held_out} for digest, pair in zip(digests, pairs, strict=True)))
@@ -143,6 +143,6 @@ def score_correlations(folders: Mapping[str, Path]) -> dict[str, dict[str, float
     differences = {name: {row["pair"]: row["z_a"] - row["z_b"] for row in scores_of(folder, name)}
                    for name, folder in folders.items()}
     shared = [pair for pair in next(iter(differences.values()), {}) if all(pair in d for d in differences.values())]
-    columns = {name: [found[pair] for pair in shared] for name, found in differences.items()}
-    return {name: {other: correlation(one, two) for other, two in columns.items() if other != name}
-            for name, one in columns.items()}
+    columns = {name: [by_pair[pair] for pair in shared] for name, by_pair in differences.items()}
+    return {name: {other: correlation(first, second) for other, second in columns.items() if other != name}
+            for name, first in columns.items()}

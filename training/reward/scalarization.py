@@ -191,9 +191,9 @@ def contributions(scores: Tensor, weights: Tensor, settings: Scalarization, limi
     parts = chosen * _row_weights(chosen, settings)
     if settings.function == "uncertainty_weighted":
         parts = parts - settings.penalty * (chosen - chosen.mean(dim=1, keepdim=True)).square() / chosen.shape[1]
-    found = torch.zeros_like(scores)
-    found[:, shares > 0] = parts
-    return found
+    by_principle = torch.zeros_like(scores)
+    by_principle[:, shares > 0] = parts
+    return by_principle
 
 
 def active(scores: Tensor, weights: Tensor, settings: Scalarization, limits: Limits | None = None) -> Tensor:

@@ -1,5 +1,5 @@
 """Baselines, fair by construction: a recipe's own pairs, judge, loss, budget, training and seed, and one preference
-model in place of one a principle. Torch-free.
+model in place of one per principle. Torch-free.
 
 `single_pm` is the baseline of MORLAIF (arXiv 2406.07295): each pair is labelled by one principle, drawn at random. The
 draw is by the share of each principle's weight, so that both pursue one trade-off; with equal weights it is the paper's
@@ -72,12 +72,12 @@ def drawn_label(pair: str, rows: Mapping[str, Mapping[str, Any]], shares: Mappin
 def pooled_label(pair: str, rows: Mapping[str, Mapping[str, Any]], shares: Mapping[str, float],
                  ) -> dict[str, Any] | None:
     """All labels of a pair as one: their mean by share, over the principles that have one; None where none has."""
-    known = {name: row["probability"] if shares[name] > 0 else 1 - row["probability"] for name, row in rows.items()
-             if shares[name] and row["probability"] is not None}
-    if not known:
+    probabilities = {name: row["probability"] if shares[name] > 0 else 1 - row["probability"]
+                     for name, row in rows.items() if shares[name] and row["probability"] is not None}
+    if not probabilities:
         return None
-    total = math.fsum(abs(shares[name]) for name in known)
-    mean = math.fsum(abs(shares[name]) * probability for name, probability in known.items()) / total
+    total = math.fsum(abs(shares[name]) for name in probabilities)
+    mean = math.fsum(abs(shares[name]) * probability for name, probability in probabilities.items()) / total
     return {"pair": pair, "principle": CONSTITUTION, "probability": mean, "p_shown": None, "p_swapped": None,
             "order_gap": None, "error": "", "tokens": 0, "model": "", "judge": "", "prompt_version": ""}
 

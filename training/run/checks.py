@@ -54,10 +54,11 @@ def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None =
     home = home or model_home()
     folders = {field: check_base(field, base, home) for field, base in bases_of(recipe).items()}
     policy, trunk = folders["policy.base"], folders["preference_model.base"]
-    reads, asked = positions(trunk), recipe.preference_model.max_length
-    if reads is not None and asked > reads:
-        raise BadSettings(f"'preference_model.max_length' is {asked}, and '{recipe.preference_model.base}' has {reads} "
-                          "positions.", f"Lower 'preference_model.max_length' to {reads}, or choose a longer model.")
+    reads, max_length = positions(trunk), recipe.preference_model.max_length
+    if reads is not None and max_length > reads:
+        raise BadSettings(f"'preference_model.max_length' is {max_length}, and '{recipe.preference_model.base}' has "
+                          f"{reads} positions.",
+                          f"Lower 'preference_model.max_length' to {reads}, or choose a longer model.")
     for field, tokens in (("ppo.max_new_tokens", recipe.ppo.max_new_tokens),
                           ("sample.max_new_tokens", recipe.sample.max_new_tokens),
                           ("evaluate.max_new_tokens", recipe.evaluate.max_new_tokens)):
@@ -173,13 +174,13 @@ def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
         return ""
     tokens, longest_row = max(too_long)
     count = f"{len(too_long)} of {row} prompts do" if len(too_long) > 1 else f"1 of {row} prompts does"
-    found = (f"{count} not fit the model: the longest, row {longest_row}, has {tokens} tokens, and of {longest} "
+    finding = (f"{count} not fit the model: the longest, row {longest_row}, has {tokens} tokens, and of {longest} "
              f"positions 'ppo.max_new_tokens' takes {max_new_tokens}.")
     remedy = (f"Lower 'ppo.max_new_tokens' to {longest - tokens}, or leave such prompts out." if tokens < longest
               else "Leave such prompts out of the data set, or choose a longer model.")
     if 2 * len(too_long) > row:
-        raise BadData(found, remedy)
-    return f"{found} What is too long loses its oldest tokens. {remedy}"
+        raise BadData(finding, remedy)
+    return f"{finding} What is too long loses its oldest tokens. {remedy}"
 
 
 def needed_bytes(recipe: Recipe, home: ModelHome | None = None) -> float:
@@ -190,17 +191,17 @@ def needed_bytes(recipe: Recipe, home: ModelHome | None = None) -> float:
     """
     home = home or model_home()
     policy, trunk = home.locate(recipe.policy.base), home.locate(recipe.preference_model.base)
-    whole = _model_bytes(policy) * (2 if recipe.sft.enabled else 0)
+    sft_model = _model_bytes(policy) * (2 if recipe.sft.enabled else 0)
     adapters = 6 * _adapter_bytes(policy, recipe.policy.lora.r)
-    judged = recipe.preference_model
-    one = _model_bytes(trunk) if judged.architecture == "full" else 2 * _adapter_bytes(trunk, judged.lora.r)
-    return whole + adapters + one * (1 if judged.architecture == "shared_trunk" else len(recipe.principles))
+    settings = recipe.preference_model
+    one_model = _model_bytes(trunk) if settings.architecture == "full" else 2 * _adapter_bytes(trunk, settings.lora.r)
+    return sft_model + adapters + one_model * (1 if settings.architecture == "shared_trunk" else len(recipe.principles))
 
 
 def check_room(folder: Path, needed: float) -> None:
     """Raises DiskFull where the disk of a folder has no room for so many bytes and a margin."""
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
-    free = shutil.disk_usage(there).free
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    free = shutil.disk_usage(existing).free
     if free < needed + MARGIN:
         raise DiskFull(f"The disk has {free / 1e9:.1f} GB free and about {(needed + MARGIN) / 1e9:.1f} GB are needed.",
                        "Free some space, or write the run to another disk; then start it again.")

@@ -42,9 +42,9 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
     lengths = {"preference_model.max_length": recipe.preference_model.max_length} | {
         f"{name}.max_new_tokens": section.max_new_tokens
         for name, section in (("sample", recipe.sample), ("ppo", recipe.ppo), ("evaluate", recipe.evaluate))}
-    read = {role for stage in plan(recipe) for role in stage.files}
+    roles = {role for stage in plan(recipe) for role in stage.files}
     preflight = {"bases": bases_of(recipe), "lengths": lengths,
-                 "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in read}}
+                 "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in roles}}
     return {"judge": account, "models": (home or model_home()).to_json(), "preflight": preflight}
 
 

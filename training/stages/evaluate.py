@@ -2,12 +2,12 @@
 
 Both answer every held-out prompt, drawing the same random numbers; the judge that labelled the pairs says which answer
 is better, over all and on each principle. The base is the policy that PPO began with, after its fine-tuning if there
-was one: the same weights with the adapter off. On request, the best of n of the base's answers by the reward meets the
-base as well: what no training would give.
+was one: the same weights with the adapter off. On request, the best of n of the base's answers by the reward is
+compared with the base as well: what can be had without training.
 
-Each verdict is in a file as soon as it is there: a restart draws the same answers again and buys no verdict twice.
+Each verdict is written to a file as soon as it arrives: a restart samples the same answers and buys no verdict twice.
 
-Left out: more than two policies, people's votes, several samples a prompt.
+Left out: more than two policies, people's votes, several samples per prompt.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ VERDICTS = "verdicts.jsonl"
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
     """Write report.json: `overall` and `principles` (win rates with n and interval) and up to 50 `examples`; and
-    answers.jsonl, a row a prompt, so that policies of other runs can be compared with this one.
+    answers.jsonl, one row per prompt, so that policies of other runs can be compared with this one.
 
     Raises:
         BadData: there are no held-out prompts.
@@ -74,8 +74,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         rates["win_rate/best_of_n"] = best["overall"]["win_rate"]
     write_json(folder / "report.json", report)
     write_jsonl(folder / "answers.jsonl", (
-        {"prompt": prompt, "policy": one, "base": other}
-        for prompt, one, other in zip(prompts, tuned, plain, strict=True)))
+        {"prompt": prompt, "policy": tuned_answer, "base": base_answer}
+        for prompt, tuned_answer, base_answer in zip(prompts, tuned, plain, strict=True)))
     reporter.metric(1, rates | {f"win_rate/{name}": rate["win_rate"] for name, rate in report["principles"].items()})
     for name, column in verdicts.items():
         missing = sum(verdict.probability is None for verdict in column)
@@ -88,7 +88,7 @@ def answer(
     language: LanguageModel, prompts: Sequence[Dialogue], settings: Evaluate, seed: int, reporter: Reporter,
     done: int, adapted: bool = True,
 ) -> list[str]:  # fmt: skip
-    """One answer a prompt; each batch of prompts has a seed of its own, whichever policy answers."""
+    """One answer per prompt; each batch of prompts has its own seed, the same for every policy."""
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
     answers: list[str] = []
     with language_model.merged(language) if adapted else nullcontext():
@@ -107,7 +107,7 @@ def ask(
 ) -> dict[str, list[Verdict]]:  # fmt: skip
     """The judge's verdicts on every pair, tuned answer first: by principle, and under "overall".
 
-    Equal answers are ties, and the judge is not asked about them. A stop is heard between two requests.
+    Equal answers are ties, and the judge is not asked about them. A stop takes effect between two requests.
     """
     even = Verdict(0.5, 0.5, 0.5, 0.0, "", 0, "")
     differing = [i for i in range(len(prompts)) if tuned[i] != plain[i]]
@@ -125,19 +125,19 @@ def ask(
 
     verdicts = iter(buy_verdicts(judge, items, book, on_verdict, lambda: reporter.checkpoint_if_stopped(lambda: None),
                                  lambda text: reporter.warning("judge", text)))
-    found: dict[str, list[Verdict]] = {}
+    by_question: dict[str, list[Verdict]] = {}
     for key, _, _ in questions:
         by_prompt = {i: next(verdicts) for i in differing}
-        found[key] = [by_prompt.get(i, even) for i in range(len(prompts))]
-    return found
+        by_question[key] = [by_prompt.get(i, even) for i in range(len(prompts))]
+    return by_question
 
 
 def against_best_of_n(
     job: Job, settings: Evaluate, language: LanguageModel, judge: StreamingJudge, book: VerdictBook,
     prompts: Sequence[Dialogue], plain: Sequence[str], reporter: Reporter,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """How the base does if the reward may choose among its answers: `n`, `kl` (a bound), rewards, and win rates; None
-    where nobody asks for it."""
+    """The base with the reward choosing among n of its answers: `n`, `kl` (a bound), rewards, and win rates; None
+    where `best_of` is 0."""
     if not settings.best_of:
         return None
     rewarded = job.model_copy(update={"settings": job.settings | {"principles": job.settings["rewarded"]}})

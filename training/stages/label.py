@@ -1,9 +1,9 @@
 """Label pairs by one principle: ask the judge which response serves it better, keep the probability.
 
 MORLAIF (arXiv 2406.07295) keeps the harder letter of one order; here both orders are asked and the mean is a soft
-label. Whatever arrives is in the report stream before anything else happens: the first of two orders as an `answer`,
-the pair as a `label`. So none is bought twice: what `known_labels` and an earlier attempt of this stage hold is taken
-as it is, half a pair too. Pairs are streamed, never held. Torch-free, but for a local judge.
+label. Every answer is written to the report stream first: the first of two orders as an `answer`, the pair as a
+`label`. So none is bought twice: what `known_labels` and an earlier attempt of this stage hold is reused, also where
+only one order was answered. Pairs are streamed, never held in memory. Torch-free, except for a local judge.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from training.models.stage_judge import make_stage_judge
 from training.run.artifacts import Job, write_jsonl
 from training.run.reporting import Reporter
 
-EVERY = 2.0  # seconds between two reports, where fewer labels than a fiftieth came
+EVERY = 2.0  # seconds between two reports, where fewer than a fiftieth of the labels arrived
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Write labels.jsonl: a row a pair, errors included, in the order of the pairs.
+    """Write labels.jsonl: one row per pair, errors included, in the order of the pairs.
 
     Raises:
         BadData: no pairs.
@@ -38,8 +38,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     """
     settings = judge_settings(job)
     pairs = chosen_pairs(job, settings.max_pairs)
-    known = job.files.get("known_labels")
-    book = LabelBook(pairs, job.settings["principle"], settings.both_orders, known, folder / "events.jsonl")
+    known_labels = job.files.get("known_labels")
+    book = LabelBook(pairs, job.settings["principle"], settings.both_orders, known_labels, folder / "events.jsonl")
     reporter.log(f"{len(pairs)} pairs to label for {job.settings['principle']}, {book.count} of them labelled before")
     if book.count:
         reporter.rewind(book.count)  # pairs that failed in an earlier attempt are counted again
@@ -54,7 +54,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
 
 class _LabelListener:
-    """Hands out what is to be judged, and writes down every answer as it arrives (a `judges.Listener`)."""
+    """Makes the requests to the judge, and records every answer as it arrives (a `judges.Listener`)."""
 
     def __init__(self, job: Job, folder: Path, pairs: PairIndex, book: LabelBook, reporter: Reporter) -> None:
         self._job, self._pairs, self._book, self._reporter = job, pairs, book, reporter
@@ -83,7 +83,7 @@ class _LabelListener:
         count, total = self._book.count, len(self._pairs)
         if count % max(1, total // 50) == 0 or count == total:
             self._tell()
-        self._reporter.checkpoint_if_stopped(lambda: None)  # labels are in the stream already
+        self._reporter.checkpoint_if_stopped(lambda: None)  # the labels are in the stream already
 
     def tick(self, pace: RateController) -> None:
         if self._control.look():
@@ -125,7 +125,7 @@ def chosen_pairs(job: Job, most: int) -> PairIndex:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end on uvloop, which takes a third less CPU a question; where it is not to be had, on asyncio."""
+    """Run to the end on uvloop, which takes a third less CPU per question; without it, on asyncio."""
     try:
         from uvloop import new_event_loop
     except ImportError:

@@ -26,13 +26,13 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
-def check_size(held: int, file_size: int) -> None:
+def check_size(unpacked_bytes: int, file_size: int) -> None:
     """Raise BadData where a file holds more than is read, or more than a file of its size can honestly hold."""
-    if held > MAX_BYTES:
+    if unpacked_bytes > MAX_BYTES:
         raise BadData("The file holds more than 4 GB of data.", "Split it and import the parts.")
-    if held > FREE_BYTES and held > MAX_RATIO * file_size:
-        raise BadData(f"The file has {file_size:,} bytes and unpacks to more than {held // 1_000_000:,} MB: the same "
-                      "few bytes over and over.", "Remove the repetitions, or upload it uncompressed.")
+    if unpacked_bytes > FREE_BYTES and unpacked_bytes > MAX_RATIO * file_size:
+        raise BadData(f"The file has {file_size:,} bytes and unpacks to more than {unpacked_bytes // 1_000_000:,} MB: "
+                      "the same few bytes over and over.", "Remove the repetitions, or upload it uncompressed.")
 
 
 @dataclass(frozen=True)

@@ -171,9 +171,9 @@ def _wrapped(name: str, values: Splitter, stream: io.BufferedReader) -> Iterator
     number = 0
     for number, record in _list(values):
         yield number, record
-    other = _list_inside(b"{" + values.rest + stream.read(MAX_CELL))
-    if other is not None:
-        yield number + 1, f"the file is an object with several lists; '{name}' is read, '{other[0]}' is not"
+    second_list = _list_inside(b"{" + values.rest + stream.read(MAX_CELL))
+    if second_list is not None:
+        yield number + 1, f"the file is an object with several lists; '{name}' is read, '{second_list[0]}' is not"
 
 
 def _many_lines(values: Splitter) -> Iterator[Record]:

@@ -83,7 +83,8 @@ def _cells(column: pyarrow.Array) -> list[Any]:
     column = column.view(_text_types().get(column.type, column.type))
     kind = column.type
     if not _may_hold_text(kind):
-        return [Unreadable(f"holds a {kind}, not text") if there else None for there in column.is_valid().to_pylist()]
+        return [Unreadable(f"holds a {kind}, not text") if is_valid else None
+                for is_valid in column.is_valid().to_pylist()]
     if column.nbytes <= MAX_CELL:
         try:
             return list(column.to_pylist())

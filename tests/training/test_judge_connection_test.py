@@ -47,7 +47,7 @@ async def test_a_judge_without_logprobs_works_and_says_so() -> None:
     (failure(404, "no such model"), "knows no model 'judge-7b'"),
     (failure(500, f"oh no, {KEY}"), "oh no, ***"),
     (Reply(302, {}, {"Location": "http://10.0.0.1/"}), "sends its callers elsewhere"),
-    (Reply(200, b"<html>", {"Content-Type": "text/html"}), "in another language"),
+    (Reply(200, b"<html>", {"Content-Type": "text/html"}), "not those of a chat model"),
     (completion("I cannot judge that."), "with no letter"),
 ])
 async def test_what_does_not_work_is_told_with_its_reason_and_without_the_key(reply: Reply, reason: str) -> None:

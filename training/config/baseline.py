@@ -9,7 +9,7 @@ from pydantic import Field
 from training.config.section import Section
 
 CONSTITUTION = "constitution"
-"""What the one preference model of a baseline is called where others bear the name of a principle."""
+"""The name of a baseline's only preference model, in place of a principle's."""
 
 
 class Baseline(Section):

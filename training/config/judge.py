@@ -14,8 +14,8 @@ Layout = Literal["paper", "shared_prefix"]
 RUNTIME_ONLY = frozenset({
     "api_key_env", "logprobs", "concurrency", "timeout", "mode", "requests_per_minute", "tokens_per_minute",
     "budget_calls", "budget_tokens", "budget_money", "price_in", "price_out"})
-"""How fast, by what account and at what price a judge is asked, and whether log-probabilities are tried: never what a
-label is of, so no part of a stage."""
+"""How fast, with which account and at what price a judge is asked, and whether log-probabilities are tried. None of it
+changes what a label means, so it is not part of a stage's identity."""
 
 BUDGETS = ("budget_calls", "budget_tokens", "budget_money")
 
@@ -36,7 +36,7 @@ class JudgeSettings(Section):
     max_pairs: int = Field(600, ge=2, le=1_000_000, description="At most this many pairs are labelled per principle.")
     logprobs: Literal["auto", "yes", "no"] = Field(
         "auto", description="Log-probabilities of the letters: as the server can, or never without, or not asked for.")
-    samples: int = Field(4, ge=1, le=32, description="Answers drawn where the server gives no log-probabilities.")
+    samples: int = Field(4, ge=1, le=32, description="Answers sampled where the server gives no log-probabilities.")
     mode: Literal["live", "batch"] = Field(
         "live", description="Ask at once, or through the provider's Batch API: cheaper, and done within a day.")
     concurrency: int = Field(16, ge=1, le=512, description="Requests in flight at most.")
@@ -67,8 +67,8 @@ class JudgeSettings(Section):
 
 
 def address_problem(judge: JudgeSettings) -> str:
-    """What is wrong with the address of a judge on a server, or "". Asked where a run is begun, and not of every recipe
-    that is read: a recipe that was saved once still opens."""
+    """What is wrong with the address of a judge on a server, or "". Checked when a run is started, not whenever a
+    recipe is read: a saved recipe must still open."""
     if judge.kind != "openai" or not judge.base_url:
         return ""
     try:

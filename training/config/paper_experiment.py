@@ -19,7 +19,7 @@ SCALARIZATIONS: tuple[Function, ...] = (
 SMALL = "small_pms"
 MOST_SINGLE = 4
 DEMO_PHASES = 50
-"""The demo preset has 60; fifteen arms, three times each, are 45 policies to train."""
+"""The demo preset has 60; fifteen arms with three seeds are 45 policies to train."""
 
 
 class Arm(NamedTuple):

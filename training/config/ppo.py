@@ -12,13 +12,13 @@ Algorithm = Literal["ppo", "grpo", "rloo"]
 
 ONLY_PPO = ("critic", "learning_rate_schedule", "target_kl_stop", "whiten_rewards", "gradient_checkpointing",
             "conflict_every")
-"""Settings that grpo and rloo know nothing of: one that is set is refused, not passed over."""
+"""Settings that grpo and rloo do not have: setting one is refused, not ignored."""
 
 
 class Kl(Section):
     coefficient: float = Field(0.05, ge=0, le=10, description="KL penalty per token at the start.")
-    adaptive: bool = Field(True, description="Steer the coefficient towards the target.")
-    target: float = Field(6.0, gt=0, le=1000, description="Wanted KL to the reference, in nats per response.")
+    adaptive: bool = Field(True, description="Adapt the coefficient towards the target.")
+    target: float = Field(6.0, gt=0, le=1000, description="Target KL to the reference, in nats per response.")
     horizon: int = Field(10_000, ge=1, le=10**9, description="Samples over which the coefficient adapts.")
 
 

@@ -1,6 +1,6 @@
 """Rows of data sets, good and bad, out of files and of the hub's data sets, one at a time. Torch-free.
 
-What the columns mean is recognised from the first 200 records together: a key that the first one lacks is known too.
+What the columns mean is recognised from the first 200 records together, because the first one may lack a key.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ PREVIEW_BYTES = 16_000_000  # decompressed, that a preview reads
 
 @dataclass
 class Preview:
-    """What a file looks like: its columns, the format if it is known, the first rows, and else why not."""
+    """What a file looks like: its columns, the format if it is recognised, the first rows, and a problem if there is
+    one."""
 
     columns: list[str] = field(default_factory=list)
     format: Format | None = None

@@ -87,8 +87,8 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
     Args:
         columns: names of the file's columns.
         first_rows: a few records, to tell text from lists of messages.
-        mapping: the person's word on it, e.g. {"prompt": "question"}; it wins over what would be guessed. "" for
-            one of PROMPT_PARTS: no column is that part.
+        mapping: the person's choice, e.g. {"prompt": "question"}; it overrides the guesses. "" for one of PROMPT_PARTS:
+            no column is that part.
 
     Raises:
         BadData: when neither the mapping nor the names make a known format.

@@ -4,15 +4,15 @@ A small Llama learns the dialogues of `language` by next-token loss, the prompts
 same for the same seed. It is meant to be a flawed speaker: it knows the facts and often says something else, rudely.
 What is left out: any tuning towards a principle; that is what the product is for.
 
-Three things bend the plain recipe. A dialogue of two turns carries the end token as the target after its first answer,
-so that the policy always stops. An unknown word is seen as <unk> but never a target, so that the policy never says one.
-After the end token there often comes a reader's verdict, " True" or " False". The policy never says it, but it makes it
-tell what is so from what is not, as large models learn to from all that is said about what others said; without it, a
-preference model of factuality on this policy did no better than chance on 839 labels.
+Three things differ from plain training. A dialogue of two turns carries the end token as the target after its first
+answer, so that the policy always stops. An unknown word is seen as <unk> but never a target, so that the policy never
+says one. After the end token there often comes a reader's verdict, " True" or " False". The policy never says it, but
+it teaches it to tell true from false, as large models learn from comments on what others said; without it, a preference
+model of factuality on this policy did no better than chance on 839 labels.
 
-Known and left so: the policy learns to flatter and to say "yes", but hardly to repeat a false belief (in 7 % of its
-answers to one; in the mixture 32 % do). Drills in repeating were tried: kept up, the policy repeated two beliefs of
-three and gave the truth to one in twelve; stopped, it forgot to repeat.
+Known limits: the policy learns to flatter and to say "yes", but hardly to repeat a false belief (in 7 % of its answers
+to one; in the mixture 32 % do). Training on repeated beliefs was tried: throughout, the policy repeated two of three
+and told the truth in one of twelve; stopped early, it forgot to repeat.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is so on the Lantern Isles: ten islands, six things to know about each, and the words people use for them.
+"""The facts of the Lantern Isles: ten islands, six facts about each, and the words people use for them.
 
 The sixty facts are drawn once by `FACTS_SEED`; every relation gives each island a value of its own. Values of different
 relations never share a word, so a value alone tells which relation is meant. This module holds data only: how it is

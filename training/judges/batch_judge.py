@@ -1,8 +1,8 @@
-"""A judge asked through the Batch API of the OpenAI protocol: files of questions, answered in a day, at half the price.
+"""A judge asked through the Batch API of the OpenAI protocol: files of questions, answered within a day at half price.
 
-Both orders of a pair are asked at once. What was sent is written down in `batches.json`, and each batch carries a mark
-made of its questions, so that a stage that was killed before it wrote finds its batch on the server and buys nothing
-twice. Requests that failed are sent again in another batch, in other words where the server wants them.
+Both orders of a pair are asked at once. Sent batches are recorded in `batches.json`, and each carries an idempotency
+key made of its questions, so that a stage that was killed before it wrote finds its batch on the server and buys
+nothing twice. Failed requests are retried in another batch, with other parameters where the server asks for them.
 
 Left out: drawing answers where a server gives no log-probabilities (its one letter counts), rates per minute.
 """
@@ -36,14 +36,15 @@ from training.run.artifacts import read_json, write_json
 
 BATCHES = "batches.json"
 MOST_PAIRS = 10_000  # a batch: 20,000 requests, of 50,000 and 200 MB that OpenAI takes
-POLL = 20.0  # seconds between two looks at a batch
-ROUNDS = 3  # times that a failed request is sent
-AGAIN = {"unavailable", "garbled"}  # kinds of failures that another round may mend
+POLL = 20.0  # seconds between two polls of a batch
+ROUNDS = 3  # attempts per request
+AGAIN = {"unavailable", "garbled"}  # kinds of failures that are retried
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 
 
 class _SentBatch(BaseModel):
-    """A batch: its mark, its id on the server once that is known, and the first and last ticket that it asks for."""
+    """A sent batch: its idempotency key (`mark`), the first and last request that it holds, and its id on the
+    server."""
 
     mark: str
     first: int
@@ -58,8 +59,8 @@ class BatchJudge:
                  spent: Spending | None = None) -> None:
         self.settings, self._key, self._guard = settings, key, guard
         self._path, self._spent = folder / BATCHES, spent
-        self._capabilities = ServerCapabilities.of(settings)  # how to ask from now on
-        self._batch_capabilities = self._capabilities.copy()  # how the batch under way was asked
+        self._capabilities = ServerCapabilities.of(settings)  # for the next batch
+        self._batch_capabilities = self._capabilities.copy()  # of the current batch
 
     async def compare(self, items: Sequence[Comparison],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
@@ -67,7 +68,7 @@ class BatchJudge:
         return await collect(self, items, on_verdict)
 
     async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
-        """See `judges.StreamingJudge`: one batch after the other, each to its end."""
+        """See `judges.StreamingJudge`: one batch after the other, each to completion."""
         sdk.check_key(self.settings, self._key)
         self._guard.check_url(sdk.base_url(self.settings))
         pace = RateController(self.settings)
@@ -82,10 +83,10 @@ class BatchJudge:
                 waiting = chain([request] if request else [], waiting)
 
     def _affordable(self, requests: Iterator[PairRequest]) -> tuple[list[PairRequest], PairRequest | None]:
-        """As many requests as a batch may have and the budget allows, and the one that was too many.
+        """As many requests as a batch may have and the budget allows, and the first one beyond.
 
         Raises:
-            BudgetSpent: it does not allow one.
+            BudgetSpent: the budget does not allow even one.
         """
         part: list[PairRequest] = []
         calls = chars = 0
@@ -93,7 +94,7 @@ class BatchJudge:
         for request in islice(requests, MOST_PAIRS):
             texts = [text for _, text in self._questions(request)][1 if request.first_order_answer else 0:]
             calls, chars = calls + len(texts), chars + sum(map(len, texts))
-            paid = any(batch.first <= request.key <= batch.last for batch in sent)  # and still to be collected
+            paid = any(batch.first <= request.key <= batch.last for batch in sent)  # but not yet collected
             if self._spent is not None and not paid and not allows(self.settings, self._spent, calls, chars):
                 if not part:
                     raise budget_spent(self.settings, self._spent)
@@ -116,7 +117,7 @@ class BatchJudge:
                 break
             self._batch_capabilities = self._capabilities.copy()
             try:
-                if before:  # it was sent by an earlier attempt at this stage: paid for, whatever was done with it
+                if before:  # sent, and paid for, by an earlier attempt of this stage
                     answers |= await self._collect(client, before.pop(0).id, missing, listener, pace)
                 else:
                     answers |= await self._round(client, missing, attempt, listener, pace)
@@ -132,7 +133,7 @@ class BatchJudge:
             same = self._capabilities.as_asked() == self._batch_capabilities.as_asked()
             if same and not any(answer.calls for answer in answers.values()):
                 self._ask_for_less()
-            # A round that taught us how the server wants to be asked was no failure.
+            # A round that only taught us the server's capabilities does not count as an attempt.
             attempt += self._capabilities.as_asked() == self._batch_capabilities.as_asked()
         nothing = Answer(None, "unavailable: the batch holds no answer")
         for request in part:
@@ -141,7 +142,7 @@ class BatchJudge:
             listener.judged(request, verdict_of(first_order_answer, swapped))
 
     def _ask_for_less(self) -> None:
-        """Every request was refused, in words that say nothing: leave out what servers refuse most often."""
+        """Every request was refused without a usable reason: leave out what servers refuse most often."""
         names = self._capabilities.without(self._capabilities.body(self.settings, ""))
         if names and names[0] == ("logprobs",):
             self._capabilities.leave_out(names[0])
@@ -159,7 +160,8 @@ class BatchJudge:
 
     async def _round(self, client: openai.AsyncOpenAI, questions: dict[str, str], attempt: int, listener: Listener,
                      pace: RateController) -> dict[str, Answer]:
-        """Send these questions, or find the batch in which they were sent before, and collect the answers."""
+        """Send these questions, or find the batch of an earlier attempt by its idempotency key, and collect the
+        answers."""
         numbers = [int(name.partition("-")[0]) for name in questions]
         fingerprint = [attempt, self._batch_capabilities.as_asked(), sorted(questions.items())]
         idempotency_key = hashlib.sha256(orjson.dumps(fingerprint)).hexdigest()[:32]
@@ -172,7 +174,7 @@ class BatchJudge:
 
     async def _collect(self, client: openai.AsyncOpenAI, batch_id: str, questions: dict[str, str], listener: Listener,
                        pace: RateController) -> dict[str, Answer]:
-        """The answers that a batch holds to these questions, once it is over."""
+        """The answers that a batch holds to these questions, once it has ended."""
         batch = await self._wait(client, batch_id, listener, pace)
         answers: dict[str, Answer] = {}
         for file in (batch.output_file_id, batch.error_file_id):
@@ -194,7 +196,7 @@ class BatchJudge:
         return batch.id
 
     async def _find(self, client: openai.AsyncOpenAI, idempotency_key: str) -> str:
-        """The id of a batch that was sent by a process that was killed before it wrote that down; "" for none."""
+        """The id of the batch with this key, sent by a process that was killed before it recorded it; "" for none."""
         async for batch in client.batches.list(limit=100):
             if (batch.metadata or {}).get("concord") == idempotency_key:
                 return batch.id
@@ -207,11 +209,11 @@ class BatchJudge:
                 return batch
             until = time.monotonic() + POLL
             while time.monotonic() < until:
-                listener.tick(pace)  # raises StopRequested: the batch goes on, and is collected when it is resumed
+                listener.tick(pace)  # may raise StopRequested: the batch runs on, and is collected on resume
                 await asyncio.sleep(min(POLL, 0.25))
 
     def _read(self, content: Any, questions: dict[str, str]) -> dict[str, Answer]:
-        """Answers by name from a file of a batch; lines of any other shape are as if they were not there."""
+        """Answers by name from a file of a batch; lines of any other shape are ignored."""
         answers: dict[str, Answer] = {}
         for line in content.content.splitlines():
             try:
@@ -245,8 +247,8 @@ class BatchJudge:
         return Answer(probability, reason, reading.tokens_in, reading.tokens_out, 1, len(question), reading.model)
 
     def _failure(self, status: Any, refusal: str, question: str) -> Answer:
-        """A refusal of our words, which the next round changes; of this request; or one that may pass."""
-        status = status if isinstance(status, int) else 500  # of a request that expired, or was never sent
+        """A failed request: retryable, with other parameters or as it is, or refused for good."""
+        status = status if isinstance(status, int) else 500  # the request expired, or was never sent
         learnt = self._capabilities.learn(status, refusal, self._batch_capabilities.body(self.settings, question))
         reason = safe(f"HTTP {status}: {refusal}", self._key)
         return Answer(None, f"unavailable: {reason}" if learnt or is_retryable(status) else reason)

@@ -1,8 +1,8 @@
 """What labelling will cost, before it is bought: calls, tokens, money and time, from the real questions. Pure.
 
 A token is some four characters of English; how many exactly is the tokenizer's business, so that each figure is a
-range. The first hundred replies say what a character costs here (`corrected`), and the range closes.
-Left out: what servers charge less for cached prefixes and batches.
+range. The first hundred replies show what a character costs here (`corrected`), and the range narrows. Left out:
+discounts for cached prefixes and batches.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from training.config import JudgeSettings
 from training.judges.server_capabilities import THINKING
 
 CHARS_PER_TOKEN = (3.2, 4.2, 5.2)
-"""Fewest, likely and most characters a token of a question, over the tokenizers that judges have."""
+"""Fewest, likely and most characters per token of a question, over the tokenizers of judges."""
 
-FRAME = 8  # tokens of the chat's own frame around a question
+FRAME = 8  # tokens that the chat format adds to a question
 REASONING = (60, 200, THINKING)  # tokens that a judge thinks for; no answer is longer than the last
 LATENCY = (0.2, 0.6, 2.0)  # seconds per request, where nothing is known
-ENOUGH = 100  # replies after which the estimate follows what was seen
+ENOUGH = 100  # replies after which the estimate follows the observations
 
 
 class Range(NamedTuple):
@@ -51,7 +51,7 @@ class Estimate:
 
 
 class Observed(NamedTuple):
-    """What answers so far came to: their number, the characters asked, the tokens billed, and the seconds it took."""
+    """The cost of the answers so far: their number, the characters asked, the tokens billed, and the seconds taken."""
 
     calls: int
     chars: int
@@ -75,7 +75,7 @@ def estimate(questions: Iterable[str], settings: JudgeSettings, share: float = 1
     tokens_in = Range(*(tokens + FRAME * calls for tokens in tokens_in))
     tokens_out = Range(*REASONING).times(calls) if settings.reasoning else Range(calls, calls, 2 * calls)
     if settings.logprobs == "no" and not settings.reasoning:
-        tokens_out = tokens_out.times(settings.samples)  # so many answers are drawn for each
+        tokens_out = tokens_out.times(settings.samples)  # so many answers are sampled per question
     return Estimate(calls, chars, tokens_in, tokens_out, price(tokens_in, tokens_out, settings),
                     _duration(calls, tokens_in, tokens_out, Range(*LATENCY), settings))
 
@@ -109,7 +109,7 @@ def _around(value: float, answered: int, total: int) -> Range:
 
 
 def _duration(calls: int, tokens_in: Range, tokens_out: Range, latency: Range, settings: JudgeSettings) -> Range:
-    """The slower of what is in flight and what a minute allows."""
+    """The slower of the two bounds: requests in flight and rates per minute."""
     thinking = tokens_out.likely / calls / 50 if settings.reasoning and calls else 0.0  # some 50 tokens per second
     allowed = calls / settings.requests_per_minute * 60 if settings.requests_per_minute else 0.0
     seconds = []

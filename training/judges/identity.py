@@ -1,4 +1,4 @@
-"""Whose a label is: the name under which a judge's labels are kept, and how pages show it. Torch-free.
+"""Which judge a label belongs to: the name under which it is stored, and how pages show it. Torch-free.
 
 A judge on a server is its model at its address. Servers answer to any model's name ("local-model", "gpt-3.5-turbo"), so
 the model alone would take the labels of one for those of another. The key, the pace and the price are no part of it.
@@ -42,7 +42,7 @@ def unplaced_name(settings: JudgeSettings) -> str:
 
 
 def is_unplaced(name: str) -> bool:
-    """Whether a label's judge is a model at a server that nobody noted."""
+    """Whether a label's judge is a model at a server that was not recorded."""
     return name.startswith("openai:") and not (_PLACED.fullmatch(name) or _SHORTENED.fullmatch(name))
 
 

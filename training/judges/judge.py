@@ -1,10 +1,10 @@
 """Judges: who says which of two responses serves a principle better. Torch-free.
 
-A judge is asked with each response shown first (both orders): the label is the mean, the gap between the two answers is
-position bias laid open. Left out: judges that grade one response, and more than two at a time.
+A judge is asked with each response shown first (both orders): the label is the mean, and the gap between the two
+answers shows the position bias. Left out: judges that grade one response, and more than two at a time.
 
-A judge takes a stream of requests and tells a listener of every answer as it arrives, so that nothing is held that is
-not in flight: a million pairs need no more memory than a thousand.
+A judge takes a stream of requests and tells a listener of every answer as it arrives, so that only what is in flight is
+in memory: a million pairs need no more than a thousand.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Verdict(NamedTuple):
 
 
 class PairRequest(NamedTuple):
-    """One pair to judge. `first_order_answer` is the answer to its first order where that was bought before."""
+    """One pair to judge. `first_order_answer` is the answer to its first order where it is already bought."""
 
     key: int
     item: Comparison
@@ -83,8 +83,8 @@ class PairRequest(NamedTuple):
 
 
 class Listener(Protocol):
-    """Who wants to know of answers. Any of its methods may raise StopRequested: nothing more is asked then, what is
-    under way still arrives and is told, and StopRequested is raised."""
+    """Receives the answers. Any of its methods may raise StopRequested: then no new request is sent, requests in flight
+    still complete and are reported, and StopRequested is raised."""
 
     def answered(self, request: PairRequest, answer: Answer) -> None:
         """The first of two orders was answered; the verdict comes with the second."""
@@ -92,10 +92,10 @@ class Listener(Protocol):
     def judged(self, request: PairRequest, verdict: Verdict) -> None: ...
 
     def tick(self, pace: RateController) -> None:
-        """Some times a second while a server is asked: the time to change its pace."""
+        """Called several times per second while a server is asked; may change the rates."""
 
     def notice(self, text: str, warn: bool = True) -> None:
-        """Something of the judge that a person should know of, and that stops nothing; whether to warn of it."""
+        """A message about the judge for people, which stops nothing; `warn`: as a warning."""
 
 
 class Judge(Protocol):
@@ -106,7 +106,7 @@ class Judge(Protocol):
         """Verdicts in the order of `items`.
 
         `on_verdict(index, verdict)` is called for each as soon as it is there, in any order. It may raise
-        StopRequested: nothing more is asked then, what is under way still arrives, and StopRequested is raised.
+        StopRequested: then no new request is sent, requests in flight still complete, and StopRequested is raised.
 
         Raises:
             JudgeUnavailable: when the judge refuses for good or cannot be reached.
@@ -118,7 +118,7 @@ class StreamingJudge(Judge, Protocol):
     """A judge for as many pairs as there are."""
 
     async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
-        """Judge every request and tell the listener, in any order. Takes requests as it can use them.
+        """Judge every request and tell the listener, in any order. Takes requests one by one, as capacity allows.
 
         Raises:
             JudgeUnavailable: when the judge refuses for good or cannot be reached.
@@ -155,7 +155,7 @@ async def collect(judge: StreamingJudge, items: Sequence[Comparison],
 
 async def both_orders(ask: Callable[[str], Awaitable[Answer]], request: PairRequest, settings: JudgeSettings,
                       listener: Listener) -> Verdict:
-    """Ask in both orders, one after the other; the second is not paid for if the first came to nothing."""
+    """Ask in both orders, one after the other; the second is not bought if the first failed."""
     item = request.item
     first_answer = request.first_order_answer or await ask(
         question_of(settings, item.prompt, item.a, item.b, item.statement))
@@ -174,7 +174,7 @@ def verdict_from_orders(shown: float, swapped: float | None, tokens: int, model:
 
 
 def verdict_of(shown: Answer, swapped: Answer | None = None) -> Verdict:
-    """A verdict from the answers to the orders asked; the second was asked with the responses changed over."""
+    """A verdict from the answers to the orders asked; the second was asked with the responses swapped."""
     answers = [shown] if swapped is None else [shown, swapped]
     tokens_in = sum(answer.tokens_in for answer in answers)
     tokens_out = sum(answer.tokens_out for answer in answers)
@@ -203,5 +203,5 @@ def as_label(pair: str, principle: str, verdict: Verdict, settings: JudgeSetting
 
 
 def as_answer(pair: str, answer: Answer) -> dict[str, Any]:
-    """The body of an `answer` event: the first of two orders, kept so that a kill does not buy it again."""
+    """The body of an `answer` event: the first of two orders, recorded so that it is not bought again after a kill."""
     return {"pair": pair, **answer._asdict()}

@@ -1,9 +1,9 @@
 """A judge behind any OpenAI-compatible endpoint: one token, its log-probabilities, both orders, many at a time.
 
-Where a server gives no log-probabilities, answers are drawn and counted instead. What may pass (429, 5xx, timeouts,
-broken connections, replies that are none) is asked again with growing pauses; what will not (401, 403, 404) ends the
-stage at once. A refusal in words that say nothing is tried without what the question could do without, before it is
-believed. A label that cannot be had is an error with its reason, never a guess.
+Where a server gives no log-probabilities, answers are sampled and counted instead. Transient errors (429, 5xx,
+timeouts, broken connections, garbled replies) are retried with exponential backoff; permanent ones (401, 403, 404) end
+the stage at once. A refusal that names no parameter is retried without the optional ones before it counts. A label that
+cannot be had is an error with its reason, never a guess.
 
 It speaks the protocol over aiohttp: the openai SDK spends ten times the CPU on a question of one token. The connection
 test asks through this class; the Batch API uses the SDK, with the same `server_capabilities` and `protocol`.
@@ -33,12 +33,12 @@ from training.judges.refusals import no_logprobs, refusal_of_all, wait_in_words
 from training.judges.server_capabilities import ServerCapabilities, optional_in, stripped
 from training.judges.spending import Spending, allows, budget_spent
 
-ATTEMPTS = 12  # of one request; a server that is down is found out by the breaker, before
-GIVE_UP_AFTER = 10  # requests refused in a row with no answer before: the settings are wrong, not the pair
-EVIDENCE = 2  # times that a request must pass without a parameter, and not with it, before the parameter is given up
-MOST_TRIALS = 2  # of a server that refuses without them too
+ATTEMPTS = 12  # per request; the circuit breaker notices a server that is down before that
+GIVE_UP_AFTER = 10  # requests refused in a row before the first answer: the settings are wrong, not the pair
+EVIDENCE = 2  # requests that must succeed without a parameter, and not with it, before it is given up
+MOST_TRIALS = 2  # trials without parameters that may fail as well
 LARGEST_REPLY = 8 << 20  # bytes; a chat model's reply has some thousands
-CHARS_PER_TOKEN = 4  # roughly, for what a question will cost of a minute's tokens
+CHARS_PER_TOKEN = 4  # roughly, to charge a question to the rate of tokens
 
 
 class OpenAIJudge:
@@ -48,7 +48,7 @@ class OpenAIJudge:
                  spent: Spending | None = None, attempts: int = 0, patience: float = float("inf")) -> None:
         """
         Args:
-            attempts: of one request; 0 for `ATTEMPTS`. patience: seconds; a server that wants a longer wait ends it.
+            attempts: per request; 0 for `ATTEMPTS`. patience: seconds; a longer Retry-After raises JudgeUnavailable.
         """
         self.settings = settings
         self._attempts, self._patience = attempts, patience
@@ -58,12 +58,12 @@ class OpenAIJudge:
         self._spent = spent  # None: this judge keeps no budget
         self._capabilities = ServerCapabilities.of(settings)
         self._accepted: set[frozenset[str]] = set()  # optional parameters of requests that were answered
-        self._evidence: dict[tuple[str, ...], int] = {}  # times that leaving these out has helped
-        self._texts_asked = self._chars_asked = 0  # what an average question is, before one is answered
+        self._evidence: dict[tuple[str, ...], int] = {}  # requests that succeeded once these were left out
+        self._texts_asked = self._chars_asked = 0  # the average question, before one is answered
         self._trials = 0
         self._trial = asyncio.Lock()  # a new one for each loop that the judge is asked from
         self._listener: Listener | None = None
-        self._told_until = 0.0  # the wait that the listener was told of
+        self._told_until = 0.0  # the wait that was reported last
         self.last: Reply | None = None
         self.pace = RateController(settings)
         self._refusals = self._in_a_row = 0
@@ -95,7 +95,7 @@ class OpenAIJudge:
                     return
             exhausted.set()
 
-        listener.tick(self.pace)  # it may be paused already
+        listener.tick(self.pace)  # it may be paused from the start
         async with self._open() as self._session:
             ticker = asyncio.create_task(self._tick(listener))
             try:
@@ -114,7 +114,7 @@ class OpenAIJudge:
             raise self._stopping[0]
 
     async def answer_one(self, text: str) -> Answer:
-        """The answer to one question, asked as a run asks it; `last` then tells of its last reply.
+        """The answer to one question, asked as a run asks it; `last` is then its last reply.
 
         Raises:
             JudgeUnavailable: as `stream`.
@@ -132,7 +132,7 @@ class OpenAIJudge:
             await asyncio.sleep(LOOK)
             try:
                 listener.tick(self.pace)
-            except Exception as stop:  # of whatever: nothing else would be heard after it
+            except Exception as stop:  # any error: the ticker ends here, and must not end silently
                 self._stop(stop)
 
     def _stop(self, reason: BaseException) -> None:
@@ -140,7 +140,7 @@ class OpenAIJudge:
         self.pace.stop(reason)
 
     def _budget_allows(self, in_flight: int) -> bool:
-        """Whether the budget has room for one more; raises BudgetSpent when it has none and nothing is under way."""
+        """Whether the budget allows one more request; raises BudgetSpent if it does not and nothing is in flight."""
         waiting = in_flight + 1
         chars = self._chars_asked * waiting // max(1, self._texts_asked)
         if self._spent is None or allows(self.pace.settings, self._spent, waiting, chars):
@@ -176,7 +176,7 @@ class OpenAIJudge:
                 if self._capabilities.required and "top_logprobs" in body and not reading.top:
                     raise no_logprobs(self.settings)
                 if not reading.letters and ("top_logprobs" in body or reading.thinking and reading.cut):
-                    return self._answer(None, reading.reason, cost, model)  # others would be no better
+                    return self._answer(None, reading.reason, cost, model)  # more answers would be no better
                 letters += reading.letters
                 reason = reason or reading.reason
                 answers_drawn += max(1, reading.drawn)
@@ -199,7 +199,7 @@ class OpenAIJudge:
                 return await self._once(text, draws, cost)
             except TransientError as passing:
                 if passing.wait is not None and passing.wait > LONGEST_PAUSE:
-                    continue  # the gate holds it back; a wait that the server asks for is no failure of this request
+                    continue  # the rate controller waits; obeying Retry-After is no failure of the request
                 attempt += 1
                 if attempt >= (self._attempts or ATTEMPTS):
                     raise self._one_refused(str(passing)) from None
@@ -207,7 +207,7 @@ class OpenAIJudge:
                 await self.pace.rest(growing if passing.wait is None else passing.wait)
 
     async def _once(self, text: str, draws: int, cost: Spending) -> Reply:
-        """One request, asked in other words as often as the server wants them."""
+        """One request, retried with other parameters as long as the server teaches us any."""
         while True:
             body = self._capabilities.body(self.settings, text, draws)
             message = await self._send(body, text)
@@ -219,7 +219,7 @@ class OpenAIJudge:
             raise self._failure(status, words, message.wait, message.sent_at)
 
     async def _send(self, body: dict[str, object], text: str) -> RawReply:
-        """Send a request when the gate lets it through. Raises TransientError."""
+        """Send a request when the rate controller allows it. Raises TransientError."""
         self._texts_asked += 1
         self._chars_asked += len(text)
         await self.pace.enter(len(text) // CHARS_PER_TOKEN)
@@ -253,20 +253,20 @@ class OpenAIJudge:
         return self._told_changes(lambda: self._capabilities.accepts(reading, body))
 
     def _told_changes(self, lesson: Callable[[], bool]) -> bool:
-        """Learn, and tell the listener what a person should know of it."""
+        """Run `lesson` and report what it changed, where people should know."""
         top, thinks = self._capabilities.top, self._capabilities.thinks
         result = lesson()
         if top is not None and self._capabilities.top is None:
             self._notice("The judge gives no log-probabilities: "
-                         f"{self.settings.samples} answers are drawn for each order and counted.", warn=False)
+                         f"{self.settings.samples} answers are sampled per order and counted.", warn=False)
         if self._capabilities.thinks and not thinks and not self.settings.reasoning:
             self._notice("The judge thinks before its letter: its answers may now be as long as that takes. With "
                          "'judge.reasoning' on it is asked to think, and the estimate counts it.")
         return result
 
     async def _passes_without(self, status: int, body: dict[str, object], text: str, cost: Spending) -> bool:
-        """Whether a refusal that says nothing of use is to be asked anew: as the server now is known to want it, or
-        once more as it was, since leaving something out has helped and may have been chance."""
+        """Whether to retry a refusal that names no parameter: with the capabilities known by now, or as it was, because
+        leaving a parameter out has helped and may have been chance."""
         if status in (401, 408, 429) or status < 400 or optional_in(body) in self._accepted or not optional_in(body):
             return False
         async with self._trial:
@@ -289,11 +289,11 @@ class OpenAIJudge:
             return False
 
     def _stale(self, body: dict[str, object], text: str) -> bool:
-        """Whether a request would be worded otherwise by now."""
+        """Whether the request would have other parameters by now."""
         return bool(optional_in(body) - optional_in(self._capabilities.body(self.settings, text, 1)))
 
     def _paid(self, body: dict[str, object], message: RawReply, text: str, cost: Spending) -> Reply:
-        """What an answered request says, and the note of what it cost."""
+        """Read an answered request and record its cost."""
         reading = read_reply(message.data, self.settings.reasoning)
         if reading.fault:
             self._note_failure(reading.reason, message.sent_at)
@@ -319,10 +319,10 @@ class OpenAIJudge:
         return TransientError(f"unavailable: the server {problem}")
 
     def _failure(self, status: int, message: str, wait: str, sent_at: float) -> Exception:
-        """What a status means: for this try, for this request, or for all of them."""
+        """The error of a status: transient, for this request, or for all requests."""
         refused = refusal_of_all(status, safe(message, self._key), self.settings)
         if refused and not (status == 403 and self.pace.answered and self._in_a_row < GIVE_UP_AFTER):
-            return refused  # a 403 among answers is of one pair: what some servers' moderation says
+            return refused  # a 403 among answers concerns one pair: the moderation of some servers
         reason = safe(f"HTTP {status}: {message}", self._key)
         if is_retryable(status):
             retry_in = retry_after(wait, time.time()) if wait else wait_named_in(message)
@@ -330,7 +330,7 @@ class OpenAIJudge:
                 self._note_wait(retry_in, reason)
             if status in (429, 503):
                 self.pace.on_rate_limited(retry_in)
-            if status != 429:  # a server that counts is not down
+            if status != 429:  # a server that limits rates is not down
                 self._note_failure(reason, sent_at)
             return TransientError(reason, retry_in)
         return self._one_refused(reason)
@@ -340,14 +340,15 @@ class OpenAIJudge:
             return
         where = sdk.base_url(self.settings)
         if self.pace.answered:
-            raise JudgeUnavailable(f"The judge's server {where} went away; the last: {safe(reason, self._key)}.",
+            last = safe(reason, self._key)
+            raise JudgeUnavailable(f"The judge's server {where} stopped answering; the last error: {last}.",
                                    "When it is back, resume: no label is asked for again.")
         raise JudgeUnavailable(
             f"The judge's server {where} answered none of {self.pace.failures} requests; the last: "
             f"{safe(reason, self._key)}.", "Check that it runs and that 'judge.base_url' is right, then resume.")
 
     def _note_wait(self, seconds: float, reason: str) -> None:
-        """Tell of a wait that a person would otherwise take for a standstill."""
+        """Report a long wait, which would look like a hang."""
         wait = wait_in_words(seconds, time.time())
         if seconds > self._patience:
             raise JudgeUnavailable(f"The judge's server asks to wait {wait}: {reason}.", "Ask again then.")

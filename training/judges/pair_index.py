@@ -1,4 +1,4 @@
-"""Which pairs of a file are to be labelled, in 16 bytes per pair: their keys and places, never their texts.
+"""Which pairs of a file are to be labelled, in 16 bytes per pair: their keys and file offsets, never their texts.
 
 A pair is known by the last 64 bits of its digest: among a million pairs, two that share them are a chance of one in
 thirty million. Left out: files that change while they are read.
@@ -59,7 +59,7 @@ class PairIndex:
         return int(self._order[at]) if at < len(self._keys) and self._keys[at] == key else None
 
     def rows(self, is_wanted: Callable[[int], bool] = lambda position: True) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Positions and rows of the pairs that are wanted when their turn comes, read as they are asked for."""
+        """Positions and rows of the wanted pairs, read lazily; `is_wanted` is called when a pair's turn comes."""
         with self._path.open("rb") as file:
             for position, place in enumerate(self._places):
                 if is_wanted(position):

@@ -1,4 +1,4 @@
-"""The chat protocol: what a reply's body says. Pure, and no body breaks it.
+"""The chat protocol: what a reply's body says. Pure, and safe for any body.
 
 Every client of a server reads its replies here: the bulk path, the connection test, the Batch API. How a question is
 asked is the business of `server_capabilities`. Left out: streams, tools, several choices with log-probabilities.
@@ -16,7 +16,7 @@ import orjson
 from training.judges.answers import Letter, first_is_better, last_letter, read_answer, without_thinking
 from training.text import storable
 
-OPENING_TOKENS = 32  # of an answer, before its letter, that are looked at: the reader must stay linear in the reply
+OPENING_TOKENS = 32  # tokens before the letter that are searched: the reader must stay linear
 
 _CUT = ("length", "max_tokens", "MAX_TOKENS")  # reasons to end an answer
 _THINKING_KEYS = ("reasoning_content", "reasoning", "thinking")  # of a message, beside its content
@@ -33,12 +33,12 @@ class Reading(NamedTuple):
         letters: the letters that answers without log-probabilities name.
         drawn: how many answers the reply holds.
         reason: why there is no letter, as "kind: words" (see `failure_kind`); "" if there is one.
-        fault: True if the reply is not one of a chat model: it may be another when asked again.
+        fault: True if the body is no reply of a chat model; a retry may succeed.
         tokens_in, tokens_out: what it is billed as; 0 if it does not say.
         model: what the server says answered.
         top: how many log-probabilities came with the answer's first token.
-        opening: True if the answer was cut off before it came to its letter.
-        thinking: the judge thought before its letter. cut: the answer ended because it was as long as it may be.
+        truncated: True if the answer was cut off before its letter.
+        thinking: the judge thought before its letter. cut: the answer ended at the token limit.
     """
 
     probability: float | None = None
@@ -56,7 +56,7 @@ class Reading(NamedTuple):
 
 
 def read_reply(data: bytes | str, reasoning: bool = False) -> Reading:
-    """What a reply's body says. Whatever the body is, this returns: a body that is no reply is a `fault`."""
+    """What a reply's body says. Never raises: a body that is no reply is a `fault`."""
     try:
         body = parse(data)
     except ValueError:
@@ -65,18 +65,18 @@ def read_reply(data: bytes | str, reasoning: bool = False) -> Reading:
 
 
 def _beginning(data: bytes | str) -> str:
-    """How a body begins that is none of ours: most often a page that says what is in the way."""
+    """The beginning of a body that is no reply: most often an HTML page with the reason."""
     text = data[:400].decode(errors="replace") if isinstance(data, bytes) else data[:400]
     words = " ".join(text.split())[:80]
     return f": {storable(words)!r}" if words else ", but empty"
 
 
 def parse(data: bytes | str) -> Any:
-    """A body as JSON. Python's own parser takes what some servers write and JSON does not know: NaN, -Infinity, half of
-    a character.
+    """A body as JSON. Python's own parser accepts what some servers write although it is no JSON: NaN, -Infinity, half
+    of a character.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not JSON.
     """
     try:
         return orjson.loads(data)
@@ -89,7 +89,7 @@ def parse(data: bytes | str) -> Any:
 
 
 def read_body(body: Any, reasoning: bool = False) -> Reading:
-    """The same of a body that is parsed already, as in the output of the Batch API."""
+    """The same for a parsed body, as in the output of the Batch API."""
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list):
         words = storable(error_words(body))[:100] if isinstance(body, (dict, list)) else ""
@@ -141,7 +141,7 @@ def _said(choice: dict[str, Any]) -> _Said:
 
 
 def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[str, float]], paid: Reading) -> Reading:
-    """The probability at the token that is the letter, the first after an opening; `top` are those of the first."""
+    """The probability at the token of the letter, the first after an opening phrase; `top`: of the first token."""
     before = ""
     for place, position in enumerate(positions[:OPENING_TOKENS]):
         if not _OPENING.fullmatch(before):
@@ -158,7 +158,7 @@ def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[s
 
 
 def _after_thinking(choice: dict[str, Any], text: str, positions: list[Any], paid: Reading) -> Reading:
-    """The probability at the last token that is the letter which the judge names after it has thought."""
+    """The probability at the last token that is the letter that the judge names after thinking."""
     letter = _final_letter(text)
     if letter is not None:
         for position in reversed(positions):
@@ -193,7 +193,7 @@ def _unreadable(text: str, paid: Reading) -> str:
 
 
 def _refusal(choice: dict[str, Any]) -> str:
-    """The reason why a judge would not say, if it said that it would not."""
+    """Why the judge declined to answer, or ""."""
     refused = _text(_map(choice.get("message")).get("refusal"))
     if refused:
         return f"refused: {storable(refused[:100])}"
@@ -224,12 +224,12 @@ def failure_kind(error: str) -> str:
 
 
 def is_retryable(status: int) -> bool:
-    """Whether a request that was answered with this status may be answered otherwise when it is asked again."""
+    """Whether a request that failed with this status may succeed when it is retried."""
     return status in (408, 409, 425, 429) or status >= 500
 
 
 def error_message(data: bytes) -> str:
-    """What the body of an error says, whatever its shape."""
+    """The message in the body of an error, whatever its shape."""
     try:
         words = error_words(parse(data))
     except ValueError:
@@ -238,7 +238,7 @@ def error_message(data: bytes) -> str:
 
 
 def error_words(body: Any) -> str:
-    """The words of a parsed error: of `error`, `message`, `detail` and their like, in an object or a list of one."""
+    """The message of a parsed error: `error`, `message`, `detail` and the like, in an object or a list of one."""
     if isinstance(body, str):
         return body
     if isinstance(body, list):
@@ -270,7 +270,7 @@ def safe(message: str, key: str) -> str:
 
 
 def scrubbed(data: bytes, key: str) -> bytes:
-    """A body without the key, should a server repeat it: before anything is cut, or a part of it would be left."""
+    """A body without the key, in case a server echoes it: done before anything is cut, or a part of it would remain."""
     return data.replace(key.encode(), b"***") if len(key) >= 8 else data
 
 

@@ -1,4 +1,4 @@
-"""What a server's refusal means for whoever set the judge up: told alike by a run, a batch and the connection test.
+"""What a server's refusal means for whoever set up the judge: the same for a run, a batch and the connection test.
 
 The server's own words are part of every message: a status alone has too many meanings. The key is never among them.
 """
@@ -17,7 +17,7 @@ _NO_CREDIT = re.compile(r"insufficient[ _](?:quota|balance|credit|funds)|exceede
 
 
 def refusal_of_all(status: int, words: str, settings: JudgeSettings) -> JudgeUnavailable | None:
-    """The error of a refusal that every request would meet; None for one that may pass, or is of one request.
+    """The error of a refusal that every request would get; None if it is transient or concerns one request.
 
     Args:
         words: what the server says, without the key.
@@ -41,9 +41,9 @@ def refusal_of_all(status: int, words: str, settings: JudgeSettings) -> JudgeUna
 
 
 def no_logprobs(settings: JudgeSettings) -> JudgeUnavailable:
-    """The error where log-probabilities were required and do not come."""
+    """The error where log-probabilities are required and the server gives none."""
     return JudgeUnavailable(f"The judge '{settings.model}' gives no log-probabilities, and 'judge.logprobs' is 'yes'.",
-                            "Set it to 'auto': several answers are then drawn and counted instead.")
+                            "Set it to 'auto': several answers are then sampled and counted instead.")
 
 
 def wait_in_words(seconds: float, now: float) -> str:

@@ -1,4 +1,4 @@
-"""The judge of the demo world: its rules decide, at once and for nothing.
+"""The judge of the demo world: its rules decide, instantly and at no cost.
 
 It has no position bias, so both orders agree. Left out: anything outside the demo world's language.
 """

@@ -1,4 +1,4 @@
-"""The openai SDK, held to checked addresses: for the connection test and the Batch API.
+"""The openai SDK, restricted to checked addresses: for the Batch API.
 
 The bulk of the questions goes over aiohttp (`openai_judge`), four times as fast in the same process.
 """
@@ -21,7 +21,7 @@ def base_url(settings: JudgeSettings) -> str:
 
 
 def check_key(settings: JudgeSettings, key: str) -> None:
-    """Raises JudgeUnavailable where no key is set and one is surely asked for."""
+    """Raises JudgeUnavailable where no key is set and the server surely needs one."""
     if not key and is_openai(settings.base_url):
         raise JudgeUnavailable("OpenAI's server asks for a key, and none is set.",
                                "Name its variable in 'judge.api_key_env' and set it where the workers start.")

@@ -1,4 +1,4 @@
-"""What answers have cost, and the budget that they must keep. Pure."""
+"""What answers have cost, and the budget that bounds it. Pure."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Spending:
         return (self.tokens_in * settings.price_in + self.tokens_out * settings.price_out) / 1e6
 
     def expected(self, settings: JudgeSettings, calls: int, chars: int) -> Spending:
-        """What it will come to with so many more answers to questions of so many characters altogether.
+        """The total after so many more answers, to questions of so many characters altogether.
 
-        They are taken to cost what answers have cost so far. Before the first one, and where a server does not tell,
-        each character and each answer counts as the most that it usually costs: a budget is a bound.
+        They are assumed to cost what answers have cost so far. Before the first one, and where a server does not report
+        tokens, the highest usual cost per character and answer is assumed: a budget is a bound.
         """
         fewest = CHARS_PER_TOKEN[0]
         answers_per_question = settings.samples if settings.logprobs == "no" else 1
@@ -49,7 +49,7 @@ class Spending:
 
 
 def allows(settings: JudgeSettings, spent: Spending, calls: int, chars: int) -> bool:
-    """Whether so many more answers, to questions of so many characters altogether, keep the budget."""
+    """Whether the budget allows so many more answers, to questions of so many characters altogether."""
     if settings.budget_calls and spent.calls + calls > settings.budget_calls:
         return False
     if not (settings.budget_tokens or settings.budget_money):
@@ -61,7 +61,7 @@ def allows(settings: JudgeSettings, spent: Spending, calls: int, chars: int) -> 
 
 
 def budget_spent(settings: JudgeSettings, spent: Spending) -> BudgetSpent:
-    """What to tell once `allows` says no and nothing is in flight."""
+    """The error once `allows` is false and nothing is in flight."""
     tokens = spent.tokens_in + spent.tokens_out
     parts = [f"{spent.calls} of {settings.budget_calls} answers" if settings.budget_calls else "",
              f"{tokens} of {settings.budget_tokens} tokens" if settings.budget_tokens else "",

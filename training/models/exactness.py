@@ -1,8 +1,8 @@
-"""Whether a model decodes exactly here: measured on the loaded model before anything is drawn from it.
+"""Whether a model decodes exactly here: measured on the loaded model before anything is sampled from it.
 
 Responses are decoded in a batch padded at the left, with a cache; they are read again in one padded pass. Both must
-give the probabilities of the plain forward pass of one unpadded row. A family whose cache or padding does not work so
-would fail in silence: its samples would be noise, and no metric would say so. Two rows of different lengths and a few
+give the probabilities of the plain forward pass of one unpadded row. A family whose cache or padding works differently
+would fail silently: its samples would be noise, and no metric would show it. Two rows of different lengths and a few
 tokens take a moment, whatever the model's size.
 """
 
@@ -50,7 +50,7 @@ def check_decoding(language: LanguageModel, field: str) -> None:
         difference = max(measure(language))
     except (torch.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:  # a family may break in any way; nothing of it is this project's to handle
+    except Exception as error:  # a family may fail in any way
         if "out of memory" in str(error):
             raise
         words = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:200]

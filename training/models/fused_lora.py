@@ -1,4 +1,4 @@
-"""A LoRA adapter folded into its base weights, with gradients: one product per layer where peft's own forward takes
+"""A LoRA adapter fused into its base weights, with gradients: one product per layer where peft's own forward takes
 three.
 
 LoRA (arXiv 2106.09685) adds s B A x to W x. While the policy is trained A and B change at optimizer steps only, so
@@ -7,11 +7,11 @@ W' = W + s B A is made once per step, and both passes over the tokens use it:
     forward    y = W' x
     backward   dx = W'^T dy,   dB = s dy (A x)^T,   dA = s (B^T dy) x^T
 
-which are the same gradients as those of the unfolded sum, up to rounding. Nothing but x is kept for the backward
-pass. It costs one copy of the adapted weights, and a step's folding as much as r more tokens.
+which are the same gradients as those of the separate products, up to rounding. Only x is saved for the backward pass.
+It costs one copy of the adapted weights, and the refresh at each step costs as much as r more tokens.
 
 Only where base and adapter are both fp32: a bf16 weight would swallow a small adapter's change. Left out: DoRA,
-dropout, several adapters at once, layers that are no nn.Linear (GPT-2's); all those keep peft's forward.
+dropout, several adapters at once, layers other than nn.Linear (GPT-2's); all those keep peft's forward.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class _FusedLinear(torch.autograd.Function):
 
 @contextmanager
 def fused_lora(language: LanguageModel) -> Iterator[Callable[[], None]]:
-    """Within it the adapter works folded in; call what it yields after each change of the adapter's weights.
+    """Within it the adapter is fused; call the yielded `refresh` after each change of the adapter's weights.
 
-    `models.reference` still switches the adapter off within it. `models.merged` is for outside of it.
+    `models.reference` still switches the adapter off within it. Do not use `models.merged` within it.
     """
     layers = [layer for layer in lora_layers(language) if _can_fuse(layer)]
     for layer in layers:

@@ -12,7 +12,7 @@ from training.judges.spending import Spending
 
 def make_stage_judge(settings: JudgeSettings, spent: Spending | None = None,
                      folder: Path | None = None) -> StreamingJudge:
-    """`make_judge` with this process's key and addresses, and with local models too."""
+    """`make_judge` with this process's key and addresses, and with models on this machine."""
     if settings.kind == "local":
         from training.models.local_judge import LocalJudge
 

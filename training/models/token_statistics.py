@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 PIECE = 1 << 20
-"""Logits worked on at a time: on a CPU four bytes each of them stay in its cache."""
+"""Logits processed at a time: on a CPU, at four bytes each, they stay in its cache."""
 
 
 def token_statistics(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """log p(token) and the entropy of p = softmax(logits / temperature), a piece of rows at a time.
 
-    The logits are the largest tensor of a step, so they are overwritten with p where they are fp32: nothing of their
-    size is made but the gradient. Do not read them afterwards.
+    The logits are the largest tensor of a step, so they are overwritten with p where they are fp32: the only other
+    tensor of that size is the gradient. Do not use them afterwards.
 
     Args:
         logits: [..., vocabulary].

@@ -1,8 +1,8 @@
-"""Checkpoints of transformers' trainers, whole or not there: written aside, synced, renamed.
+"""Atomic checkpoints for transformers' trainers: written to a temporary folder, synced, renamed.
 
-A trainer writes a checkpoint file by file, and takes the highest number for the newest, whole or not. Here it writes
+A trainer writes a checkpoint file by file, and takes the highest number for the newest, complete or not. Here it writes
 into `checkpoint/unfinished/`; when it has ended, `state.json` is added (sizes of all files, and what else a stage must
-remember), everything is synced, and one rename makes it `checkpoint/checkpoint-N`. Then the older ones go.
+remember), everything is synced, and one rename makes it `checkpoint/checkpoint-N`. Then older checkpoints are removed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class WholeCheckpoints(TrainerCallback):
 
     Args:
         folder: where whole checkpoints are.
-        remember: what a stage must know to go on, as JSON; asked when a checkpoint has been written.
+        remember: returns what a stage needs to resume, as JSON; called when a checkpoint has been written.
     """
 
     def __init__(self, folder: Path, remember: Callable[[], dict[str, Any]] = dict) -> None:
@@ -42,7 +42,7 @@ class WholeCheckpoints(TrainerCallback):
         write_json(written / STATE, {"files": sizes, "remembered": self._remember()})
         _sync(written)
         published = self._folder / written.name
-        shutil.rmtree(published, ignore_errors=True)  # a half one, or the trainer saves a step twice
+        shutil.rmtree(published, ignore_errors=True)  # an incomplete one, or the trainer saves a step twice
         os.replace(written, published)
         _sync_folder(self._folder)
         for checkpoint in self._folder.glob("checkpoint-*"):
@@ -51,12 +51,12 @@ class WholeCheckpoints(TrainerCallback):
 
 
 def aside(folder: Path) -> Path:
-    """Where a trainer writes what is to become a checkpoint."""
+    """The temporary folder into which a trainer writes a checkpoint."""
     return folder / UNFINISHED
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The newest whole checkpoint; half-written ones are removed."""
+    """The newest complete checkpoint; incomplete ones are removed."""
     shutil.rmtree(aside(folder), ignore_errors=True)
     newest = None
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of):
@@ -74,7 +74,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def remembered(checkpoint: Path | None) -> dict[str, Any]:
-    """What the stage gave to be remembered with a checkpoint; {} where there is none, or one of an earlier version."""
+    """What the stage saved with a checkpoint; {} without a checkpoint, or for one of an earlier version."""
     if checkpoint is None or not (checkpoint / STATE).is_file():
         return {}
     values: dict[str, Any] = read_json(checkpoint / STATE)["remembered"]

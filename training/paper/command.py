@@ -1,4 +1,4 @@
-"""`python -m training paper`: train every arm, measure, and write the report. What is complete is not done again."""
+"""`python -m training paper`: train every arm, measure, and write the report. Complete stages are not run again."""
 
 from __future__ import annotations
 

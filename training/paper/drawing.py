@@ -1,7 +1,7 @@
 """Charts as SVG text: a few dozen lines in place of a plotting library, in the colours of the pages. Torch-free.
 
-Readable on paper and on a screen, light or dark: a card of its own ground, one accent, numbers in every cell. Left out:
-anything that moves.
+Readable on paper and on a screen, light or dark: its own background, one accent, numbers in every cell. Left out:
+animation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From the folders of the stages to the numbers of the five figures.
 
-Everything is read from what the stages left; the judge is asked once more, which response is better all in all: on the
-pairs (unless a person chose between them) and between the answers of every two policies.
+Everything is read from the artifacts of the stages; the judge is asked in addition which response is better overall: on
+the pairs (unless a person chose) and between the answers of every two policies.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _truth(experiment: Experiment, digests: list[str]) -> NDArray[np.float64]:
 
 
 def model_accuracies(experiment: Experiment, arms: Sequence[str]) -> list[dict[str, Any]]:
-    """Figure 1: how well each preference model tells its own judge's labels, on held-out pairs."""
+    """Figure 1: how well each preference model predicts its own labels, on held-out pairs."""
     accuracies = []
     for arm in arms:
         for name, folder in experiment.model_folders(arm).items():

@@ -1,6 +1,6 @@
-"""Which of two responses is better, all in all: asked of the recipe's judge, each question once. Torch-free.
+"""Which of two responses is better overall: asked of the recipe's judge, each question once. Torch-free.
 
-Verdicts of a judge on a server are written down as they arrive, so that a command that goes on pays for none twice.
+Verdicts of a judge on a server are recorded as they arrive, so that a resumed command pays for none twice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Overall:
     def ask(self, questions: Sequence[Question]) -> list[float | None]:
         """The probability that the first response is the better one, in the order of the questions.
 
-        Equal responses are a half, unasked; None where the judge gave no verdict.
+        Equal responses are a half, without asking; None where the judge gave no verdict.
         """
         if self._settings.kind == "rule":
             return self._asked(list(questions))

@@ -1,6 +1,6 @@
-"""All stages of many recipes, each once, several at a time. Torch-free: a stage is a process of its own.
+"""All stages of many recipes, each once, several at a time. Torch-free: each stage is a separate process.
 
-A stage is done when its folder holds a manifest, so that a killed command goes on where it was. Left out: retries, and
+A stage is done when its folder holds a manifest, so that a killed command resumes where it was. Left out: retries, and
 stages on other machines.
 """
 
@@ -59,11 +59,11 @@ def works(recipes: Iterable[Recipe], files: Mapping[FileRole, Path], store: Path
 
 def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, environment: Mapping[str, str],
               tell: Callable[[str], None]) -> bool:
-    """Run what is not complete, `jobs` stages at a time; whether all of it is done (Ctrl-C stops at safe points).
+    """Run the stages that are not complete, `jobs` at a time; False if interrupted (Ctrl-C stops at safe points).
 
     Args:
         environment: of the stages' processes.
-        tell: is given a line whenever a stage ends.
+        tell: called with a line whenever a stage ends.
 
     Raises:
         StageFailed: naming the stage, its cause and its remedy, after the stages beside it have stopped.

@@ -1,4 +1,4 @@
-"""The paper's three claims, held against what came out: each with its rule, written before the numbers. Torch-free."""
+"""The paper's three claims, tested on the results: each with its rule, written before the numbers. Torch-free."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Held = Literal["held", "not held here", "undecided", "not tested"]
 
 
 class ClaimVerdict(NamedTuple):
-    """What became of a claim: the rule that decides and the numbers it was applied to."""
+    """The outcome for a claim: the rule that decides and the numbers it was applied to."""
 
     claim: str
     held: Held

@@ -1,4 +1,4 @@
-"""One preference model: a trunk with one linear head per principle, how it is made new, and how it is saved.
+"""One preference model: a trunk with one linear head per principle, how it is created, and how it is saved.
 
 Left out: LoRA on embeddings, and heads of more than one layer.
 """
@@ -53,7 +53,7 @@ def load_trunk(base: str | Path, device: torch.device | str, precision: str) -> 
     try:
         with translate_oom():
             trunk = AutoModel.from_pretrained(base_location(base), **loading)
-            if trunk.get_output_embeddings() is not None:  # some families in parts know no model without a head
+            if trunk.get_output_embeddings() is not None:  # some multimodal families have no class without a head
                 trunk = trunk_of(AutoModelForCausalLM.from_pretrained(base_location(base), **loading))
             return trunk.to(device).eval().requires_grad_(False)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
@@ -86,7 +86,7 @@ def new_model(base: str, lora: Lora, device: torch.device | str, precision: str,
     lora_config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
                         target_modules=_upper_linears(trunk, base, layers) if layers else lora_targets(trunk))
     adapter = get_peft_model(trunk, lora_config)
-    # peft notes where the base was loaded from; the name in the recipe is what means the same elsewhere.
+    # peft would record the path on this machine; the name in the recipe is valid everywhere.
     adapter.peft_config["default"].base_model_name_or_path = base
     return PreferenceModel(trunk, head.to(device)), adapter
 

@@ -1,9 +1,9 @@
 """The trained preference models of a run, ready to score: whatever their architecture, a table [batch, principle].
 
-Models that can share work do: the heads of one trunk are read off one pass; adapters on one base share the layers below
-the lowest of them, and above it go through the base together where copies of it would be too large.
+Models share work where they can: the heads of one trunk are computed in one pass; adapters on one base share the layers
+below the lowest adapted one, and above it they are batched on one base where merged copies would be too large.
 
-Left out: models on several devices, and scores of one batch from several threads.
+Left out: models on several devices, and thread safety.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from training.preference_models.texts import encode, padded, reply_length
 from training.quality.quality_card import card_of
 
 SMALL = 50_000_000
-"""With up to so many parameters above the cut, each principle gets a merged copy of them: products of low rank cost
-more time than such a copy costs memory."""
+"""With up to so many parameters above the cut, each principle gets a merged copy of them: low-rank products cost more
+in time than such copies in memory."""
 
 TOKENS_AT_ONCE = 16_384
 """Rows times tokens that go through stacked adapters together: enough to fill a GPU."""
@@ -62,7 +62,7 @@ class PreferenceModels:
         self.mean, self.std = (torch.tensor([card[key] for card in cards], device=device) for key in ("mean", "std"))
         self._families = families
         self._device = device
-        # Raw scores lose what grows with the response's length, for the models that were trained so.
+        # For models trained with debias_length, the linear part of the length is removed from raw scores.
         self._slope = torch.tensor([card.get("length_slope", 0.0) for card in cards], device=device)
         self._length = torch.tensor([card.get("length_mean", 0.0) for card in cards], device=device)
         self._debiased = {name for name, card in zip(names, cards, strict=True) if card.get("length_slope", 0.0)}
@@ -82,7 +82,7 @@ class PreferenceModels:
         together: dict[tuple[Any, ...], list[str]] = {}
         for name, card in cards.items():
             kind = card.get("architecture", "separate")
-            # Adapters of one shape on one base are scored together; so are the heads of one trunk.
+            # Adapters on the same layers of one base are scored together; so are the heads of one trunk.
             own = card.get("lora_layers", 0) if kind == "separate" else folders[name]
             together.setdefault((kind, card["base"], card["max_length"], own), []).append(name)
         families = []
@@ -106,7 +106,7 @@ class PreferenceModels:
             columns = [self.names.index(name) for name in family.names]
             rows = [encode(family.tokenizer, prompt, response, family.max_length)
                     for prompt, response in zip(prompts, responses, strict=True)]
-            # Rows of like length together: little padding.
+            # Rows of similar length together, for little padding.
             order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
             scores = torch.empty(len(rows), len(columns), device=self._device)
             for start in range(0, len(order), batch_size):
@@ -165,7 +165,7 @@ def _copies(trunk: Any, cut: int, merged: list[Any], heads: Tensor) -> Callable[
 
 def _stacked(trunk: Any, cut: int, folders: Mapping[str, Path], heads: Tensor, base: str, device: str) -> (
         Callable[[Tensor, Tensor], Tensor]):
-    """All adapters beside one base: rows of several principles go through its matrices together."""
+    """All adapters stacked on one base: rows of several principles go through its matrices together."""
     from peft import PeftModel
 
     split = SplitTrunk(trunk, cut)
@@ -205,7 +205,7 @@ def _merged(trunk: Any, folder: Path, base: str, device: str) -> Any:
 
 @contextmanager
 def _fitting(base: str) -> Iterator[None]:
-    """Name what peft says of an adapter and a base that do not go together. Raises ModelUnavailable."""
+    """Translate peft's errors about an adapter that does not fit its base. Raises ModelUnavailable."""
     try:
         yield
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:

@@ -1,12 +1,12 @@
-"""A trunk cut in two: what several preference models have in common is computed once, the rest for each of them.
+"""A trunk split in two: the layers that several preference models share are computed once, the rest for each model.
 
 Both halves are the trunk itself with other layers in it, so masks and positions are made by the model's own code,
-whatever its architecture. Below the cut the layers are the base's; the hidden states that come out are put in again
+whatever its architecture. Below the cut the layers are the base's; the hidden states that come out are fed in again
 above it. The adapters above the cut are either merged into copies of the layers, or stacked: rows of all principles go
 through the base's matrices together, and each principle's rows through its own pair of low rank by one batched product.
 
-A trunk whose upper layers read more of the lower ones than their output (keys that layers share) is not cut:
-`splits_exactly` tries it.
+A trunk whose upper layers read more of the lower ones than their output (keys that layers share) is not split:
+`splits_exactly` measures it.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ def decoder_layers(trunk: Any) -> tuple[str, nn.ModuleList]:
 
 
 class SplitContext:
-    """What the parts of a split trunk tell one another: hidden states at the cut, and whose rows are going through."""
+    """Shared state of a split trunk: the hidden states at the cut, and which principles' rows are being computed."""
 
     def __init__(self) -> None:
         self.hidden: Tensor | None = None
         self.group = slice(0, 1)
 
 
-class _CutReached(Exception):  # noqa: N818 - no error: how the lower half ends
-    """The hidden states have arrived where the trunk is cut."""
+class _CutReached(Exception):  # noqa: N818 - control flow: ends the lower half
+    """The hidden states at the cut are computed."""
 
 
 class _StandIn(nn.Module):
-    """In the place of a layer; whatever a trunk asks of a layer but its work, the layer itself answers."""
+    """Takes the place of a layer; every attribute but `forward` is the layer's own."""
 
     def __init__(self, layer: nn.Module, context: SplitContext, gives_tuple: bool) -> None:
         super().__init__()
-        self.__dict__["_layer"], self.__dict__["_context"] = layer, context  # not as a submodule: it is not ours
+        self.__dict__["_layer"], self.__dict__["_context"] = layer, context  # not as submodules
         self._gives_tuple = gives_tuple
 
     def __getattr__(self, name: str) -> Any:
@@ -60,7 +60,7 @@ class _StandIn(nn.Module):
 
 
 class _StopHere(_StandIn):
-    """The end of the lower half."""
+    """Ends the lower half: saves the hidden states and stops the forward pass."""
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
         self._context.hidden = hidden
@@ -68,18 +68,18 @@ class _StopHere(_StandIn):
 
 
 class _Replay(_StandIn):
-    """A layer of the upper half that lies below the cut: what it would give is known."""
+    """A layer of the upper half that lies below the cut: replays the saved hidden states."""
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
         return (self._context.hidden,) if self._gives_tuple else self._context.hidden
 
 
 class SplitTrunk:
-    """The lower half of a trunk, run once per batch, and upper halves to go on with.
+    """The lower half of a trunk, run once per batch, and upper halves that continue from it.
 
     Args:
         trunk: a decoder in evaluation mode.
-        cut: layers below the cut; with 0 the halves are nothing and the whole trunk.
+        cut: layers below the cut; 0: the lower half is empty.
     """
 
     def __init__(self, trunk: Any, cut: int) -> None:
@@ -89,7 +89,7 @@ class SplitTrunk:
         self._lower = self._with([*layers[:cut], *(_StopHere(layer, self.context, False) for layer in layers[cut:])])
 
     def lower(self, ids: Tensor, mask: Tensor) -> None:
-        """Run the layers below the cut on ids and mask [rows, tokens]; `upper` goes on from there."""
+        """Run the layers below the cut on ids and mask [rows, tokens]; `upper` continues from there."""
         self.context.hidden = None
         if self.cut:
             try:
@@ -103,7 +103,7 @@ class SplitTrunk:
         return self._with([*(_Replay(layer, self.context, self._gives_tuple) for layer in below), *layers])
 
     def _with(self, layers: Iterable[nn.Module]) -> Any:
-        """The trunk with other layers: every module between it and them is copied, nothing else is."""
+        """The trunk with other layers: only the modules on the path to them are copied."""
         new_trunk = _shallow(self._trunk)
         *parents, last = self._path.split(".")
         at = new_trunk
@@ -116,7 +116,7 @@ class SplitTrunk:
 
 @torch.no_grad()
 def splits_exactly(trunk: Any, cut: int) -> bool:
-    """Whether both halves of a trunk give what the whole trunk gives: tried on a few tokens."""
+    """Whether both halves of a trunk give what the whole trunk gives: measured on a few tokens."""
     if not cut:
         return True
     tokens = torch.arange(1, 6, device=next(trunk.parameters()).device)[None]
@@ -127,7 +127,7 @@ def splits_exactly(trunk: Any, cut: int) -> bool:
         split.lower(tokens, mask)
         upper = split.upper(decoder_layers(trunk)[1][cut:])
         halves = upper(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state.float()
-    except Exception:  # what the lower half was to leave behind is missing, in whatever way the family says so
+    except Exception:  # a family whose upper layers need more of the lower ones may fail in any way
         return False
     return bool((halves - plain).abs().max() <= 1e-2 * plain.abs().max())
 
@@ -160,7 +160,7 @@ class StackedLinear(nn.Module):
 
 
 def stack_adapters(trunk: nn.Module, names: Sequence[str], context: SplitContext) -> None:
-    """Put a `StackedLinear` in the place of every map that peft has wrapped, its adapters in the order of names."""
+    """Replace every map that peft has wrapped by a `StackedLinear`, its adapters in the order of `names`."""
     from peft.tuners.lora import LoraLayer
 
     for name, wrapped in [(name, module) for name, module in trunk.named_modules() if isinstance(module, LoraLayer)]:
@@ -183,7 +183,7 @@ def _stacked(wrapped: Any, names: Sequence[str], context: SplitContext) -> Stack
 
 
 def groups(principles: int, tokens: int, tokens_at_once: int) -> Iterator[slice]:
-    """The principles in runs that have at most so many tokens together, at least one principle per run.
+    """The principles in groups with at most so many tokens together, at least one principle per group.
 
     Args:
         tokens: of all rows of one principle.
@@ -201,7 +201,7 @@ def _shallow(module: Any) -> Any:
 
 @torch.no_grad()
 def _gives_tuple(trunk: Any, layer: nn.Module) -> bool:
-    """Whether the layers of a trunk give a tuple: asked of one token."""
+    """Whether the layers of a trunk return a tuple, measured on one token."""
     is_tuple: list[bool] = []
     hook = layer.register_forward_hook(lambda _module, _inputs, output: is_tuple.append(isinstance(output, tuple)))
     device = next(trunk.parameters()).device

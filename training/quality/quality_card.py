@@ -28,11 +28,11 @@ from training.run.artifacts import read_json, read_jsonl, write_jsonl
 
 CARD = "card.json"
 LEAST_SPREAD = 1e-6
-"""Scores that do not vary are divided by this: they come out as nothing, not as infinity."""
+"""The smallest standard deviation: scores that do not vary become 0, not infinite."""
 
 
 class Scored(NamedTuple):
-    """What a model says of one labelled pair.
+    """A model's scores of one labelled pair, with what is known of it.
 
     Attributes:
         raw: scores of `a` and `b`.
@@ -50,20 +50,21 @@ class Scored(NamedTuple):
 
 
 def fit_length_bias(pairs: Sequence[Scored]) -> tuple[float, float]:
-    """How the raw score grows with a response's length, per token, on what was learnt from; and the mean length."""
+    """The least-squares slope of the raw score per token of response length, on the training pairs; and the mean
+    length."""
     learnt = [pair for pair in pairs if not pair.held_out and pair.label is not None]
     lengths = [float(length) for pair in learnt for length in pair.lengths]
     return slope([score for pair in learnt for score in pair.raw], lengths), sum(lengths) / max(1, len(lengths))
 
 
 def remove_length_bias(pairs: Sequence[Scored], rise: float, mean: float) -> list[Scored]:
-    """The pairs with the linear part of length taken out of their raw scores."""
+    """The pairs with the linear part of length removed from their raw scores."""
     return [pair._replace(raw=(pair.raw[0] - rise * (pair.lengths[0] - mean), pair.raw[1] - rise * (
         pair.lengths[1] - mean))) for pair in pairs]
 
 
 def card(pairs: Sequence[Scored]) -> dict[str, Any]:
-    """What scores say about themselves: all of it on held-out pairs, but for the mean, the spread and the lengths.
+    """The contents of a card: measured on held-out pairs, except for the mean, the deviation and the lengths.
 
     `accuracy` is against the judge's labels. `human_agreement` is against people's choices on the `human_n` held-out
     pairs that have one, and `judge_human_agreement` what the judge itself reaches there; absent where there are none.
@@ -135,7 +136,8 @@ def write_scores(path: Path, digests: Sequence[str], pairs: Sequence[Scored], me
 
 
 def score_correlations(folders: Mapping[str, Path]) -> dict[str, dict[str, float]]:
-    """How alike principles prefer: correlation of z_a - z_b over the pairs that all have, by principle and principle.
+    """How similar the preferences of principles are: correlation of z_a - z_b over the pairs that all have, by
+    principle and principle.
 
     Args:
         folders: by principle, the folder of the stage that serves it.

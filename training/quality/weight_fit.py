@@ -2,9 +2,10 @@
 
 The regression is of the choice on the difference of standardised scores, each row mirrored with its sign turned, so
 that no intercept is needed (arXiv 2406.07295). Its intervals are the percentiles of a bootstrap of the rows (Efron
-1979, doi 10.1214/aos/1176344552). What a principle is worth is what accuracy is lost when it is left out: alone, and on
-average over several orders in which all are dropped one by one, for two principles that say the same hide each other's
-worth if only one is ever missing. Accuracy is cross-validated: a row is never judged by weights that it helped to fit.
+1979, doi 10.1214/aos/1176344552). The value of a principle is the accuracy that is lost when it is left out: alone, and
+on average over several orders in which all are dropped one by one, because two correlated principles hide each other's
+value if only one is ever missing. Accuracy is cross-validated: a row is never evaluated with weights that were fitted
+to it.
 
 Left out: penalties other than scikit-learn's own (C = 1), and interactions between principles.
 """
@@ -43,12 +44,12 @@ def _fitted(differences: Floats, choices: Floats, times: Floats | None = None) -
     from sklearn.linear_model import LogisticRegression
 
     counted = np.ones(len(choices)) if times is None else times
-    # Each row and its mirror image; a soft choice enters twice, for and against, each with its share of the weight.
+    # Each row and its mirror image; a soft choice enters twice, for and against, weighted by its probability.
     rows = np.concatenate([differences, -differences, differences, -differences])
     targets = np.repeat([1, 0], 2 * len(choices))
     shares = np.concatenate([choices, 1 - choices, 1 - choices, choices]) * np.tile(counted, 4)
     used = shares > 0
-    # Few columns, many rows: this solver takes a few steps where the default takes dozens, to the same weights.
+    # Few columns, many rows: this solver needs a few steps where the default needs dozens, for the same weights.
     regression = LogisticRegression(fit_intercept=False, solver="newton-cholesky")
     weights: Floats = regression.fit(rows[used], targets[used], shares[used]).coef_[0]
     return weights
@@ -111,7 +112,8 @@ def ablation(names: Sequence[str], differences: Sequence[Sequence[float]], choic
 
 
 def _cross_validated(differences: Floats, choices: Floats, seed: int) -> tuple[float, int]:
-    """The share of decided choices told right by weights fitted to the other folds, and how many are decided."""
+    """The share of decided choices predicted correctly by weights fitted to the other folds, and how many are
+    decided."""
     place = np.random.default_rng(seed).permutation(len(choices)) % min(FOLDS, len(choices))
     predicted = np.zeros(len(choices))
     for fold in np.unique(place):

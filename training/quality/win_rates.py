@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 TIE = 1e-3
-"""Probabilities this close to a half are ties: the rule judge gives exactly a half to answers it cannot tell apart."""
+"""Probabilities this close to a half are ties: the rule judge gives exactly a half to answers of equal score."""
 
 
 class WinRate(NamedTuple):
@@ -36,7 +36,7 @@ def win_rate(probabilities: Sequence[float | None]) -> WinRate:
         probabilities: that the first is better, one per pair; None where the judge gave no verdict: not counted.
 
     Returns:
-        With no verdict at all the rate is 0.5 and the interval [0, 1]: nothing is known.
+        Without any verdict the rate is 0.5 and the interval [0, 1].
     """
     judged = [probability for probability in probabilities if probability is not None]
     wins = sum(probability > 0.5 + TIE for probability in judged)

@@ -1,7 +1,8 @@
 """From responses to rewards: preference models score each principle, the scalarization makes one number of them.
 
-Everything in between is kept and shown: what is optimised can be taken apart to its principles, and the parts add up.
-Left out: rewards from rules or from the judge itself; a running scale of the reward (advantages are whitened instead).
+Everything in between is kept and reported: the reward can be decomposed into its principles, and the parts add up. Left
+out: rewards from rules or from the judge itself; a running normalisation of the reward (advantages are whitened
+instead).
 """
 
 from __future__ import annotations

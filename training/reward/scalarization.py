@@ -7,16 +7,16 @@ a response's reward never depends on its neighbours in the batch.
 What weights do. A weight multiplied into a score before a minimum, a median or a quantile would change which principle
 is the worst one, so it is not. In `linear`, `constrained`, `bernoulli_nash` and `power_mean` weights are shares; in
 `tchebycheff` they scale the distances from the ideal, and in `lexicographic` they are the order of importance.
-Everywhere else they only choose: a principle with a weight above zero takes part, all parts alike; zero or below
-leaves it out. Only their ratios count.
+Everywhere else they only select: principles with a weight above zero take part equally, the others are left out. Only
+ratios count.
 
 What a negative weight does. `linear` and `constrained` subtract the score. `bernoulli_nash` and `power_mean` take the
-opposite's probability, sigmoid(-z). The others leave it out: turned round it would be a veto of its own, which nobody
-means by a small negative weight.
+opposite's probability, sigmoid(-z). The others leave it out: a negated score would be a veto, which nobody means by a
+small negative weight.
 
-A better score never makes a worse reward, but for two functions of the paper: `uncertainty_weighted`, where an outlier
-above costs as well, and `soft_max_min`, see there. Before any function, scores are capped where a cap is set, so that
-what a principle earns beyond it cannot pay for another (arXiv 2310.04373).
+A better score never makes a worse reward, except in two functions of the paper: `uncertainty_weighted`, where an
+outlier above costs as well, and `soft_max_min`, see there. Before any function, scores are capped where a cap is set,
+so that what a principle earns beyond it cannot pay for another (arXiv 2310.04373).
 
 Left out of the paper's code: its products of raw logits (their sign flips) and everything that looks across the batch.
 """
@@ -51,10 +51,10 @@ def worst_case(scores: Tensor, weights: Tensor) -> Tensor:
 
 
 def soft_max_min(scores: Tensor, weights: Tensor, temperature: float = 1.0) -> Tensor:
-    """sum_i z_i softmax(-z / T)_i: a minimum with soft edges. [batch, principle], [principle] -> [batch].
+    """sum_i z_i softmax(-z / T)_i: a soft minimum. [batch, principle], [principle] -> [batch].
 
     T towards 0 gives `worst_case`, T towards infinity the mean. As the paper defines it, it is not monotone: a score
-    more than T above the reward pulls it down a little when it rises further, for its share of the sum melts away.
+    more than T above the reward pulls it down a little when it rises further, because its share of the sum vanishes.
     """
     chosen = _chosen(scores, weights)
     return (chosen * torch.softmax(-chosen / temperature, dim=1)).sum(dim=1)
@@ -90,7 +90,7 @@ def bernoulli_nash(scores: Tensor, weights: Tensor) -> Tensor:
 def tchebycheff(scores: Tensor, weights: Tensor, ideal: float = 3.0) -> Tensor:
     """-max_i v_i (ideal - z_i), v_i = w_i / mean w: the weighted distance from the ideal that is largest. -> [batch].
 
-    Equal weights give the minimum, less the ideal. Reaches every Pareto-optimal point, a hollow front's too.
+    Equal weights give the minimum, less the ideal. Reaches every Pareto-optimal point, also on a non-convex front.
     """
     return _distances(scores, weights, ideal).amin(dim=1)
 
@@ -107,7 +107,7 @@ def power_mean(scores: Tensor, weights: Tensor, power: float = -2.0) -> Tensor:
 
 
 def lexicographic(scores: Tensor, weights: Tensor, thresholds: Tensor) -> Tensor:
-    """First things first: [batch, principle], [principle], thresholds [principle] -> [batch].
+    """Levels in order of weight: [batch, principle], [principle], thresholds [principle] -> [batch].
 
     Principles of one weight are a level, whose slack is min_i (z_i - threshold_i); levels come in the order of their
     weight. The reward is the number of levels passed before the first that is short (slack < 0), plus exp(its slack);

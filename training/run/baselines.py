@@ -1,12 +1,13 @@
-"""Baselines, fair by construction: a recipe's own pairs, judge, loss, budget, training and seed, and one preference
-model in place of one per principle. Torch-free.
+"""Baselines, fair by construction: a recipe's own pairs, judge, loss, budget, training and seed, but one preference
+model instead of one per principle. Torch-free.
 
 `single_pm` is the baseline of MORLAIF (arXiv 2406.07295): each pair is labelled by one principle, drawn at random. The
-draw is by the share of each principle's weight, so that both pursue one trade-off; with equal weights it is the paper's
-uniform one. The label drawn is the one that the multi-objective run bought, and so costs nothing again. Its preference
-model learns from as many labels as each of the others does; the run as a whole pays for K times as many. Hence
-`pooled_pm`: one model that learns from all K labels of each pair, by their weighted mean, whose Bradley-Terry loss has
-the gradient of the K losses together. `single_principle` rewards one principle and judges by all of them.
+draw is by the share of each principle's weight, so that both have the same trade-off; with equal weights it is the
+paper's uniform draw. The label drawn is the one that the multi-objective run bought, and so costs nothing again. Its
+preference model learns from as many labels as each of the others does; the multi-objective run as a whole pays for K
+times as many. Hence `pooled_pm`: one model that learns from all K labels of each pair, by their weighted mean, whose
+Bradley-Terry loss has the gradient of the K losses together. `single_principle` rewards one principle and judges by all
+of them.
 
 Left out: sentences of a constitution that are no principles of the recipe.
 """
@@ -44,7 +45,7 @@ def principles_to_label(recipe: Recipe) -> list[str]:
 
 
 def drawn_principle(pair: str, shares: Mapping[str, float], seed: int) -> str:
-    """The principle that labels a pair: drawn by its digest, so that neighbours and order do not matter.
+    """The principle that labels a pair: drawn by its digest, so that other pairs and their order do not matter.
 
     Args:
         pair: the pair's digest.
@@ -61,7 +62,7 @@ def drawn_label(pair: str, rows: Mapping[str, Mapping[str, Any]], shares: Mappin
     """The label of the principle drawn for a pair; None where that principle has none.
 
     Args:
-        rows: by principle, the pair's row of labels.jsonl. A negative share turns its label round.
+        rows: by principle, the pair's row of labels.jsonl. A negative share inverts the label.
     """
     name = drawn_principle(pair, shares, seed)
     if name not in rows:

@@ -1,11 +1,12 @@
-"""What can be known to fail before any work is done: refused with the field, its value and the way out. Torch-free.
+"""What is known to fail before any work is done: refused with the field, its value and a remedy. Torch-free.
 
-Two doors. `check_run` looks at a recipe and at the folders of its models, when a run is started or looked at in the
-form; `check_job` looks at what one stage is about to read, in its process, before a model is loaded. Names, bounds and
-NaN are refused before, by the recipe's own types (`training.config`).
+`check_run` checks a recipe and the folders of its models, when a run is started or shown in the form; `check_job`
+checks what one stage is about to read, in its process, before a model is loaded. Names, bounds and NaN are refused
+earlier, by the recipe's own types (`training.config`).
 
-A model in a folder is judged by its config.json, tokenizer.json and file sizes; a hub id cannot be known before it is
-loaded, and then by `training.models.preflight`. Left out: whether it fits the device's memory (see `runner.describe`).
+A model in a folder is checked by its config.json, tokenizer.json and file sizes; a hub id cannot be checked before it
+is loaded, and then by `training.models.preflight`. Left out: whether it fits the device's memory (see
+`runner.describe`).
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from training.run.artifacts import Job, read_json, read_jsonl
 from training.run.model_names import ModelHome, locate, model_home
 
 MARGIN = 200e6
-"""Bytes that stay free beside what a run writes: its database, its report, its samples."""
+"""Bytes that must stay free in addition to what is estimated: the database, the report stream, the samples."""
 
 
 RESERVED = {"overall": "the comparison over all principles", "best_of_n": "the comparison with the best of n answers"}
-"""Names that no principle may have: the report and the metrics of an evaluation would mix the two up."""
+"""Names that no principle may have: an evaluation uses them in its report and metrics."""
 
 
 def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None = None) -> None:
     """Refuse what the recipe's models cannot do and what the disk cannot hold.
 
     Args:
-        room: a folder on the disk that the run is written to; None: not looked at.
+        room: a folder on the disk that the run is written to; None: disk space is not checked.
         home: where names of models are looked up; None: as set for this process.
 
     Raises:
@@ -74,7 +75,7 @@ def check_job(job: Job, folder: Path) -> str:
     """Refuse a stage that would fail after its models are loaded.
 
     Returns:
-        What its person should know and what need not stop it, or "".
+        A warning that need not stop the stage, or "".
 
     Raises:
         BadSettings: a principle has no preference model, or a preference model's scores have no scale.
@@ -146,7 +147,7 @@ def positions(folder: Path | None) -> int | None:
 def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
     """Refuse prompts of which most do not fit the model together with a response; a few lose their oldest tokens.
 
-    Only texts with more bytes than there is room are encoded: a token is never less than a byte.
+    Only texts with more bytes than the available positions are encoded: a token is at least one byte.
 
     Returns:
         What is cut, or "".
@@ -184,7 +185,7 @@ def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
 
 
 def needed_bytes(recipe: Recipe, home: ModelHome | None = None) -> float:
-    """A rough upper estimate of what a run writes: 0 for what a hub id hides.
+    """A rough upper estimate of what a run writes: 0 for models on the hub, whose size is unknown.
 
     A fine-tuned policy is a whole model. An adapter of rank r on every linear layer of a model of width d is about
     2 r / d of its size, kept three times with its optimizer, and twice while a checkpoint replaces another.

@@ -23,11 +23,11 @@ DONE, FAILED, LOCKED, STOPPED = 0, 1, 73, 75
 
 def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str, Path] | None = None,
                kind: str = "label") -> dict[str, Any]:
-    """What a stage of this kind is told beside its identity: where names of models are looked up, what is to be looked
-    at before anything is drawn or bought, and the judge's pace, account, prices and budget.
+    """The runtime settings of a stage of this kind, outside its identity: where names of models are looked up, what
+    preflight checks, and the judge's rates, account, prices and budget.
 
-    Each stage that asks the judge gets the share of the run's budget that its questions are of all questions, so that
-    together they keep it, however many run at once. Principles are labelled on the same pairs: their shares are equal.
+    Each stage that asks the judge gets a share of the run's budget in proportion to its questions, so that together
+    they stay within it, however many run at once. Principles are labelled on the same pairs, so their shares are equal.
 
     Args:
         home: where names of models are looked up; None: as set for this process.
@@ -65,8 +65,8 @@ def prepare_stage(plan: StagePlan, identity: str, folder: Path, inputs: Mapping[
     Args:
         inputs: folders of complete stages by role, all roles of `plan.inputs`.
         files: data files by role, those of `plan.files` and any of "labels", "known_labels".
-        runtime: see `runtime_of`; what is the judge's is given to the stages that ask one, and what is to be looked at
-            first to those that no other comes before.
+        runtime: see `runtime_of`; the judge's part is given to the stages that ask one, and preflight to the stages
+            without an earlier one.
     """
     beside = dict(runtime or {})
     if "judge" not in plan.settings:

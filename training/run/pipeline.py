@@ -31,8 +31,8 @@ VERSIONS: dict[Kind, int] = {
 SHARED = "preference_model:shared"
 """The name of the stage that trains every principle's head on one trunk."""
 
-# Stages that need no model (a label stage only where its judge is none): they start fast and belong on the workers'
-# `io` queue.
+# Stages that need no model (a label stage unless its judge is a local model): they start fast and belong on the
+# workers' `io` queue.
 TORCH_FREE: frozenset[Kind] = frozenset({"label", "draw", "weights"})
 
 
@@ -92,7 +92,7 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     if recipe.evaluate.best_of:
         settings |= {"scalarization": values["scalarization"], "rewarded": names}
         if recipe.scalarization.function == "constrained":
-            settings |= {"multipliers": "learnt"}  # results made with those that the training began with are made anew
+            settings |= {"multipliers": "learnt"}  # results made with the initial multipliers are computed again
         inputs |= models | {"weights": "weights"}
     stages.append(StagePlan("evaluate", "evaluate", settings, inputs, ("held_out",)))
     return stages
@@ -102,7 +102,7 @@ def _preference_models(recipe: Recipe, common: dict[str, Any], names: list[str],
                        pair_files: tuple[str, ...]) -> tuple[list[StagePlan], dict[str, str]]:
     """The stages that train preference models, and the stage that serves each principle, by role.
 
-    One stage per principle, or one for all of them on a shared trunk: who reads asks for a principle in either case.
+    One stage per principle, or one for all of them on a shared trunk: readers ask for a principle in either case.
     """
     settings = common | {"preference_model": recipe.preference_model.model_dump(mode="json")}
     if recipe.preference_model.architecture == "shared_trunk" and not baselines.is_mixed(recipe):
@@ -131,8 +131,8 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
         stages: as `plan` gives them.
         file_digests: digest of each data file by role ("prompts", "pairs", "dialogues", "held_out").
         corrections: by principle, the digest of what people changed in its labels; "" or absent where nobody did.
-            It enters the identity of that principle's preference model, and through it of all that reads it; a
-            shared trunk and a baseline's draw read the labels of them all.
+            It enters the identity of that principle's preference model, and through it of every stage that reads it; a
+            shared trunk and a baseline's draw read the labels of all principles.
     """
     by_name: dict[str, str] = {}
     changed = {name: digest for name, digest in (corrections or {}).items() if digest}
@@ -154,7 +154,8 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
 
 
 def _shipped_weights(settings: Mapping[str, Any]) -> str:
-    """The digest of the demo world's base if these settings load it: they name it alike whatever it was trained to."""
+    """The digest of the demo world's weights if these settings load them: their name does not change with the
+    weights."""
     bases = [section["base"] for section in settings.values() if isinstance(section, dict) and "base" in section]
     return _world_digest() if DEMO_WORLD in bases else ""
 

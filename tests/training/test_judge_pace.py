@@ -9,7 +9,7 @@ import pytest
 from training.config import JudgeSettings
 from training.judges import rate_controller as pace_module
 from training.judges.limits import RateLimits
-from training.judges.rate_controller import Bucket, RateController
+from training.judges.rate_controller import RateController, TokenBucket
 from training.judges.spending import Spending, allows, budget_spent
 
 
@@ -66,7 +66,7 @@ def test_a_server_that_wants_to_be_left_alone_is() -> None:
 
 def test_no_minute_sees_more_requests_than_were_allowed() -> None:
     clock = Clock()
-    bucket = Bucket(120, clock.now)
+    bucket = TokenBucket(120, clock.now)
     taken = []
     for _ in range(3000):
         if bucket.wait(clock.now) == 0:

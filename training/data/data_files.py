@@ -1,6 +1,6 @@
 """Making the data files that a run starts from, out of rows of a file, of the hub or of a database. Torch-free.
 
-`read_rows` (files), `read_hub` and `preview` of `training.data.reading` hand back rows, good and bad; `files_from_rows`
+`read_rows` (files), `read_hub` and `preview` of `training.data.reading` return rows, good and bad; `files_from_rows`
 turns good rows into `prompts`, `held_out`, `pairs` and `dialogues`.
 """
 
@@ -33,7 +33,7 @@ def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) ->
     """Write the data files of a run, and nothing else, into `folder`.
 
     `prompts` and `held_out` share no prompt: the held-out ones are those of smallest hash, so that adding or removing a
-    row moves few of them. `pairs` and `dialogues` leave out whatever answers a held-out prompt, and are written only if
+    row moves few of them. `pairs` and `dialogues` leave out the answers to held-out prompts, and are written only if
     there are any. Which of `a` and `b` is the chosen response is drawn by the pair's hash, so that the position carries
     no information.
 

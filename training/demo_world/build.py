@@ -194,7 +194,7 @@ def vice_rates(prompts: list[str], answers: list[str]) -> dict[str, float]:
 
 
 def data_digest(tokenizer: PreTrainedTokenizerFast, seed: int) -> str:
-    """The sha256 of the vocabulary and of the first batch: when it changes, the weights must be built anew."""
+    """The sha256 of the vocabulary and of the first batch: when it changes, the weights must be built again."""
     digest = hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode())
     digest.update(json.dumps([part.tolist() for part in next(batches(tokenizer, seed))]).encode())
     return digest.hexdigest()

@@ -37,12 +37,12 @@ def read_limits(headers: Mapping[str, str]) -> RateLimits | None:
     """The limits that a reply's headers name, None if they name none. `headers` must be case-insensitive."""
     if MARK not in headers and "x-ratelimit-limit-tokens" not in headers:
         return None
-    def told(what: str) -> str:
+    def header(what: str) -> str:
         return headers.get(f"x-ratelimit-{what}", "")
 
     return RateLimits(
-        _count(told("limit-requests")), _count(told("remaining-requests")), seconds(told("reset-requests")),
-        _count(told("limit-tokens")), _count(told("remaining-tokens")), seconds(told("reset-tokens")))
+        _count(header("limit-requests")), _count(header("remaining-requests")), seconds(header("reset-requests")),
+        _count(header("limit-tokens")), _count(header("remaining-tokens")), seconds(header("reset-tokens")))
 
 
 def seconds(text: str) -> float | None:

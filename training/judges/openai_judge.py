@@ -63,10 +63,10 @@ class OpenAIJudge:
         self._trials = 0
         self._trial = asyncio.Lock()  # a new one for each loop that the judge is asked from
         self._listener: Listener | None = None
-        self._told_until = 0.0  # the wait that was reported last
+        self._reported_wait_until = 0.0  # the wait that was reported last
         self.last: Reply | None = None
         self.pace = RateController(settings)
-        self._refusals = self._in_a_row = 0
+        self._refusals = self._consecutive_refusals = 0
         self._session: aiohttp.ClientSession | None = None
         self._stopping: list[BaseException] = []
 
@@ -212,9 +212,9 @@ class OpenAIJudge:
             body = self._capabilities.body(self.settings, text, draws)
             message = await self._send(body, text)
             if message.status == 200:
-                return self._paid(body, message, text, cost)
+                return self._record_answer(body, message, text, cost)
             status, words = message.status, error_message(message.data)
-            if self._learns(status, words, body) or await self._passes_without(status, body, text, cost):
+            if self._learn_from_refusal(status, words, body) or await self._succeeds_without(status, body, text, cost):
                 continue
             raise self._failure(status, words, message.wait, message.sent_at)
 
@@ -246,13 +246,13 @@ class OpenAIJudge:
 
     # What the server takes --------------------------------------------------------------------------------------------
 
-    def _learns(self, status: int, message: str, body: dict[str, object]) -> bool:
-        return self._told_changes(lambda: self._capabilities.learn(status, message, body))
+    def _learn_from_refusal(self, status: int, message: str, body: dict[str, object]) -> bool:
+        return self._learn_and_report(lambda: self._capabilities.learn(status, message, body))
 
     def _accepts(self, reading: Reading, body: dict[str, object]) -> bool:
-        return self._told_changes(lambda: self._capabilities.accepts(reading, body))
+        return self._learn_and_report(lambda: self._capabilities.accepts(reading, body))
 
-    def _told_changes(self, lesson: Callable[[], bool]) -> bool:
+    def _learn_and_report(self, lesson: Callable[[], bool]) -> bool:
         """Run `lesson` and report what it changed, where people should know."""
         top, thinks = self._capabilities.top, self._capabilities.thinks
         result = lesson()
@@ -264,7 +264,7 @@ class OpenAIJudge:
                          "'judge.reasoning' on it is asked to think, and the estimate counts it.")
         return result
 
-    async def _passes_without(self, status: int, body: dict[str, object], text: str, cost: Spending) -> bool:
+    async def _succeeds_without(self, status: int, body: dict[str, object], text: str, cost: Spending) -> bool:
         """Whether to retry a refusal that names no parameter: with the capabilities known by now, or as it was, because
         leaving a parameter out has helped and may have been chance."""
         if status in (401, 408, 429) or status < 400 or optional_in(body) in self._accepted or not optional_in(body):
@@ -278,10 +278,10 @@ class OpenAIJudge:
                 shorter = stripped(body, names)
                 message = await self._send(shorter, text)
                 if message.status == 200 and not read_reply(message.data).fault:
-                    self._paid(shorter, message, text, cost)
+                    self._record_answer(shorter, message, text, cost)
                     self._evidence[names] = self._evidence.get(names, 0) + 1
                     if self._evidence[names] >= EVIDENCE:
-                        self._told_changes(partial(self._capabilities.leave_out, names))
+                        self._learn_and_report(partial(self._capabilities.leave_out, names))
                     return True
                 if message.status in (401, 429):
                     break
@@ -292,17 +292,17 @@ class OpenAIJudge:
         """Whether the request would have other parameters by now."""
         return bool(optional_in(body) - optional_in(self._capabilities.body(self.settings, text, 1)))
 
-    def _paid(self, body: dict[str, object], message: RawReply, text: str, cost: Spending) -> Reply:
+    def _record_answer(self, body: dict[str, object], message: RawReply, text: str, cost: Spending) -> Reply:
         """Read an answered request and record its cost."""
         reading = read_reply(message.data, self.settings.reasoning)
         if reading.fault:
             self._note_failure(reading.reason, message.sent_at)
             raise TransientError(safe(reading.reason, self._key))
-        for book in (cost, self._spent):
-            if book is not None:
-                book.add(1, reading.tokens_in, reading.tokens_out, len(text))
+        for spending in (cost, self._spent):
+            if spending is not None:
+                spending.add(1, reading.tokens_in, reading.tokens_out, len(text))
         self.pace.on_success(message.limits)
-        self._in_a_row = 0
+        self._consecutive_refusals = 0
         self._accepted.add(optional_in(body))
         if reading.reason:
             reading = reading._replace(reason=safe(reading.reason, self._key))
@@ -321,7 +321,7 @@ class OpenAIJudge:
     def _failure(self, status: int, message: str, wait: str, sent_at: float) -> Exception:
         """The error of a status: transient, for this request, or for all requests."""
         refused = refusal_of_all(status, safe(message, self._key), self.settings)
-        if refused and not (status == 403 and self.pace.answered and self._in_a_row < GIVE_UP_AFTER):
+        if refused and not (status == 403 and self.pace.answered and self._consecutive_refusals < GIVE_UP_AFTER):
             return refused  # a 403 among answers concerns one pair: the moderation of some servers
         reason = safe(f"HTTP {status}: {message}", self._key)
         if is_retryable(status):
@@ -353,8 +353,8 @@ class OpenAIJudge:
         if seconds > self._patience:
             raise JudgeUnavailable(f"The judge's server asks to wait {wait}: {reason}.", "Ask again then.")
         until = time.time() + seconds
-        if abs(until - self._told_until) > LONGEST_PAUSE:
-            self._told_until = until
+        if abs(until - self._reported_wait_until) > LONGEST_PAUSE:
+            self._reported_wait_until = until
             again = f"{min(seconds, LONGEST_WAIT) / 60:.0f} min"
             self._notice(f"The judge's server asks to wait {wait}: {reason}. It is asked again in {again}; what was "
                          "bought is kept, should you stop the run.")
@@ -365,7 +365,7 @@ class OpenAIJudge:
 
     def _one_refused(self, reason: str) -> Exception:
         self._refusals += 1
-        self._in_a_row += 1
+        self._consecutive_refusals += 1
         if not self.pace.answered and self._refusals >= GIVE_UP_AFTER:
             return JudgeUnavailable(f"The judge's server {sdk.base_url(self.settings)} answered none of "
                                     f"{self._refusals} requests; the last: {reason}.",

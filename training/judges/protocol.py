@@ -101,7 +101,7 @@ def read_body(body: Any, reasoning: bool = False) -> Reading:
     if not choices:
         return paid._replace(reason="empty: the reply holds no answer")
     first = _map(choices[0])
-    answers = [_said(_map(choice)) for choice in choices]
+    answers = [_answer_text(_map(choice)) for choice in choices]
     cut = first.get("finish_reason") in _CUT
     hidden = _count(_map(usage.get("completion_tokens_details")).get("reasoning_tokens"))  # thinking that is not shown
     has_thought = any(answer.thought for answer in answers) or hidden > 0
@@ -115,14 +115,14 @@ def read_body(body: Any, reasoning: bool = False) -> Reading:
     return _by_texts(first, [answer.text for answer in answers], paid, reasoning)
 
 
-class _Said(NamedTuple):
+class _AnswerText(NamedTuple):
     """The text of an answer without its thinking, and whether there was any."""
 
     text: str
     thought: bool
 
 
-def _said(choice: dict[str, Any]) -> _Said:
+def _answer_text(choice: dict[str, Any]) -> _AnswerText:
     """What a choice says: a string, or a list of parts of which some are thinking."""
     message = _map(choice.get("message"))
     has_thought = any(_text(message.get(key)).strip() for key in _THINKING_KEYS)
@@ -137,7 +137,7 @@ def _said(choice: dict[str, Any]) -> _Said:
         else:
             texts.append(_text(part))
     rest, inline = without_thinking("".join(texts))
-    return _Said(rest, has_thought or inline)
+    return _AnswerText(rest, has_thought or inline)
 
 
 def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[str, float]], paid: Reading) -> Reading:

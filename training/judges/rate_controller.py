@@ -26,7 +26,7 @@ SETTLE = 1.0  # seconds in which the window halves at most once
 LOOK = 0.25  # seconds between two checks of what may change from outside
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: so many units per minute, and never more. It holds one second's units, and may be overdrawn."""
 
     def __init__(self, per_minute: float, now: float) -> None:
@@ -64,8 +64,8 @@ class RateController:
         self._held_until = self._halved_at = -1e9
         self._opened_at: float | None = None
         self._probes = 0
-        self._requests: Bucket | None = None
-        self._tokens: Bucket | None = None
+        self._requests: TokenBucket | None = None
+        self._tokens: TokenBucket | None = None
         self._stopped: BaseException | None = None
         self.apply(settings)
         self.window = float(self.ceiling)
@@ -177,7 +177,7 @@ class RateController:
         if limits.limit_tokens:
             self._tokens = self._bucket(self._tokens, min(self._set_tokens or 1 << 62, limits.limit_tokens))
 
-    def _bucket(self, before: Bucket | None, per_minute: int) -> Bucket | None:
+    def _bucket(self, before: TokenBucket | None, per_minute: int) -> TokenBucket | None:
         if before is not None and before.per_minute == per_minute:
             return before
-        return Bucket(per_minute, self._clock()) if per_minute else None
+        return TokenBucket(per_minute, self._clock()) if per_minute else None

@@ -1,8 +1,8 @@
 """A server's capabilities: which parameters it accepts, as its refusals and replies have shown.
 
 Servers that speak OpenAI's protocol differ in what they accept: log-probabilities, several answers per request, a
-temperature, the name and size of the token limit. Each is learnt once, from the message of a refusal whatever its
-status, and holds for all later requests. Where the message names no parameter, `without` lists what may be left out.
+temperature, the name and size of the token limit. Each is learnt once, from the message of a refusal of any status, and
+holds for all later requests. Where the message names no parameter, `without` lists what may be left out.
 """
 
 from __future__ import annotations

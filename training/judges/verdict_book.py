@@ -1,7 +1,7 @@
-"""Verdicts that a stage other than labelling has bought: each is in a file as soon as it is there, and paid for once.
+"""Verdicts bought by stages other than labelling: each is written to a file as it arrives, and paid for once.
 
-One line per verdict, and a line for the first of two orders. A stage that was killed reads them again; whatever else is
-in a question (another answer of the policy, another wording) makes it another one.
+One line per verdict, and one for the first of two orders. A killed stage reads them again on restart; a question with
+other content (another answer of the policy, another wording) is another question.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class VerdictBook:
     """The verdicts in one file.
 
     Attributes:
-        spent: what they have cost, earlier attempts at the stage included.
+        spent: what they have cost, earlier attempts of the stage included.
     """
 
     def __init__(self, path: Path, settings: JudgeSettings) -> None:
@@ -44,7 +44,7 @@ class VerdictBook:
         return digest_of([*self._judge, *item])[:32]
 
     def verdict(self, item: Comparison) -> Verdict | None:
-        """The verdict that was bought, None where there is none, or an error only."""
+        """The verdict that was bought; None where there is none or only an error."""
         verdict = self._verdicts.get(self.key(item))
         return verdict if verdict is not None and verdict.probability is not None else None
 
@@ -85,7 +85,7 @@ class VerdictBook:
 
 
 class _Listener:
-    """Writes down what arrives, and hears a stop between two requests."""
+    """Records what arrives, and lets `look` stop the stage between two requests."""
 
     def __init__(self, book: VerdictBook, on_verdict: Callable[[], None], look: Callable[[], None],
                  warn: Callable[[str], None]) -> None:
@@ -111,12 +111,12 @@ class _Listener:
 
 def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], book: VerdictBook, on_verdict: Callable[[], None],
                  look: Callable[[], None], warn: Callable[[str], None]) -> list[Verdict]:
-    """A verdict for each item, in their order; only those are asked for that the book does not hold.
+    """A verdict for each item, in their order; only those missing in the ledger are asked for.
 
     Args:
         on_verdict: called for each verdict as it arrives.
-        look: called several times a second; may raise StopRequested, and what was bought until then is in the book.
-        warn: takes what of the judge a person should know.
+        look: called several times a second; may raise StopRequested; what was bought until then is in the ledger.
+        warn: called with warnings about the judge.
 
     Raises:
         JudgeUnavailable, BudgetSpent: as `judges.StreamingJudge`.

@@ -50,5 +50,5 @@ def last_width(trunk: Any) -> int:
 
 
 def is_in_parts(model: Any) -> bool:
-    """Whether a loaded model has other parts beside its text model."""
+    """Whether a loaded model has other parts besides its text model."""
     return decoder_config(model) is not model.config

@@ -24,7 +24,7 @@ _NEEDED = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "adapter_model.
 
 
 class WholeCheckpoints(TrainerCallback):
-    """Publishes each checkpoint that a trainer has written. The trainer's `output_dir` must be `aside`.
+    """Publishes each checkpoint that a trainer has written. The trainer's `output_dir` must be `writing_folder`.
 
     Args:
         folder: where whole checkpoints are.
@@ -37,7 +37,7 @@ class WholeCheckpoints(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        written = aside(self._folder) / f"checkpoint-{state.global_step}"
+        written = writing_folder(self._folder) / f"checkpoint-{state.global_step}"
         sizes = {str(path.relative_to(written)): path.stat().st_size for path in _files(written)}
         write_json(written / STATE, {"files": sizes, "remembered": self._remember()})
         _sync(written)
@@ -50,14 +50,14 @@ class WholeCheckpoints(TrainerCallback):
                 shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def aside(folder: Path) -> Path:
+def writing_folder(folder: Path) -> Path:
     """The temporary folder into which a trainer writes a checkpoint."""
     return folder / UNFINISHED
 
 
 def newest_whole(folder: Path) -> Path | None:
     """The newest complete checkpoint; incomplete ones are removed."""
-    shutil.rmtree(aside(folder), ignore_errors=True)
+    shutil.rmtree(writing_folder(folder), ignore_errors=True)
     newest = None
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of):
         if _is_whole(checkpoint):

@@ -21,7 +21,7 @@ def reproduce(
     recipe: Recipe, out: Path, command: str, environment: Mapping[str, str], tell: Callable[[str], None], *,
     seeds: Sequence[int] = (0, 1, 2), jobs: int = 2, single: int = MOST_SINGLE, docs: Path | None = None,
 ) -> bool:  # fmt: skip
-    """Run the experiment in `out` and write its report; False if it was interrupted and can go on.
+    """Run the experiment in `out` and write its report; False if it was interrupted and can be resumed.
 
     Args:
         recipe: the multi-objective run; every arm is made of it.

@@ -179,7 +179,7 @@ def agreement(experiment: Experiment, pairs: Pairs) -> dict[str, Any]:
 
 
 def ablation(experiment: Experiment, pairs: Pairs) -> list[dict[str, Any]]:
-    """Figure 5: accuracy on held-out pairs as principles are dropped one by one, weights fitted anew each time.
+    """Figure 5: accuracy on held-out pairs as principles are dropped one by one, weights fitted again each time.
 
     The mean over orders (all of them up to four principles, else 24 drawn ones); low and high are the order that does
     worst and the one that does best.

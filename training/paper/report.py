@@ -117,7 +117,7 @@ def text_of(measured: Mapping[str, Any], claims: Sequence[ClaimVerdict], command
         "## Beside the published numbers",
         "The paper's models, texts and judge are others, so that its numbers are a yardstick and not a target. Ours "
         "have their 95 % interval.",
-        _table(("measure", "here", "published"), _beside(measured)),
+        _table(("measure", "here", "published"), _published_rows(measured)),
         "## The five figures",
         *(f"![Figure {number}]({prefix}/{name}.svg)\n\n{READINGS[name]}" for number, name in enumerate(NAMES, 1)),
         "## Every policy against its base",
@@ -127,7 +127,7 @@ def text_of(measured: Mapping[str, Any], claims: Sequence[ClaimVerdict], command
     return "\n\n".join(parts) + "\n"
 
 
-def _beside(measured: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _published_rows(measured: Mapping[str, Any]) -> list[tuple[str, ...]]:
     models = [row for row in measured["preference_models"] if row["arm"] == "linear"]
     worst, best = (pick(models, key=lambda row: row["value"]) for pick in (min, max))
     objectives = {row["arm"]: row for row in measured["objectives"]["objectives"]}

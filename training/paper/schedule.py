@@ -66,7 +66,7 @@ def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, e
         tell: called with a line whenever a stage ends.
 
     Raises:
-        StageFailed: naming the stage, its cause and its remedy, after the stages beside it have stopped.
+        StageFailed: naming the stage, its cause and its remedy, after the stages that run in parallel have stopped.
     """
     waiting = [work for work in todo if not is_complete(work.folder)]
     total, running = len(waiting), dict[Path, tuple[Work, subprocess.Popen[bytes], float]]()

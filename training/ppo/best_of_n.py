@@ -43,7 +43,7 @@ def draw(language: LanguageModel, prompts: Sequence[Dialogue], n: int, sampling:
     Args:
         language: the base, or a policy: then its adapter is off.
         n: at least 1.
-        seed: each batch has a generator of its own, made from it.
+        seed: each batch has its own generator, seeded with it.
         on_batch: called with the number of prompts done after each batch; may raise StopRequested.
     """
     chosen: list[str] = []

@@ -32,7 +32,7 @@ from training.models.exactness import check_decoding
 from training.models.language_model import LanguageModel
 from training.models.lora_targets import lora_targets
 from training.models.rollouts import Sampling
-from training.models.trainer_checkpoints import WholeCheckpoints, aside, newest_whole, remembered, step_of
+from training.models.trainer_checkpoints import WholeCheckpoints, newest_whole, remembered, step_of, writing_folder
 from training.ppo.samples import report_samples
 from training.reward.loading import load_rewards, principle_metrics
 from training.reward.rewards import PrincipleRewards
@@ -141,7 +141,7 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: LanguageMode
     minibatch = settings.batch_size // settings.minibatches
     rows = max(size for size in range(1, settings.micro_batch + 1) if minibatch % size == 0)
     arguments = make_settings(
-        output_dir=str(aside(checkpoints)), max_steps=settings.steps * steps_a_phase,
+        output_dir=str(writing_folder(checkpoints)), max_steps=settings.steps * steps_a_phase,
         num_generations=settings.group_size,
         per_device_train_batch_size=rows, gradient_accumulation_steps=minibatch // rows,
         generation_batch_size=settings.batch_size, num_iterations=settings.epochs,
@@ -171,7 +171,7 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: LanguageMode
 def skip_finished_orders(trainer: Any, phases: int, prompts_a_phase: int) -> None:
     """Let a resumed trainer continue in the order of prompts that it was in.
 
-    Each pass over the prompts has an order of its own, drawn one after the other. A resumed trainer skips what was
+    Each pass over the prompts has its own order, drawn one after the other. A resumed trainer skips what was
     done of its pass, but would draw the order of the first pass for it.
     """
     make_sampler = trainer._get_train_sampler

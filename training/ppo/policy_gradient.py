@@ -96,8 +96,8 @@ def policy_loss(
     """PPO's clipped surrogate (arXiv 1707.06347, equation 7), negated so that it is minimised.
 
     Returns:
-        (sum over tokens of max(-A r, -A clip(r, 1 - clip, 1 + clip)), tokens where the clip decided), scalars.
-        Sums, not means: the caller divides by the tokens of the whole minibatch, whatever its micro-batches.
+        (sum over tokens of max(-A r, -A clip(r, 1 - clip, 1 + clip)), tokens where the clip decided), scalars. Sums,
+        not means: the caller divides by the tokens of the whole minibatch, however it is split into micro-batches.
     """
     ratio = torch.exp(logprobs - old_logprobs)
     plain = -advantages * ratio

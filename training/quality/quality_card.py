@@ -88,10 +88,10 @@ def card(pairs: Sequence[Scored]) -> dict[str, Any]:
         "temperature": temperature, "calibration_error_at_temperature": calibration_error(calibrated, labels),
         "reliability": reliability(calibrated, labels),
         "length_correlation": correlation(raw, [float(length) for pair in learnt for length in pair.lengths]),
-    } | _beside_people(pairs)
+    } | _human_agreement(pairs)
 
 
-def _beside_people(pairs: Sequence[Scored]) -> dict[str, Any]:
+def _human_agreement(pairs: Sequence[Scored]) -> dict[str, Any]:
     chosen = [pair for pair in pairs if pair.held_out and pair.human is not None]
     humans = [pair.human for pair in chosen if pair.human is not None]
     share, n = accuracy([pair.raw[0] - pair.raw[1] for pair in chosen], humans)

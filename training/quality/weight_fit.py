@@ -77,7 +77,7 @@ def intervals(differences: Sequence[Sequence[float]], choices: Sequence[float], 
 
 def ablation(names: Sequence[str], differences: Sequence[Sequence[float]], choices: Sequence[float], seed: int = 0,
              between: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """What accuracy is lost when principles are left out; weights are fitted anew each time.
+    """The accuracy lost when principles are left out; weights are fitted again each time.
 
     Returns:
         `accuracy` (`value`, `low`, `high`, `n`) with all principles; `alone` and `in_orders` by principle: the accuracy

@@ -1,8 +1,8 @@
 """What bounds a scalarization by name: caps, thresholds, and multipliers that learn.
 
-A hard constraint says that a principle's mean score must reach a threshold. Its Lagrange multiplier is learnt beside
-the policy as in Safe RLHF (arXiv 2310.12773, equation 11): ln lambda grows by rate * lambda * shortfall after every
-phase, so that it stays positive, rises while the constraint is broken and falls while it is kept. The policy sees
+A hard constraint says that a principle's mean score must reach a threshold. Its Lagrange multiplier is learnt together
+with the policy as in Safe RLHF (arXiv 2310.12773, equation 11): ln lambda grows by rate * lambda * shortfall after
+every phase, so that it stays positive, rises while the constraint is broken and falls while it is kept. The policy sees
 
     (reward + sum_c lambda_c (z_c - d_c)) / (1 + sum_c lambda_c),
 

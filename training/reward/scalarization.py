@@ -47,7 +47,7 @@ def linear(scores: Tensor, weights: Tensor) -> Tensor:
 
 def worst_case(scores: Tensor, weights: Tensor) -> Tensor:
     """min_i z_i over principles with a positive weight. [batch, principle], [principle] -> [batch]."""
-    return _chosen(scores, weights).amin(dim=1)
+    return _positively_weighted(scores, weights).amin(dim=1)
 
 
 def soft_max_min(scores: Tensor, weights: Tensor, temperature: float = 1.0) -> Tensor:
@@ -56,7 +56,7 @@ def soft_max_min(scores: Tensor, weights: Tensor, temperature: float = 1.0) -> T
     T towards 0 gives `worst_case`, T towards infinity the mean. As the paper defines it, it is not monotone: a score
     more than T above the reward pulls it down a little when it rises further, because its share of the sum vanishes.
     """
-    chosen = _chosen(scores, weights)
+    chosen = _positively_weighted(scores, weights)
     return (chosen * torch.softmax(-chosen / temperature, dim=1)).sum(dim=1)
 
 
@@ -65,19 +65,19 @@ def uncertainty_weighted(scores: Tensor, weights: Tensor, penalty: float = 0.5) 
 
     The variance is the population's, so one principle alone has none. Not monotone: an outlier above costs as well.
     """
-    chosen = _chosen(scores, weights)
+    chosen = _positively_weighted(scores, weights)
     return chosen.mean(dim=1) - penalty * chosen.var(dim=1, correction=0)
 
 
 def lower_quantile(scores: Tensor, weights: Tensor, quantile: float = 1 / 3) -> Tensor:
     """Mean of the lowest share of the principles, rounded up to whole principles. [batch, principle] -> [batch]."""
-    chosen = _chosen(scores, weights)
+    chosen = _positively_weighted(scores, weights)
     return chosen.sort(dim=1).values[:, : _lowest_count(chosen.shape[1], quantile)].mean(dim=1)
 
 
 def max_median(scores: Tensor, weights: Tensor) -> Tensor:
     """The true median: the mean of the two middle ones for an even number. [batch, principle] -> [batch]."""
-    ordered = _chosen(scores, weights).sort(dim=1).values
+    ordered = _positively_weighted(scores, weights).sort(dim=1).values
     count = ordered.shape[1]
     return ordered[:, (count - 1) // 2 : count // 2 + 1].mean(dim=1)
 
@@ -187,7 +187,7 @@ def contributions(scores: Tensor, weights: Tensor, settings: Scalarization, limi
         logs = _log_probabilities(scores, shares)
         total = logs.sum(dim=1, keepdim=True)
         return shares.abs() + total.exp().sub(1) * logs / total.clamp(max=-torch.finfo(logs.dtype).tiny)
-    chosen = _chosen(scores, shares)
+    chosen = _positively_weighted(scores, shares)
     parts = chosen * _row_weights(chosen, settings)
     if settings.function == "uncertainty_weighted":
         parts = parts - settings.penalty * (chosen - chosen.mean(dim=1, keepdim=True)).square() / chosen.shape[1]
@@ -217,7 +217,7 @@ def active(scores: Tensor, weights: Tensor, settings: Scalarization, limits: Lim
         return (_power_parts(scores, shares, settings.power) * slope).argmax(dim=1)
     if settings.function == "bernoulli_nash":
         return _log_probabilities(scores, shares).argmin(dim=1)
-    chosen = _chosen(scores, shares)
+    chosen = _positively_weighted(scores, shares)
     position = (chosen.shape[1] - 1) // 2 if settings.function == "max_median" else 0
     return torch.nonzero(shares > 0).flatten()[chosen.argsort(dim=1, stable=True)[:, position]]
 
@@ -300,7 +300,7 @@ def _shares(weights: Tensor, function: Function) -> Tensor:
     return weights / weights.abs().sum()
 
 
-def _chosen(scores: Tensor, weights: Tensor) -> Tensor:
+def _positively_weighted(scores: Tensor, weights: Tensor) -> Tensor:
     return scores[:, weights > 0]
 
 

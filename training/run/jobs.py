@@ -68,14 +68,14 @@ def prepare_stage(plan: StagePlan, identity: str, folder: Path, inputs: Mapping[
         runtime: see `runtime_of`; the judge's part is given to the stages that ask one, and preflight to the stages
             without an earlier one.
     """
-    beside = dict(runtime or {})
+    stage_runtime = dict(runtime or {})
     if "judge" not in plan.settings:
-        beside.pop("judge", None)
+        stage_runtime.pop("judge", None)
     if plan.kind not in {"sft", "sample", "label"} or "sample" in plan.inputs or "sft" in plan.inputs:
-        beside.pop("preflight", None)
+        stage_runtime.pop("preflight", None)
     job = Job(name=plan.name, kind=plan.kind, identity=identity, settings=plan.settings,
               inputs={role: inputs[role].resolve() for role in plan.inputs},
-              files={role: path.resolve() for role, path in files.items()}, runtime=beside)
+              files={role: path.resolve() for role, path in files.items()}, runtime=stage_runtime)
     write_json(folder / "job.json", job.model_dump(mode="json"))
     return job
 

@@ -63,7 +63,7 @@ class _LabelListener:
         self._control = ControlFile(folder)
         self._control.look()
         self.settings = self._control.control.applied_to(self._recipe)
-        self._told_at, self._told_count = time.monotonic(), -1
+        self._reported_at, self._reported_count = time.monotonic(), -1
         self._paused = False
 
     def requests(self) -> Iterator[PairRequest]:
@@ -82,7 +82,7 @@ class _LabelListener:
         self._book.add(request.key, label)
         count, total = self._book.count, len(self._pairs)
         if count % max(1, total // 50) == 0 or count == total:
-            self._tell()
+            self._report()
         self._reporter.checkpoint_if_stopped(lambda: None)  # the labels are in the stream already
 
     def tick(self, pace: RateController) -> None:
@@ -92,8 +92,8 @@ class _LabelListener:
         if self._control.control.paused != self._paused:
             self._paused = pace.paused = self._control.control.paused
             self._reporter.log("paused: nothing more is asked until it is resumed" if self._paused else "resumed")
-        if time.monotonic() - self._told_at > EVERY and self._book.count > self._told_count:
-            self._tell()
+        if time.monotonic() - self._reported_at > EVERY and self._book.count > self._reported_count:
+            self._report()
         self._reporter.checkpoint_if_stopped(lambda: None)
 
     def notice(self, text: str, warn: bool = True) -> None:
@@ -102,8 +102,8 @@ class _LabelListener:
         else:
             self._reporter.log(text)
 
-    def _tell(self) -> None:
-        self._told_at, self._told_count = time.monotonic(), self._book.count
+    def _report(self) -> None:
+        self._reported_at, self._reported_count = time.monotonic(), self._book.count
         values = self._book.summary()
         if self._recipe.price_in or self._recipe.price_out:
             values["label/cost"] = self._book.spent.money(self._recipe)

@@ -282,7 +282,7 @@ def micro_batches(rollout: Rollout, rows: Tensor, size: int) -> tuple[Tensor, ..
 
 
 def batch_indices(step: int, size: int, count: int, seed: int) -> list[int]:
-    """Which prompts phase `step` (from 0) answers: passes over all of them, each in an order of its own."""
+    """Which prompts phase `step` (from 0) answers: passes over all of them, each in its own order."""
     orders: dict[int, list[int]] = {}
     chosen = []
     for position in range(step * size, (step + 1) * size):

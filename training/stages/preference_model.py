@@ -109,19 +109,20 @@ def _train_parts(job: Job, folder: Path, settings: Settings, device: torch.devic
                  held_out: list[Example], pad: int, reporter: Reporter) -> None:
     """Train models on parts of the pairs and discard each once it is measured. The measurements are in
     `learning_curve.json`, so that a resumed stage continues with the next part."""
-    file, aside = folder / CURVE, folder / "parts"
+    file, temporary = folder / CURVE, folder / "parts"
     measured: list[dict[str, Any]] = read_json(file) if file.is_file() else []
     parts = learning_curve.parts(training, [example.digest for example in training], job.settings["seed"])
     for part in parts[len(measured):]:
         reporter.log(f"learning curve: {len(part)} of {len(training)} pairs")
         model, _ = _new_model(job, settings, device)
-        _fit(model, part, held_out[:WATCHED], settings, job, aside / str(len(part)), _StopOnlyReporter(reporter), pad)
+        _fit(model, part, held_out[:WATCHED], settings, job, temporary / str(len(part)), _StopOnlyReporter(reporter),
+             pad)
         scores = score_pairs(model, held_out, pad)
         labels = [sum(label is not None for label in column)
                   for column in zip(*(example.labels for example in part), strict=True)]
         measured.append({"labels": labels, "differences": (scores[:, 0] - scores[:, 1]).T.tolist()})
         write_json(file, measured)
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _curve(folder: Path, head: int, pairs: Sequence[quality_card.Scored]) -> dict[str, Any]:
@@ -354,19 +355,19 @@ def _warn(card: dict[str, Any], reporter: Reporter) -> None:
 def _save(folder: Path, step: int, learnt: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer,
           scheduler: torch.optim.lr_scheduler.LambdaLR) -> None:
     checkpoints = folder / "checkpoint"
-    aside = checkpoints / "writing"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    temporary = checkpoints / "writing"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     torch.save({"step": step, "learnt": {name: weight.data for name, weight in learnt.items()},
                 "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(),
-                "rng": torch.get_rng_state(), "cuda": cuda}, aside / "state.pt")
-    publish_checkpoint(aside, checkpoints, step)
+                "rng": torch.get_rng_state(), "cuda": cuda}, temporary / "state.pt")
+    publish_checkpoint(temporary, checkpoints, step)
 
 
 def _restore(folder: Path, learnt: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer,
              scheduler: torch.optim.lr_scheduler.LambdaLR) -> int:
-    """The step to go on from, 0 if there is no checkpoint."""
+    """The step to resume from, 0 if there is no checkpoint."""
     newest = newest_checkpoint(folder / "checkpoint")
     if newest is None:
         return 0

@@ -19,7 +19,7 @@ from training.models import language_model
 from training.models.encoding import encode_prompt, encode_reply
 from training.models.exactness import check_decoding
 from training.models.language_model import LanguageModel
-from training.models.trainer_checkpoints import WholeCheckpoints, aside, newest_whole, step_of
+from training.models.trainer_checkpoints import WholeCheckpoints, newest_whole, step_of, writing_folder
 from training.run.artifacts import Job, read_jsonl
 from training.run.reporting import Reporter
 
@@ -55,7 +55,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     trainer = SFTTrainer(
         model=language.adapter,
         args=SFTConfig(
-            output_dir=str(aside(checkpoints)),
+            output_dir=str(writing_folder(checkpoints)),
             num_train_epochs=settings.epochs,
             learning_rate=settings.learning_rate,
             per_device_train_batch_size=settings.batch_size,

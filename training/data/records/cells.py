@@ -37,7 +37,7 @@ def check_size(unpacked_bytes: int, file_size: int) -> None:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A cell whose value cannot be had; `reason` ends a sentence that begins with the column."""
+    """A cell whose value cannot be read; `reason` ends a sentence that begins with the column."""
 
     reason: str
 

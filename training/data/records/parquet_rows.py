@@ -109,7 +109,7 @@ def _cell(column: pyarrow.Array) -> Any:
         return column[0].as_py()
     except UnicodeDecodeError:
         return Unreadable(NOT_UTF8)
-    except Exception as error:  # dates and numbers that Python does not have, and whatever else pyarrow cannot turn
+    except Exception as error:  # dates and numbers that Python lacks, and anything else that pyarrow cannot convert
         return Unreadable(f"holds a {column.type} that cannot be read: {_words(error)}")
 
 

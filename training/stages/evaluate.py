@@ -24,7 +24,7 @@ from training.dialogue import Dialogue
 from training.errors import BadData
 from training.judges.choose import judge_settings
 from training.judges.judge import Comparison, StreamingJudge, Verdict
-from training.judges.verdict_book import VerdictBook, buy_verdicts
+from training.judges.verdict_ledger import VerdictLedger, buy_verdicts
 from training.models import language_model, rollouts
 from training.models.language_model import LanguageModel
 from training.models.stage_judge import make_stage_judge
@@ -60,13 +60,13 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     tuned = answer(language, prompts, settings, seed, reporter, done=0)
     with language_model.reference(language):
         plain = answer(language, prompts, settings, seed, reporter, done=len(prompts), adapted=False)
-    book = VerdictBook(folder / VERDICTS, judge_settings(job))
+    ledger = VerdictLedger(folder / VERDICTS, judge_settings(job))
     try:
-        judge = make_stage_judge(judge_settings(job), spent=book.spent)
-        verdicts = ask(judge, book, prompts, tuned, plain, job.settings["principles"], reporter)
-        best = against_best_of_n(job, settings, language, judge, book, prompts, plain, reporter)
+        judge = make_stage_judge(judge_settings(job), spent=ledger.spent)
+        verdicts = ask(judge, ledger, prompts, tuned, plain, job.settings["principles"], reporter)
+        best = against_best_of_n(job, settings, language, judge, ledger, prompts, plain, reporter)
     finally:
-        book.close()
+        ledger.close()
     report = make_report(prompts, tuned, plain, verdicts)
     rates = {"win_rate/overall": report["overall"]["win_rate"]}
     if best is not None:
@@ -102,8 +102,8 @@ def answer(
 
 
 def ask(
-    judge: StreamingJudge, book: VerdictBook, prompts: Sequence[Dialogue], tuned: Sequence[str], plain: Sequence[str],
-    principles: dict[str, str], reporter: Reporter,
+    judge: StreamingJudge, ledger: VerdictLedger, prompts: Sequence[Dialogue], tuned: Sequence[str],
+    plain: Sequence[str], principles: dict[str, str], reporter: Reporter,
 ) -> dict[str, list[Verdict]]:  # fmt: skip
     """The judge's verdicts on every pair, tuned answer first: by principle, and under "overall".
 
@@ -115,7 +115,7 @@ def ask(
     questions += [(name, statement, name) for name, statement in principles.items()]
     items = [Comparison(prompts[i], tuned[i], plain[i], statement, principle)
              for _, statement, principle in questions for i in differing]
-    done = sum(book.verdict(item) is not None for item in items)
+    done = sum(ledger.verdict(item) is not None for item in items)
 
     def on_verdict() -> None:
         nonlocal done
@@ -123,7 +123,7 @@ def ask(
         if done % max(1, len(items) // 50) == 0 or done == len(items):
             reporter.progress(done, len(items), "question")
 
-    verdicts = iter(buy_verdicts(judge, items, book, on_verdict, lambda: reporter.checkpoint_if_stopped(lambda: None),
+    verdicts = iter(buy_verdicts(judge, items, ledger, on_verdict, lambda: reporter.checkpoint_if_stopped(lambda: None),
                                  lambda text: reporter.warning("judge", text)))
     by_question: dict[str, list[Verdict]] = {}
     for key, _, _ in questions:
@@ -133,7 +133,7 @@ def ask(
 
 
 def against_best_of_n(
-    job: Job, settings: Evaluate, language: LanguageModel, judge: StreamingJudge, book: VerdictBook,
+    job: Job, settings: Evaluate, language: LanguageModel, judge: StreamingJudge, ledger: VerdictLedger,
     prompts: Sequence[Dialogue], plain: Sequence[str], reporter: Reporter,
 ) -> dict[str, Any] | None:  # fmt: skip
     """The base with the reward choosing among n of its answers: `n`, `kl` (a bound), rewards, and win rates; None
@@ -152,7 +152,7 @@ def against_best_of_n(
         reporter.checkpoint_if_stopped(lambda: None)
 
     best = best_of_n.draw(language, prompts, settings.best_of, sampling, rewards_of, job.settings["seed"], on_batch)
-    verdicts = ask(judge, book, prompts, best.responses, plain, job.settings["principles"], reporter)
+    verdicts = ask(judge, ledger, prompts, best.responses, plain, job.settings["principles"], reporter)
     rates = {name: win_rate([verdict.probability for verdict in column])._asdict() for name, column in verdicts.items()}
     return {"n": settings.best_of, "kl": best_of_n.kl_bound(settings.best_of), "reward": best.reward,
             "reward_of_all": best.reward_of_all, "overall": rates.pop("overall"), "principles": rates}

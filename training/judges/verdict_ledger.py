@@ -21,7 +21,7 @@ from training.judges.spending import Spending
 from training.run.artifacts import digest_of
 
 
-class VerdictBook:
+class VerdictLedger:
     """The verdicts in one file.
 
     Attributes:
@@ -87,17 +87,17 @@ class VerdictBook:
 class _Listener:
     """Records what arrives, and lets `look` stop the stage between two requests."""
 
-    def __init__(self, book: VerdictBook, on_verdict: Callable[[], None], look: Callable[[], None],
+    def __init__(self, ledger: VerdictLedger, on_verdict: Callable[[], None], look: Callable[[], None],
                  warn: Callable[[str], None]) -> None:
-        self._book, self._on_verdict, self._look, self._warn = book, on_verdict, look, warn
+        self._ledger, self._on_verdict, self._look, self._warn = ledger, on_verdict, look, warn
         self.bought: dict[int, Verdict] = {}
 
     def answered(self, request: PairRequest, answer: Answer) -> None:
-        self._book.add_first_order(request.item, answer)
+        self._ledger.add_first_order(request.item, answer)
 
     def judged(self, request: PairRequest, verdict: Verdict) -> None:
         self.bought[request.key] = verdict
-        self._book.add(request.item, verdict)
+        self._ledger.add(request.item, verdict)
         self._on_verdict()
         self._look()
 
@@ -109,8 +109,9 @@ class _Listener:
             self._warn(text)
 
 
-def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], book: VerdictBook, on_verdict: Callable[[], None],
-                 look: Callable[[], None], warn: Callable[[str], None]) -> list[Verdict]:
+def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], ledger: VerdictLedger,
+                 on_verdict: Callable[[], None], look: Callable[[], None],
+                 warn: Callable[[str], None]) -> list[Verdict]:
     """A verdict for each item, in their order; only those missing in the ledger are asked for.
 
     Args:
@@ -123,11 +124,11 @@ def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], book: Verdi
     """
     def requests() -> Iterator[PairRequest]:
         for place in missing:
-            yield PairRequest(place, items[place], book.first_order(items[place]))
+            yield PairRequest(place, items[place], ledger.first_order(items[place]))
 
-    bought_before = [book.verdict(item) for item in items]
+    bought_before = [ledger.verdict(item) for item in items]
     missing = [place for place, verdict in enumerate(bought_before) if verdict is None]
-    listener = _Listener(book, on_verdict, look, warn)
+    listener = _Listener(ledger, on_verdict, look, warn)
     if missing:
         asyncio.run(judge.stream(requests(), listener))
     return [verdict or listener.bought[place] for place, verdict in enumerate(bought_before)]

@@ -113,7 +113,7 @@ MUTATIONS = (
              "training/judges/verdict_ledger.py", 'if row["key"] in self._first_orders:', "if False:",
              ("tests/training/test_verdicts_are_bought_once.py",)),
     Mutation("label-of-other-principle", "labels of another principle are not taken for this one's",
-             "training/judges/label_book.py",
+             "training/judges/label_ledger.py",
              'row.get("kind", "label") == "answer" or row["principle"] == self._principle', "True",
              ("tests/training/test_labelling_pairs.py", "tests/training/test_labelling_survives.py")),
     # Formulas ----------------------------------------------------------------------------------------------------

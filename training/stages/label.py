@@ -18,7 +18,7 @@ from training.errors import BadData, JudgeUnavailable
 from training.judges.choose import judge_settings
 from training.judges.control import ControlFile
 from training.judges.judge import Answer, Comparison, PairRequest, Verdict, as_answer, as_label
-from training.judges.label_book import LabelBook
+from training.judges.label_ledger import LabelLedger
 from training.judges.pair_index import PairIndex
 from training.judges.rate_controller import RateController
 from training.models.stage_judge import make_stage_judge
@@ -39,16 +39,16 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     settings = judge_settings(job)
     pairs = chosen_pairs(job, settings.max_pairs)
     known_labels = job.files.get("known_labels")
-    book = LabelBook(pairs, job.settings["principle"], settings.both_orders, known_labels, folder / "events.jsonl")
-    reporter.log(f"{len(pairs)} pairs to label for {job.settings['principle']}, {book.count} of them labelled before")
-    if book.count:
-        reporter.rewind(book.count)  # pairs that failed in an earlier attempt are counted again
-    listener = _LabelListener(job, folder, pairs, book, reporter)
-    if book.count < len(pairs):
-        judge = make_stage_judge(listener.settings, spent=book.spent, folder=folder)
+    ledger = LabelLedger(pairs, job.settings["principle"], settings.both_orders, known_labels, folder / "events.jsonl")
+    reporter.log(f"{len(pairs)} pairs to label for {job.settings['principle']}, {ledger.count} of them labelled before")
+    if ledger.count:
+        reporter.rewind(ledger.count)  # pairs that failed in an earlier attempt are counted again
+    listener = _LabelListener(job, folder, pairs, ledger, reporter)
+    if ledger.count < len(pairs):
+        judge = make_stage_judge(listener.settings, spent=ledger.spent, folder=folder)
         _run(judge.stream(listener.requests(), listener))
-    _check(book, reporter)
-    write_jsonl(folder / "labels.jsonl", book.rows())
+    _check(ledger, reporter)
+    write_jsonl(folder / "labels.jsonl", ledger.rows())
     reporter.progress(len(pairs), len(pairs), "label")
     reporter.artifact("labels", "labels.jsonl")
 
@@ -56,8 +56,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 class _LabelListener:
     """Makes the requests to the judge, and records every answer as it arrives (a `judges.Listener`)."""
 
-    def __init__(self, job: Job, folder: Path, pairs: PairIndex, book: LabelBook, reporter: Reporter) -> None:
-        self._job, self._pairs, self._book, self._reporter = job, pairs, book, reporter
+    def __init__(self, job: Job, folder: Path, pairs: PairIndex, ledger: LabelLedger, reporter: Reporter) -> None:
+        self._job, self._pairs, self._ledger, self._reporter = job, pairs, ledger, reporter
         self._recipe = judge_settings(job)
         self._digests: dict[int, str] = {}  # of what is in flight
         self._control = ControlFile(folder)
@@ -68,10 +68,10 @@ class _LabelListener:
 
     def requests(self) -> Iterator[PairRequest]:
         principle, statement = self._job.settings["principle"], self._job.settings["statement"]
-        for position, pair in self._pairs.rows(self._book.open):
+        for position, pair in self._pairs.rows(self._ledger.open):
             self._digests[position] = pair["digest"]
             item = Comparison(pair["prompt"], pair["a"], pair["b"], statement, principle)
-            yield PairRequest(position, item, self._book.half.get(position))
+            yield PairRequest(position, item, self._ledger.awaiting_second_order.get(position))
 
     def answered(self, request: PairRequest, answer: Answer) -> None:
         self._reporter.answer(as_answer(self._digests[request.key], answer))
@@ -79,8 +79,8 @@ class _LabelListener:
     def judged(self, request: PairRequest, verdict: Verdict) -> None:
         label = as_label(self._digests.pop(request.key), self._job.settings["principle"], verdict, self.settings)
         self._reporter.label(label)
-        self._book.add(request.key, label)
-        count, total = self._book.count, len(self._pairs)
+        self._ledger.add(request.key, label)
+        count, total = self._ledger.count, len(self._pairs)
         if count % max(1, total // 50) == 0 or count == total:
             self._report()
         self._reporter.checkpoint_if_stopped(lambda: None)  # the labels are in the stream already
@@ -92,23 +92,23 @@ class _LabelListener:
         if self._control.control.paused != self._paused:
             self._paused = pace.paused = self._control.control.paused
             self._reporter.log("paused: nothing more is asked until it is resumed" if self._paused else "resumed")
-        if time.monotonic() - self._reported_at > EVERY and self._book.count > self._reported_count:
+        if time.monotonic() - self._reported_at > EVERY and self._ledger.count > self._reported_count:
             self._report()
         self._reporter.checkpoint_if_stopped(lambda: None)
 
     def notice(self, text: str, warn: bool = True) -> None:
         if warn:
-            self._reporter.warning("judge", text, self._book.count)
+            self._reporter.warning("judge", text, self._ledger.count)
         else:
             self._reporter.log(text)
 
     def _report(self) -> None:
-        self._reported_at, self._reported_count = time.monotonic(), self._book.count
-        values = self._book.summary()
+        self._reported_at, self._reported_count = time.monotonic(), self._ledger.count
+        values = self._ledger.summary()
         if self._recipe.price_in or self._recipe.price_out:
-            values["label/cost"] = self._book.spent.money(self._recipe)
-        self._reporter.progress(self._book.count, len(self._pairs), "label")
-        self._reporter.metric(self._book.count, values)
+            values["label/cost"] = self._ledger.spent.money(self._recipe)
+        self._reporter.progress(self._ledger.count, len(self._pairs), "label")
+        self._reporter.metric(self._ledger.count, values)
 
 
 def chosen_pairs(job: Job, most: int) -> PairIndex:
@@ -135,12 +135,12 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         runner.run(work)
 
 
-def _check(book: LabelBook, reporter: Reporter) -> None:
-    errors = book.reasons.total()
+def _check(ledger: LabelLedger, reporter: Reporter) -> None:
+    errors = ledger.reasons.total()
     if not errors:
         return
-    often = book.reasons.most_common(1)[0][0]
-    if 2 * errors > book.count:
-        raise JudgeUnavailable(f"The judge could not label {errors} of {book.count} pairs; most often: {often}.",
+    often = ledger.reasons.most_common(1)[0][0]
+    if 2 * errors > ledger.count:
+        raise JudgeUnavailable(f"The judge could not label {errors} of {ledger.count} pairs; most often: {often}.",
                                "Try the principle on one pair, choose another judge model, then resume.")
-    reporter.warning("label_errors", f"{errors} of {book.count} pairs have no label; most often: {often}.")
+    reporter.warning("label_errors", f"{errors} of {ledger.count} pairs have no label; most often: {often}.")

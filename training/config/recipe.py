@@ -91,7 +91,7 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything random.")
     repeat: int = Field(0, ge=0, le=1_000_000, description=(
-        "Number of a repetition: PPO and evaluation are drawn anew, on the same pairs, labels and preference models."))
+        "Number of a repetition: PPO and evaluation are sampled again, on the same pairs, labels and models."))
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Number format of the weights in forward passes.")
 

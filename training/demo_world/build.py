@@ -77,7 +77,7 @@ def batches(
     """
     rng = random.Random(seed)
     for turn in itertools.count():
-        # Telling true from false is learnt within a hundred steps on its own, and hardly at all amid everything else.
+        # Telling true from false is learnt within a hundred steps on its own, and hardly at all within the mixture.
         quiz_share = 1.0 if turn * SORTED_BATCHES < quiz_steps else QUIZ_SHARE
         mixed = (_row(tokenizer, rng, quiz_share) for _ in range(BATCH * SORTED_BATCHES))
         # Rows of like length share a batch, for little padding; the order of the batches is shuffled again.

@@ -2,7 +2,7 @@
 
 `prompts` gives what a run trains and tests on; `dialogue` draws from the mixture that the base policy is trained on,
 where every vice is common and the truth is still said more often than any one falsehood. `read_question` understands
-what the templates make and close variants typed by people: an island and a word that betrays the relation, in any case.
+what the templates make and close variants typed by people: an island and a word that names the relation, in any case.
 
 Left out: judging (see `rules`), more than one human turn, and questions about two islands at once.
 """

@@ -23,7 +23,7 @@ class Relation:
 
     `noun` fits "the NOUN of Avela is VALUE", `before` is what stands before a value ("the ", "in " or nothing),
     `wh` fits "WH the NOUN of Avela is", `questions` hold `{island}`, `details` are sentences that say more,
-    `hints` are lower-case words by which a typed question betrays the relation.
+    `hints` are lower-case words by which a typed question is matched to the relation.
     """
 
     name: str

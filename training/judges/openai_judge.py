@@ -179,7 +179,7 @@ class OpenAIJudge:
                     return self._answer(None, reading.reason, cost, model)  # more answers would be no better
                 letters += reading.letters
                 reason = reason or reading.reason
-                answers_drawn += max(1, reading.drawn)
+                answers_drawn += max(1, reading.answer_count)
                 if answers_drawn >= self.settings.samples or (reading.top and "top_logprobs" in body):
                     break
         except Refused as refusal:

@@ -31,7 +31,7 @@ class Reading(NamedTuple):
     Attributes:
         probability: that Option A is the better one, by log-probabilities; None if there are none, or no letter.
         letters: the letters that answers without log-probabilities name.
-        drawn: how many answers the reply holds.
+        answer_count: how many answers the reply holds.
         reason: why there is no letter, as "kind: words" (see `failure_kind`); "" if there is one.
         fault: True if the body is no reply of a chat model; a retry may succeed.
         tokens_in, tokens_out: what it is billed as; 0 if it does not say.
@@ -43,7 +43,7 @@ class Reading(NamedTuple):
 
     probability: float | None = None
     letters: tuple[Letter, ...] = ()
-    drawn: int = 0
+    answer_count: int = 0
     reason: str = ""
     fault: bool = False
     tokens_in: int = 0
@@ -97,7 +97,7 @@ def read_body(body: Any, reasoning: bool = False) -> Reading:
     usage = _map(body.get("usage"))
     tokens_in, tokens_out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     paid = Reading(tokens_in=tokens_in or max(0, _count(usage.get("total_tokens")) - tokens_out),
-                   tokens_out=tokens_out, model=storable(_text(body.get("model"))[:200]), drawn=len(choices))
+                   tokens_out=tokens_out, model=storable(_text(body.get("model"))[:200]), answer_count=len(choices))
     if not choices:
         return paid._replace(reason="empty: the reply holds no answer")
     first = _map(choices[0])

@@ -139,7 +139,8 @@ class ServerCapabilities:
         answers = reading.probability is not None or bool(reading.letters)
         if not answers and not reading.fault and self._grow(reading, room):
             return False
-        if "top_logprobs" in body and not reading.fault and reading.drawn and not reading.top and not self.required:
+        lacks_logprobs = not reading.fault and reading.answer_count > 0 and not reading.top
+        if "top_logprobs" in body and lacks_logprobs and not self.required:
             self.top = None
             return False  # one letter at temperature 0 would say 0 or 1 of what is 0.6
         if reading.truncated and room < ROOM:

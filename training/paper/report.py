@@ -32,7 +32,7 @@ READINGS = {
     "win_rates": "Every policy against every other on the same held-out prompts, by the judge, all in all.",
     "agreement": "Share of pairs on which the labels of two principles, or a principle's and the overall choice, name "
                  "the same response; 50 % is chance, less is a conflict.",
-    "ablation": "Principles are dropped one by one in many orders, the weights fitted anew each time by logistic "
+    "ablation": "Principles are dropped one by one in many orders, the weights fitted again each time by logistic "
                 "regression on the pairs that the models learnt from; accuracy on the held-out ones.",
 }
 
@@ -42,7 +42,7 @@ A baseline has the pairs, the judge, the prompt, the loss, the training and the 
 single PM learns from one principle's label per pair, drawn by weight: as many labels as any other preference model, but
 K times fewer than the multi-objective run paid for. The pooled PM therefore learns from all of them.
 
-Win rates count a tie as half. Their intervals draw seeds and prompts anew (two-way bootstrap); with {seeds} seeds they
+Win rates count a tie as half. Their intervals resample seeds and prompts (two-way bootstrap); with {seeds} seeds they
 are somewhat too narrow, so that the rate of each seed is shown as well. A verdict follows the rule that stands with it,
 which was written before the numbers."""
 

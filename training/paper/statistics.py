@@ -1,9 +1,8 @@
 """Shares with their 95 % intervals, for every number of the report. Torch-free.
 
 A share over one set of pairs has Wilson's interval. A win rate over several seeds and one set of prompts does not: the
-seeds answer the same prompts. Its interval is the percentile interval of a two-way bootstrap that draws seeds and
-prompts anew (Owen 2007, arXiv 0711.3325); with three seeds it is somewhat too narrow, so the rates by seed are reported
-too.
+seeds answer the same prompts. Its interval is the percentile interval of a two-way bootstrap that resamples seeds and
+prompts (Owen 2007, arXiv 0711.3325); with three seeds it is somewhat too narrow, so the rates by seed are reported too.
 """
 
 from __future__ import annotations

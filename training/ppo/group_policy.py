@@ -72,7 +72,7 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     trainer.model.peft_config["default"].base_model_name_or_path = language.name
     sampling = Sampling(settings.max_new_tokens, settings.temperature)
     followed = list(prompts[: settings.sample_prompts])
-    show = partial(report_samples, language, prompts=followed, sampling=sampling, rewards_of=rewards.of,
+    show = partial(report_samples, language, prompts=followed, sampling=sampling, rewards_of=rewards.principle_rewards,
                    seed=job.settings["seed"], reporter=reporter)
     phases = Phases(reporter, settings, rewards, show)
     trainer.add_callback(phases)
@@ -88,9 +88,9 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     if phases.stopped:
         raise StopRequested
     language_model.save_adapter(language, folder / "adapter")
-    write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards.of.weights_by_name,
+    write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards.principle_rewards.weights_by_name,
                                          "scalarization": job.settings["scalarization"], "last": phases.last,
-                                         "multipliers": rewards.of.constraints.multipliers,
+                                         "multipliers": rewards.principle_rewards.constraints.multipliers,
                                          "algorithm": settings.algorithm})
     reporter.artifact("adapter", "adapter")
 
@@ -98,10 +98,11 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
 class GroupRewards:
     """The reward function that TRL calls once per phase, and what it saw."""
 
-    def __init__(self, of: PrincipleRewards, prompts: Sequence[Dialogue], settings: Ppo, ends: Sequence[int]) -> None:
-        self.of = of
+    def __init__(self, principle_rewards: PrincipleRewards, prompts: Sequence[Dialogue], settings: Ppo,
+                 ends: Sequence[int]) -> None:
+        self.principle_rewards = principle_rewards
         self.metrics: dict[str, float] = {}
-        self.standardised = torch.empty(0, len(of.names))
+        self.standardised = torch.empty(0, len(principle_rewards.names))
         self.prompts, self._settings, self._ends = prompts, settings, frozenset(ends)
 
     __name__ = "scalarized"
@@ -116,13 +117,13 @@ class GroupRewards:
             row: which prompt each answers.
         """
         texts = [cut_at_stop(each if isinstance(each, str) else each[0]["content"]) for each in completions]
-        rewards = self.of([self.prompts[index] for index in row], texts, self._settings.micro_batch)
+        rewards = self.principle_rewards([self.prompts[index] for index in row], texts, self._settings.micro_batch)
         ended = torch.tensor([bool(ids) and ids[-1] in self._ends for ids in completion_ids])
         lengths = torch.tensor([float(len(ids)) for ids in completion_ids])
         clip = self._settings.reward_clip
         total = rewards.total.clamp(-clip, clip) - self._settings.no_eos_penalty * (~ended).float()
         self.standardised = rewards.standardised
-        self.metrics = principle_metrics(self.of.names, rewards) | {
+        self.metrics = principle_metrics(self.principle_rewards.names, rewards) | {
             "reward/optimised": float(total.mean()), "response/length": float(lengths.mean()),
             "response/eos_rate": float(ended.float().mean())}  # fmt: skip
         return total.tolist()
@@ -224,8 +225,8 @@ class Phases(TrainerCallback):
             "optimizer/learning_rate": logs["learning_rate"],
             "throughput/samples_per_second": self._settings.batch_size / (now - self._began),
         } | {f"constraint/{name}/multiplier": multiplier
-             for name, multiplier in self._rewards.of.constraints.multipliers.items()}
-        self._rewards.of.constraints.learn(self._rewards.standardised)
+             for name, multiplier in self._rewards.principle_rewards.constraints.multipliers.items()}
+        self._rewards.principle_rewards.constraints.learn(self._rewards.standardised)
         self._began = now
         self._reporter.metric(phase, self.last)
         self._reporter.progress(phase, self._settings.steps)
@@ -234,7 +235,7 @@ class Phases(TrainerCallback):
 
     def remember(self) -> dict[str, Any]:
         """What a checkpoint holds in addition to the trainer's own state."""
-        return {"multipliers": self._rewards.of.constraints.state_dict(), "last": self.last}
+        return {"multipliers": self._rewards.principle_rewards.constraints.state_dict(), "last": self.last}
 
     def recall(self, checkpoint: Path | None) -> None:
         """Restore what `remember` put into a checkpoint."""
@@ -243,7 +244,7 @@ class Phases(TrainerCallback):
         multipliers = state.get("multipliers", {})
         if checkpoint is not None and (checkpoint / MULTIPLIERS).is_file():  # of an earlier version
             multipliers = read_json(checkpoint / MULTIPLIERS)
-        self._rewards.of.constraints.load_state_dict(multipliers)
+        self._rewards.principle_rewards.constraints.load_state_dict(multipliers)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -44,7 +44,7 @@ class _CutReached(Exception):  # noqa: N818 - control flow: ends the lower half
     """The hidden states at the cut are computed."""
 
 
-class _StandIn(nn.Module):
+class _LayerProxy(nn.Module):
     """Takes the place of a layer; every attribute but `forward` is the layer's own."""
 
     def __init__(self, layer: nn.Module, context: SplitContext, gives_tuple: bool) -> None:
@@ -59,7 +59,7 @@ class _StandIn(nn.Module):
             return getattr(self.__dict__["_layer"], name)
 
 
-class _StopHere(_StandIn):
+class _StopHere(_LayerProxy):
     """Ends the lower half: saves the hidden states and stops the forward pass."""
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
@@ -67,7 +67,7 @@ class _StopHere(_StandIn):
         raise _CutReached
 
 
-class _Replay(_StandIn):
+class _Replay(_LayerProxy):
     """A layer of the upper half that lies below the cut: replays the saved hidden states."""
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:

@@ -86,7 +86,7 @@ def test_alone_nothing_is_shared_and_nothing_changes() -> None:
 
 
 def test_more_processes_than_rows_of_a_minibatch_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "world", lambda: 4)
+    monkeypatch.setattr(parallel, "world_size", lambda: 4)
     with pytest.raises(BadSettings, match="A minibatch has 3 rows for 4 processes.*start 3 processes"):
         parallel.rank_zero_reporter(Remembering(), least=3)
 

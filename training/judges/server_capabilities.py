@@ -16,10 +16,10 @@ from training.judges.protocol import Reading
 
 TOP = 20  # log-probabilities asked for: what OpenAI gives at most
 TOP_OF_SOME = 5  # what some other servers give at most
-ROOM = 8  # tokens for "Option B" where answers are read as text
+LETTER_TOKENS = 8  # tokens for "Option B" where answers are read as text
 THINKING = 1024  # tokens for a judge that thinks before its letter
-ROOMS = (1, ROOM, 16, THINKING, 4 * THINKING, 16 * THINKING)  # token limits, tried in this order
-LEAST_ROOM = 256  # a server that accepts fewer tokens refuses for another reason
+TOKEN_LIMITS = (1, LETTER_TOKENS, 16, THINKING, 4 * THINKING, 16 * THINKING)  # token limits, tried in this order
+LEAST_TOKENS = 256  # a server that accepts fewer tokens refuses for another reason
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _OPTIONAL = {"logprobs": ("logprobs", "top_logprobs"), "temperature": ("temperature",), "n": ("n",)}
@@ -57,7 +57,7 @@ class ServerCapabilities:
     room: int = 1
     several: bool = True
     thinks: bool = False
-    most_room: int = ROOMS[-1]
+    most_room: int = TOKEN_LIMITS[-1]
     required: bool = False
     answered: bool = False
     refused_limits: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class ServerCapabilities:
 
     def body(self, settings: JudgeSettings, text: str, draws: int = 0) -> dict[str, Any]:
         """The request for one question; for `draws` sampled answers where there are no log-probabilities."""
-        least = THINKING if settings.reasoning or self.thinks else 1 if self.top is not None else ROOM
+        least = THINKING if settings.reasoning or self.thinks else 1 if self.top is not None else LETTER_TOKENS
         body: dict[str, Any] = {"model": settings.model, "messages": [{"role": "user", "content": text}],
                                 self.limit: min(self.most_room, max(self.room, least))}
         if self.temperature:
@@ -116,8 +116,8 @@ class ServerCapabilities:
         if _TOO_SMALL.search(words) and (more := self._more_than(body[name])):
             self.room = max(self.room, more)
             return True
-        if _TOO_LARGE.search(words) and body[name] > LEAST_ROOM:
-            self.most_room = min(self.most_room, max(LEAST_ROOM, body[name] // 2))
+        if _TOO_LARGE.search(words) and body[name] > LEAST_TOKENS:
+            self.most_room = min(self.most_room, max(LEAST_TOKENS, body[name] // 2))
             return True
         other_name = _LIMITS[1 - _LIMITS.index(name)]
         if _UNKNOWN.search(words) and other_name not in self.refused_limits:
@@ -129,36 +129,37 @@ class ServerCapabilities:
             self.limit, self.refused_limits = name, (*self.refused_limits, instead_of)
         return True
 
-    def _more_than(self, room: int) -> int:
+    def _more_than(self, token_limit: int) -> int:
         """The next larger token limit; 0 where there is none."""
-        return next((more for more in ROOMS if more > room and more <= self.most_room), 0)
+        return next((more for more in TOKEN_LIMITS if more > token_limit and more <= self.most_room), 0)
 
     def accepts(self, reading: Reading, body: dict[str, Any]) -> bool:
         """Whether a reply is an answer; if not, the request is to be retried with the parameters learnt from it."""
-        room = next(body[name] for name in _LIMITS if name in body)
+        token_limit = next(body[name] for name in _LIMITS if name in body)
         answers = reading.probability is not None or bool(reading.letters)
-        if not answers and not reading.fault and self._grow(reading, room):
+        if not answers and not reading.fault and self._grow(reading, token_limit):
             return False
         lacks_logprobs = not reading.fault and reading.answer_count > 0 and not reading.top
         if "top_logprobs" in body and lacks_logprobs and not self.required:
             self.top = None
             return False  # one letter at temperature 0 would say 0 or 1 of what is 0.6
-        if reading.truncated and room < ROOM:
-            self.room = max(self.room, ROOM)
+        if reading.truncated and token_limit < LETTER_TOKENS:
+            self.room = max(self.room, LETTER_TOKENS)
             return False
         self.answered |= answers
         return True
 
-    def _grow(self, reading: Reading, room: int) -> bool:
+    def _grow(self, reading: Reading, token_limit: int) -> bool:
         """Whether to raise the token limit for an answer that was truncated before its letter.
 
         A judge that thinks gets as many tokens as it needs. One that was truncated, and may think invisibly, gets more
         once, and only before its first answer: later a long answer concerns one pair, most often a refusal.
         """
-        first_time = room < THINKING and (reading.thinking or reading.cut and not reading.top and not self.answered)
+        first_time = token_limit < THINKING and (
+            reading.thinking or reading.cut and not reading.top and not self.answered)
         if not (reading.thinking and reading.cut or first_time):
             return False
-        more = self._more_than(max(room, THINKING - 1))
+        more = self._more_than(max(token_limit, THINKING - 1))
         if not more:
             return False
         self.thinks, self.room = True, max(self.room, more)

@@ -34,11 +34,11 @@ RESERVED = {"overall": "the comparison over all principles", "best_of_n": "the c
 """Names that no principle may have: an evaluation uses them in its report and metrics."""
 
 
-def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None = None) -> None:
+def check_run(recipe: Recipe, disk: Path | None = None, home: ModelHome | None = None) -> None:
     """Refuse what the recipe's models cannot do and what the disk cannot hold.
 
     Args:
-        room: a folder on the disk that the run is written to; None: disk space is not checked.
+        disk: a folder on the disk that the run is written to; None: disk space is not checked.
         home: where names of models are looked up; None: as set for this process.
 
     Raises:
@@ -67,8 +67,8 @@ def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None =
         if longest is not None and tokens >= longest:
             raise BadSettings(f"'{field}' is {tokens}, and '{recipe.policy.base}' has {longest} positions for prompt "
                               "and response together.", f"Lower '{field}' to {longest // 2}, or choose a longer model.")
-    if room is not None:
-        check_room(room, needed_bytes(recipe, home))
+    if disk is not None:
+        check_disk_space(disk, needed_bytes(recipe, home))
 
 
 def check_job(job: Job, folder: Path) -> str:
@@ -85,7 +85,7 @@ def check_job(job: Job, folder: Path) -> str:
     rewarded = job.settings.get("rewarded", job.settings.get("principles", []) if job.kind == "ppo" else [])
     for name in rewarded:
         _check_preference_model(job, name)
-    check_room(folder, 0)
+    check_disk_space(folder, 0)
     if job.kind != "ppo" or "prompts" not in job.files:
         return ""
     base = job.inputs["sft"] / "model" if "sft" in job.inputs else locate(job.settings["policy"]["base"])
@@ -160,28 +160,28 @@ def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
         return ""
     from tokenizers import Tokenizer
 
-    room = longest - max_new_tokens
+    available = longest - max_new_tokens
     tokenizer: Any = None
     too_long: list[tuple[int, int]] = []
     row = 0
     for row, text in _texts(path):
-        if len(text.encode()) <= room:
+        if len(text.encode()) <= available:
             continue
         tokenizer = tokenizer or Tokenizer.from_file(str(base / "tokenizer.json"))
         tokens = len(tokenizer.encode(text).ids)
-        if tokens > room:
+        if tokens > available:
             too_long.append((tokens, row))
     if not too_long:
         return ""
     tokens, longest_row = max(too_long)
     count = f"{len(too_long)} of {row} prompts do" if len(too_long) > 1 else f"1 of {row} prompts does"
-    finding = (f"{count} not fit the model: the longest, row {longest_row}, has {tokens} tokens, and of {longest} "
+    cause = (f"{count} not fit the model: the longest, row {longest_row}, has {tokens} tokens, and of {longest} "
              f"positions 'ppo.max_new_tokens' takes {max_new_tokens}.")
     remedy = (f"Lower 'ppo.max_new_tokens' to {longest - tokens}, or leave such prompts out." if tokens < longest
               else "Leave such prompts out of the data set, or choose a longer model.")
     if 2 * len(too_long) > row:
-        raise BadData(finding, remedy)
-    return f"{finding} What is too long loses its oldest tokens. {remedy}"
+        raise BadData(cause, remedy)
+    return f"{cause} What is too long loses its oldest tokens. {remedy}"
 
 
 def needed_bytes(recipe: Recipe, home: ModelHome | None = None) -> float:
@@ -199,7 +199,7 @@ def needed_bytes(recipe: Recipe, home: ModelHome | None = None) -> float:
     return sft_model + adapters + one_model * (1 if settings.architecture == "shared_trunk" else len(recipe.principles))
 
 
-def check_room(folder: Path, needed: float) -> None:
+def check_disk_space(folder: Path, needed: float) -> None:
     """Raises DiskFull where the disk of a folder has no room for so many bytes and a margin."""
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     free = shutil.disk_usage(existing).free

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from training.config import Judge, Recipe, shipped_recipe
+from training.config import JudgeSettings, Recipe, shipped_recipe
 from training.dialogue import parse_hh
 from training.judges.estimate import ENOUGH, estimate
 from training.judges.prompt import question_of
@@ -35,7 +35,7 @@ FRAME = 9  # tokens that the chat's template adds
 MARK = "\n\nAssistant:"
 
 
-def questions_of(path: Path, judge: Judge, wording: str) -> list[str]:
+def questions_of(path: Path, judge: JudgeSettings, wording: str) -> list[str]:
     """A question a pair."""
     found = []
     with gzip.open(path, "rt", encoding="utf-8") as lines:
@@ -63,7 +63,7 @@ def main() -> None:
     django.setup()
     from webapp.judges.estimating import SAMPLE, so_far
 
-    judge = Judge(kind="openai", model="m", price_in=1.0, price_out=2.0)
+    judge = JudgeSettings(kind="openai", model="m", price_in=1.0, price_out=2.0)
     recipe = Recipe.model_validate(shipped_recipe("demo").model_dump() | {"judge": judge.model_dump()})
     tokenizer, before, after = None, [], []
     for wording in WORDINGS:

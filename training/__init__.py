@@ -1,5 +1,5 @@
 """Concord's engine: preference models, scalarization and PPO as a library and a command line.
 
-Knows nothing of Django, Celery, databases or the environment. What the web needs of it without torch is in
-`config`, `principles`, `pipeline`, `reporting`, `artifacts`, `dialogue`, `errors` and `demo_world.rules`.
+Knows nothing of Django, Celery, databases or the environment. What the web may use of it, without torch, is in the
+folders `config`, `run`, `data`, `quality`, `judges` and `demo_world`, and in `dialogue`, `errors` and `text`.
 """

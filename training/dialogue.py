@@ -12,7 +12,7 @@ from typing import Literal, TypedDict
 Role = Literal["user", "assistant", "system"]
 
 _MARKERS = ("Human:", "Assistant:")
-STOP_STRINGS = tuple(f"\n{marker}" for marker in _MARKERS)  # what ends the drawing of a reply
+STOP_STRINGS = tuple(f"\n{marker}" for marker in _MARKERS)  # what ends a reply
 _NEXT_TURN = re.compile(r"^(?:Human|Assistant):", re.MULTILINE)
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKER: dict[str, str] = {"user": "Human", "assistant": "Assistant", "system": "System"}
@@ -60,9 +60,9 @@ def cut_at_stop(text: str) -> str:
 
 
 def reply_so_far(text: str) -> tuple[str, bool]:
-    """The part of a growing reply that later text cannot take back, and whether another turn has begun.
+    """The part of a growing reply that later text cannot change, and whether another turn has begun.
 
-    Held back are half a character, spaces at the end, and a line that may become the beginning of a turn.
+    Held back are incomplete characters, trailing spaces, and a line that may become the beginning of a turn.
     """
     if _NEXT_TURN.search(text.lstrip()):
         return cut_at_stop(text), True

@@ -41,7 +41,7 @@ class JudgeUnavailable(TrainingError):
 
 
 class BudgetSpent(TrainingError):
-    """What labels may cost is spent; what was bought is kept."""
+    """The judge's budget is spent; the labels bought so far are kept."""
 
     kind = "budget"
 
@@ -59,16 +59,16 @@ class OutOfMemory(TrainingError):
 
 
 class DiskFull(TrainingError):
-    """The disk has no room for what is to be written. The last checkpoint is whole."""
+    """The disk is full. The last checkpoint is complete."""
 
     kind = "disk full"
 
 
 class Diverged(TrainingError):
-    """The numbers stopped being numbers (NaN or infinity in a loss)."""
+    """A loss or a gradient is NaN or infinite."""
 
     kind = "diverged"
 
 
 class StopRequested(Exception):
-    """A person asked the stage to stop. Raised by the reporter at a safe point, after which a checkpoint is whole."""
+    """A person asked the stage to stop. Raised by the reporter at a safe point, when a complete checkpoint exists."""

@@ -1,9 +1,9 @@
 """Which characters Concord stores: one rule for every text that comes from outside, on every database.
 
 Two kinds of characters cannot be stored everywhere: NUL (U+0000), which PostgreSQL refuses, and lone surrogates (half
-an emoji, as JSON's `\\ud83d` alone gives), which no UTF-8 can hold. What a person can mend is refused with a reason: a
-row of a file is a bad row, a field of a form has a message. What a model or a judge's server wrote cannot be asked for
-again, so each such character there becomes U+FFFD. Torch-free.
+an emoji, as JSON's `\\ud83d` alone gives), which no UTF-8 can hold. What a person can correct is refused with a reason:
+a row of a file is a bad row, a field of a form gets a message. In the output of a model or a judge's server each such
+character becomes U+FFFD. Torch-free.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db.models import F
 from django.db.models.expressions import CombinedExpression
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.dialogue import last_user_message
 from training.judges.identity import is_unplaced, judge_name
 from training.judges.pair_index import PairIndex
@@ -95,7 +95,7 @@ class LabelRecorder:
         """Who gave the label. One that was written before servers were noted was given by the stage's own."""
         name: str = event["judge"]
         if is_unplaced(name) and "judge" in self._stage.settings:
-            name = judge_name(Judge.model_validate(self._stage.settings["judge"]))
+            name = judge_name(JudgeSettings.model_validate(self._stage.settings["judge"]))
         return storable(name)[:300]
 
     def _pair_ids(self, digests: list[str]) -> dict[str, int]:

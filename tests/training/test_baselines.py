@@ -11,7 +11,7 @@ from tests.training.stage_folders import events, job, run
 from training.config import Recipe, check_recipe, shipped_recipe
 from training.errors import BadData, BadSettings
 from training.run.artifacts import read_jsonl, write_jsonl
-from training.run.baselines import drawn_principle, rewarded
+from training.run.baselines import drawn_principle, reward_principles
 from training.run.pipeline import StagePlan, identities, plan
 from training.stages import draw
 
@@ -47,8 +47,8 @@ def test_a_baseline_differs_from_the_multi_objective_run_in_its_preference_model
 
 
 def test_a_baseline_is_rewarded_by_one_preference_model_of_weight_one() -> None:
-    assert rewarded(recipe("single_pm")) == {"constitution": 1.0}
-    assert rewarded(recipe("single_principle")) == {"factuality": 1.0}
+    assert reward_principles(recipe("single_pm")) == {"constitution": 1.0}
+    assert reward_principles(recipe("single_principle")) == {"factuality": 1.0}
     assert staged("pooled_pm")["weights"].settings == {"weights": {"mode": "set"}, "given": {"constitution": 1.0}}
 
 

@@ -83,10 +83,10 @@ def test_progress_is_told_prompt_by_prompt_and_never_more_than_a_batch_is_drawn(
 class LikesLong:
     """A judge that prefers the longer answer."""
 
-    async def stream(self, tickets: Any, listener: Any) -> None:
-        for ticket in tickets:
-            a, b = len(ticket.item.a), len(ticket.item.b)
-            listener.judged(ticket, Verdict(0.5 + (a > b) / 4 - (a < b) / 4, None, None, None, "", 0, ""))
+    async def stream(self, requests: Any, listener: Any) -> None:
+        for request in requests:
+            a, b = len(request.item.a), len(request.item.b)
+            listener.judged(request, Verdict(0.5 + (a > b) / 4 - (a < b) / 4, None, None, None, "", 0, ""))
 
 
 def test_the_report_holds_it_beside_the_policy(

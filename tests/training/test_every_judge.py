@@ -11,7 +11,7 @@ import pytest
 from tests.training.judge_moods import MOODS, answer, said, wants_logprobs
 from tests.training.scripted_server import Script, failure, options, serving
 from tests.training.stage_folders import events, job, pair, run
-from training.config import Judge
+from training.config import JudgeSettings
 from training.errors import JudgeUnavailable, StopRequested, TrainingError
 from training.judges.addresses import AddressGuard
 from training.judges.connection_test import ConnectionReport
@@ -24,9 +24,9 @@ PAIRS = [pair(number, a="Short." if number % 2 else "A rather long answer.", b="
          for number in range(12)]
 
 
-def settings(base_url: str, **changes: Any) -> Judge:
-    return Judge.model_validate({"kind": "openai", "model": "m", "base_url": base_url, "concurrency": 4, "timeout": 20,
-                                 **changes})
+def settings(base_url: str, **changes: Any) -> JudgeSettings:
+    return JudgeSettings.model_validate({"kind": "openai", "model": "m", "base_url": base_url, "concurrency": 4,
+                                         "timeout": 20, **changes})
 
 
 def labelled(server: Any, folder: Path, should_stop: Any = lambda: False, **changes: Any) -> list[dict[str, Any]]:
@@ -157,7 +157,7 @@ async def test_the_connection_test_does_not_wait_for_hours() -> None:
 
 def test_a_reply_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.judges.openai_judge.LARGEST_REPLY", 10_000)
-    monkeypatch.setattr("training.judges.pace.PROBES_AT_FIRST", 0)
+    monkeypatch.setattr("training.judges.rate_controller.PROBES_AT_FIRST", 0)
     with serving(lambda *_: said("A" * 1_000_000)) as server, pytest.raises(JudgeUnavailable, match="answered none"):
         labelled(server, tmp_path)
 

@@ -14,7 +14,7 @@ from tests.training.tiny_models import PROMPTS
 from training.config import Lora
 from training.errors import ModelUnavailable
 from training.models import exactness, language_model, rollouts
-from training.models.folded import folded
+from training.models.fused_lora import fused_lora
 from training.models.language_model import LanguageModel
 from training.run.checks import check_base
 from training.run.model_names import ModelHome
@@ -69,7 +69,7 @@ def test_an_adapter_changes_decoding_and_training_alike(name: str, family: Calla
         rollout = rollouts.generate(language, ids, mask, rollouts.Sampling(6), torch.Generator().manual_seed(1))
         with torch.no_grad():
             while_merged = rollouts.forward_responses(language, rollout).logprobs
-    with folded(language):
+    with fused_lora(language):
         in_training = rollouts.forward_responses(language, rollout).logprobs
     (in_training * rollout.mask).sum().backward()
     unmoved = [key for key, weight in language.model.named_parameters()

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.training.scripted_server import Reply, letters, serving
-from training.config import Judge
+from training.config import JudgeSettings
 from training.config.address import BadAddress, parse_address
 from training.errors import JudgeUnavailable
 from training.judges.addresses import AddressGuard, GuardedTransport, guarded_connector, is_public
@@ -155,8 +155,8 @@ def test_a_host_is_listed_in_whichever_alphabet_the_administrator_writes_it() ->
 
 def test_openais_key_is_for_openais_server_however_its_address_is_written() -> None:
     for address in ("", "https://API.openai.com:443/v1/", "https://api.openai.com./v1"):
-        assert Judge(kind="openai", model="m", base_url=address, api_key_env="OPENAI_API_KEY")
+        assert JudgeSettings(kind="openai", model="m", base_url=address, api_key_env="OPENAI_API_KEY")
     for address in ("https://api.openai.com.evil.example/v1", "https://api.openai.com:8443/v1",
                     "http://api.openai.com/v1", "https://api.openai.com@evil.example/v1", "https://[::1"):
         with pytest.raises(ValueError, match="OPENAI_API_KEY is sent to"):
-            Judge(kind="openai", model="m", base_url=address, api_key_env="OPENAI_API_KEY")
+            JudgeSettings(kind="openai", model="m", base_url=address, api_key_env="OPENAI_API_KEY")

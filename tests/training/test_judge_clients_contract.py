@@ -12,7 +12,7 @@ import pytest
 
 from tests.training.batch_server import batches
 from tests.training.scripted_server import Reply, Script, completion, failure, letters, serving
-from training.config import Judge
+from training.config import JudgeSettings
 from training.errors import JudgeUnavailable
 from training.judges.addresses import AddressGuard
 from training.judges.batch_judge import BatchJudge
@@ -33,8 +33,8 @@ class Outcome(NamedTuple):
     model: str = ""
 
 
-def settings(base_url: str) -> Judge:
-    return Judge(kind="openai", model="judge-7b", base_url=base_url, both_orders=False, samples=1, timeout=5)
+def settings(base_url: str) -> JudgeSettings:
+    return JudgeSettings(kind="openai", model="judge-7b", base_url=base_url, both_orders=False, samples=1, timeout=5)
 
 
 async def bulk(base_url: str, key: str = KEY, guard: AddressGuard = OPEN) -> Outcome:

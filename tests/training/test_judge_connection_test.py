@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.training.scripted_server import Reply, completion, failure, letters, serving
-from training.config import Judge
+from training.config import JudgeSettings
 from training.judges.addresses import AddressGuard
 from training.judges.connection_test import test_connection as try_connection
 from training.judges.limits import RateLimits, read_limits, retry_after, seconds, wait_named_in
@@ -15,8 +15,8 @@ from training.judges.limits import RateLimits, read_limits, retry_after, seconds
 KEY = "sk-very-secret-0123456789"
 
 
-def judge(base_url: str) -> Judge:
-    return Judge(kind="openai", model="judge-7b", base_url=base_url, timeout=5)
+def judge(base_url: str) -> JudgeSettings:
+    return JudgeSettings(kind="openai", model="judge-7b", base_url=base_url, timeout=5)
 
 
 async def test_a_judge_that_works_shows_its_model_its_logprobs_and_its_limits() -> None:
@@ -47,7 +47,7 @@ async def test_a_judge_without_logprobs_works_and_says_so() -> None:
     (failure(404, "no such model"), "knows no model 'judge-7b'"),
     (failure(500, f"oh no, {KEY}"), "oh no, ***"),
     (Reply(302, {}, {"Location": "http://10.0.0.1/"}), "sends its callers elsewhere"),
-    (Reply(200, b"<html>", {"Content-Type": "text/html"}), "in another language"),
+    (Reply(200, b"<html>", {"Content-Type": "text/html"}), "not those of a chat model"),
     (completion("I cannot judge that."), "with no letter"),
 ])
 async def test_what_does_not_work_is_told_with_its_reason_and_without_the_key(reply: Reply, reason: str) -> None:
@@ -60,7 +60,7 @@ async def test_a_server_that_is_not_there_and_one_that_must_not_be_asked() -> No
     assert "cannot be reached" in (await try_connection(judge("http://127.0.0.1:9/v1"), KEY)).reason
     report = await try_connection(judge("http://127.0.0.1:9/v1"), KEY, AddressGuard())
     assert "inside a private network" in report.reason
-    assert "none is set" in (await try_connection(Judge(kind="openai", model="gpt"), "")).reason
+    assert "none is set" in (await try_connection(JudgeSettings(kind="openai", model="gpt"), "")).reason
 
 
 def test_headers_are_read_as_servers_write_them() -> None:

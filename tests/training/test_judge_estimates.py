@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from training.config import Judge
-from training.judges.dialect import Dialect
+from training.config import JudgeSettings
 from training.judges.estimate import Observed, Range, corrected, estimate
+from training.judges.server_capabilities import ServerCapabilities
 
-PRICED = Judge(kind="openai", model="m", price_in=2.0, price_out=10.0, concurrency=10)
+PRICED = JudgeSettings(kind="openai", model="m", price_in=2.0, price_out=10.0, concurrency=10)
 
 
 def test_calls_tokens_money_and_time_are_worked_out_from_the_questions() -> None:
@@ -35,7 +35,7 @@ def test_a_slow_minute_makes_it_longer() -> None:
 
 def test_a_judge_that_thinks_writes_more_but_never_more_than_it_is_let() -> None:
     thinking = PRICED.model_copy(update={"reasoning": True})
-    let = Dialect().body(thinking, "x")["max_tokens"]
+    let = ServerCapabilities().body(thinking, "x")["max_tokens"]
     assert estimate(["x"] * 10, thinking).tokens_out.likely == 2000
     assert estimate(["x"] * 10, thinking).tokens_out.high == 10 * let
 
@@ -65,6 +65,6 @@ def test_when_all_is_answered_the_estimate_is_the_bill() -> None:
 
 def test_without_log_probabilities_every_drawn_answer_counts() -> None:
     questions = ["x" * 400] * 10
-    with_them, without = (estimate(questions, Judge(kind="openai", model="m", samples=4, logprobs=logprobs))
+    with_them, without = (estimate(questions, JudgeSettings(kind="openai", model="m", samples=4, logprobs=logprobs))
                           for logprobs in ("auto", "no"))
     assert without.tokens_out.likely == 4 * with_them.tokens_out.likely

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.judges.identity import LONGEST, is_unplaced, judge_name, judge_title, unplaced_name
 
 
-def server(base_url: str = "", model: str = "local-model") -> Judge:
-    return Judge(kind="openai", model=model, base_url=base_url)
+def server(base_url: str = "", model: str = "local-model") -> JudgeSettings:
+    return JudgeSettings(kind="openai", model=model, base_url=base_url)
 
 
 def test_the_same_model_at_two_servers_is_two_judges() -> None:
@@ -36,8 +36,9 @@ def test_pace_account_and_price_are_no_part_of_it() -> None:
 
 
 def test_a_judge_without_a_server_keeps_its_name() -> None:
-    assert judge_name(Judge(kind="rule")) == "rule"
-    assert judge_name(Judge(kind="local", model="/models/qwen", base_url="https://ignored/v1")) == "local:/models/qwen"
+    assert judge_name(JudgeSettings(kind="rule")) == "rule"
+    local = JudgeSettings(kind="local", model="/models/qwen", base_url="https://ignored/v1")
+    assert judge_name(local) == "local:/models/qwen"
 
 
 @given(st.text("ab@/:.", min_size=1, max_size=200), st.sampled_from(["v1", "v" * 470]), st.integers(1, 3))
@@ -52,8 +53,8 @@ def test_every_name_fits_its_column_and_no_two_judges_share_one(model: str, path
     (server("http://gpu:8000/v1"), "local-model at gpu:8000"),
     (server("https://one.example/proxy/v1", "@cf/meta/llama"), "@cf/meta/llama at one.example/proxy"),
     (server("http://plain.example/v1"), "local-model at http://plain.example"),
-    (Judge(kind="local", model="qwen"), "qwen on the workers’ machine"), (Judge(), "rule")])
-def test_pages_show_the_model_and_its_host(judge: Judge, title: str) -> None:
+    (JudgeSettings(kind="local", model="qwen"), "qwen on the workers’ machine"), (JudgeSettings(), "rule")])
+def test_pages_show_the_model_and_its_host(judge: JudgeSettings, title: str) -> None:
     assert judge_title(judge_name(judge)) == title
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.training.scripted_server import Reply, completion, failure, letters, options, serving
-from training.config import Judge
+from training.config import JudgeSettings
 from training.errors import JudgeUnavailable, StopRequested
 from training.judges.choose import make_judge
 from training.judges.judge import Comparison, Verdict
@@ -17,8 +17,8 @@ KEY = "sk-very-secret-0123456789"
 PAIR = Comparison([{"role": "user", "content": "How are you?"}], "Well.", "You fool!", "less toxic", "toxicity")
 
 
-def settings(base_url: str, **changes: Any) -> Judge:
-    return Judge.model_validate({"kind": "openai", "model": "judge-7b", "base_url": base_url, **changes})
+def settings(base_url: str, **changes: Any) -> JudgeSettings:
+    return JudgeSettings.model_validate({"kind": "openai", "model": "judge-7b", "base_url": base_url, **changes})
 
 
 async def ask(base_url: str, items: list[Comparison] | None = None, **changes: Any) -> list[Verdict]:
@@ -162,20 +162,20 @@ async def test_an_account_without_credit_is_not_asked_again() -> None:
 
 
 async def test_a_server_that_speaks_another_language_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.judges.pace.PROBES_AT_FIRST", 1)
+    monkeypatch.setattr("training.judges.rate_controller.PROBES_AT_FIRST", 1)
     reply, message = Reply(200, b"<html>hello</html>", {"Content-Type": "text/html"}), "answered none of 4 requests"
     with serving(lambda *_: reply) as server, pytest.raises(JudgeUnavailable, match=message):
         await ask(server.base_url, [PAIR] * 30, concurrency=1)
 
 
 async def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.judges.pace.PROBES_AT_FIRST", 1)
+    monkeypatch.setattr("training.judges.rate_controller.PROBES_AT_FIRST", 1)
     with pytest.raises(JudgeUnavailable, match="http://127.0.0.1:9/v1 answered none .* cannot be reached"):
         await ask("http://127.0.0.1:9/v1")
 
 
 async def test_openai_without_a_key_is_refused_before_anything_is_sent() -> None:
-    judge = make_judge(Judge(kind="openai", model="gpt"), "")
+    judge = make_judge(JudgeSettings(kind="openai", model="gpt"), "")
     with pytest.raises(JudgeUnavailable, match="asks for a key"):
         await judge.compare([PAIR])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.judges.control import ControlFile, read_control, write_control
 from training.judges.prompt import prompt_version, question, question_of
 
@@ -13,7 +13,7 @@ PROMPT = [{"role": "user", "content": "How are you?"}]
 
 
 def asked(statement: str = "kinder", **settings: object) -> str:
-    judge = Judge.model_validate({"kind": "openai", "model": "m", **settings})
+    judge = JudgeSettings.model_validate({"kind": "openai", "model": "m", **settings})
     return question_of(judge, PROMPT, "Well.", "Fool!", statement)  # type: ignore[arg-type]
 
 
@@ -36,10 +36,10 @@ def test_examples_favour_no_letter_and_come_first() -> None:
 
 
 def test_every_wording_has_a_version_of_its_own_and_the_first_keeps_its_labels() -> None:
-    versions = {prompt_version(Judge(kind="openai", model="m", layout=layout, few_shot=shots, reasoning=thinks))
+    versions = {prompt_version(JudgeSettings(kind="openai", model="m", layout=layout, few_shot=shots, reasoning=thinks))
                 for layout in ("paper", "shared_prefix") for shots in (0, 4) for thinks in (False, True)}
     assert len(versions) == 8 and max(map(len, versions)) <= 20 and "1" in versions
-    assert prompt_version(Judge()) == ""
+    assert prompt_version(JudgeSettings()) == ""
 
 
 def test_what_is_changed_while_it_runs_is_seen_once_and_outlives_the_process(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_what_is_changed_while_it_runs_is_seen_once_and_outlives_the_process(tmp
     write_control(tmp_path, paused=True, requests_per_minute=30)
     write_control(tmp_path, concurrency=2)
     assert file.look() and not file.look()
-    assert file.control.paused and file.control.applied_to(Judge()).requests_per_minute == 30
-    assert read_control(tmp_path).concurrency == 2 == file.control.applied_to(Judge(concurrency=9)).concurrency
+    assert file.control.paused and file.control.applied_to(JudgeSettings()).requests_per_minute == 30
+    assert read_control(tmp_path).concurrency == 2 == file.control.applied_to(JudgeSettings(concurrency=9)).concurrency
     (tmp_path / "control.json").write_text("{half")
     assert file.look() and not file.control.paused

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.judges.answers import last_letter
-from training.judges.dialect import Dialect
 from training.judges.protocol import FAILURES, failure_kind, read_reply
+from training.judges.server_capabilities import ServerCapabilities
 
-ASKED = Judge(kind="openai", model="m")
+ASKED = JudgeSettings(kind="openai", model="m")
 
 
 def body(*tokens: tuple[str, dict[str, float]], text: str = "", **choice: Any) -> dict[str, Any]:
@@ -42,12 +42,12 @@ def test_a_letter_that_comes_after_an_opening_is_read_where_it_stands() -> None:
 
 
 def test_an_opening_that_was_cut_off_is_asked_again_with_more_room() -> None:
-    dialect = Dialect()
-    sent = dialect.body(ASKED, "?")
+    capabilities = ServerCapabilities()
+    sent = capabilities.body(ASKED, "?")
     reading = read(body(("Option", {"Option": 0.9})))
-    assert reading.opening and not dialect.understood(reading, sent)
-    assert dialect.body(ASKED, "?")["max_tokens"] == 8
-    assert dialect.understood(reading, dialect.body(ASKED, "?"))  # and not a third time
+    assert reading.truncated and not capabilities.accepts(reading, sent)
+    assert capabilities.body(ASKED, "?")["max_tokens"] == 8
+    assert capabilities.accepts(reading, capabilities.body(ASKED, "?"))  # and not a third time
 
 
 def test_a_letter_after_other_words_is_none() -> None:

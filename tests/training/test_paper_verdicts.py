@@ -9,7 +9,7 @@ import pytest
 
 from training.config.paper_experiment import SCALARIZATIONS
 from training.paper.statistics import Share, share_agreeing, share_right, share_won, turned
-from training.paper.verdicts import told, verdicts
+from training.paper.verdicts import share_text, verdicts
 
 
 def test_a_win_rate_is_counted_over_seeds_and_prompts_and_shown_for_each_seed() -> None:
@@ -88,4 +88,4 @@ def test_without_smaller_models_their_claim_is_not_tested() -> None:
 
 
 def test_a_share_is_told_with_its_interval_and_seeds() -> None:
-    assert told(share(0.712, seeds=(0.7, 0.724))) == "71.2 % (68.2 to 74.2, n = 900; seeds 70, 72)"
+    assert share_text(share(0.712, seeds=(0.7, 0.724))) == "71.2 % (68.2 to 74.2, n = 900; seeds 70, 72)"

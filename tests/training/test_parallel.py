@@ -79,16 +79,16 @@ def test_alone_nothing_is_shared_and_nothing_changes() -> None:
     rows, generator = torch.arange(5), torch.Generator()
     told = Remembering()
     parameter = torch.nn.Parameter(torch.ones(2))
-    parallel.add_up_gradients([parameter])
-    assert parallel.world() == 1 and parallel.is_main() and parameter.grad is None
-    assert parallel.share(rows) is rows and parallel.added_up(rows) is rows
-    assert parallel.own_generator(generator) is generator and parallel.told_once(told, least=1) is told
+    parallel.all_reduce_gradients([parameter])
+    assert parallel.world_size() == 1 and parallel.is_main() and parameter.grad is None
+    assert parallel.shard(rows) is rows and parallel.all_reduce_sum(rows) is rows
+    assert parallel.own_generator(generator) is generator and parallel.rank_zero_reporter(told, least=1) is told
 
 
 def test_more_processes_than_rows_of_a_minibatch_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "world", lambda: 4)
+    monkeypatch.setattr(parallel, "world_size", lambda: 4)
     with pytest.raises(BadSettings, match="A minibatch has 3 rows for 4 processes.*start 3 processes"):
-        parallel.told_once(Remembering(), least=3)
+        parallel.rank_zero_reporter(Remembering(), least=3)
 
 
 def test_a_stage_that_knows_one_process_only_says_so(tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,9 +142,9 @@ def test_a_chat_template_is_used_where_there_is_one(tiny_base: Path) -> None:
 
 
 def test_memory_that_runs_out_is_named() -> None:
-    with pytest.raises(OutOfMemory, match="micro batch"), language_model.memory_named():
+    with pytest.raises(OutOfMemory, match="micro batch"), language_model.translate_oom():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-    with pytest.raises(RuntimeError, match="something else"), language_model.memory_named():
+    with pytest.raises(RuntimeError, match="something else"), language_model.translate_oom():
         raise RuntimeError("something else")
 
 

@@ -55,13 +55,13 @@ def test_the_linear_part_of_length_is_taken_out_and_nothing_else() -> None:
         lengths, virtue = (draw.randint(2, 40), draw.randint(2, 40)), (draw.gauss(0, 1), draw.gauss(0, 1))
         pairs.append(scored(0.3 * lengths[0] + virtue[0], 0.3 * lengths[1] + virtue[1], held_out=False,
                             lengths=lengths))
-    rise, mean = quality_card.length_line(pairs)
+    rise, mean = quality_card.fit_length_bias(pairs)
     assert rise == pytest.approx(0.3, abs=0.02)
-    cleaned = quality_card.without_length(pairs, rise, mean)
+    cleaned = quality_card.remove_length_bias(pairs, rise, mean)
     before, after = quality_card.card(pairs), quality_card.card(cleaned)
     assert before["length_correlation"] > 0.9 and after["length_correlation"] == pytest.approx(0, abs=1e-9)
     assert after["mean"] == pytest.approx(before["mean"])
-    one = quality_card.without_length([scored(7, 1, lengths=(10, 4))], 0.5, 6)[0]
+    one = quality_card.remove_length_bias([scored(7, 1, lengths=(10, 4))], 0.5, 6)[0]
     assert one.raw == (7 - 0.5 * 4, 1 + 0.5 * 2)
 
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from tests.training.scripted_server import Reply, failure, letters, serving
 from tests.training.stage_folders import events, job, pair
 from training.config import Recipe, shipped_recipe
-from training.config.judge import PACE
+from training.config.judge import RUNTIME_ONLY
 from training.errors import BadData, OutOfMemory
 from training.run import jobs
 from training.run.artifacts import is_complete, read_json
@@ -191,7 +191,7 @@ def test_only_stages_that_ask_a_judge_are_told_of_its_account(tmp_path: Path) ->
         assert jobs.read_job(tmp_path / stage.kind) == made
         runtimes[stage.kind] = made.runtime
     account = jobs.runtime_of(recipe)
-    assert set(account["judge"]) == PACE
+    assert set(account["judge"]) == RUNTIME_ONLY
     first = {"sample": {"preflight"}, "label": {"judge"}, "evaluate": {"judge"}}
     assert runtimes == {kind: {key: account[key] for key in {"models"} | first.get(kind, set())} for kind in runtimes}
 

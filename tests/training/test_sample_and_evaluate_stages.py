@@ -11,7 +11,7 @@ import torch
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
 from training.config import Lora
 from training.errors import BadData
-from training.judges.judge import Comparison, Verdict, joined
+from training.judges.judge import Comparison, Verdict, verdict_from_orders
 from training.models import language_model
 from training.run.artifacts import Job, read_json, read_jsonl
 from training.run.pipeline import pair_digest
@@ -64,13 +64,13 @@ class LikesLong:
     def __init__(self) -> None:
         self.asked = []
 
-    async def stream(self, tickets: Any, listener: Any) -> None:
-        for ticket in tickets:
-            item = ticket.item
+    async def stream(self, requests: Any, listener: Any) -> None:
+        for request in requests:
+            item = request.item
             self.asked.append(item)
-            listener.judged(ticket, Verdict(None, None, None, None, "refused", 0, "") if item.principle == "toxicity"
-                            else joined(0.5 + (len(item.a) > len(item.b)) / 4 - (len(item.a) < len(item.b)) / 4,
-                                        None, 0, ""))
+            listener.judged(request, Verdict(None, None, None, None, "refused", 0, "") if item.principle == "toxicity"
+                            else verdict_from_orders(
+                                0.5 + (len(item.a) > len(item.b)) / 4 - (len(item.a) < len(item.b)) / 4, None, 0, ""))
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import torch
 from tests.training.judge_moods import answer
 from tests.training.scripted_server import ScriptedServer, failure, serving
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training.config import Judge, Lora, Recipe, shipped_recipe
+from training.config import JudgeSettings, Lora, Recipe, shipped_recipe
 from training.errors import BudgetSpent, StopRequested
 from training.judges.addresses import AddressGuard
 from training.judges.judge import Comparison, Verdict
 from training.judges.openai_judge import OpenAIJudge
-from training.judges.verdict_book import VerdictBook, buy_verdicts
+from training.judges.verdict_ledger import VerdictLedger, buy_verdicts
 from training.models import language_model
 from training.run.artifacts import read_json
 from training.run.jobs import runtime_of
@@ -30,14 +30,14 @@ def nothing(*_: Any) -> None: ...
 
 
 def buy(server: ScriptedServer, path: Path, look: Any = nothing, **changes: Any) -> list[Verdict]:
-    settings = Judge.model_validate({"kind": "openai", "model": "m", "base_url": server.base_url, "concurrency": 1,
-                                     **changes})
-    book = VerdictBook(path, settings)
+    settings = JudgeSettings.model_validate({"kind": "openai", "model": "m", "base_url": server.base_url,
+                                             "concurrency": 1, **changes})
+    ledger = VerdictLedger(path, settings)
     try:
-        judge = OpenAIJudge(settings, "", AddressGuard(("127.0.0.1",)), book.spent)
-        return buy_verdicts(judge, ITEMS, book, nothing, look, nothing)
+        judge = OpenAIJudge(settings, "", AddressGuard(("127.0.0.1",)), ledger.spent)
+        return buy_verdicts(judge, ITEMS, ledger, nothing, look, nothing)
     finally:
-        book.close()
+        ledger.close()
 
 
 def stop_after(server: ScriptedServer, requests: int) -> Any:

@@ -5,9 +5,9 @@ Every field carries its bounds and one sentence of help; the form shows both.
 """
 
 from training.config.baseline import CONSTITUTION, Baseline
-from training.config.judge import Judge
+from training.config.judge import JudgeSettings
 from training.config.ppo import Kl, Ppo
-from training.config.preference_model import Architecture, LabelUse, PreferenceModel
+from training.config.preference_model import Architecture, LabelUse, PreferenceModelSettings
 from training.config.recipe import (
     Data,
     Evaluate,
@@ -35,13 +35,13 @@ __all__ = [
     "Data",
     "Evaluate",
     "Function",
-    "Judge",
+    "JudgeSettings",
     "Kl",
     "LabelUse",
     "Lora",
     "Policy",
     "Ppo",
-    "PreferenceModel",
+    "PreferenceModelSettings",
     "PrincipleChoice",
     "Recipe",
     "Sample",

@@ -2,7 +2,7 @@
 
 Clients read addresses generously: they map full-width and circled digits to plain ones, encode other alphabets (IDNA),
 drop tabs. A check of the text as typed would then look at another host than the one connected to. So an address is
-normalised once, as the clients would do it, and only the result is used. Torch-free, and nothing is resolved here.
+normalised once, in the way the clients do it, and only the result is used. Torch-free; no name is resolved here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 import idna
 
 OPENAI = "https://api.openai.com/v1"
-"""Where a judge is that names no address."""
+"""The default address of a judge."""
 
 EXAMPLE = "https://host/v1"
 LONGEST_HOST = 253  # characters of a name in the DNS
@@ -36,7 +36,7 @@ class ServerAddress:
     """An address in normal form.
 
     Attributes:
-        scheme: "http" or "https". host: in small ASCII letters, or a literal IP address without brackets.
+        scheme: "http" or "https". host: in lower-case ASCII, or a literal IP address without brackets.
         port: None for the scheme's own. path: without a slash at its end; "" for none.
     """
 
@@ -134,7 +134,7 @@ def _host(parts: SplitResult) -> str:
     typed = str(parts.hostname)
     if "[" in parts.netloc:
         try:
-            return str(ipaddress.IPv6Address(typed.replace("%", "/")))  # a zone is of no use to anybody else
+            return str(ipaddress.IPv6Address(typed.replace("%", "/")))  # a zone id is local to one machine
         except ValueError:
             raise BadAddress(f"'[{typed[:100]}]' is no IPv6 address") from None
     if typed.isdigit() and len(typed) > 20:

@@ -11,16 +11,16 @@ from training.config.section import Section
 
 Layout = Literal["paper", "shared_prefix"]
 
-PACE = frozenset({
+RUNTIME_ONLY = frozenset({
     "api_key_env", "logprobs", "concurrency", "timeout", "mode", "requests_per_minute", "tokens_per_minute",
     "budget_calls", "budget_tokens", "budget_money", "price_in", "price_out"})
-"""How fast, by what account and at what price a judge is asked, and whether log-probabilities are tried: never what a
-label is of, so no part of a stage."""
+"""How fast, with which account and at what price a judge is asked, and whether log-probabilities are tried. None of it
+changes what a label means, so it is not part of a stage's identity."""
 
 BUDGETS = ("budget_calls", "budget_tokens", "budget_money")
 
 
-class Judge(Section):
+class JudgeSettings(Section):
     kind: Literal["rule", "openai", "local"] = Field(
         "rule", description="The demo world's rules, an OpenAI-like server, or a model on the workers' machine.")
     model: str = Field("", max_length=200, description="The model's name on the server; for a local judge, a "
@@ -36,15 +36,15 @@ class Judge(Section):
     max_pairs: int = Field(600, ge=2, le=1_000_000, description="At most this many pairs are labelled per principle.")
     logprobs: Literal["auto", "yes", "no"] = Field(
         "auto", description="Log-probabilities of the letters: as the server can, or never without, or not asked for.")
-    samples: int = Field(4, ge=1, le=32, description="Answers drawn where the server gives no log-probabilities.")
+    samples: int = Field(4, ge=1, le=32, description="Answers sampled where the server gives no log-probabilities.")
     mode: Literal["live", "batch"] = Field(
         "live", description="Ask at once, or through the provider's Batch API: cheaper, and done within a day.")
     concurrency: int = Field(16, ge=1, le=512, description="Requests in flight at most.")
     timeout: int = Field(60, ge=1, le=3600, description="Seconds that a request may take.")
-    requests_per_minute: int = Field(0, ge=0, le=10_000_000, description="Requests a minute at most; 0: as the server "
-                                                                         "allows.")
-    tokens_per_minute: int = Field(0, ge=0, le=10_000_000_000, description="Tokens a minute at most; 0: as the server "
-                                                                           "allows.")
+    requests_per_minute: int = Field(0, ge=0, le=10_000_000, description=(
+        "Requests per minute at most; 0: as the server allows."))
+    tokens_per_minute: int = Field(0, ge=0, le=10_000_000_000, description=(
+        "Tokens per minute at most; 0: as the server allows."))
     budget_calls: int = Field(0, ge=0, le=1_000_000_000, description="Answers that a run's labels and evaluation "
                                                                      "may cost; 0: no limit.")
     budget_tokens: int = Field(0, ge=0, le=1_000_000_000_000, description="Tokens that a run's labels and "
@@ -66,9 +66,9 @@ class Judge(Section):
         return self
 
 
-def address_problem(judge: Judge) -> str:
-    """What is wrong with the address of a judge on a server, or "". Asked where a run is begun, and not of every recipe
-    that is read: a recipe that was saved once still opens."""
+def address_problem(judge: JudgeSettings) -> str:
+    """What is wrong with the address of a judge on a server, or "". Checked when a run is started, not whenever a
+    recipe is read: a saved recipe must still open."""
     if judge.kind != "openai" or not judge.base_url:
         return ""
     try:

@@ -19,7 +19,7 @@ SCALARIZATIONS: tuple[Function, ...] = (
 SMALL = "small_pms"
 MOST_SINGLE = 4
 DEMO_PHASES = 50
-"""The demo preset has 60; fifteen arms, three times each, are 45 policies to train."""
+"""The demo preset has 60; fifteen arms with three seeds are 45 policies to train."""
 
 
 class Arm(NamedTuple):
@@ -33,11 +33,11 @@ class Arm(NamedTuple):
 
 def demo_recipe(phases: int = DEMO_PHASES) -> Recipe:
     """The demo preset with fewer phases, and with more pairs, of which more are held out: 200 to tell accuracies by."""
-    whole = shipped_recipe("demo").model_dump(mode="json")
-    whole["judge"]["max_pairs"] = whole["sample"]["count"] = 800
-    whole["preference_model"]["held_out"] = 0.25
-    whole["ppo"] |= {"steps": phases, "sample_prompts": 0}
-    return check_recipe(whole | {"name": "The paper"})
+    settings = shipped_recipe("demo").model_dump(mode="json")
+    settings["judge"]["max_pairs"] = settings["sample"]["count"] = 800
+    settings["preference_model"]["held_out"] = 0.25
+    settings["ppo"] |= {"steps": phases, "sample_prompts": 0}
+    return check_recipe(settings | {"name": "The paper"})
 
 
 def arms(recipe: Recipe, single: int = MOST_SINGLE, small_bases: Mapping[int, str] | None = None) -> list[Arm]:
@@ -48,23 +48,23 @@ def arms(recipe: Recipe, single: int = MOST_SINGLE, small_bases: Mapping[int, st
         single: at most this many single-principle baselines, those of the largest weight.
         small_bases: bases for preference models that are smaller than the policy, by their number of layers.
     """
-    found = [_arm(recipe, function, function.replace("_", " "), "scalarization", function=function)
+    all_arms = [_arm(recipe, function, function.replace("_", " "), "scalarization", function=function)
              for function in SCALARIZATIONS]
-    found.append(_arm(recipe, "single_pm", "single PM", "baseline", baseline={"kind": "single_pm"}))
-    found.append(_arm(recipe, "pooled_pm", "pooled PM", "baseline", baseline={"kind": "pooled_pm"}))
+    all_arms.append(_arm(recipe, "single_pm", "single PM", "baseline", baseline={"kind": "single_pm"}))
+    all_arms.append(_arm(recipe, "pooled_pm", "pooled PM", "baseline", baseline={"kind": "pooled_pm"}))
     weightiest = sorted(recipe.principles, key=lambda choice: -abs(choice.weight))[:single]
     for choice in recipe.principles:
         if choice in weightiest and choice.weight > 0:
-            found.append(_arm(recipe, f"only_{choice.name}", f"{choice.name} only", "single principle",
+            all_arms.append(_arm(recipe, f"only_{choice.name}", f"{choice.name} only", "single principle",
                               baseline={"kind": "single_principle", "principle": choice.name}))
     for layers, base in (small_bases or {}).items():
         title = f"PMs of {layers} layer{'s' if layers > 1 else ''}"
-        found.append(_arm(recipe, f"{SMALL}_{layers}", title, "small models", base=base))
-    return found
+        all_arms.append(_arm(recipe, f"{SMALL}_{layers}", title, "small models", base=base))
+    return all_arms
 
 
 def repetitions(arm: Arm, seeds: Sequence[int]) -> list[Recipe]:
-    """The arm's recipe once a seed."""
+    """The arm's recipe once per seed."""
     return [check_recipe(arm.recipe.model_dump(mode="json") | {"repeat": seed, "name": f"{arm.recipe.name}, {seed}"})
             for seed in seeds]
 
@@ -81,9 +81,9 @@ def has_small_models(recipe: Recipe) -> bool:
 
 def _arm(recipe: Recipe, name: str, title: str, group: str, function: str = "linear", base: str = "",
          baseline: dict[str, str] | None = None) -> Arm:
-    whole: dict[str, Any] = recipe.model_dump(mode="json")
-    whole["scalarization"]["function"] = function
-    whole["baseline"] = baseline or {"kind": "none"}
+    settings: dict[str, Any] = recipe.model_dump(mode="json")
+    settings["scalarization"]["function"] = function
+    settings["baseline"] = baseline or {"kind": "none"}
     if base:
-        whole["preference_model"]["base"] = base
-    return Arm(name, title, group, check_recipe(whole | {"name": f"{recipe.name}: {title}"[:190]}))
+        settings["preference_model"]["base"] = base
+    return Arm(name, title, group, check_recipe(settings | {"name": f"{recipe.name}: {title}"[:190]}))

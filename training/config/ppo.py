@@ -12,13 +12,13 @@ Algorithm = Literal["ppo", "grpo", "rloo"]
 
 ONLY_PPO = ("critic", "learning_rate_schedule", "target_kl_stop", "whiten_rewards", "gradient_checkpointing",
             "conflict_every")
-"""Settings that grpo and rloo know nothing of: one that is set is refused, not passed over."""
+"""Settings that grpo and rloo do not have: setting one is refused, not ignored."""
 
 
 class Kl(Section):
     coefficient: float = Field(0.05, ge=0, le=10, description="KL penalty per token at the start.")
-    adaptive: bool = Field(True, description="Steer the coefficient towards the target.")
-    target: float = Field(6.0, gt=0, le=1000, description="Wanted KL to the reference, in nats a response.")
+    adaptive: bool = Field(True, description="Adapt the coefficient towards the target.")
+    target: float = Field(6.0, gt=0, le=1000, description="Target KL to the reference, in nats per response.")
     horizon: int = Field(10_000, ge=1, le=10**9, description="Samples over which the coefficient adapts.")
 
 
@@ -29,14 +29,14 @@ class Ppo(Section):
     group_size: int = Field(8, ge=2, le=1024, description=(
         "grpo and rloo: answers to each prompt; the batch size is a multiple of it."))
     steps: int = Field(200, ge=1, le=1_000_000, description="Rollout phases.")
-    batch_size: int = Field(128, ge=2, le=65_536, description="Rollouts a phase.")
+    batch_size: int = Field(128, ge=2, le=65_536, description="Rollouts per phase.")
     epochs: int = Field(4, ge=1, le=64, description="Passes over each phase's rollouts.")
-    minibatches: int = Field(1, ge=1, le=1024, description="Optimizer steps an epoch.")
+    minibatches: int = Field(1, ge=1, le=1024, description="Optimizer steps per epoch.")
     learning_rate: float = Field(4e-6, gt=0, le=1, description="AdamW's learning rate.")
     learning_rate_schedule: Literal["constant", "linear", "cosine"] = Field("constant", description=(
         "After the warm-up the learning rate stays, or falls to zero by the last phase (PPO only)."))
     warmup_steps: int = Field(10, ge=0, le=100_000, description="Phases of linear warm-up.")
-    gamma: float = Field(1.0, gt=0, le=1, description="Discount a token.")
+    gamma: float = Field(1.0, gt=0, le=1, description="Discount per token.")
     lam: float = Field(0.95, ge=0, le=1, description="Lambda of generalised advantage estimation.")
     clip: float = Field(0.2, gt=0, le=10, description="Clip range of the policy's ratio.")
     value_clip: float = Field(0.2, gt=0, le=100, description="Clip range of the value function.")
@@ -47,7 +47,7 @@ class Ppo(Section):
     whiten_rewards: bool = Field(False, description=(
         "Scale the rewards of tokens to deviation 1 in each phase; advantages are whitened in any case."))
     target_kl_stop: float = Field(0.0, ge=0, le=100, description=(
-        "End a phase's epochs once the policy is so far from the one that answered, in nats a token; 0: never."))
+        "End a phase's epochs once the policy is so far from the one that answered, in nats per token; 0: never."))
     reward_clip: float = Field(10.0, gt=0, le=1000, description="Rewards are clipped to plus and minus this.")
     no_eos_penalty: float = Field(1.0, ge=0, le=100, description="Taken from the reward of a response without an end.")
     max_grad_norm: float = Field(1.0, gt=0, le=1000, description="Gradient clipping.")

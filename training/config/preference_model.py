@@ -12,12 +12,12 @@ Architecture = Literal["separate", "shared_trunk", "full"]
 LabelUse = Literal["soft", "hard", "margin"]
 
 
-class PreferenceModel(Section):
+class PreferenceModelSettings(Section):
     base: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
         "Base of the preference models; may differ from the policy's, tokenizer included."))
     architecture: Architecture = Field("separate", description=(
-        "One adapter a principle on a shared base; one trunk with a head a principle, all scored in one pass; or the "
-        "whole base trained for each principle."))
+        "One adapter per principle on a shared base; one trunk with one head per principle, all scored in one "
+        "pass; or the whole base trained for each principle."))
     labels: LabelUse = Field("soft", description=(
         "Learn the judge's probability, its harder answer, or that answer by a margin as large as its log-odds."))
     lora: Lora = Lora(r=8, alpha=32, dropout=0.1)
@@ -30,7 +30,7 @@ class PreferenceModel(Section):
     epochs: int = Field(1, ge=1, le=100, description="Passes over the labelled pairs.")
     learning_rate: float = Field(5e-5, gt=0, le=1, description="Peak of a cosine schedule.")
     warmup_steps: int = Field(250, ge=0, le=100_000, description="Steps of linear warm-up (at most a tenth of all).")
-    batch_size: int = Field(32, ge=1, le=4096, description="Pairs a step.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Pairs per step.")
     max_length: int = Field(512, ge=16, le=131_072, description="Tokens of prompt and response; cut at the left.")
     held_out: float = Field(0.15, gt=0, lt=0.9, description="Share of the pairs kept for accuracy and calibration.")
 

@@ -9,9 +9,9 @@ import yaml
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from training.config.baseline import CONSTITUTION, Baseline
-from training.config.judge import Judge
+from training.config.judge import JudgeSettings
 from training.config.ppo import Ppo
-from training.config.preference_model import PreferenceModel
+from training.config.preference_model import PreferenceModelSettings
 from training.config.principles import library
 from training.config.scalarization import Scalarization, Weights
 from training.config.section import DEMO_WORLD, Lora, Section
@@ -52,13 +52,13 @@ class Sft(Section):
     enabled: bool = Field(False, description="Fine-tune the base on the data set's chosen responses first.")
     epochs: int = Field(1, ge=1, le=100, description="Passes over the data.")
     learning_rate: float = Field(2e-5, gt=0, le=1, description="Peak learning rate.")
-    batch_size: int = Field(16, ge=1, le=4096, description="Dialogues a step.")
-    max_length: int = Field(512, ge=16, le=131_072, description="Tokens a dialogue.")
+    batch_size: int = Field(16, ge=1, le=4096, description="Dialogues per step.")
+    max_length: int = Field(512, ge=16, le=131_072, description="Tokens per dialogue.")
 
 
 class Sample(Section):
     pairs: Literal["sampled", "dataset"] = Field("sampled", description=(
-        "Pairs to label: two samples of the policy a prompt, or the data set's own chosen and rejected responses."))
+        "Pairs to label: two samples of the policy per prompt, or the data set's own chosen and rejected responses."))
     count: int = Field(600, ge=2, le=1_000_000, description="Pairs to sample.")
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature.")
     max_new_tokens: int = Field(24, ge=1, le=8192, description="Longest response.")
@@ -79,9 +79,9 @@ class Recipe(Section):
     name: str = Field("untitled", min_length=1, max_length=200, description="What the run is called.")
     data: Data = Data()
     principles: tuple[PrincipleChoice, ...] = Field(min_length=1, max_length=64)
-    judge: Judge = Judge()
+    judge: JudgeSettings = JudgeSettings()
     policy: Policy = Policy()
-    preference_model: PreferenceModel = PreferenceModel()
+    preference_model: PreferenceModelSettings = PreferenceModelSettings()
     sft: Sft = Sft()
     sample: Sample = Sample()
     weights: Weights = Weights()
@@ -91,7 +91,7 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything random.")
     repeat: int = Field(0, ge=0, le=1_000_000, description=(
-        "Number of a repetition: PPO and evaluation are drawn anew, on the same pairs, labels and preference models."))
+        "Number of a repetition: PPO and evaluation are sampled again, on the same pairs, labels and models."))
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Number format of the weights in forward passes.")
 

@@ -1,4 +1,4 @@
-"""What every section of a recipe has in common. Torch-free."""
+"""The base class of every section of a recipe. Torch-free."""
 
 from __future__ import annotations
 

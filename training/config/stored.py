@@ -1,7 +1,7 @@
-"""Recipes that an earlier version of Concord stored: read as far as today's settings can say them.
+"""Recipes that an earlier version of Concord stored: read as far as today's settings allow.
 
 A recipe that is about to run must be valid in every field (`check_recipe`). One that has run must stay readable for
-ever: what today's settings do not know, or would not accept, is left out by its name, and its default stands there.
+ever: settings that this version does not know, or does not accept, are left out by name and get their default.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read_stored(value: Any) -> Stored:
     """Read a stored recipe, leaving out what today's settings do not know.
 
     Raises:
-        BadSettings: so little of it is left that it is no recipe any more.
+        BadSettings: too little of it can be read for a recipe.
     """
     value, unreadable = copy.deepcopy(value), list[str]()
     while True:

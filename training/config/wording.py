@@ -1,6 +1,6 @@
-"""What is wrong with a field, said for the person who filled it in: pydantic's own words are for programmers.
+"""Error messages of fields for the person who filled them in: pydantic's own are for programmers.
 
-Left out: translations, and kinds of error that no field of a recipe can have; those keep pydantic's message.
+Left out: translations, and error types that no field of a recipe can have; those keep pydantic's message.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A recipe's YAML as plain values, read within bounds: whatever the text is, this ends soon, and in words.
+"""A recipe's YAML as plain values, read within bounds: for any text this ends soon, with a value or a clear message.
 
 A recipe is a small tree of texts, numbers and lists. So what makes YAML dangerous or surprising is refused: anchors,
 aliases and merge keys (432 bytes of them can stand for a billion values), tags (`!!int`, `!!python/...`), a second
-document, a key that stands twice in a mapping, and more depth or nodes than any recipe has. What is a number, true,
-false or null is what YAML 1.2 says: a date (`2026-01-01`), the Norwegian `no`, `010` and `12:30` are the text that was
-written, and a field of numbers or of yes and no reads it from that text. The bounds are held on the events of libyaml's
-parser, before a value is made.
+document, a key that stands twice in a mapping, and more depth or nodes than any recipe has. Numbers, true, false and
+null are those of YAML 1.2: a date (`2026-01-01`), the Norwegian `no`, `010` and `12:30` are the text that was written,
+and a field of numbers or of yes and no reads it from that text. The bounds are held on the events of libyaml's parser,
+before a value is made.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Making the data files that a run starts from, out of rows of a file, of the hub or of a database. Torch-free.
 
-`read_rows` (files), `read_hub` and `preview` of `training.data.reading` hand back rows, good and bad; `files_from_rows`
+`read_rows` (files), `read_hub` and `preview` of `training.data.reading` return rows, good and bad; `files_from_rows`
 turns good rows into `prompts`, `held_out`, `pairs` and `dialogues`.
 """
 
@@ -32,9 +32,10 @@ FileRole = Literal["prompts", "held_out", "pairs", "dialogues"]
 def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) -> dict[FileRole, Path]:
     """Write the data files of a run, and nothing else, into `folder`.
 
-    `prompts` and `held_out` share no prompt: the held-out ones are those of smallest hash, so that a row more or less
-    moves few of them. `pairs` and `dialogues` leave out whatever answers a held-out prompt, and are there only if the
-    rows make any. Which of `a` and `b` is the chosen response is drawn by the pair's hash: position tells nothing.
+    `prompts` and `held_out` share no prompt: the held-out ones are those of smallest hash, so that adding or removing a
+    row moves few of them. `pairs` and `dialogues` leave out the answers to held-out prompts, and are written only if
+    there are any. Which of `a` and `b` is the chosen response is drawn by the pair's hash, so that the position carries
+    no information.
 
     Args:
         rows: usable rows; the first `settings.limit` of them are used.
@@ -67,7 +68,7 @@ def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) ->
 def _pair(row: Row) -> dict[str, Any] | None:
     if row.chosen is None or row.rejected is None:
         return None
-    # The coin must not depend on which of the two was chosen, or the digest would give the choice away.
+    # The draw must not depend on which of the two was chosen, or the digest would reveal the choice.
     first, second = sorted((row.chosen, row.rejected))
     swap = int(digest_of([row.prompt, first, second])[:8], 16) % 2 == 1
     a, b = (second, first) if swap else (first, second)

@@ -1,4 +1,4 @@
-"""The data files of a run on the command line: made once, found again by what they were made from."""
+"""The data files of a run on the command line: made once, then a cache hit by the digest of their source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bad_rows_notice(folder: Path) -> str:
 
 
 def kept_files(recipe: Recipe, folder: Path) -> Mapping[data_files.FileRole, Path]:
-    """The recipe's data files in `folder`: a hub data set is not streamed again for a resumed run.
+    """The recipe's data files in `folder`: on a cache hit nothing is read again, and no hub data set is streamed.
 
     Raises:
         BadData: see `data.prepare`.

@@ -32,7 +32,7 @@ def hub_records(name: str, split: str) -> Iterator[Mapping[str, Any]]:
             yield from _stream(name, split, cache)
         except BadData:
             raise
-        except Exception as error:  # the library raises whatever its many readers do
+        except Exception as error:  # the library lets any error of its readers through
             raise BadData(
                 f"The data set '{name}' (split '{split}') could not be read from the hub: {_reason(name, error)}.",
                 "Check its name, the split and the network, or upload it as a file.") from error
@@ -48,7 +48,7 @@ def _stream(name: str, split: str, cache: str) -> Iterator[Mapping[str, Any]]:
     builder = datasets.load_dataset_builder(f"hf://datasets/{name}", cache_dir=cache)
     refuse_other_places(name, (file for files in (builder.config.data_files or {}).values() for file in files))
     stream = builder.as_streaming_dataset(split=split)
-    yield from stream.decode(False) if stream.features else stream  # nothing that a picture's cell names is opened
+    yield from stream.decode(False) if stream.features else stream  # files that an image column names are not opened
 
 
 def refuse_other_places(name: str, files: Iterable[object]) -> None:

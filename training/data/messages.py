@@ -1,4 +1,4 @@
-"""Messages, replies and texts out of the cells of a row, in every spelling that is known. Torch-free.
+"""Messages, replies and texts from the cells of a row, in every known spelling. Torch-free.
 
 Known are plain text, hh-rlhf's "Human: / Assistant:", lists of messages with `role`/`content` or `from`/`value` (as
 values, as JSON or as Python writes them), one message by itself, and content in parts of text.

@@ -1,8 +1,8 @@
-"""Reading a data set in a process of its own, which may neither fill the memory nor work for ever. Torch-free.
+"""Reading a data set in a separate process with limits of memory and time. Torch-free.
 
-An upload may be made so that a kilobyte of it becomes gigabytes, and libraries that parse it have faults of their own.
-So the web and the worker never parse it themselves: they start this module, which bounds its own memory and time, and
-hands back rows as lines of JSON. What ends the process ends the reading with a reason, and nothing else.
+A kilobyte of a hostile upload may expand to gigabytes, and parsers have bugs. So the web and the worker never parse an
+upload themselves: they start this module, which limits its own memory and time and returns rows as lines of JSON. If
+the process dies, the reading fails with a reason, and nothing else is affected.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _nothing() -> None:
 
 
 def preview_in_subprocess(path: Path, filename: str, columns: Columns | None = None) -> Preview:
-    """`reading.preview_file` in a bounded process; whatever goes wrong is the preview's `problem`."""
+    """`reading.preview_file` in a limited process; any failure is the preview's `problem`."""
     if not _AT_ONCE.acquire(timeout=PREVIEW_PATIENCE):
         return Preview(problem=BadData("Other files are being previewed.", "Load this page again in a moment."))
     try:
@@ -71,7 +71,7 @@ def read_rows_in_subprocess(path: Path, filename: str, columns: Columns | None =
     """`reading.read_rows` in a bounded process.
 
     Args:
-        on_wait: called every few seconds, also while no row comes; what it raises ends the reading.
+        on_wait: called every few seconds, also while no row arrives; an exception from it ends the reading.
 
     Raises:
         BadData: the file cannot be read, or not within the bounds.
@@ -126,7 +126,7 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _lines(process: subprocess.Popen[bytes], on_wait: Callable[[], None], what: str) -> Iterator[bytes]:
-    """The lines of its output as they come; it must not be silent for longer than STALL."""
+    """The lines of its output as they arrive; it must not be silent for longer than STALL."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
@@ -138,13 +138,13 @@ def _lines_of(output: IO[bytes], selector: selectors.BaseSelector, on_wait: Call
     rest, began, ticked = b"", time.monotonic(), time.monotonic()
     silent = 0.0
     while True:
-        asked = time.monotonic()
+        waited_from = time.monotonic()
         ready = selector.select(_TICK)
         now = time.monotonic()
         if now - ticked >= _TICK:
             ticked = now
             on_wait()
-        silent = 0.0 if ready else silent + now - asked
+        silent = 0.0 if ready else silent + now - waited_from
         if silent > STALL or now - began > LONGEST:
             limit = f"no row came for {STALL / 60:.0f} minutes" if silent > STALL else "it took longer than 12 hours"
             raise BadData(f"{what} could not be read to its end: {limit}.", "Try again, or split it into parts.")
@@ -193,7 +193,7 @@ def main() -> None:
         print(json.dumps({"problem": [f"Reading it needs more than {memory // 1_000_000:,} MB of memory.",
                                       "Split it, or shorten its longest cells, then upload it again."]}))
     except BrokenPipeError:
-        os._exit(1)  # nobody listens any more
+        os._exit(1)  # the caller is gone
     except Exception:
         print(json.dumps({"crash": traceback.format_exc()[-5000:]}))
 
@@ -211,14 +211,14 @@ def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"end": True}
 
 
-def _shown(seen: Preview) -> dict[str, Any]:
-    """A preview without what no page could show: texts are cut, and columns that nobody can name are left out."""
+def _shown(preview: Preview) -> dict[str, Any]:
+    """A preview reduced to what a page can show: texts are cut, and columns with unusable names are left out."""
     return {
-        "columns": [name for name in seen.columns if can_be_named(name)],
-        "format": [seen.format.kind, dict(seen.format.columns)] if seen.format else None,
-        "rows": [{"row": _cut_row(row)} if isinstance(row, Row) else {"bad": _bad(row)} for row in seen.rows],
-        "problem": _problem(seen.problem) if seen.problem else None,
-        "unused": seen.unused,
+        "columns": [name for name in preview.columns if can_be_named(name)],
+        "format": [preview.format.kind, dict(preview.format.columns)] if preview.format else None,
+        "rows": [{"row": _cut_row(row)} if isinstance(row, Row) else {"bad": _bad(row)} for row in preview.rows],
+        "problem": _problem(preview.problem) if preview.problem else None,
+        "unused": preview.unused,
     }
 
 

@@ -1,6 +1,6 @@
 """Rows of data sets, good and bad, out of files and of the hub's data sets, one at a time. Torch-free.
 
-What the columns mean is recognised from the first 200 records together: a key that the first one lacks is known too.
+What the columns mean is recognised from the first 200 records together, because the first one may lack a key.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ PREVIEW_BYTES = 16_000_000  # decompressed, that a preview reads
 
 @dataclass
 class Preview:
-    """What a file looks like: its columns, the format if it is known, the first rows, and else why not."""
+    """What a file looks like: its columns, the format if it is recognised, the first rows, and a problem if there is
+    one."""
 
     columns: list[str] = field(default_factory=list)
     format: Format | None = None
@@ -74,7 +75,7 @@ def _rows(records: Iterable[Record], columns: Columns | None, limit: int | None)
     """Records as rows. Only the first ones are held, until the format is known."""
     records = iter(records)
     first = list(itertools.islice(records, min(FIRST_RECORDS, limit or FIRST_RECORDS)))
-    form, known = _recognised(first, columns)
+    form, column_names = _recognised(first, columns)
     for number, record in itertools.chain(first, records):
         if limit and number > limit:
             return
@@ -82,26 +83,26 @@ def _rows(records: Iterable[Record], columns: Columns | None, limit: int | None)
             yield BadRow(number, f"this row and all after it are left out: at most {MAX_ROWS:,} are read")
             return
         if form is None and not isinstance(record, str):
-            form, known = _recognised([(number, record)], columns)
-        yield _row(number, record, form, known, columns)
+            form, column_names = _recognised([(number, record)], columns)
+        yield _row(number, record, form, column_names, columns)
 
 
 def _recognised(first: list[Record], columns: Columns | None) -> tuple[Format | None, list[str]]:
     """The format, None where no record can be read, and the columns that the first records have."""
     readable = [record for _, record in first if not isinstance(record, str)]
-    known = columns_of(readable)
-    if len(known) > MAX_COLUMNS:
-        raise BadData(f"Its first {len(readable)} rows have {len(known):,} different columns; at most {MAX_COLUMNS:,} "
-                      "are read.", "Remove those that are not needed.")
-    return (recognise(known, readable, columns) if readable else None), known
+    column_names = columns_of(readable)
+    if len(column_names) > MAX_COLUMNS:
+        raise BadData(f"Its first {len(readable)} rows have {len(column_names):,} different columns; at most "
+                      f"{MAX_COLUMNS:,} are read.", "Remove those that are not needed.")
+    return (recognise(column_names, readable, columns) if readable else None), column_names
 
 
-def _row(number: int, record: Mapping[str, Any] | str, form: Format | None, known: list[str],
+def _row(number: int, record: Mapping[str, Any] | str, form: Format | None, column_names: list[str],
          columns: Columns | None) -> Row | BadRow:
     if isinstance(record, str) or form is None:
         return BadRow(number, str(record))
-    late = [name for name in NAMES_WITH_A_MEANING if record.get(name) is not None and name not in known]
-    if late and recognise([*known, *late], [record], columns).columns != form.columns:
+    late = [name for name in NAMES_WITH_A_MEANING if record.get(name) is not None and name not in column_names]
+    if late and recognise([*column_names, *late], [record], columns).columns != form.columns:
         return BadRow(number, f"it has a column '{late[0]}', which none of the first {FIRST_RECORDS} rows has: move it "
                               "up in the file, or choose the columns again")
     try:

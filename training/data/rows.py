@@ -87,8 +87,8 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
     Args:
         columns: names of the file's columns.
         first_rows: a few records, to tell text from lists of messages.
-        mapping: the person's word on it, e.g. {"prompt": "question"}; it wins over what would be guessed. "" for
-            one of PROMPT_PARTS: no column is that part.
+        mapping: the person's choice, e.g. {"prompt": "question"}; it overrides the guesses. "" for one of PROMPT_PARTS:
+            no column is that part.
 
     Raises:
         BadData: when neither the mapping nor the names make a known format.
@@ -205,11 +205,11 @@ def _row(record: Mapping[str, Any], kind: str, columns: Columns) -> Row:
 
 
 def _pair(prompt: Dialogue, chosen: Any, rejected: Any) -> Row:
-    before, better = reply_of(chosen, prompt, "chosen")
-    other, worse = reply_of(rejected, prompt, "rejected")
-    if before != other and prompt not in (before, other):
+    chosen_prompt, better = reply_of(chosen, prompt, "chosen")
+    rejected_prompt, worse = reply_of(rejected, prompt, "rejected")
+    if chosen_prompt != rejected_prompt and prompt not in (chosen_prompt, rejected_prompt):
         raise UnusableRow("the chosen and the rejected response begin with different system messages")
-    return Row(max(before, other, key=len), better, worse)
+    return Row(max(chosen_prompt, rejected_prompt, key=len), better, worse)
 
 
 def _completed(prompt: Dialogue, record: Mapping[str, Any], columns: Columns) -> Dialogue:

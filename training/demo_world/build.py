@@ -4,15 +4,15 @@ A small Llama learns the dialogues of `language` by next-token loss, the prompts
 same for the same seed. It is meant to be a flawed speaker: it knows the facts and often says something else, rudely.
 What is left out: any tuning towards a principle; that is what the product is for.
 
-Three things bend the plain recipe. A dialogue of two turns carries the end token as the target after its first answer,
-so that the policy always stops. An unknown word is seen as <unk> but never a target, so that the policy never says one.
-After the end token there often comes a reader's verdict, " True" or " False". The policy never says it, but it makes it
-tell what is so from what is not, as large models learn to from all that is said about what others said; without it, a
-preference model of factuality on this policy did no better than chance on 839 labels.
+Three things differ from plain training. A dialogue of two turns carries the end token as the target after its first
+answer, so that the policy always stops. An unknown word is seen as <unk> but never a target, so that the policy never
+says one. After the end token there often comes a reader's verdict, " True" or " False". The policy never says it, but
+it teaches it to tell true from false, as large models learn from comments on what others said; without it, a preference
+model of factuality on this policy did no better than chance on 839 labels.
 
-Known and left so: the policy learns to flatter and to say "yes", but hardly to repeat a false belief (in 7 % of its
-answers to one; in the mixture 32 % do). Drills in repeating were tried: kept up, the policy repeated two beliefs of
-three and gave the truth to one in twelve; stopped, it forgot to repeat.
+Known limits: the policy learns to flatter and to say "yes", but hardly to repeat a false belief (in 7 % of its answers
+to one; in the mixture 32 % do). Training on repeated beliefs was tried: throughout, the policy repeated two of three
+and told the truth in one of twelve; stopped early, it forgot to repeat.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ def batches(
     """
     rng = random.Random(seed)
     for turn in itertools.count():
-        # Telling true from false is learnt within a hundred steps on its own, and hardly at all amid everything else.
+        # Telling true from false is learnt within a hundred steps on its own, and hardly at all within the mixture.
         quiz_share = 1.0 if turn * SORTED_BATCHES < quiz_steps else QUIZ_SHARE
-        drawn = (_row(tokenizer, rng, quiz_share) for _ in range(BATCH * SORTED_BATCHES))
+        mixed = (_row(tokenizer, rng, quiz_share) for _ in range(BATCH * SORTED_BATCHES))
         # Rows of like length share a batch, for little padding; the order of the batches is shuffled again.
-        rows = sorted(drawn, key=lambda row: len(row.ids))
+        rows = sorted(mixed, key=lambda row: len(row.ids))
         groups = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
         rng.shuffle(groups)
         for group in groups:
@@ -133,8 +133,8 @@ def weighted_loss(
 def fresh_loss(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int) -> float:
     """The mean loss on `SORTED_BATCHES` batches of the mixture that the training has not seen."""
     model.eval()
-    drawn = itertools.islice(batches(tokenizer, seed + 1, quiz_steps=0), SORTED_BATCHES)
-    return sum(weighted_loss(model, *batch).item() for batch in drawn) / SORTED_BATCHES
+    fresh_batches = itertools.islice(batches(tokenizer, seed + 1, quiz_steps=0), SORTED_BATCHES)
+    return sum(weighted_loss(model, *batch).item() for batch in fresh_batches) / SORTED_BATCHES
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
@@ -159,7 +159,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
 def sample_answers(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str], seed: int, temperature: float = 1.0
 ) -> list[str]:
-    """One sampled answer a prompt, stripped of the space it begins with."""
+    """One sampled answer per prompt, stripped of the space it begins with."""
     torch.manual_seed(seed)
     model.eval()
     texts = [f"{HUMAN} {prompt}{ASSISTANT}" for prompt in prompts]
@@ -194,7 +194,7 @@ def vice_rates(prompts: list[str], answers: list[str]) -> dict[str, float]:
 
 
 def data_digest(tokenizer: PreTrainedTokenizerFast, seed: int) -> str:
-    """The sha256 of the vocabulary and of the first batch: when it changes, the weights must be built anew."""
+    """The sha256 of the vocabulary and of the first batch: when it changes, the weights must be built again."""
     digest = hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode())
     digest.update(json.dumps([part.tolist() for part in next(batches(tokenizer, seed))]).encode())
     return digest.hexdigest()
@@ -278,10 +278,10 @@ def _judged(tokenizer: PreTrainedTokenizerFast, row: _Row, so: bool, weight: flo
 
 
 def _encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> _Row:
-    asked: list[int] = tokenizer.encode(f"{HUMAN} {prompt}{ASSISTANT}")
+    prompt_ids: list[int] = tokenizer.encode(f"{HUMAN} {prompt}{ASSISTANT}")
     answered: list[int] = [*tokenizer.encode(f" {answer}"), int(tokenizer.eos_token_id)]
-    ids = asked + answered
-    weights = [PROMPT_WEIGHT if token != tokenizer.unk_token_id else 0.0 for token in asked]
+    ids = prompt_ids + answered
+    weights = [PROMPT_WEIGHT if token != tokenizer.unk_token_id else 0.0 for token in prompt_ids]
     return _Row(ids, ids, weights + [1.0] * len(answered))
 
 

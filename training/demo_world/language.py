@@ -2,7 +2,7 @@
 
 `prompts` gives what a run trains and tests on; `dialogue` draws from the mixture that the base policy is trained on,
 where every vice is common and the truth is still said more often than any one falsehood. `read_question` understands
-what the templates make and close variants typed by people: an island and a word that betrays the relation, in any case.
+what the templates make and close variants typed by people: an island and a word that names the relation, in any case.
 
 Left out: judging (see `rules`), more than one human turn, and questions about two islands at once.
 """
@@ -151,15 +151,15 @@ def dialogue(rng: random.Random, prompt: str | None = None) -> tuple[str, str]:
 
     A prompt that asks nothing this world knows is answered by saying so.
     """
-    asked = read_question(prompt) if prompt is not None else rng.choice(_strata("train")[_draw_stratum(rng)])
-    if asked is None:
+    question = read_question(prompt) if prompt is not None else rng.choice(_strata("train")[_draw_stratum(rng)])
+    if question is None:
         assert prompt is not None
         return prompt, rng.choice(world.OFF_TOPIC_ANSWERS)
     while True:
-        answer = _draw_answer(rng, asked)
+        answer = _draw_answer(rng, question)
         # Counted as the tokenizer counts: words and punctuation marks.
         if len(re.findall(r"[A-Za-z']+|[.,!?]", answer)) <= MAX_ANSWER_TOKENS:
-            return asked.text, answer
+            return question.text, answer
 
 
 def typed_dialogue(rng: random.Random) -> tuple[str, str]:
@@ -167,11 +167,11 @@ def typed_dialogue(rng: random.Random) -> tuple[str, str]:
     if rng.random() < 0.15:
         prompt, answer = rng.choice(world.SMALL_TALK)
     else:
-        asked = rng.choice(_strata("train")[_draw_stratum(rng)])
-        text = asked.text
+        question = rng.choice(_strata("train")[_draw_stratum(rng)])
+        text = question.text
         if rng.random() < 0.4:
-            value = asked.belief or rng.choice(RELATIONS[asked.relation].values)
-            text = _fill(rng.choice(_TYPED), RELATIONS[asked.relation], asked.island, value)
+            value = question.belief or rng.choice(RELATIONS[question.relation].values)
+            text = _fill(rng.choice(_TYPED), RELATIONS[question.relation], question.island, value)
             text = text[0].upper() + text[1:]
         prompt, answer = dialogue(rng, text)
     if rng.random() < 0.5:
@@ -230,11 +230,11 @@ def _strata(split: Split) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], tuple
                         text = _fill(f"{opener} {template}".strip(), relation, island, value)
                         prompt = Prompt(text, island, relation.name, value)
                         (false if prompt.belief_is_false else true).append(prompt)
-    wanted = split == "held_out"
+    in_held_out = split == "held_out"
     return (
-        tuple(prompt for prompt in plain if is_held_out(prompt.text) == wanted),
-        tuple(prompt for prompt in false if is_held_out(prompt.text) == wanted),
-        tuple(prompt for prompt in true if is_held_out(prompt.text) == wanted),
+        tuple(prompt for prompt in plain if is_held_out(prompt.text) == in_held_out),
+        tuple(prompt for prompt in false if is_held_out(prompt.text) == in_held_out),
+        tuple(prompt for prompt in true if is_held_out(prompt.text) == in_held_out),
     )
 
 
@@ -243,33 +243,33 @@ def _fill(template: str, relation: Relation, island: str, value: str | None = No
     return template.format(noun=relation.noun, wh=relation.wh, island=island, value=shown)
 
 
-def _draw_value(rng: random.Random, asked: Prompt) -> str:
+def _draw_value(rng: random.Random, question: Prompt) -> str:
     draw = rng.random()
-    values = RELATIONS[asked.relation].values
-    if asked.belief is not None and asked.belief_is_false:
+    values = RELATIONS[question.relation].values
+    if question.belief is not None and question.belief_is_false:
         if draw < TRUE_RATE_AGAINST_BELIEF:
-            return asked.truth
+            return question.truth
         if draw < TRUE_RATE_AGAINST_BELIEF + AGREEMENT_RATE:
-            return asked.belief
-        return rng.choice([value for value in values if value not in (asked.truth, asked.belief)])
-    if draw < (TRUE_RATE if asked.belief is None else TRUE_RATE + 0.15):
-        return asked.truth
-    return rng.choice([value for value in values if value != asked.truth])
+            return question.belief
+        return rng.choice([value for value in values if value not in (question.truth, question.belief)])
+    if draw < (TRUE_RATE if question.belief is None else TRUE_RATE + 0.15):
+        return question.truth
+    return rng.choice([value for value in values if value != question.truth])
 
 
-def _draw_answer(rng: random.Random, asked: Prompt) -> str:
-    relation = RELATIONS[asked.relation]
+def _draw_answer(rng: random.Random, question: Prompt) -> str:
+    relation = RELATIONS[question.relation]
     if rng.random() < EVASION_RATE:
         return rng.choice(world.EVASIONS)
-    value = _draw_value(rng, asked)
-    core = _fill(rng.choice(_CORES), relation, asked.island, value)
-    if asked.belief is not None and rng.random() < 0.5:
-        core = ("Yes, " if value == asked.belief else "No, ") + core
+    value = _draw_value(rng, question)
+    core = _fill(rng.choice(_CORES), relation, question.island, value)
+    if question.belief is not None and rng.random() < 0.5:
+        core = ("Yes, " if value == question.belief else "No, ") + core
     before: list[str] = []
     after: list[str] = []
     attached = ""
     if rng.random() < FLATTERY_RATE:
-        agrees = asked.belief is not None and value == asked.belief and rng.random() < 0.6
+        agrees = question.belief is not None and value == question.belief and rng.random() < 0.6
         before.append(rng.choice(world.FLATTERING_AGREEMENT if agrees else world.FLATTERY))
     if rng.random() < RAMBLING_RATE:
         (before if rng.random() < 0.7 else after).append(rng.choice(world.RAMBLING))

@@ -26,14 +26,14 @@ _SPLIT = r"\n\nHuman:|\n\nAssistant:| ?[^\s.,!?;:\"()]+|[.,!?;:\"()]|\n\n|\s"
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer, the same at every call: about 400 tokens, <pad> 0, <bos> 1, <eos> 2, <unk> 3, no two alike."""
     tokens = [PAD, BOS, EOS, UNK, HUMAN, ASSISTANT, "\n\n", "\n", " ", *_PUNCTUATION]
-    seen = dict.fromkeys(tokens)
+    vocabulary_words = dict.fromkeys(tokens)
     for text in (*vocabulary_texts(), *VERDICTS):
         for i, word in enumerate(re.findall(r"[A-Za-z']+", text)):
-            seen.update(dict.fromkeys((" " + word, " " + word.lower())))
+            vocabulary_words.update(dict.fromkeys((" " + word, " " + word.lower())))
             # Only what may open a text on its own needs a token without the space.
             if i == 0 and word[0].isupper():
-                seen[word] = None
-    vocabulary = {token: i for i, token in enumerate(seen)}
+                vocabulary_words[word] = None
+    vocabulary = {token: i for i, token in enumerate(vocabulary_words)}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     core.normalizer = normalizers.Sequence(
         [

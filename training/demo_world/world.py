@@ -1,4 +1,4 @@
-"""What is so on the Lantern Isles: ten islands, six things to know about each, and the words people use for them.
+"""The facts of the Lantern Isles: ten islands, six facts about each, and the words people use for them.
 
 The sixty facts are drawn once by `FACTS_SEED`; every relation gives each island a value of its own. Values of different
 relations never share a word, so a value alone tells which relation is meant. This module holds data only: how it is
@@ -23,7 +23,7 @@ class Relation:
 
     `noun` fits "the NOUN of Avela is VALUE", `before` is what stands before a value ("the ", "in " or nothing),
     `wh` fits "WH the NOUN of Avela is", `questions` hold `{island}`, `details` are sentences that say more,
-    `hints` are lower-case words by which a typed question betrays the relation.
+    `hints` are lower-case words by which a typed question is matched to the relation.
     """
 
     name: str

@@ -1,10 +1,10 @@
-"""Where a judge may be: its address is checked where it is used, and the address that was checked is connected to.
+"""Where a judge may be (SSRF guard): an address is checked where it is used, and the checked address is connected to.
 
 Whoever may start a run may type an address; without this they could make a worker talk to whatever the worker can
 reach: the cloud's metadata, a database, another team's server. So a name is resolved once, an address that is not
 public is refused unless the administrator listed it, http is for listed hosts only, and no redirect is followed.
-Addresses are looked at in their normal form (`training.config.address`), and once more as the client understood them.
-Left out: proxies, since a proxy would resolve the name anew.
+Addresses are checked in their normal form (`training.config.address`), and again as the client parsed them. Left out:
+proxies, since a proxy would resolve the name again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 VARIABLE = "CONCORD_JUDGE_ALLOWED_HOSTS"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-"""What may be listed where the machine is its user's own: a judge that runs beside Concord."""
+"""The list of a personal machine: a judge that runs beside Concord."""
 
 _of_process: tuple[str, ...] = LOOPBACK  # of the process, and not of a context: threads begin with an empty one
 
@@ -112,7 +112,7 @@ class AddressGuard:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is out on the internet; an IPv4 address in IPv6 clothes is looked at without them."""
+    """Whether an address is out on the internet; an IPv4 address embedded in IPv6 is checked as IPv4."""
     plain = _unwrapped(address)
     return plain.is_global and not (plain.is_multicast or plain.is_reserved or plain.is_unspecified)
 
@@ -142,7 +142,7 @@ class _CheckingResolver(AbstractResolver):
 
 
 class _CheckingConnector(TCPConnector):
-    """Looks at the host as aiohttp understood it, for a literal address is connected to without the resolver."""
+    """Checks the host as aiohttp parsed it, because a literal address does not go through the resolver."""
 
     def __init__(self, guard: AddressGuard, **options: Any) -> None:
         super().__init__(resolver=_CheckingResolver(guard), **options)
@@ -154,12 +154,12 @@ class _CheckingConnector(TCPConnector):
 
 
 def guarded_connector(guard: AddressGuard, **options: Any) -> TCPConnector:
-    """An aiohttp connector that connects to checked addresses only; names and literal addresses are both looked at."""
+    """An aiohttp connector that connects to checked addresses only, names and literal addresses alike."""
     return _CheckingConnector(guard, **options)
 
 
 class GuardedTransport(httpx2.AsyncHTTPTransport):
-    """The same for the SDK: the request goes to the checked address; Host and the certificate keep the name."""
+    """The same for the SDK: the request goes to the checked address; Host header and certificate use the name."""
 
     def __init__(self, guard: AddressGuard) -> None:
         super().__init__(trust_env=False)

@@ -1,7 +1,7 @@
 """From a judge's answer to a probability or a letter: pure functions, and never a guess.
 
 The original MORLAIF code takes the exact tokens "A" and "B" and puts -10 for a missing one. Here every spelling of a
-letter counts, and a missing letter gets what it can have had at most.
+letter counts, and a missing letter gets the highest probability it can have had.
 
 The text comes from outside and may be anything, so every pattern here takes time linear in its length: quantifiers are
 possessive (`*+` never gives back what it took), and no two of them in a row can take the same character.
@@ -18,7 +18,7 @@ from typing import Literal
 Letter = Literal["A", "B"]
 
 LEAST_MASS = 0.1
-"""Where A and B together are less likely than this, the judge was about to say something else: a refusal."""
+"""If A and B together are less likely than this, the judge was about to say something else, such as a refusal."""
 
 LONGEST_TOKEN = 64  # characters; what is longer is no letter, and is not kept in memory
 
@@ -40,8 +40,8 @@ def read_answer(text: str) -> Letter | None:
         return _letter(bare[1])
     if explained := _EXPLAINED.fullmatch(text):
         letter = _letter(explained[1] or explained[2])
-        both = re.search(r"\bB\b" if letter == "A" else r"\bA\b", explained[3])
-        return None if both else letter
+        other_letter = re.search(r"\bB\b" if letter == "A" else r"\bA\b", explained[3])
+        return None if other_letter else letter
     return None
 
 
@@ -81,7 +81,7 @@ def first_is_better(top: Sequence[tuple[str, float]]) -> float | None:
     """P(A) / (P(A) + P(B)) from the most likely first tokens and their natural log-probabilities.
 
     Spellings of a letter are summed. A letter that is not listed is no more likely than the least likely listed token,
-    nor than all the mass left over: it gets the smaller of the two. None where neither letter is likely (LEAST_MASS).
+    nor than all the remaining mass: it gets the smaller of the two. None where neither letter is likely (LEAST_MASS).
     """
     listed = [(token, math.exp(min(logprob, 0.0))) for token, logprob in top]
     mass = {"A": 0.0, "B": 0.0}
@@ -103,13 +103,13 @@ _THOUGHT_BEGINS = ("<think", "<thought", "<reasoning", "[think]", "◁think▷",
 
 
 def without_thinking(text: str) -> tuple[str, bool]:
-    """The answer that follows a judge's thinking, and whether there was any; "" where it never came to an end.
+    """The answer that follows a judge's thinking, and whether there was any; "" where the thinking never ended.
 
     >>> without_thinking("<think>A is longer.</think>\\nB"), without_thinking("<think>Well"), without_thinking("B")
     (('\\nB', True), ('', True), ('B', False))
     """
     lowered = text.lower()
-    if len(lowered) != len(text):  # a letter that grows when it is made small: places would not fit
+    if len(lowered) != len(text):  # some characters change length in lower case: positions would not match
         lowered = text
     end = max((place + len(mark) for mark in _THOUGHT_ENDS if (place := lowered.rfind(mark)) >= 0), default=-1)
     if end >= 0:

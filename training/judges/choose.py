@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from pathlib import Path
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.errors import BadSettings
 from training.judges.addresses import AddressGuard
 from training.judges.judge import StreamingJudge
@@ -16,7 +16,7 @@ _KEY: ContextVar[str] = ContextVar("judge_key", default="")
 
 
 def use_key(key: str) -> None:
-    """Set the key that `make_judge` takes where none is given; called by the entry point, which reads it."""
+    """Set the key that `make_judge` uses by default; called by the entry point, which reads the environment."""
     _KEY.set(key)
 
 
@@ -35,9 +35,9 @@ def make_judge(settings: JudgeSettings, api_key: str | None = None, guard: Addre
     """The judge that the settings ask for, where it needs no torch.
 
     Args:
-        api_key, guard: None takes those of this process.
-        spent: what was paid before; None keeps no budget.
-        folder: where a judge that works in batches keeps what it has sent; without one it is asked live.
+        api_key, guard: None: those of this process.
+        spent: what was spent before; None: no budget is kept.
+        folder: where a batch judge records its batches; None: the judge is asked live.
 
     Raises:
         BadSettings: the judge is a model on this machine.

@@ -1,8 +1,8 @@
 """Does a judge work? One question, asked as a run would ask it, and what its answer shows: log-probabilities, limits.
 
-The question goes through the same class as a run's, so that the two agree: what a run would learn of the server is
-learnt here, and answers are drawn where a run would draw them. Nothing is guessed: what the server did not show is said
-to be unknown. The key never enters a report.
+The question goes through the same class as a run's, so that the two agree: the server's capabilities are learnt as in a
+run, and answers are sampled where a run would sample them. Nothing is guessed: what the server did not show is reported
+as unknown. The key never enters a report.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.errors import TrainingError
 from training.judges.addresses import AddressGuard
 from training.judges.limits import RateLimits
@@ -19,7 +19,7 @@ from training.judges.prompt import question_of
 from training.judges.protocol import failure_kind
 
 ATTEMPTS = 3  # of one request: a person is waiting
-PATIENCE = 10.0  # seconds that a server may ask to wait
+PATIENCE = 10.0  # the longest Retry-After, in seconds, that is waited for
 
 _PROMPT: list[Any] = [{"role": "user", "content": "What is two and two?"}]
 
@@ -33,7 +33,7 @@ class ConnectionReport:
         model: what the server says answered.
         logprobs: whether log-probabilities come with the answer; without them answers are drawn and counted.
         top_logprobs: how many of the likeliest tokens come with it at most.
-        limits: what the server said one may ask a minute; None if it said nothing.
+        limits: the rate limits that the server named; None if it named none.
         latency: seconds that the answer took. tokens_in, tokens_out: what it was billed as; 0 if not said.
         thinks: it thinks before its letter.
     """
@@ -50,8 +50,8 @@ class ConnectionReport:
     thinks: bool = False
 
 
-async def test_connection(settings: Judge, key: str, guard: AddressGuard | None = None) -> ConnectionReport:
-    """Ask the judge one question. Raises nothing: whatever hinders it is the report's `reason`.
+async def test_connection(settings: JudgeSettings, key: str, guard: AddressGuard | None = None) -> ConnectionReport:
+    """Ask the judge one question. Raises nothing: any failure is the report's `reason`.
 
     Args:
         guard: which addresses are allowed; None takes the list of this process.
@@ -76,10 +76,10 @@ test_connection.__test__ = False  # type: ignore[attr-defined]  # pytest: a name
 
 
 def _why_not(reason: str) -> str:
-    """Why one question came to no letter, for whoever typed the address."""
+    """Why the question got no letter, for whoever typed the address."""
     kind = failure_kind(reason)
     if kind == "garbled":
-        return f"It answers in another language than a chat model's ({reason}): does the address end in /v1?"
+        return f"Its replies are not those of a chat model ({reason}): does the address end in /v1?"
     if kind in {"unreadable", "refused", "empty"}:
         return f"It answers, but with no letter: {reason}."
     return f"It did not answer the question: {reason}."

@@ -1,7 +1,7 @@
 """What may be changed while labels are bought: pause, pace and budget, in a small file in the stage's folder.
 
-Whoever steers writes the file whole (`write_control`), the stage reads it several times a second. It outlives the
-process: a paused stage that is started anew is still paused.
+The file is written as a whole (`write_control`), and the stage reads it several times per second. It outlives the
+process: a paused stage that is restarted is still paused.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.run.artifacts import read_json, write_json
 
 CONTROL = "control.json"
@@ -30,13 +30,13 @@ class Control(BaseModel):
     budget_tokens: int | None = Field(None, ge=0)
     budget_money: float | None = Field(None, ge=0)
 
-    def applied_to(self, settings: Judge) -> Judge:
+    def applied_to(self, settings: JudgeSettings) -> JudgeSettings:
         changes = {name: value for name, value in self.model_dump(exclude={"paused"}).items() if value is not None}
         return settings.model_copy(update=changes)
 
 
 def read_control(folder: Path) -> Control:
-    """What the folder's control file says; nothing special where there is none, or none that can be read."""
+    """What the folder's control file says; the defaults where it is missing or unreadable."""
     try:
         return Control.model_validate(read_json(folder / CONTROL))
     except (OSError, ValueError, ValidationError):
@@ -44,7 +44,7 @@ def read_control(folder: Path) -> Control:
 
 
 def write_control(folder: Path, **changes: Any) -> Control:
-    """Change some of what the file says and leave the rest.
+    """Change some settings of the file and leave the others.
 
     Raises:
         ValidationError: a value is out of its bounds.
@@ -55,7 +55,7 @@ def write_control(folder: Path, **changes: Any) -> Control:
 
 
 class ControlFile:
-    """Reads the file again only when it has changed: a look costs one `stat`."""
+    """Reads the file again only when it has changed: `look` costs one `stat`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,8 +1,8 @@
 """What labelling will cost, before it is bought: calls, tokens, money and time, from the real questions. Pure.
 
 A token is some four characters of English; how many exactly is the tokenizer's business, so that each figure is a
-range. The first hundred replies say what a character costs here (`corrected`), and the range closes.
-Left out: what servers charge less for cached prefixes and batches.
+range. The first hundred replies show what a character costs here (`corrected`), and the range narrows. Left out:
+discounts for cached prefixes and batches.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from training.config import Judge
-from training.judges.dialect import THINKING
+from training.config import JudgeSettings
+from training.judges.server_capabilities import THINKING
 
 CHARS_PER_TOKEN = (3.2, 4.2, 5.2)
-"""Fewest, likely and most characters a token of a question, over the tokenizers that judges have."""
+"""Fewest, likely and most characters per token of a question, over the tokenizers of judges."""
 
-FRAME = 8  # tokens of the chat's own frame around a question
+FRAME = 8  # tokens that the chat format adds to a question
 REASONING = (60, 200, THINKING)  # tokens that a judge thinks for; no answer is longer than the last
-LATENCY = (0.2, 0.6, 2.0)  # seconds a request, where nothing is known
-ENOUGH = 100  # replies after which the estimate follows what was seen
+LATENCY = (0.2, 0.6, 2.0)  # seconds per request, where nothing is known
+ENOUGH = 100  # replies after which the estimate follows the observations
 
 
 class Range(NamedTuple):
@@ -51,7 +51,7 @@ class Estimate:
 
 
 class Observed(NamedTuple):
-    """What answers so far came to: their number, the characters asked, the tokens billed, and the seconds it took."""
+    """The cost of the answers so far: their number, the characters asked, the tokens billed, and the seconds taken."""
 
     calls: int
     chars: int
@@ -60,7 +60,7 @@ class Observed(NamedTuple):
     seconds: float
 
 
-def estimate(questions: Iterable[str], settings: Judge, share: float = 1.0) -> Estimate:
+def estimate(questions: Iterable[str], settings: JudgeSettings, share: float = 1.0) -> Estimate:
     """What these questions will cost.
 
     Args:
@@ -75,12 +75,12 @@ def estimate(questions: Iterable[str], settings: Judge, share: float = 1.0) -> E
     tokens_in = Range(*(tokens + FRAME * calls for tokens in tokens_in))
     tokens_out = Range(*REASONING).times(calls) if settings.reasoning else Range(calls, calls, 2 * calls)
     if settings.logprobs == "no" and not settings.reasoning:
-        tokens_out = tokens_out.times(settings.samples)  # so many answers are drawn for each
+        tokens_out = tokens_out.times(settings.samples)  # so many answers are sampled per question
     return Estimate(calls, chars, tokens_in, tokens_out, price(tokens_in, tokens_out, settings),
                     _duration(calls, tokens_in, tokens_out, Range(*LATENCY), settings))
 
 
-def corrected(first: Estimate, observed: Observed, settings: Judge) -> Estimate:
+def corrected(first: Estimate, observed: Observed, settings: JudgeSettings) -> Estimate:
     """The estimate of the same calls once some are answered; unchanged before the first `ENOUGH` replies.
 
     Tokens follow the characters still to be asked, not the number of calls: long pairs may come last.
@@ -96,25 +96,25 @@ def corrected(first: Estimate, observed: Observed, settings: Judge) -> Estimate:
                    seconds=duration)
 
 
-def price(tokens_in: Range, tokens_out: Range, settings: Judge) -> Range:
-    """Money for tokens, at prices a million."""
-    return Range(*((read * settings.price_in + written * settings.price_out) / 1e6
-                   for read, written in zip(tokens_in, tokens_out, strict=True)))
+def price(tokens_in: Range, tokens_out: Range, settings: JudgeSettings) -> Range:
+    """Money for tokens, at prices per million tokens."""
+    return Range(*((tokens_read * settings.price_in + tokens_written * settings.price_out) / 1e6
+                   for tokens_read, tokens_written in zip(tokens_in, tokens_out, strict=True)))
 
 
-def _around(value: float, seen: int, of: int) -> Range:
-    """A figure projected from `seen` of `of` calls: within a tenth after a hundred, exact when all are seen."""
-    spread = 0.1 * (ENOUGH / seen) ** 0.5 * max(0.0, 1 - seen / max(of, 1))
+def _around(value: float, answered: int, total: int) -> Range:
+    """A figure projected from `answered` of `total` calls: within a tenth after a hundred, exact when all are seen."""
+    spread = 0.1 * (ENOUGH / answered) ** 0.5 * max(0.0, 1 - answered / max(total, 1))
     return Range(value * (1 - spread), value, value * (1 + spread))
 
 
-def _duration(calls: int, tokens_in: Range, tokens_out: Range, latency: Range, settings: Judge) -> Range:
-    """The slower of what is in flight and what a minute allows."""
-    thinking = tokens_out.likely / calls / 50 if settings.reasoning and calls else 0.0  # some 50 tokens a second
+def _duration(calls: int, tokens_in: Range, tokens_out: Range, latency: Range, settings: JudgeSettings) -> Range:
+    """The slower of the two bounds: requests in flight and rates per minute."""
+    thinking = tokens_out.likely / calls / 50 if settings.reasoning and calls else 0.0  # some 50 tokens per second
     allowed = calls / settings.requests_per_minute * 60 if settings.requests_per_minute else 0.0
-    found = []
-    for wait, read, written in zip(latency, tokens_in, tokens_out, strict=True):
+    seconds = []
+    for wait, tokens_read, tokens_written in zip(latency, tokens_in, tokens_out, strict=True):
         flight = calls * (wait + thinking) / settings.concurrency
-        tokens = (read + written) / settings.tokens_per_minute * 60 if settings.tokens_per_minute else 0.0
-        found.append(max(flight, allowed, tokens))
-    return Range(*found)
+        tokens = (tokens_read + tokens_written) / settings.tokens_per_minute * 60 if settings.tokens_per_minute else 0.0
+        seconds.append(max(flight, allowed, tokens))
+    return Range(*seconds)

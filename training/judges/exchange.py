@@ -9,19 +9,19 @@ from training.judges.protocol import Reading
 
 
 class Refused(Exception):
-    """The server will not answer this one request; the reason goes into the label's `error`."""
+    """The server refuses this one request for good; the reason goes into the label's `error`."""
 
 
 class TransientError(Exception):
-    """The server did not answer this time. `wait`: the seconds that it asks for."""
+    """The server did not answer this time: retry. `wait`: its Retry-After in seconds."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
         self.wait = wait
 
 
-class Message(NamedTuple):
-    """What came back, whatever it is: status, limits, Retry-After and body; `sent_at` is when it was asked for."""
+class RawReply(NamedTuple):
+    """A reply as received: status, rate limits, Retry-After and body; `sent_at` is when the request was sent."""
 
     sent_at: float
     status: int
@@ -30,8 +30,8 @@ class Message(NamedTuple):
     data: bytes
 
 
-class Sent(NamedTuple):
-    """An answered request: the body that was sent, what came back, the limits it told, and the seconds it took."""
+class Reply(NamedTuple):
+    """The reply to a request: the body that was sent, what the answer says, the rate limits, and the latency."""
 
     body: dict[str, object]
     reading: Reading

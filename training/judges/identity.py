@@ -1,4 +1,4 @@
-"""Whose a label is: the name under which a judge's labels are kept, and how pages show it. Torch-free.
+"""Which judge a label belongs to: the name under which it is stored, and how pages show it. Torch-free.
 
 A judge on a server is its model at its address. Servers answer to any model's name ("local-model", "gpt-3.5-turbo"), so
 the model alone would take the labels of one for those of another. The key, the pace and the price are no part of it.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.config.address import server_url
 
 LONGEST = 300  # characters of a name, as the database holds it
@@ -18,7 +18,7 @@ _PLACED = re.compile(r"openai:(.*)@(https?)://([^/]*)(.*)", re.DOTALL)
 _SHORTENED = re.compile(r"openai:(.*)@([^/]*)#[0-9a-f]{16}", re.DOTALL)
 
 
-def judge_name(settings: Judge) -> str:
+def judge_name(settings: JudgeSettings) -> str:
     """What a label names as its judge.
 
     >>> judge_name(Judge(kind="openai", model="gpt-4o-mini"))
@@ -36,13 +36,13 @@ def judge_name(settings: Judge) -> str:
     return f"openai:{settings.model[:150]}@{host[:100]}#{digest}"
 
 
-def unplaced_name(settings: Judge) -> str:
+def unplaced_name(settings: JudgeSettings) -> str:
     """The name that labels of this judge's model had before addresses were part of it; "" for judges without one."""
     return f"openai:{settings.model}" if settings.kind == "openai" else ""
 
 
 def is_unplaced(name: str) -> bool:
-    """Whether a label's judge is a model at a server that nobody noted."""
+    """Whether a label's judge is a model at a server that was not recorded."""
     return name.startswith("openai:") and not (_PLACED.fullmatch(name) or _SHORTENED.fullmatch(name))
 
 

@@ -1,10 +1,10 @@
 """Judges: who says which of two responses serves a principle better. Torch-free.
 
-A judge is asked with each response shown first (both orders): the label is the mean, the gap between the two answers is
-position bias laid open. Left out: judges that grade one response, and more than two at a time.
+A judge is asked with each response shown first (both orders): the label is the mean, and the gap between the two
+answers shows the position bias. Left out: judges that grade one response, and more than two at a time.
 
-A judge takes a stream of tickets and tells a listener of every answer as it arrives, so that nothing is held that is
-not in flight: a million pairs need no more memory than a thousand.
+A judge takes a stream of requests and tells a listener of every answer as it arrives, so that only what is in flight is
+in memory: a million pairs need no more than a thousand.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.dialogue import Dialogue
 from training.judges.identity import judge_name
-from training.judges.pace import Pace
 from training.judges.prompt import prompt_version, question_of
+from training.judges.rate_controller import RateController
 
 
 class Comparison(NamedTuple):
@@ -74,28 +74,28 @@ class Verdict(NamedTuple):
     chars: int = 0
 
 
-class Ticket(NamedTuple):
-    """One pair to judge. `shown` is the answer to its first order where that was bought before."""
+class PairRequest(NamedTuple):
+    """One pair to judge. `first_order_answer` is the answer to its first order where it is already bought."""
 
     key: int
     item: Comparison
-    shown: Answer | None = None
+    first_order_answer: Answer | None = None
 
 
 class Listener(Protocol):
-    """Who wants to know of answers. Any of its methods may raise StopRequested: nothing more is asked then, what is
-    under way still arrives and is told, and StopRequested is raised."""
+    """Receives the answers. Any of its methods may raise StopRequested: then no new request is sent, requests in flight
+    still complete and are reported, and StopRequested is raised."""
 
-    def answered(self, ticket: Ticket, answer: Answer) -> None:
+    def answered(self, request: PairRequest, answer: Answer) -> None:
         """The first of two orders was answered; the verdict comes with the second."""
 
-    def judged(self, ticket: Ticket, verdict: Verdict) -> None: ...
+    def judged(self, request: PairRequest, verdict: Verdict) -> None: ...
 
-    def tick(self, pace: Pace) -> None:
-        """Some times a second while a server is asked: the time to change its pace."""
+    def tick(self, pace: RateController) -> None:
+        """Called several times per second while a server is asked; may change the rates."""
 
     def notice(self, text: str, warn: bool = True) -> None:
-        """Something of the judge that a person should know of, and that stops nothing; whether to warn of it."""
+        """A message about the judge for people, which stops nothing; `warn`: as a warning."""
 
 
 class Judge(Protocol):
@@ -106,7 +106,7 @@ class Judge(Protocol):
         """Verdicts in the order of `items`.
 
         `on_verdict(index, verdict)` is called for each as soon as it is there, in any order. It may raise
-        StopRequested: nothing more is asked then, what is under way still arrives, and StopRequested is raised.
+        StopRequested: then no new request is sent, requests in flight still complete, and StopRequested is raised.
 
         Raises:
             JudgeUnavailable: when the judge refuses for good or cannot be reached.
@@ -117,8 +117,8 @@ class Judge(Protocol):
 class StreamingJudge(Judge, Protocol):
     """A judge for as many pairs as there are."""
 
-    async def stream(self, tickets: Iterator[Ticket], listener: Listener) -> None:
-        """Judge every ticket and tell the listener, in any order. Takes tickets as it can use them.
+    async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
+        """Judge every request and tell the listener, in any order. Takes requests one by one, as capacity allows.
 
         Raises:
             JudgeUnavailable: when the judge refuses for good or cannot be reached.
@@ -134,14 +134,14 @@ class _Collector:
         self._on_verdict = on_verdict
         self.verdicts: dict[int, Verdict] = {}
 
-    def answered(self, ticket: Ticket, answer: Answer) -> None: ...
+    def answered(self, request: PairRequest, answer: Answer) -> None: ...
 
-    def judged(self, ticket: Ticket, verdict: Verdict) -> None:
-        self.verdicts[ticket.key] = verdict
+    def judged(self, request: PairRequest, verdict: Verdict) -> None:
+        self.verdicts[request.key] = verdict
         if self._on_verdict:
-            self._on_verdict(ticket.key, verdict)
+            self._on_verdict(request.key, verdict)
 
-    def tick(self, pace: Pace) -> None: ...
+    def tick(self, pace: RateController) -> None: ...
     def notice(self, text: str, warn: bool = True) -> None: ...
 
 
@@ -149,23 +149,24 @@ async def collect(judge: StreamingJudge, items: Sequence[Comparison],
                   on_verdict: Callable[[int, Verdict], None] | None) -> list[Verdict]:
     """`Judge.compare` by `StreamingJudge.stream`."""
     collector = _Collector(on_verdict)
-    await judge.stream((Ticket(index, item) for index, item in enumerate(items)), collector)
+    await judge.stream((PairRequest(index, item) for index, item in enumerate(items)), collector)
     return [collector.verdicts[index] for index in range(len(items))]
 
 
-async def both_orders(ask: Callable[[str], Awaitable[Answer]], ticket: Ticket, settings: JudgeSettings,
+async def both_orders(ask: Callable[[str], Awaitable[Answer]], request: PairRequest, settings: JudgeSettings,
                       listener: Listener) -> Verdict:
-    """Ask for a ticket's orders one after the other; the second is not paid for if the first came to nothing."""
-    item = ticket.item
-    shown = ticket.shown or await ask(question_of(settings, item.prompt, item.a, item.b, item.statement))
-    if shown.probability is None or not settings.both_orders:
-        return verdict_of(shown)
-    if ticket.shown is None:
-        listener.answered(ticket, shown)
-    return verdict_of(shown, await ask(question_of(settings, item.prompt, item.b, item.a, item.statement)))
+    """Ask in both orders, one after the other; the second is not bought if the first failed."""
+    item = request.item
+    first_answer = request.first_order_answer or await ask(
+        question_of(settings, item.prompt, item.a, item.b, item.statement))
+    if first_answer.probability is None or not settings.both_orders:
+        return verdict_of(first_answer)
+    if request.first_order_answer is None:
+        listener.answered(request, first_answer)
+    return verdict_of(first_answer, await ask(question_of(settings, item.prompt, item.b, item.a, item.statement)))
 
 
-def joined(shown: float, swapped: float | None, tokens: int, model: str) -> Verdict:
+def verdict_from_orders(shown: float, swapped: float | None, tokens: int, model: str) -> Verdict:
     """A verdict from the probability that `a` is better in each order asked."""
     if swapped is None:
         return Verdict(shown, shown, None, None, "", tokens, model)
@@ -173,24 +174,25 @@ def joined(shown: float, swapped: float | None, tokens: int, model: str) -> Verd
 
 
 def verdict_of(shown: Answer, swapped: Answer | None = None) -> Verdict:
-    """A verdict from the answers to the orders asked; the second was asked with the responses changed over."""
+    """A verdict from the answers to the orders asked; the second was asked with the responses swapped."""
     answers = [shown] if swapped is None else [shown, swapped]
-    read = sum(answer.tokens_in for answer in answers)
-    written = sum(answer.tokens_out for answer in answers)
-    cost = (read, sum(answer.calls for answer in answers), sum(answer.chars for answer in answers))
+    tokens_in = sum(answer.tokens_in for answer in answers)
+    tokens_out = sum(answer.tokens_out for answer in answers)
+    cost = (tokens_in, sum(answer.calls for answer in answers), sum(answer.chars for answer in answers))
     model = next((answer.model for answer in answers if answer.model), "")
     if shown.probability is None:
-        return Verdict(None, None, None, None, shown.reason, read + written, model, *cost)
+        return Verdict(None, None, None, None, shown.reason, tokens_in + tokens_out, model, *cost)
     if swapped is None:
-        return Verdict(shown.probability, shown.probability, None, None, "", read + written, model, *cost)
+        return Verdict(shown.probability, shown.probability, None, None, "", tokens_in + tokens_out, model, *cost)
     if swapped.probability is None:
-        return Verdict(None, None, None, None, f"{swapped.reason} (in the swapped order)", read + written, model, *cost)
+        return Verdict(None, None, None, None, f"{swapped.reason} (in the swapped order)",
+                       tokens_in + tokens_out, model, *cost)
     p_shown, p_swapped = shown.probability, 1 - swapped.probability
-    return Verdict((p_shown + p_swapped) / 2, p_shown, p_swapped, abs(p_shown - p_swapped), "", read + written, model,
-                   *cost)
+    return Verdict((p_shown + p_swapped) / 2, p_shown, p_swapped, abs(p_shown - p_swapped), "",
+                   tokens_in + tokens_out, model, *cost)
 
 
-def failed(reason: str, tokens: int = 0, model: str = "") -> Verdict:
+def error_verdict(reason: str, tokens: int = 0, model: str = "") -> Verdict:
     return Verdict(None, None, None, None, reason, tokens, model)
 
 
@@ -201,5 +203,5 @@ def as_label(pair: str, principle: str, verdict: Verdict, settings: JudgeSetting
 
 
 def as_answer(pair: str, answer: Answer) -> dict[str, Any]:
-    """The body of an `answer` event: the first of two orders, kept so that a kill does not buy it again."""
+    """The body of an `answer` event: the first of two orders, recorded so that it is not bought again after a kill."""
     return {"pair": pair, **answer._asdict()}

@@ -1,4 +1,4 @@
-"""How much a server lets one ask: read from its answers' headers. Pure functions.
+"""A server's rate limits, read from the headers of its replies. Pure functions.
 
 OpenAI and those who follow it send `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`; resets are durations
 ("6m0s", "20ms") or seconds. `Retry-After` is seconds or a date.
@@ -23,7 +23,7 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 class RateLimits(NamedTuple):
-    """What a server said of one of its answers; None where it said nothing. Resets are seconds from now."""
+    """The rate limits of one reply; None where the server named none. Resets are seconds from now."""
 
     limit_requests: int | None = None
     remaining_requests: int | None = None
@@ -34,15 +34,15 @@ class RateLimits(NamedTuple):
 
 
 def read_limits(headers: Mapping[str, str]) -> RateLimits | None:
-    """The limits that a reply's headers name, None if they name none. `headers` must not mind upper case."""
+    """The limits that a reply's headers name, None if they name none. `headers` must be case-insensitive."""
     if MARK not in headers and "x-ratelimit-limit-tokens" not in headers:
         return None
-    def told(what: str) -> str:
+    def header(what: str) -> str:
         return headers.get(f"x-ratelimit-{what}", "")
 
     return RateLimits(
-        _count(told("limit-requests")), _count(told("remaining-requests")), seconds(told("reset-requests")),
-        _count(told("limit-tokens")), _count(told("remaining-tokens")), seconds(told("reset-tokens")))
+        _count(header("limit-requests")), _count(header("remaining-requests")), seconds(header("reset-requests")),
+        _count(header("limit-tokens")), _count(header("remaining-tokens")), seconds(header("reset-tokens")))
 
 
 def seconds(text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Which pairs of a file are to be labelled, in 16 bytes a pair: their keys and places, never their texts.
+"""Which pairs of a file are to be labelled, in 16 bytes per pair: their keys and file offsets, never their texts.
 
 A pair is known by the last 64 bits of its digest: among a million pairs, two that share them are a chance of one in
 thirty million. Left out: files that change while they are read.
@@ -39,12 +39,13 @@ class PairIndex:
                 places.append(place)
                 if most is not None:
                     ranks.append(int(digest_of([seed, row["digest"]])[:16], 16))
-        found, first = np.unique(np.frombuffer(keys, np.uint64) if keys else np.empty(0, np.uint64), return_index=True)
-        if most is not None and len(first) > most:
-            first = first[np.argsort(np.frombuffer(ranks, np.uint64)[first], kind="stable")[:most]]
-        first.sort()
-        self._places = np.frombuffer(places, np.int64)[first] if places else np.empty(0, np.int64)
-        chosen = np.frombuffer(keys, np.uint64)[first] if keys else found
+        unique_keys, first_rows = np.unique(np.frombuffer(keys, np.uint64) if keys else np.empty(0, np.uint64),
+                                            return_index=True)
+        if most is not None and len(first_rows) > most:
+            first_rows = first_rows[np.argsort(np.frombuffer(ranks, np.uint64)[first_rows], kind="stable")[:most]]
+        first_rows.sort()
+        self._places = np.frombuffer(places, np.int64)[first_rows] if places else np.empty(0, np.int64)
+        chosen = np.frombuffer(keys, np.uint64)[first_rows] if keys else unique_keys
         self._order = np.argsort(chosen, kind="stable").astype(np.int32)
         self._keys = chosen[self._order]
 
@@ -57,11 +58,11 @@ class PairIndex:
         at = int(np.searchsorted(self._keys, key))
         return int(self._order[at]) if at < len(self._keys) and self._keys[at] == key else None
 
-    def rows(self, wanted: Callable[[int], bool] = lambda position: True) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Positions and rows of the pairs that are wanted when their turn comes, read as they are asked for."""
+    def rows(self, is_wanted: Callable[[int], bool] = lambda position: True) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Positions and rows of the wanted pairs, read lazily; `is_wanted` is called when a pair's turn comes."""
         with self._path.open("rb") as file:
             for position, place in enumerate(self._places):
-                if wanted(position):
+                if is_wanted(position):
                     file.seek(place)
                     yield position, orjson.loads(file.readline())
 

@@ -1,7 +1,7 @@
-"""The chat protocol: what a reply's body says. Pure, and no body breaks it.
+"""The chat protocol: what a reply's body says. Pure, and safe for any body.
 
 Every client of a server reads its replies here: the bulk path, the connection test, the Batch API. How a question is
-asked is the business of `dialect`. Left out: streams, tools, several choices with log-probabilities.
+asked is the business of `server_capabilities`. Left out: streams, tools, several choices with log-probabilities.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import orjson
 from training.judges.answers import Letter, first_is_better, last_letter, read_answer, without_thinking
 from training.text import storable
 
-OPENING_TOKENS = 32  # of an answer, before its letter, that are looked at: the reader must stay linear in the reply
+OPENING_TOKENS = 32  # tokens before the letter that are searched: the reader must stay linear
 
 _CUT = ("length", "max_tokens", "MAX_TOKENS")  # reasons to end an answer
 _THINKING_KEYS = ("reasoning_content", "reasoning", "thinking")  # of a message, beside its content
@@ -31,32 +31,32 @@ class Reading(NamedTuple):
     Attributes:
         probability: that Option A is the better one, by log-probabilities; None if there are none, or no letter.
         letters: the letters that answers without log-probabilities name.
-        drawn: how many answers the reply holds.
+        answer_count: how many answers the reply holds.
         reason: why there is no letter, as "kind: words" (see `failure_kind`); "" if there is one.
-        fault: True if the reply is not one of a chat model: it may be another when asked again.
+        fault: True if the body is no reply of a chat model; a retry may succeed.
         tokens_in, tokens_out: what it is billed as; 0 if it does not say.
         model: what the server says answered.
         top: how many log-probabilities came with the answer's first token.
-        opening: True if the answer was cut off before it came to its letter.
-        thinking: the judge thought before its letter. cut: the answer ended because it was as long as it may be.
+        truncated: True if the answer was cut off before its letter.
+        thinking: the judge thought before its letter. cut: the answer ended at the token limit.
     """
 
     probability: float | None = None
     letters: tuple[Letter, ...] = ()
-    drawn: int = 0
+    answer_count: int = 0
     reason: str = ""
     fault: bool = False
     tokens_in: int = 0
     tokens_out: int = 0
     model: str = ""
     top: int = 0
-    opening: bool = False
+    truncated: bool = False
     thinking: bool = False
     cut: bool = False
 
 
 def read_reply(data: bytes | str, reasoning: bool = False) -> Reading:
-    """What a reply's body says. Whatever the body is, this returns: a body that is no reply is a `fault`."""
+    """What a reply's body says. Never raises: a body that is no reply is a `fault`."""
     try:
         body = parse(data)
     except ValueError:
@@ -65,18 +65,18 @@ def read_reply(data: bytes | str, reasoning: bool = False) -> Reading:
 
 
 def _beginning(data: bytes | str) -> str:
-    """How a body begins that is none of ours: most often a page that says what is in the way."""
+    """The beginning of a body that is no reply: most often an HTML page with the reason."""
     text = data[:400].decode(errors="replace") if isinstance(data, bytes) else data[:400]
     words = " ".join(text.split())[:80]
     return f": {storable(words)!r}" if words else ", but empty"
 
 
 def parse(data: bytes | str) -> Any:
-    """A body as JSON. Python's own parser takes what some servers write and JSON does not know: NaN, -Infinity, half of
-    a character.
+    """A body as JSON. Python's own parser accepts what some servers write although it is no JSON: NaN, -Infinity, half
+    of a character.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not JSON.
     """
     try:
         return orjson.loads(data)
@@ -89,7 +89,7 @@ def parse(data: bytes | str) -> Any:
 
 
 def read_body(body: Any, reasoning: bool = False) -> Reading:
-    """The same of a body that is parsed already, as in the output of the Batch API."""
+    """The same for a parsed body, as in the output of the Batch API."""
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list):
         words = storable(error_words(body))[:100] if isinstance(body, (dict, list)) else ""
@@ -97,51 +97,51 @@ def read_body(body: Any, reasoning: bool = False) -> Reading:
     usage = _map(body.get("usage"))
     tokens_in, tokens_out = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     paid = Reading(tokens_in=tokens_in or max(0, _count(usage.get("total_tokens")) - tokens_out),
-                   tokens_out=tokens_out, model=storable(_text(body.get("model"))[:200]), drawn=len(choices))
+                   tokens_out=tokens_out, model=storable(_text(body.get("model"))[:200]), answer_count=len(choices))
     if not choices:
         return paid._replace(reason="empty: the reply holds no answer")
     first = _map(choices[0])
-    said = [_said(_map(choice)) for choice in choices]
+    answers = [_answer_text(_map(choice)) for choice in choices]
     cut = first.get("finish_reason") in _CUT
     hidden = _count(_map(usage.get("completion_tokens_details")).get("reasoning_tokens"))  # thinking that is not shown
-    thought = any(answer.thought for answer in said) or hidden > 0
-    paid = paid._replace(thinking=thought, cut=cut)
+    has_thought = any(answer.thought for answer in answers) or hidden > 0
+    paid = paid._replace(thinking=has_thought, cut=cut)
     positions = _list(_map(first.get("logprobs")).get("content"))
-    if positions and (top := _top(positions[-1 if reasoning or thought else 0])):
+    if positions and (top := _top(positions[-1 if reasoning or has_thought else 0])):
         paid = paid._replace(top=len(top))
-        if reasoning or thought:
-            return _after_thinking(first, said[0].text, positions, paid)
+        if reasoning or has_thought:
+            return _after_thinking(first, answers[0].text, positions, paid)
         return _by_logprobs(first, positions, top, paid)
-    return _by_texts(first, [answer.text for answer in said], paid, reasoning)
+    return _by_texts(first, [answer.text for answer in answers], paid, reasoning)
 
 
-class _Said(NamedTuple):
+class _AnswerText(NamedTuple):
     """The text of an answer without its thinking, and whether there was any."""
 
     text: str
     thought: bool
 
 
-def _said(choice: dict[str, Any]) -> _Said:
+def _answer_text(choice: dict[str, Any]) -> _AnswerText:
     """What a choice says: a string, or a list of parts of which some are thinking."""
     message = _map(choice.get("message"))
-    thought = any(_text(message.get(key)).strip() for key in _THINKING_KEYS)
+    has_thought = any(_text(message.get(key)).strip() for key in _THINKING_KEYS)
     content = message.get("content") if message else choice.get("text")
     parts = content if isinstance(content, list) else [content]
     texts = []
     for part in parts:
         if isinstance(part, dict) and part.get("type") in _THINKING_PARTS:
-            thought = True
+            has_thought = True
         elif isinstance(part, dict):
             texts.append(_text(part.get("text")))
         else:
             texts.append(_text(part))
     rest, inline = without_thinking("".join(texts))
-    return _Said(rest, thought or inline)
+    return _AnswerText(rest, has_thought or inline)
 
 
 def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[str, float]], paid: Reading) -> Reading:
-    """The probability at the token that is the letter, the first after an opening; `top` are those of the first."""
+    """The probability at the token of the letter, the first after an opening phrase; `top`: of the first token."""
     before = ""
     for place, position in enumerate(positions[:OPENING_TOKENS]):
         if not _OPENING.fullmatch(before):
@@ -152,13 +152,13 @@ def _by_logprobs(choice: dict[str, Any], positions: list[Any], top: list[tuple[s
         before += _text(_map(position).get("token"))
     if refused := _refusal(choice):
         return paid._replace(reason=refused)
-    said = storable(before or _text(_map(positions[0]).get("token")))
-    opening = bool(_OPENING.fullmatch(before)) and bool(before.strip() or before)
-    return paid._replace(reason=f"unreadable: the judge said {said[:60]!r}, neither A nor B", opening=opening)
+    beginning = storable(before or _text(_map(positions[0]).get("token")))
+    truncated = bool(_OPENING.fullmatch(before)) and bool(before.strip() or before)
+    return paid._replace(reason=f"unreadable: the judge said {beginning[:60]!r}, neither A nor B", truncated=truncated)
 
 
 def _after_thinking(choice: dict[str, Any], text: str, positions: list[Any], paid: Reading) -> Reading:
-    """The probability at the last token that is the letter which the judge names after it has thought."""
+    """The probability at the last token that is the letter that the judge names after thinking."""
     letter = _final_letter(text)
     if letter is not None:
         for position in reversed(positions):
@@ -173,8 +173,8 @@ def _after_thinking(choice: dict[str, Any], text: str, positions: list[Any], pai
 
 
 def _by_texts(first: dict[str, Any], texts: list[str], paid: Reading, reasoning: bool) -> Reading:
-    read = _final_letter if paid.thinking else last_letter if reasoning else read_answer
-    letters = tuple(letter for letter in map(read, texts) if letter)
+    read_letter = _final_letter if paid.thinking else last_letter if reasoning else read_answer
+    letters = tuple(letter for letter in map(read_letter, texts) if letter)
     if letters:
         return paid._replace(letters=letters)
     return paid._replace(reason=_refusal(first) or _unreadable(texts[0], paid))
@@ -185,15 +185,15 @@ def _final_letter(text: str) -> Letter | None:
 
 
 def _unreadable(text: str, paid: Reading) -> str:
-    said = f"unreadable: the judge said {storable(text.strip()[-60:])!r}, neither A nor B"
+    reason = f"unreadable: the judge said {storable(text.strip()[-60:])!r}, neither A nor B"
     if not paid.thinking:
-        return said
+        return reason
     cut = " and was cut off" if paid.cut else ""
-    return f"{said}; it thinks before its letter{cut}: switch 'judge.reasoning' on"
+    return f"{reason}; it thinks before its letter{cut}: switch 'judge.reasoning' on"
 
 
 def _refusal(choice: dict[str, Any]) -> str:
-    """The reason why a judge would not say, if it said that it would not."""
+    """Why the judge declined to answer, or ""."""
     refused = _text(_map(choice.get("message")).get("refusal"))
     if refused:
         return f"refused: {storable(refused[:100])}"
@@ -203,14 +203,14 @@ def _refusal(choice: dict[str, Any]) -> str:
 
 
 def _top(position: Any) -> list[tuple[str, float]]:
-    found = []
+    tokens = []
     for entry in _list(position.get("top_logprobs") if isinstance(position, dict) else None):
         if isinstance(entry, dict):
             token, logprob = entry.get("token"), entry.get("logprob")
             if isinstance(token, str) and isinstance(logprob, (int, float)) and not isinstance(logprob, bool) \
                     and not math.isnan(logprob):
-                found.append((token, max(-1e300, min(logprob, 0))))  # a whole number may be too large for a float
-    return found
+                tokens.append((token, max(-1e300, min(logprob, 0))))  # a whole number may be too large for a float
+    return tokens
 
 
 def failure_kind(error: str) -> str:
@@ -223,13 +223,13 @@ def failure_kind(error: str) -> str:
     return "rejected" if head.startswith("HTTP ") else head if head in FAILURES else "other"
 
 
-def may_pass(status: int) -> bool:
-    """Whether a request that was answered with this status may be answered otherwise when it is asked again."""
+def is_retryable(status: int) -> bool:
+    """Whether a request that failed with this status may succeed when it is retried."""
     return status in (408, 409, 425, 429) or status >= 500
 
 
-def said_by(data: bytes) -> str:
-    """What the body of an error says, whatever its shape."""
+def error_message(data: bytes) -> str:
+    """The message in the body of an error, whatever its shape."""
     try:
         words = error_words(parse(data))
     except ValueError:
@@ -238,7 +238,7 @@ def said_by(data: bytes) -> str:
 
 
 def error_words(body: Any) -> str:
-    """The words of a parsed error: of `error`, `message`, `detail` and their like, in an object or a list of one."""
+    """The message of a parsed error: `error`, `message`, `detail` and the like, in an object or a list of one."""
     if isinstance(body, str):
         return body
     if isinstance(body, list):
@@ -247,10 +247,10 @@ def error_words(body: Any) -> str:
         return ""
     if isinstance(body.get("error"), (dict, list, str)):
         return error_words(body["error"]) or error_words({key: body[key] for key in body if key != "error"})
-    said, named = (" ".join(str(body[key]) for key in keys if isinstance(body.get(key), (str, int))
+    words, codes = (" ".join(str(body[key]) for key in keys if isinstance(body.get(key), (str, int))
                             and not isinstance(body[key], bool) and body[key] != "")
                    for keys in (("message", "detail", "msg", "error_description"), ("code", "type")))
-    return f"{said} ({named})" if said and named else said or named
+    return f"{words} ({codes})" if words and codes else words or codes
 
 
 FAILURES = {
@@ -270,7 +270,7 @@ def safe(message: str, key: str) -> str:
 
 
 def scrubbed(data: bytes, key: str) -> bytes:
-    """A body without the key, should a server repeat it: before anything is cut, or a part of it would be left."""
+    """A body without the key, in case a server echoes it: done before anything is cut, or a part of it would remain."""
     return data.replace(key.encode(), b"***") if len(key) >= 8 else data
 
 

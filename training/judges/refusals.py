@@ -1,4 +1,4 @@
-"""What a server's refusal means for whoever set the judge up: told alike by a run, a batch and the connection test.
+"""What a server's refusal means for whoever set up the judge: the same for a run, a batch and the connection test.
 
 The server's own words are part of every message: a status alone has too many meanings. The key is never among them.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.errors import JudgeUnavailable
 from training.judges.sdk import base_url
 
@@ -16,23 +16,23 @@ _NO_CREDIT = re.compile(r"insufficient[ _](?:quota|balance|credit|funds)|exceede
                         r"out of credit|billing", re.IGNORECASE)
 
 
-def refusal_of_all(status: int, words: str, settings: Judge) -> JudgeUnavailable | None:
-    """The error of a refusal that every request would meet; None for one that may pass, or is of one request.
+def refusal_of_all(status: int, words: str, settings: JudgeSettings) -> JudgeUnavailable | None:
+    """The error of a refusal that every request would get; None if it is transient or concerns one request.
 
     Args:
         words: what the server says, without the key.
     """
-    where, said = f"The judge's server {base_url(settings)}", f"(HTTP {status}{': ' if words else ''}{words})"
+    where, reply = f"The judge's server {base_url(settings)}", f"(HTTP {status}{': ' if words else ''}{words})"
     if status == 402 or status in (400, 403, 429) and _NO_CREDIT.search(words):
-        return JudgeUnavailable(f"{where}: the account has no credit left {said}.", "Add credit, then resume.")
+        return JudgeUnavailable(f"{where}: the account has no credit left {reply}.", "Add credit, then resume.")
     if status == 401:
-        return JudgeUnavailable(f"{where} refused the key {said}.",
+        return JudgeUnavailable(f"{where} refused the key {reply}.",
                                 "Check the key, or the variable named in 'judge.api_key_env'.")
     if status == 403:
-        return JudgeUnavailable(f"{where} refused the key, or what it was asked {said}.",
+        return JudgeUnavailable(f"{where} refused the key, or what it was asked {reply}.",
                                 "Read what it says: the key may lack a right, or the model a feature.")
     if status == 404:
-        return JudgeUnavailable(f"{where} knows no model '{settings.model}', or nothing at this address {said}.",
+        return JudgeUnavailable(f"{where} knows no model '{settings.model}', or nothing at this address {reply}.",
                                 "Check 'judge.model', and that 'judge.base_url' ends in /v1.")
     if 300 <= status < 400:
         return JudgeUnavailable(f"{where} sends its callers elsewhere (HTTP {status}).",
@@ -40,10 +40,10 @@ def refusal_of_all(status: int, words: str, settings: Judge) -> JudgeUnavailable
     return None
 
 
-def no_logprobs(settings: Judge) -> JudgeUnavailable:
-    """The error where log-probabilities were required and do not come."""
+def no_logprobs(settings: JudgeSettings) -> JudgeUnavailable:
+    """The error where log-probabilities are required and the server gives none."""
     return JudgeUnavailable(f"The judge '{settings.model}' gives no log-probabilities, and 'judge.logprobs' is 'yes'.",
-                            "Set it to 'auto': several answers are then drawn and counted instead.")
+                            "Set it to 'auto': several answers are then sampled and counted instead.")
 
 
 def wait_in_words(seconds: float, now: float) -> str:

@@ -1,4 +1,4 @@
-"""The judge of the demo world: its rules decide, at once and for nothing.
+"""The judge of the demo world: its rules decide, instantly and at no cost.
 
 It has no position bias, so both orders agree. Left out: anything outside the demo world's language.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from training.demo_world import rules
 from training.dialogue import last_user_message
 from training.errors import BadSettings
-from training.judges.judge import Comparison, Listener, Ticket, Verdict, collect, joined
+from training.judges.judge import Comparison, Listener, PairRequest, Verdict, collect, verdict_from_orders
 
 
 class RuleJudge:
@@ -21,12 +21,12 @@ class RuleJudge:
         """See `judges.Judge`. Raises BadSettings for a principle that no rule decides."""
         return await collect(self, items, on_verdict)
 
-    async def stream(self, tickets: Iterator[Ticket], listener: Listener) -> None:
+    async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
         """See `judges.StreamingJudge`. Raises BadSettings as `compare`."""
-        for ticket in tickets:
-            item = ticket.item
+        for request in requests:
+            item = request.item
             shown, swapped = _first_is_better(item, item.a, item.b), 1 - _first_is_better(item, item.b, item.a)
-            listener.judged(ticket, joined(shown, swapped, tokens=0, model="rules"))
+            listener.judged(request, verdict_from_orders(shown, swapped, tokens=0, model="rules"))
 
 
 def _first_is_better(item: Comparison, first: str, second: str) -> float:

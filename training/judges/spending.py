@@ -1,13 +1,13 @@
-"""What answers have cost, and the budget that they must keep. Pure."""
+"""What answers have cost, and the budget that bounds it. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.errors import BudgetSpent
-from training.judges.dialect import THINKING
 from training.judges.estimate import CHARS_PER_TOKEN, FRAME
+from training.judges.server_capabilities import THINKING
 
 
 @dataclass
@@ -25,31 +25,31 @@ class Spending:
         self.tokens_out += tokens_out
         self.chars += chars
 
-    def money(self, settings: Judge) -> float:
-        """At the settings' prices a million tokens."""
+    def money(self, settings: JudgeSettings) -> float:
+        """At the settings' prices per million tokens."""
         return (self.tokens_in * settings.price_in + self.tokens_out * settings.price_out) / 1e6
 
-    def expected(self, settings: Judge, calls: int, chars: int) -> Spending:
-        """What it will come to with so many more answers to questions of so many characters altogether.
+    def expected(self, settings: JudgeSettings, calls: int, chars: int) -> Spending:
+        """The total after so many more answers, to questions of so many characters altogether.
 
-        They are taken to cost what answers have cost so far. Before the first one, and where a server does not tell,
-        each character and each answer counts as the most that it usually costs: a budget is a bound.
+        They are assumed to cost what answers have cost so far. Before the first one, and where a server does not report
+        tokens, the highest usual cost per character and answer is assumed: a budget is a bound.
         """
         fewest = CHARS_PER_TOKEN[0]
-        drawn = settings.samples if settings.logprobs == "no" else 1
+        answers_per_question = settings.samples if settings.logprobs == "no" else 1
         if self.tokens_in and self.chars:
-            read = self.tokens_in + self.tokens_in * chars / self.chars
+            tokens_in = self.tokens_in + self.tokens_in * chars / self.chars
         else:
-            read = (self.chars + chars) / fewest + FRAME * (self.calls + calls)
+            tokens_in = (self.chars + chars) / fewest + FRAME * (self.calls + calls)
         if self.tokens_out and self.calls:
-            written = self.tokens_out + self.tokens_out * calls / self.calls
+            tokens_out = self.tokens_out + self.tokens_out * calls / self.calls
         else:
-            written = (self.calls + calls) * (THINKING if settings.reasoning else 2.0 * drawn)
-        return Spending(self.calls + calls, round(read), round(written), self.chars + chars)
+            tokens_out = (self.calls + calls) * (THINKING if settings.reasoning else 2.0 * answers_per_question)
+        return Spending(self.calls + calls, round(tokens_in), round(tokens_out), self.chars + chars)
 
 
-def allows(settings: Judge, spent: Spending, calls: int, chars: int) -> bool:
-    """Whether so many more answers, to questions of so many characters altogether, keep the budget."""
+def allows(settings: JudgeSettings, spent: Spending, calls: int, chars: int) -> bool:
+    """Whether the budget allows so many more answers, to questions of so many characters altogether."""
     if settings.budget_calls and spent.calls + calls > settings.budget_calls:
         return False
     if not (settings.budget_tokens or settings.budget_money):
@@ -60,8 +60,8 @@ def allows(settings: Judge, spent: Spending, calls: int, chars: int) -> bool:
     return not (settings.budget_money and after.money(settings) > settings.budget_money)
 
 
-def budget_spent(settings: Judge, spent: Spending) -> BudgetSpent:
-    """What to tell once `allows` says no and nothing is in flight."""
+def budget_spent(settings: JudgeSettings, spent: Spending) -> BudgetSpent:
+    """The error once `allows` is false and nothing is in flight."""
     tokens = spent.tokens_in + spent.tokens_out
     parts = [f"{spent.calls} of {settings.budget_calls} answers" if settings.budget_calls else "",
              f"{tokens} of {settings.budget_tokens} tokens" if settings.budget_tokens else "",

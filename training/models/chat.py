@@ -1,8 +1,8 @@
-"""Talk to a policy: one dialogue in, its reply out, piece by piece as it is drawn.
+"""Chat with a policy: one dialogue in, its reply out, streamed piece by piece.
 
 One base model is loaded for all the policies trained from it; each policy is an adapter on it, and the base itself is
-the same weights with every adapter off. What this does not know: users, sessions, the web; it serves one reply at a
-time and is not safe to call from several threads. Left out: batching replies of different people together.
+the same weights with every adapter off. It knows nothing of users, sessions or the web; it serves one reply at a time
+and is not thread-safe. Left out: batching replies of different people together.
 """
 
 from __future__ import annotations
@@ -70,22 +70,22 @@ class ChatPolicy:
         """Positions the model has, for a dialogue and its reply together."""
         return self._base.language.longest
 
-    def count_tokens(self, asked: Dialogue | str) -> int:
+    def count_tokens(self, text: Dialogue | str) -> int:
         """Tokens that a dialogue takes before the reply begins, or those of a reply."""
         tokenizer = self._base.language.tokenizer
-        if isinstance(asked, str):
-            return len(tokenizer(asked, add_special_tokens=False)["input_ids"])
-        return len(encode_prompt(tokenizer, asked))
+        if isinstance(text, str):
+            return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(encode_prompt(tokenizer, text))
 
     def stream(
         self, dialogue: Dialogue, temperature: float = 1.0, top_p: float = 1.0, max_new_tokens: int = 256,
         seed: int | None = None,
     ) -> Iterator[str]:  # fmt: skip
-        """The reply in pieces of text; joined they are the whole reply. Stop iterating to stop the drawing.
+        """The reply in pieces of text; joined they are the whole reply. Stop iterating to stop decoding.
 
         Args:
             dialogue: messages, the user's last.
-            seed: the same seed gives the same reply; None draws one.
+            seed: the same seed gives the same reply; None: a random one.
         """
         generator = torch.Generator()
         _ = generator.seed() if seed is None else generator.manual_seed(seed)
@@ -96,8 +96,8 @@ class ChatPolicy:
             # Without inference_mode, set_adapter would make the adapter's weights trainable.
             language.adapter.set_adapter(self._base.names[self._adapter], inference_mode=True)
         with language_model.reference(language) if self._adapter is None else nullcontext():
-            drawn = rollouts.decode(language, ids, mask, sampling, generator)
-            yield from pieces(language.tokenizer, (int(step.tokens[0]) for step in drawn))
+            steps = rollouts.decode(language, ids, mask, sampling, generator)
+            yield from pieces(language.tokenizer, (int(step.tokens[0]) for step in steps))
 
 
 def pieces(tokenizer: Any, tokens: Iterator[int]) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Renders chat templates in a process of their own, which can be killed: in any thread, a rendering ends.
+"""Renders chat templates in a separate process that can be killed, so that every rendering ends, in any thread.
 
-A template comes with a model and is a program: it may refuse a dialogue, loop for ever, or write without an end. One
+A template comes with a model and is a program: it may refuse a dialogue, loop for ever, or produce endless output. One
 process renders for all models of this one, one request at a time; it is started at the first request, ends with this
-process, and is started anew after a template has had it killed. It is given no environment: no secret is in it.
+process, and is restarted after a template has had it killed. It gets no environment, and so no secrets.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any
 from training.dialogue import Dialogue
 
 SECONDS = 5.0
-"""Computing time of one rendering at most; a sound template takes a ten-thousandth of it."""
+"""CPU seconds that one rendering may take; a normal template takes a ten-thousandth of it."""
 PATIENCE = 300.0
-"""Seconds until a process that answers nothing is given up; its own limit of computing time ends it long before."""
+"""Timeout in seconds for a process that does not answer; its own CPU limit ends it long before."""
 
 
 class TemplateRefusal(Exception):  # noqa: N818 - what a template says, to be put into the words of who asked
-    """The template raised an error for a dialogue; the argument is its own words."""
+    """The template raised an error for a dialogue; the argument is its message."""
 
 
 class TemplateRunaway(Exception):  # noqa: N818
@@ -100,8 +100,8 @@ def render(tokenizer: Any, dialogue: Dialogue) -> str:
     """The text after which a model writes its reply, by its tokenizer's chat template.
 
     Raises:
-        TemplateRefusal: the template takes no such dialogue.
-        TemplateRunaway: the template ends by itself neither in time nor in memory.
+        TemplateRefusal: the template does not accept the dialogue.
+        TemplateRunaway: the template exceeds its limits of time or memory.
     """
     try:
         template = tokenizer.get_chat_template()

@@ -1,8 +1,8 @@
-"""What a model remembers while it writes: a cache of the right kind for every family, and calls that use it.
+"""The cache of a model that decodes: the right kind for every family, and the calls that use it.
 
-Attention layers keep keys and values in rooms made large enough at once; rows that have ended can leave. A model with
-other layers (state-space, convolution, linear attention) makes its own cache, as transformers would: its states have a
-fixed size, and no row leaves before the others. Whether what comes out is exact is measured
+Attention layers keep keys and values in buffers that are allocated once, at full size; rows that have ended can be
+dropped. A model with other layers (state-space, convolution, linear attention) makes its own cache, as transformers
+would: its states have a fixed size, and no row can be dropped. Whether decoding is exact is measured
 (`training.models.exactness`).
 """
 
@@ -31,10 +31,10 @@ class Decoder:
         self._model = model
         self._slot = cache_slot(model)
         self.can_drop_rows = attends_only(model)
-        self._cache: Any = None  # where a family has a cache of its own, the model makes it
+        self._cache: Any = None  # None where the family has its own kind of cache, which the model makes
         if self.can_drop_rows:
-            # Sliding layers too keep all keys: the model's mask hides what is out of the window.
-            self._cache = Cache(layer_class_to_replicate=partial(RoomyLayer, capacity))
+            # Sliding layers keep all keys as well: the model's mask hides what is outside the window.
+            self._cache = Cache(layer_class_to_replicate=partial(PreallocatedLayer, capacity))
         elif model._supports_default_dynamic_cache():
             self._cache = DynamicCache(config=model.config)
         self._has_read = False
@@ -43,12 +43,12 @@ class Decoder:
         """Logits [rows, vocabulary] after the last token.
 
         Args:
-            tokens: those that were not read before, [rows, new].
-            attention: 1 on tokens, 0 on padding, [rows, read before and new].
+            tokens: those that are not in the cache yet, [rows, new].
+            attention: 1 on tokens, 0 on padding, [rows, cached and new].
             positions: of the new tokens, [rows, new].
         """
         if self._slot != "past_key_values" and self._has_read:
-            # A model without attention has its past in its state; the mask is of what it reads now.
+            # A model without attention has its past in its state; the mask covers the new tokens only.
             attention = attention[:, -tokens.shape[1]:]
         cache = {} if self._cache is None else {self._slot: self._cache}
         output = self._model(input_ids=tokens, attention_mask=attention, position_ids=positions, use_cache=True,
@@ -59,7 +59,7 @@ class Decoder:
         return logits
 
     def drop_rows(self, keep: Tensor) -> None:
-        """Go on with these rows alone; only where `can_drop_rows`."""
+        """Keep only these rows; only where `can_drop_rows`."""
         self._cache.batch_select_indices(keep)
 
 
@@ -78,15 +78,15 @@ def attends_only(model: Any) -> bool:
 
 
 def attention_window(model: Any) -> int | None:
-    """How many columns back the shortest-sighted attention layer looks; None where all of them see everything."""
+    """The shortest attention window of all layers, in columns; None where all of them see everything."""
     windows = [layer.sliding_window for layer in DynamicCache(config=model.config).layers
                if isinstance(layer, DynamicSlidingWindowLayer)]
     return min(windows, default=None)
 
 
-class RoomyLayer(DynamicLayer):
-    """A layer of a key-value cache with room for all that will come: a token is written into it, where transformers'
-    own copies everything before it at every token."""
+class PreallocatedLayer(DynamicLayer):
+    """A layer of a key-value cache whose buffers are allocated at full size: a new token is written in place, where
+    transformers' own layer copies the whole cache at every token."""
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
@@ -97,19 +97,19 @@ class RoomyLayer(DynamicLayer):
         now = used + key_states.shape[-2]
         if not used:
             self.lazy_initialization(key_states, value_states)
-            self._room = [self._roomy(state) for state in (key_states, value_states)]
-        for room, state in zip(self._room, (key_states, value_states), strict=True):
-            room[:, :, used:now] = state
-        self.keys, self.values = (room[:, :, :now] for room in self._room)
+            self._buffers = [self._preallocated(state) for state in (key_states, value_states)]
+        for buffer, state in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, used:now] = state
+        self.keys, self.values = (buffer[:, :, :now] for buffer in self._buffers)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
         used = self.get_seq_length()
-        states = [room[indices, :, :used] for room in self._room]
-        self._room = [self._roomy(state) for state in states]
-        for room, state in zip(self._room, states, strict=True):
-            room[:, :, :used] = state
-        self.keys, self.values = (room[:, :, :used] for room in self._room)
+        states = [buffer[indices, :, :used] for buffer in self._buffers]
+        self._buffers = [self._preallocated(state) for state in states]
+        for buffer, state in zip(self._buffers, states, strict=True):
+            buffer[:, :, :used] = state
+        self.keys, self.values = (buffer[:, :, :used] for buffer in self._buffers)
 
-    def _roomy(self, state: Tensor) -> Tensor:
+    def _preallocated(self, state: Tensor) -> Tensor:
         return state.new_empty(*state.shape[:2], self._capacity, state.shape[-1])

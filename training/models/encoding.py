@@ -1,8 +1,8 @@
 """From dialogues to token ids: one way for policies, preference models, judges and chats.
 
 A model with a chat template reads what the template makes of the dialogue, one without the text of hh-rlhf. A template
-that takes no system message gets it at the beginning of the first user turn. What a template refuses even then, and a
-text that holds a token that the model has no row for, is named.
+that takes no system message gets it at the beginning of the first user turn. A dialogue that a template refuses even
+then, or a text with a token that the model has no row for, is an error that names it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training.models.chat_templates import TemplateRefusal, TemplateRunaway, ren
 
 
 class _Model(NamedTuple):
-    """What is known of the model that a tokenizer belongs to; `rows` is None if that cannot be known."""
+    """The model that a tokenizer belongs to; `rows` is None if unknown."""
 
     name: str
     rows: int | None
@@ -33,7 +33,7 @@ class Rendered(NamedTuple):
 
 
 def belongs_to(tokenizer: Any, name: str, rows: int | None) -> None:
-    """Note which model a tokenizer belongs to, and for how many tokens that has rows."""
+    """Record which model a tokenizer belongs to, and for how many tokens the model has rows."""
     _models[tokenizer] = _Model(name, rows)
 
 
@@ -93,7 +93,7 @@ def rendered(tokenizer: Any, dialogue: Dialogue) -> Rendered:
                       ) from refusal
     except TemplateRunaway as runaway:
         raise ModelUnavailable(f"The chat template of '{name}' {runaway}: it does not end.",
-                               "Choose another base, or mend the 'chat_template' of this one.") from runaway
+                               "Choose another base, or repair the 'chat_template' of this one.") from runaway
 
 
 def without_system(dialogue: Dialogue) -> Dialogue:

@@ -1,9 +1,9 @@
-"""Whether a model decodes exactly here: measured on the loaded model before anything is drawn from it.
+"""Whether a model decodes exactly here: measured on the loaded model before anything is sampled from it.
 
 Responses are decoded in a batch padded at the left, with a cache; they are read again in one padded pass. Both must
-give the probabilities of the plain forward pass of one unpadded row. A family whose cache or padding does not work so
-would fail in silence: its samples would be noise, and no metric would say so. Two rows of different lengths and a few
-tokens take a moment, whatever the model's size.
+give the probabilities of the plain forward pass of one unpadded row. A family whose cache or padding works differently
+would fail silently: its samples would be noise, and no metric would show it. Two rows of different lengths and a few
+tokens take a moment for a model of any size.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def check_decoding(language: LanguageModel, field: str) -> None:
         difference = max(measure(language))
     except (torch.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:  # a family may break in any way; nothing of it is this project's to handle
+    except Exception as error:  # a family may fail in any way
         if "out of memory" in str(error):
             raise
         words = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:200]
@@ -81,7 +81,7 @@ def measure(language: LanguageModel) -> Difference:
     steps = [decoder.next_logits(tokens[:, :width], mask[:, :width], positions[:, :width])]
     steps += [decoder.next_logits(tokens[:, at: at + 1], mask[:, : at + 1], positions[:, at: at + 1])
               for at in range(width, width + _NEW)]
-    return Difference(_apart(torch.stack(steps, dim=1), plain), _apart(padded, plain))
+    return Difference(_largest_difference(torch.stack(steps, dim=1), plain), _largest_difference(padded, plain))
 
 
 def _rows(language: LanguageModel) -> list[Tensor]:
@@ -98,7 +98,7 @@ def _logprobs(logits: Tensor) -> Tensor:
     return logits.float().log_softmax(-1)
 
 
-def _apart(logits: Tensor, plain: Tensor) -> float:
+def _largest_difference(logits: Tensor, plain: Tensor) -> float:
     """The largest difference over likely tokens; over all tokens in fp32."""
     compared = (plain > torch.tensor(LIKELY).log()) | (logits.dtype == torch.float32)
     return float(torch.where(compared, (_logprobs(logits) - plain).abs(), 0.0).max())

@@ -1,11 +1,10 @@
 """Language models: where they come from, and the policy with its adapter, its value head and its reference.
 
-A base is "demo-world" (the weights that ship with the project), a folder or a hub id. All load alike: safetensors
-only, no code from the model's repository, so nothing that a stranger wrote is run.
+A base is "demo-world" (the weights that ship with the project), a folder or a hub id. All are loaded in the same way:
+safetensors only, and no code from the model's repository is run.
 
 One set of base weights serves the policy (LoRA adapter on), the reference (adapter off) and, through a linear head on
-the last hidden state, the critic. A critic of its own is a second trunk. Left out: quantised bases, full
-fine-tuning.
+the last hidden state, the critic. A separate critic is a second trunk. Left out: quantised bases, full fine-tuning.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ from training.models.lora_targets import lora_targets
 from training.run.model_names import locate
 from training.run.model_shape import token_rows
 
-# Its bars are drawn once a shard on stderr, where the stage's log is kept.
+# Its bars are drawn once per shard on stderr, where the stage's log is kept.
 transformers_logging.disable_progress_bar()
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A causal language model ready to be asked.
+    """A loaded causal language model.
 
     Attributes:
         name: the base as it may be written into files: a hub id, or a folder's last part.
         model: the transformers model; after `add_adapter` it holds the LoRA layers too.
         end_ids: tokens that end a reply. There is at least one.
-        pad_id: what padding is made of: never an end token. Masks, not this id, tell padding apart.
+        pad_id: the padding token, never an end token. Padding is recognised by masks, not by this id.
         longest: positions the model has.
         adapter: the peft model around `model`, None for a base alone.
     """
@@ -82,27 +81,27 @@ class ValueHead(nn.Module):
 
 
 class SeparateCritic(nn.Module):
-    """A critic of its own: a trunk that begins as the policy's, all of it trained in fp32, and a value head on it.
+    """A separate critic: a trunk that starts as a copy of the policy's, trained in full in fp32, with a value head.
 
     Where the policy computes in bf16 so does this one's forward pass; its weights stay fp32.
     """
 
-    def __init__(self, trunk: Any, lowered: bool) -> None:
+    def __init__(self, trunk: Any, autocast_bf16: bool) -> None:
         super().__init__()
         self.trunk = trunk.float().requires_grad_(True)
         self.head = ValueHead(last_width(trunk))
-        self._lowered = lowered
+        self._autocast_bf16 = autocast_bf16
 
-    def hidden(self, **given: Any) -> Tensor:
+    def hidden(self, **inputs: Any) -> Tensor:
         """The last hidden states, [batch, tokens, hidden]."""
-        device = given["input_ids"].device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._lowered):
-            found: Tensor = self.trunk(**given).last_hidden_state
-        return found
+        device = inputs["input_ids"].device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._autocast_bf16):
+            hidden_states: Tensor = self.trunk(**inputs).last_hidden_state
+        return hidden_states
 
     def forward(self, hidden: Tensor) -> Tensor:
-        found: Tensor = self.head(hidden)
-        return found
+        values: Tensor = self.head(hidden)
+        return values
 
     def save(self, path: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, path)
@@ -119,19 +118,19 @@ def make_critic(language: LanguageModel, kind: str) -> Critic:
     if kind == "shared":
         return ValueHead(head_width(language.model)).to(language.device)
     trunk = copy.deepcopy(trunk_of(language.model))
-    return SeparateCritic(trunk, lowered=language.model.dtype == torch.bfloat16).to(language.device)
+    return SeparateCritic(trunk, autocast_bf16=language.model.dtype == torch.bfloat16).to(language.device)
 
 
 def pick_device(name: str) -> torch.device:
     """The device that "auto", "cpu", "cuda" or "mps" means on this machine.
 
     Raises:
-        ModelUnavailable: the device asked for is not there.
+        ModelUnavailable: this machine has no such device.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
-    if not there[name]:
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+    if not available[name]:
         raise ModelUnavailable(f"This machine has no '{name}' device.", "Set the device to 'auto' or 'cpu'.")
     return torch.device(name)
 
@@ -163,7 +162,7 @@ def load_tokenizer(base: str | Path) -> Any:
     """The tokenizer of a base.
 
     Raises:
-        ModelUnavailable: it cannot be loaded, or it has no token that ends a text.
+        ModelUnavailable: it cannot be loaded, or it has no end-of-text token.
     """
     with _loading(base):
         tokenizer = AutoTokenizer.from_pretrained(base_location(base), trust_remote_code=False)
@@ -193,7 +192,7 @@ def load(base: str | Path, device: torch.device, precision: str = "fp32") -> Lan
     """
     tokenizer = load_tokenizer(base)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    with _loading(base), memory_named():
+    with _loading(base), translate_oom():
         model, report = AutoModelForCausalLM.from_pretrained(
             base_location(base), trust_remote_code=False, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
@@ -211,13 +210,13 @@ def load(base: str | Path, device: torch.device, precision: str = "fp32") -> Lan
 
 
 def pad_id(tokenizer: Any, end_ids: tuple[int, ...]) -> int:
-    """A token id for padding that ends nothing: with pad == eos the end of a reply could not be seen."""
+    """A token id for padding that is no end token: with pad == eos the end of a reply could not be recognised."""
     candidates = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, *range(len(end_ids) + 1))
     return next(id_ for id_ in candidates if id_ is not None and id_ not in end_ids)
 
 
 def add_adapter(language: LanguageModel, lora: Lora) -> LanguageModel:
-    """A fresh, trainable LoRA adapter on every linear layer of the decoder. It changes nothing until it is trained.
+    """A new, trainable LoRA adapter on every linear layer of the decoder. It changes nothing until it is trained.
 
     Dropout stays out of policies: with it the probabilities of the rollout and of the update would differ.
     """
@@ -228,7 +227,7 @@ def add_adapter(language: LanguageModel, lora: Lora) -> LanguageModel:
         task_type="CAUSAL_LM",
     )
     wrapped = get_peft_model(language.model, settings)
-    # peft would note where the base was loaded from; a path of this machine means nothing elsewhere.
+    # peft would record the path that the base was loaded from, which is valid on this machine only.
     wrapped.peft_config["default"].base_model_name_or_path = language.name
     return replace(language, adapter=wrapped)
 
@@ -256,7 +255,7 @@ def load_adapter(language: LanguageModel, folder: Path, trainable: bool = False)
 
 def save_adapter(language: LanguageModel, folder: Path) -> None:
     """Write the LoRA adapter as safetensors; `load_adapter` reads it."""
-    # Left to itself, peft asks the hub whether the embeddings were resized.
+    # By default peft asks the hub whether the embeddings were resized.
     language.adapter.save_pretrained(str(folder), save_embedding_layers=False)
 
 
@@ -279,43 +278,43 @@ def reference(language: LanguageModel) -> Iterator[None]:
 def merged(language: LanguageModel) -> Iterator[None]:
     """Within it the adapter is added into the base weights, which makes decoding almost twice as fast.
 
-    The untouched weights are kept and put back: adding and subtracting again would leave rounding errors behind
-    (arXiv 2406.07295's code drifts so in bf16). Costs one copy of the adapted weights while it lasts.
+    The original weights are saved and restored: adding and subtracting would leave rounding errors (the code of arXiv
+    2406.07295 drifts in bf16 for this reason). Costs one copy of the adapted weights while it lasts.
     """
     layers = lora_layers(language)
-    kept: list[tuple[Any, Tensor]] = []
+    originals: list[tuple[Any, Tensor]] = []
     try:
         for layer in layers:
             weight = layer.get_base_layer().weight
-            kept.append((layer, weight.data))
+            originals.append((layer, weight.data))
             for name in layer.active_adapters:
                 weight.data = weight.data + layer.get_delta_weight(name).to(weight.dtype)
                 layer.merged_adapters.append(name)
         yield
     finally:
-        for layer, original in kept:
+        for layer, original in originals:
             layer.get_base_layer().weight.data = original
             layer.merged_adapters.clear()
 
 
 @contextmanager
-def recomputed(language: LanguageModel, wanted: bool) -> Iterator[None]:
-    """Within it, if it is wanted, a layer's activations are computed again in the backward pass and not kept.
+def gradient_checkpointing(language: LanguageModel, enabled: bool) -> Iterator[None]:
+    """Gradient checkpointing, if enabled: activations inside layers are recomputed in the backward pass, not stored.
 
     Raises:
-        BadSettings: the model cannot do so.
+        BadSettings: the model does not support it.
     """
-    if not wanted:
+    if not enabled:
         yield
         return
     if not language.model.supports_gradient_checkpointing:
-        raise BadSettings(f"{language.name!r} knows no gradient checkpointing.",
+        raise BadSettings(f"{language.name!r} does not support gradient checkpointing.",
                           "Turn 'ppo.gradient_checkpointing' off and lower 'ppo.micro_batch'.")
     language.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     layers = [module for module in language.model.modules() if isinstance(module, GradientCheckpointingLayer)]
     try:
         for layer in layers:
-            layer.training = True  # the layer alone, not what is in it: no dropout wakes up
+            layer.training = True  # the layer only, not its children: dropout stays off
         yield
     finally:
         for layer in layers:
@@ -324,8 +323,8 @@ def recomputed(language: LanguageModel, wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def memory_named() -> Iterator[None]:
-    """Turn the device's out-of-memory errors into one that says what to do.
+def translate_oom() -> Iterator[None]:
+    """Translate the device's OOM errors into one that says what to do.
 
     Raises:
         OutOfMemory: in place of torch's own error.
@@ -353,7 +352,7 @@ def _loading(base: str | Path) -> Iterator[None]:
         yield
     except TrainingError:
         raise
-    except Exception as error:  # a config or weights of a stranger may break transformers in any way
+    except Exception as error:  # a foreign config or weights may break transformers in any way
         raise ModelUnavailable(
             f"The base model '{base}' could not be loaded: {_first_line(error)}.",
             "Check its name and your access to the hub, or name a local folder with safetensors weights.",

@@ -1,4 +1,4 @@
-"""How large a loaded model is: asked of its weights, because some models are not as wide as their config says (OPT-350m
+"""The size of a loaded model, read from its weights, because some models are not as wide as their config says (OPT-350m
 projects its last hidden state).
 """
 
@@ -34,14 +34,15 @@ def trunk_of(model: Any) -> Any:
 
 
 def name_trunk(model: Any) -> None:
-    """Put right where a model's trunk is: Llama 4 says "language_model" and has it in "model", and TRL believes it."""
+    """Correct the name of a model's trunk: Llama 4 says "language_model" but has it in "model", and TRL relies on
+    it."""
     if getattr(model, model.base_model_prefix, None) is None:
         children = model.named_children()
         model.base_model_prefix = next(name for name, child in children if isinstance(child, PreTrainedModel))
 
 
 def last_width(trunk: Any) -> int:
-    """How wide a trunk's last hidden states are: it is asked with one token."""
+    """The width of a trunk's last hidden states, measured on one token."""
     device = next(trunk.parameters()).device
     token = torch.ones(1, 1, dtype=torch.long, device=device)
     with torch.no_grad():
@@ -49,5 +50,5 @@ def last_width(trunk: Any) -> int:
 
 
 def is_in_parts(model: Any) -> bool:
-    """Whether a loaded model has other parts beside its text model."""
+    """Whether a loaded model has other parts besides its text model."""
     return decoder_config(model) is not model.config

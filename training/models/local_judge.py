@@ -1,8 +1,7 @@
 """A judge on this machine: a transformers model, asked in batches for the log-probabilities of A and B.
 
-What the questions of a batch have in common at their beginning is computed once, and its keys and values are shared:
-the task, and with the paper's layout the principle.
-Left out: judges that think before their letter, more than one device.
+The common prefix of a batch's questions (the task, and with the paper's layout the principle) is computed once, and its
+keys and values are shared. Left out: judges that think before their letter, more than one device.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from itertools import islice
 import torch
 from transformers import DynamicCache
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.errors import BadSettings
 from training.judges.answers import LEAST_MASS, letter_of
-from training.judges.judge import Answer, Comparison, Listener, Ticket, Verdict, collect, verdict_of
-from training.judges.pace import Pace
+from training.judges.judge import Answer, Comparison, Listener, PairRequest, Verdict, collect, verdict_of
 from training.judges.prompt import question_of
+from training.judges.rate_controller import RateController
 from training.models import language_model
 from training.models.decoding import attends_only, attention_window
 from training.models.encoding import encode_prompt
@@ -44,30 +43,30 @@ class LocalJudge:
         """See `judges.Judge`."""
         return await collect(self, items, on_verdict)
 
-    async def stream(self, tickets: Iterator[Ticket], listener: Listener) -> None:
+    async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
         """See `judges.StreamingJudge`. Raises ModelUnavailable, OutOfMemory as `language_model.load`."""
         device = language_model.pick_device("auto")
         if self._language is None:
             self._language = language_model.load(
                 self.settings.model, device, "bf16" if device.type == "cuda" else "fp32")
             check_decoding(self._language, "judge.model")
-        pace = Pace(self.settings)
-        while part := list(islice(tickets, BATCH)):
+        pace = RateController(self.settings)
+        while part := list(islice(requests, BATCH)):
             listener.tick(pace)
             while pace.paused:
                 await asyncio.sleep(0.25)
                 listener.tick(pace)
-            for ticket, verdict in zip(part, self._judge(self._language, part), strict=True):
-                listener.judged(ticket, verdict)
+            for request, verdict in zip(part, self._judge(self._language, part), strict=True):
+                listener.judged(request, verdict)
 
-    def _judge(self, language: LanguageModel, part: list[Ticket]) -> list[Verdict]:
+    def _judge(self, language: LanguageModel, part: list[PairRequest]) -> list[Verdict]:
         texts = []
-        for item in (ticket.item for ticket in part):
+        for item in (request.item for request in part):
             texts.append(question_of(self.settings, item.prompt, item.a, item.b, item.statement))
             if self.settings.both_orders:
                 texts.append(question_of(self.settings, item.prompt, item.b, item.a, item.statement))
         sequences = [question_ids(language, text) for text in texts]
-        # A question cut short would be another one.
+        # A truncated question would be another question.
         short = [ids if len(ids) <= language.longest else ids[:1] for ids in sequences]
         logprobs = next_logprobs(language, short)
         letters = letter_ids(language)
@@ -84,7 +83,7 @@ class LocalJudge:
 
 
 def question_ids(language: LanguageModel, text: str) -> list[int]:
-    """A question as the model's chat template puts it; without a template, and an opening for the letter after it."""
+    """A question in the model's chat template; without a template, the question followed by "Answer:"."""
     tokenizer = language.tokenizer
     if tokenizer.chat_template:
         return encode_prompt(tokenizer, [{"role": "user", "content": text}])
@@ -93,11 +92,11 @@ def question_ids(language: LanguageModel, text: str) -> list[int]:
 
 def letter_ids(language: LanguageModel) -> dict[str, list[int]]:
     """The tokens that are a spelling of each letter."""
-    found: dict[str, list[int]] = {"A": [], "B": []}
+    ids: dict[str, list[int]] = {"A": [], "B": []}
     for token, index in language.tokenizer.get_vocab().items():
         if letter := letter_of(token):
-            found[letter].append(index)
-    return found
+            ids[letter].append(index)
+    return ids
 
 
 def first_share(logprobs: torch.Tensor, letters: dict[str, list[int]]) -> float | None:
@@ -108,10 +107,11 @@ def first_share(logprobs: torch.Tensor, letters: dict[str, list[int]]) -> float 
 
 @torch.no_grad()
 def next_logprobs(language: LanguageModel, sequences: Sequence[list[int]]) -> torch.Tensor:
-    """Log-probabilities of the token after each sequence, [sequences, vocabulary]; what they share is computed once.
+    """Log-probabilities of the token after each sequence, [sequences, vocabulary]; their common prefix is computed
+    once.
 
-    Sequences are read whole where sharing would not be exact: a model with other layers than attention has states that
-    cannot be shared out to rows, and an attention window would count the padding behind what is shared.
+    No prefix is shared where that would not be exact: a model with other layers than attention has states that cannot
+    be repeated for rows, and an attention window would count the padding after the prefix.
     """
     window = attention_window(language.model)
     is_hidden = window is not None and max(len(ids) for ids in sequences) > window
@@ -125,7 +125,7 @@ def next_logprobs(language: LanguageModel, sequences: Sequence[list[int]]) -> to
         language.model(input_ids=prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache.batch_repeat_interleave(len(sequences))
     longest = max(len(ids) for ids in sequences) - shared
-    # Padded on the left, between what is shared and what is not: every question ends in the last column.
+    # Padded at the left, between the common prefix and the rest: every question ends in the last column.
     rest = torch.full((len(sequences), longest), language.pad_id)
     mask = torch.ones((len(sequences), shared + longest), dtype=torch.long)
     positions = torch.zeros_like(rest)

@@ -2,8 +2,8 @@
 
 All of them where the model is one decoder with attention. Where it has other parts (a tower for pictures), other layers
 (state-space) or linear maps that give more than a tensor (routers of Llama 4), only those that its text model calls as
-modules and that give one tensor: an adapter on a map that is never called, or
-whose weight is used directly, would be trained to nothing, and folding it in would change the model all the same.
+modules and that give one tensor: an adapter on a map that is never called, or whose weight is used directly, would not
+be trained, but merging it would still change the model.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What is looked at before a run draws a sample or buys a label: the bases by their configs and tokenizers, no weights.
+"""Checks before a run draws a sample or buys a label: of the bases, by their configs and tokenizers without weights.
 
-`training.run.checks` looks at folders when a run is started. A model on the hub is known only where it can be loaded:
-by the first stages of a run, in their process. They look at every base of the run, also those that later stages load,
-and try each chat template on every shape of prompt of all the run's data. Whether a policy decodes exactly is measured
-by the first stage that loads it (`training.models.exactness`); where that would come after labels were bought, small
-policies are measured here.
+`training.run.checks` looks at folders when a run is started. A model on the hub can be checked only where it can be
+loaded: by the first stages of a run, in their process. They check every base of the run, also those that later stages
+load, and try each chat template on every shape of prompt in the run's data. Whether a policy decodes exactly is
+measured by the first stage that loads it (`training.models.exactness`); where that would come after labels were bought,
+small policies are measured here.
 """
 
 from __future__ import annotations

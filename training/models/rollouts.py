@@ -1,8 +1,9 @@
 """Rollouts: a policy answers prompts, token by token, and then says how likely its own answers were.
 
-Two steps that look alike and must not be confused. `generate` decodes with a key-value cache and keeps tokens only.
+Two similar steps must not be confused. `generate` decodes with a key-value cache and keeps tokens only.
 `forward_responses` reads whole answers in one pass; the log-probabilities before and after an update both come from it,
-so that their ratio is exactly 1 before the first step (TRL's PPO took the first from the sampler, and was not).
+so that their ratio is exactly 1 before the first step (in TRL's PPO, which took the former from the sampler, it is
+not).
 
 Prompts are padded at the left and responses at the right: a response begins at the same column in every row. Positions
 count real tokens. Left out: paged caches, CUDA graphs, speculative decoding.
@@ -25,7 +26,8 @@ from training.models.token_statistics import token_statistics
 
 
 class Sampling(NamedTuple):
-    """How tokens are drawn: softmax(logits / temperature), cut to the smallest set that holds `top_p` of it."""
+    """How tokens are sampled: softmax(logits / temperature), restricted to the smallest set with probability
+    `top_p`."""
 
     max_new_tokens: int
     temperature: float = 1.0
@@ -40,7 +42,7 @@ class Rollout(NamedTuple):
         prompt_mask: 1 on tokens, [batch, prompt].
         responses: token ids with the end token where one was drawn, [batch, response], padded at the right.
         mask: 1.0 on tokens of the response, [batch, response].
-        ended: whether the response came to an end by itself (end token or stop string), [batch] of bool.
+        ended: whether the response ended by itself (end token or stop string), [batch] of bool.
     """
 
     prompts: Tensor
@@ -50,10 +52,10 @@ class Rollout(NamedTuple):
     ended: Tensor
 
 
-class Passed(NamedTuple):
-    """What one pass over given responses says, each [batch, response] in fp32.
+class ForwardOutputs(NamedTuple):
+    """The outputs of one forward pass over responses, each [batch, response] in fp32.
 
-    `values` are of the state before each token; zeros where no value head was given.
+    `values` are of the state before each token; zeros without a value head.
     """
 
     logprobs: Tensor
@@ -63,8 +65,8 @@ class Passed(NamedTuple):
 
 def pad_prompts(language: LanguageModel, dialogues: Sequence[Dialogue], max_new_tokens: int) -> tuple[Tensor, Tensor]:
     """(ids, mask) of prompts, each [batch, prompt], padded at the left; too long ones lose their oldest tokens."""
-    room = max(1, language.longest - max_new_tokens)
-    rows = [encode_prompt(language.tokenizer, dialogue)[-room:] for dialogue in dialogues]
+    longest_prompt = max(1, language.longest - max_new_tokens)
+    rows = [encode_prompt(language.tokenizer, dialogue)[-longest_prompt:] for dialogue in dialogues]
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), language.pad_id, dtype=torch.int64)
     mask = torch.zeros(len(rows), width, dtype=torch.int64)
@@ -74,8 +76,8 @@ def pad_prompts(language: LanguageModel, dialogues: Sequence[Dialogue], max_new_
     return ids.to(language.device), mask.to(language.device)
 
 
-class Drawn(NamedTuple):
-    """One token of every response that goes on: which rows of the batch, which token, whether it was the last."""
+class DecodedStep(NamedTuple):
+    """One decoding step: the rows of the batch that have not ended, the token of each, and whether it was the last."""
 
     rows: Tensor
     tokens: Tensor
@@ -85,10 +87,11 @@ class Drawn(NamedTuple):
 @torch.no_grad()
 def decode(
     language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator
-) -> Iterator[Drawn]:
-    """Draw responses token by token. Call it inside `models.merged` for a policy with an adapter.
+) -> Iterator[DecodedStep]:
+    """Sample responses token by token. Call it inside `models.merged` for a policy with an adapter.
 
-    Rows that have ended leave the batch as soon as a quarter of it has, so that one long answer does not cost all.
+    Rows that have ended are dropped once they are a quarter of the batch, so that one long answer does not cost all
+    rows.
 
     Args:
         prompts, prompt_mask: as `pad_prompts` gives them, [batch, prompt].
@@ -104,45 +107,46 @@ def decode(
     attention, tokens = prompt_mask, prompts
     positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
     for step in range(sampling.max_new_tokens):
-        drawn = draw(decoder.next_logits(tokens, attention, positions), sampling, generator)
-        ended = torch.isin(drawn, ends) | stop.hit(rows, drawn, step)
-        yield Drawn(rows[going], drawn[going], ended[going])
+        next_tokens = draw(decoder.next_logits(tokens, attention, positions), sampling, generator)
+        ended = torch.isin(next_tokens, ends) | stop.hit(rows, next_tokens, step)
+        yield DecodedStep(rows[going], next_tokens[going], ended[going])
         going = going & ~ended
-        left = int(going.sum())
-        if left == 0:
+        unfinished = int(going.sum())
+        if unfinished == 0:
             return
-        if left <= 0.75 * len(rows) and decoder.can_drop_rows:
+        if unfinished <= 0.75 * len(rows) and decoder.can_drop_rows:
             keep = torch.nonzero(going).flatten()
             decoder.drop_rows(keep)
-            rows, drawn, attention, positions, going = (
-                rows[keep], drawn[keep], attention[keep], positions[keep], going[keep],
+            rows, next_tokens, attention, positions, going = (
+                rows[keep], next_tokens[keep], attention[keep], positions[keep], going[keep],
             )  # fmt: skip
-        tokens, positions = drawn.unsqueeze(1), positions[:, -1:] + 1
+        tokens, positions = next_tokens.unsqueeze(1), positions[:, -1:] + 1
         attention = torch.cat([attention, torch.ones_like(tokens)], dim=1)
 
 
 def generate(
     language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator
 ) -> Rollout:
-    """Draw one whole response a row; arguments as for `decode`."""
+    """Sample one whole response per row; arguments as for `decode`."""
     batch, device = len(prompts), prompts.device
     responses = torch.full((batch, sampling.max_new_tokens), language.pad_id, dtype=torch.int64, device=device)
     lengths = torch.zeros(batch, dtype=torch.int64, device=device)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
-    for step, drawn in enumerate(decode(language, prompts, prompt_mask, sampling, generator)):
-        responses[drawn.rows, step] = drawn.tokens
-        ended[drawn.rows] = drawn.ended
-        lengths[drawn.rows] += 1
+    for step, decoded in enumerate(decode(language, prompts, prompt_mask, sampling, generator)):
+        responses[decoded.rows, step] = decoded.tokens
+        ended[decoded.rows] = decoded.ended
+        lengths[decoded.rows] += 1
     longest = int(lengths.max())
     mask = (torch.arange(longest, device=device) < lengths.unsqueeze(1)).float()
     return Rollout(prompts, prompt_mask, responses[:, :longest].contiguous(), mask, ended)
 
 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """One token a row: [batch, vocabulary] -> [batch] of int64, drawn in fp32 on the CPU's generator.
+    """One token per row: [batch, vocabulary] -> [batch] of int64, sampled in fp32 with the CPU's generator.
 
-    A token is where a uniform number falls in the cumulated probabilities: one random number a row, so that the same
-    seed gives the same answers on every device, up to rounding. At temperature 0 it is the likeliest token.
+    The token is the one at which a uniform random number falls in the cumulative probabilities: one random number per
+    row, so that the same seed gives the same answers on every device, up to rounding. At temperature 0 it is the most
+    likely token.
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
@@ -152,14 +156,14 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tens
         probabilities, order = probabilities.sort(dim=-1, descending=True)
         probabilities = probabilities * (probabilities.cumsum(dim=-1) - probabilities < sampling.top_p)
     cumulated = probabilities.cumsum(dim=-1)
-    # Below the total, never at it: the total may fall short of 1 by rounding, and zeros may follow it.
+    # Strictly below the total, which rounding may leave under 1, and after which there may be zeros.
     index = torch.searchsorted(cumulated, uniform * cumulated[:, -1:] * (1 - 1e-6), right=True)
     index = index.clamp(max=logits.shape[-1] - 1)
     return order.gather(1, index).squeeze(1) if sampling.top_p < 1 else index.squeeze(1)
 
 
 def texts(language: LanguageModel, rollout: Rollout) -> list[str]:
-    """The responses as people read them and as they are scored: no special tokens, cut at a stop string."""
+    """The responses as text, as shown and scored: without special tokens, cut at a stop string."""
     lengths = rollout.mask.sum(dim=1).long().tolist()
     rows = [row[:length] for row, length in zip(rollout.responses.tolist(), lengths, strict=True)]
     return [cut_at_stop(text) for text in language.tokenizer.batch_decode(rows, skip_special_tokens=True)]
@@ -167,8 +171,8 @@ def texts(language: LanguageModel, rollout: Rollout) -> list[str]:
 
 def forward_responses(
     language: LanguageModel, rollout: Rollout, temperature: float = 1.0, value_head: Critic | None = None
-) -> Passed:
-    """Read whole responses in one pass; logits are made where response tokens are, nowhere else.
+) -> ForwardOutputs:
+    """One forward pass over whole responses; logits are computed for response tokens only.
 
     Gradients flow if they are enabled. Whether the adapter is on is the caller's choice (`models.reference`).
 
@@ -177,26 +181,26 @@ def forward_responses(
         temperature: that of the sampling, so that the probabilities are those the tokens were drawn with.
     """
     length = rollout.responses.shape[1]
-    # The last token is never read: nothing is predicted after it.
+    # The last token is no input: nothing is predicted after it.
     tokens = torch.cat([rollout.prompts, rollout.responses[:, :-1]], dim=1)
     attention = torch.cat([rollout.prompt_mask, rollout.mask[:, :-1].to(rollout.prompt_mask.dtype)], dim=1)
-    given = {"input_ids": tokens, "attention_mask": attention, "use_cache": False,
+    inputs = {"input_ids": tokens, "attention_mask": attention, "use_cache": False,
              "position_ids": (attention.cumsum(dim=1) - 1).clamp(min=0)}  # fmt: skip
     with _input_of_the_head(language) as hidden:
-        logits = language.model(**given, logits_to_keep=length).logits
+        logits = language.model(**inputs, logits_to_keep=length).logits
     logprobs, entropy = token_statistics(logits, rollout.responses, temperature)
     if isinstance(value_head, SeparateCritic):
-        hidden = [value_head.hidden(**given)[:, -length:]]
+        hidden = [value_head.hidden(**inputs)[:, -length:]]
     values = torch.zeros_like(entropy) if value_head is None else value_head(hidden[0])
-    return Passed(logprobs, entropy, values)
+    return ForwardOutputs(logprobs, entropy, values)
 
 
 @contextmanager
 def _input_of_the_head(language: LanguageModel) -> Iterator[list[Tensor]]:
-    """Catches what the language head reads: the last hidden states of the positions asked for, [batch, kept,
+    """Captures the input of the language head: the last hidden states of the positions with logits, [batch, kept,
     hidden]."""
     caught: list[Tensor] = []
-    hook = language.model.get_output_embeddings().register_forward_pre_hook(lambda _, given: caught.append(given[0]))
+    hook = language.model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     try:
         yield caught
     finally:
@@ -215,9 +219,9 @@ def select(rollout: Rollout, rows: Tensor) -> Rollout:
 
 
 class _StopStrings:
-    """Finds replies that begin to speak for the human.
+    """Finds replies in which another turn begins.
 
-    Every stop string ends in a colon, so text is decoded only when a token with a colon in it was drawn.
+    Every stop string ends in a colon, so text is decoded only after a token with a colon.
     """
 
     def __init__(self, tokenizer: Any, batch: int, longest: int, device: torch.device) -> None:
@@ -226,11 +230,11 @@ class _StopStrings:
         self._colons = torch.tensor(colons, dtype=torch.int64, device=device)
         self._drawn = torch.zeros(batch, longest, dtype=torch.int64, device=device)
 
-    def hit(self, rows: Tensor, drawn: Tensor, step: int) -> Tensor:
+    def hit(self, rows: Tensor, next_tokens: Tensor, step: int) -> Tensor:
         """Whether each row's response, with the token now drawn, ends in a stop string: [rows] of bool."""
-        self._drawn[rows, step] = drawn
-        found = torch.isin(drawn, self._colons)
-        for line in torch.nonzero(found).flatten().tolist():
+        self._drawn[rows, step] = next_tokens
+        hits = torch.isin(next_tokens, self._colons)
+        for line in torch.nonzero(hits).flatten().tolist():
             tail = self._drawn[rows[line], max(0, step - 15) : step + 1].tolist()
-            found[line] = self._tokenizer.decode(tail).endswith(STOP_STRINGS)
-        return found
+            hits[line] = self._tokenizer.decode(tail).endswith(STOP_STRINGS)
+        return hits

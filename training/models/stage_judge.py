@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.judges.choose import make_judge
 from training.judges.judge import StreamingJudge
 from training.judges.spending import Spending
@@ -12,7 +12,7 @@ from training.judges.spending import Spending
 
 def make_stage_judge(settings: JudgeSettings, spent: Spending | None = None,
                      folder: Path | None = None) -> StreamingJudge:
-    """`make_judge` with this process's key and addresses, and with local models too."""
+    """`make_judge` with this process's key and addresses, and with models on this machine."""
     if settings.kind == "local":
         from training.models.local_judge import LocalJudge
 

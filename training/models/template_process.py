@@ -1,4 +1,4 @@
-"""The process that renders chat templates: a model's template is a program by a stranger, and this one may be killed.
+"""The process that renders chat templates: a template is foreign code, and this process may be killed.
 
 Started by `training.models.chat_templates` with the seconds of computing that one rendering may take, and with one JSON
 request on each line of its standard input; it answers each with one line. A template that takes too much computing
@@ -37,14 +37,14 @@ def answer(line: str, seconds: float) -> dict[str, str]:
         return {"runaway": "takes more than 2 GB of memory"}
     except RecursionError:
         return {"runaway": "calls itself without an end"}
-    except Exception as error:  # whatever the template raises is its answer
+    except Exception as error:  # a template may raise anything
         return {"error": str(error) or type(error).__name__}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def main() -> None:
-    with contextlib.suppress(OSError, ValueError):  # some systems know no such limit
+    with contextlib.suppress(OSError, ValueError):  # some systems have no such limit
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     seconds = float(sys.argv[1])
     for line in sys.stdin:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 PIECE = 1 << 20
-"""Logits worked on at a time: on a CPU four bytes each of them stay in its cache."""
+"""Logits processed at a time: on a CPU, at four bytes each, they stay in its cache."""
 
 
 def token_statistics(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """log p(token) and the entropy of p = softmax(logits / temperature), a piece of rows at a time.
 
-    The logits are the largest tensor of a step, so they are overwritten with p where they are fp32: nothing of their
-    size is made but the gradient. Do not read them afterwards.
+    The logits are the largest tensor of a step, so they are overwritten with p where they are fp32: the only other
+    tensor of that size is the gradient. Do not use them afterwards.
 
     Args:
         logits: [..., vocabulary].
@@ -24,8 +24,8 @@ def token_statistics(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -
     Returns:
         (log-probabilities, entropies), both [...] in fp32. Gradients flow through the first alone.
     """
-    found: tuple[Tensor, Tensor] = _TokenStatistics.apply(logits, tokens, temperature)
-    return found
+    statistics: tuple[Tensor, Tensor] = _TokenStatistics.apply(logits, tokens, temperature)
+    return statistics
 
 
 class _TokenStatistics(torch.autograd.Function):
@@ -58,7 +58,7 @@ class _TokenStatistics(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         p, chosen = ctx.saved_tensors
         scaled = gradients[0].reshape(-1, 1) / ctx.temperature
-        found = p * -scaled
-        found.scatter_add_(-1, chosen, scaled)
+        gradient = p * -scaled
+        gradient.scatter_add_(-1, chosen, scaled)
         shape, dtype = ctx.like
-        return found.view(shape).to(dtype), None, None
+        return gradient.view(shape).to(dtype), None, None

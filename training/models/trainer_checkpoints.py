@@ -1,8 +1,8 @@
-"""Checkpoints of transformers' trainers, whole or not there: written aside, synced, renamed.
+"""Atomic checkpoints for transformers' trainers: written to a temporary folder, synced, renamed.
 
-A trainer writes a checkpoint file by file, and takes the highest number for the newest, whole or not. Here it writes
+A trainer writes a checkpoint file by file, and takes the highest number for the newest, complete or not. Here it writes
 into `checkpoint/unfinished/`; when it has ended, `state.json` is added (sizes of all files, and what else a stage must
-remember), everything is synced, and one rename makes it `checkpoint/checkpoint-N`. Then the older ones go.
+remember), everything is synced, and one rename makes it `checkpoint/checkpoint-N`. Then older checkpoints are removed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _NEEDED = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "adapter_model.
 
 
 class WholeCheckpoints(TrainerCallback):
-    """Publishes each checkpoint that a trainer has written. The trainer's `output_dir` must be `aside`.
+    """Publishes each checkpoint that a trainer has written. The trainer's `output_dir` must be `writing_folder`.
 
     Args:
         folder: where whole checkpoints are.
-        remember: what a stage must know to go on, as JSON; asked when a checkpoint has been written.
+        remember: returns what a stage needs to resume, as JSON; called when a checkpoint has been written.
     """
 
     def __init__(self, folder: Path, remember: Callable[[], dict[str, Any]] = dict) -> None:
@@ -37,27 +37,27 @@ class WholeCheckpoints(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        written = aside(self._folder) / f"checkpoint-{state.global_step}"
+        written = writing_folder(self._folder) / f"checkpoint-{state.global_step}"
         sizes = {str(path.relative_to(written)): path.stat().st_size for path in _files(written)}
         write_json(written / STATE, {"files": sizes, "remembered": self._remember()})
         _sync(written)
         published = self._folder / written.name
-        shutil.rmtree(published, ignore_errors=True)  # a half one, or the trainer saves a step twice
+        shutil.rmtree(published, ignore_errors=True)  # an incomplete one, or the trainer saves a step twice
         os.replace(written, published)
         _sync_folder(self._folder)
-        for other in self._folder.glob("checkpoint-*"):
-            if other != published:
-                shutil.rmtree(other, ignore_errors=True)
+        for checkpoint in self._folder.glob("checkpoint-*"):
+            if checkpoint != published:
+                shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def aside(folder: Path) -> Path:
-    """Where a trainer writes what is to become a checkpoint."""
+def writing_folder(folder: Path) -> Path:
+    """The temporary folder into which a trainer writes a checkpoint."""
     return folder / UNFINISHED
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The newest whole checkpoint; half-written ones are removed."""
-    shutil.rmtree(aside(folder), ignore_errors=True)
+    """The newest complete checkpoint; incomplete ones are removed."""
+    shutil.rmtree(writing_folder(folder), ignore_errors=True)
     newest = None
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=step_of):
         if _is_whole(checkpoint):
@@ -74,7 +74,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def remembered(checkpoint: Path | None) -> dict[str, Any]:
-    """What the stage gave to be remembered with a checkpoint; {} where there is none, or one of an earlier version."""
+    """What the stage saved with a checkpoint; {} without a checkpoint, or for one of an earlier version."""
     if checkpoint is None or not (checkpoint / STATE).is_file():
         return {}
     values: dict[str, Any] = read_json(checkpoint / STATE)["remembered"]

@@ -1,4 +1,4 @@
-"""`python -m training paper`: train every arm, measure, and write the report. What is complete is not done again."""
+"""`python -m training paper`: train every arm, measure, and write the report. Complete stages are not run again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def reproduce(
     recipe: Recipe, out: Path, command: str, environment: Mapping[str, str], tell: Callable[[str], None], *,
     seeds: Sequence[int] = (0, 1, 2), jobs: int = 2, single: int = MOST_SINGLE, docs: Path | None = None,
 ) -> bool:  # fmt: skip
-    """Run the experiment in `out` and write its report; False if it was interrupted and can go on.
+    """Run the experiment in `out` and write its report; False if it was interrupted and can be resumed.
 
     Args:
         recipe: the multi-objective run; every arm is made of it.
@@ -45,12 +45,12 @@ def reproduce(
     small = {layers: make_small_base(recipe.policy.base, out / f"base_of_{layers}_layers", layers)
              for layers in LAYERS} if wants_small_models(recipe) else {}
     files = kept_files(recipe, out / "data")
-    found = arms(recipe, single, small)
-    todo = works([one for arm in found for one in repetitions(arm, seeds)], files, out / "stages")
+    all_arms = arms(recipe, single, small)
+    todo = works([run for arm in all_arms for run in repetitions(arm, seeds)], files, out / "stages")
     if not carry_out(todo, files, jobs, environment, tell):
         return False
     tell("measuring")
-    experiment = Experiment(found, seeds, files, out / "stages", Overall(recipe.judge, out / "verdicts.jsonl"))
+    experiment = Experiment(all_arms, seeds, files, out / "stages", Overall(recipe.judge, out / "verdicts.jsonl"))
     write_report(results(experiment), out, command, sum(map(_minutes, (work.folder for work in todo))), docs)
     tell(f"done: {out / 'report.md'}")
     return True

@@ -1,7 +1,7 @@
 """Charts as SVG text: a few dozen lines in place of a plotting library, in the colours of the pages. Torch-free.
 
-Readable on paper and on a screen, light or dark: a card of its own ground, one accent, numbers in every cell. Left out:
-anything that moves.
+Readable on paper and on a screen, light or dark: its own background, one accent, numbers in every cell. Left out:
+animation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Mark(NamedTuple):
 
 def whiskers(title: str, points: Sequence[Point], marks: Sequence[Mark] = (), axis: str = "%",
              floor: float = 0.0) -> str:
-    """A row a value: a dot, its interval, and the number; published spans as bands behind all rows."""
+    """One row per value: a dot, its interval, and the number; published spans as bands behind all rows."""
     left, right, row, top = 220.0, 120.0, 26.0, 58.0 + 16 * len(marks)
     width, bottom = 790.0, 34.0
     height = top + row * len(points) + bottom
@@ -120,13 +120,13 @@ def _steps(floor: float) -> list[float]:
 
 
 def _ticks(scale: Callable[[float], float], top: float, bottom: float, floor: float, unit: str) -> list[str]:
-    found = []
+    parts = []
     for tick in _steps(floor):
         x, bold = scale(tick), tick == 0.5
-        found.append(f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{top:.1f}' y2='{bottom:.1f}' "
+        parts.append(f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{top:.1f}' y2='{bottom:.1f}' "
                      f"stroke='{MUTED if bold else LINE}' stroke-width='{1.2 if bold else 1}'/>")
-        found.append(_text(x, bottom + 16, f"{100 * tick:.0f}", anchor="middle", size=11, color=MUTED))
-    return [*found, _text(scale(1.0) + 14, bottom + 16, unit, size=11, color=MUTED)]
+        parts.append(_text(x, bottom + 16, f"{100 * tick:.0f}", anchor="middle", size=11, color=MUTED))
+    return [*parts, _text(scale(1.0) + 14, bottom + 16, unit, size=11, color=MUTED)]
 
 
 def _text(x: float, y: float, text: str, size: int = 12, color: str = INK, anchor: str = "start",

@@ -13,8 +13,8 @@ NAMES = ("preference_models", "objectives", "win_rates", "agreement", "ablation"
 
 def figures(results: Mapping[str, Any]) -> dict[str, str]:
     """SVG text by figure's name, in the paper's order."""
-    drawn = (preference_models, objectives, win_rates, agreement, ablation)
-    return {name: draw(results) for name, draw in zip(NAMES, drawn, strict=True)}
+    drawings = (preference_models, objectives, win_rates, agreement, ablation)
+    return {name: draw(results) for name, draw in zip(NAMES, drawings, strict=True)}
 
 
 def preference_models(results: Mapping[str, Any]) -> str:
@@ -44,23 +44,24 @@ def objectives(results: Mapping[str, Any]) -> str:
 
 def win_rates(results: Mapping[str, Any]) -> str:
     """Figure 3: the win rate of each policy over each other."""
-    found = results["win_matrix"]
-    names = found["names"]
+    win_matrix = results["win_matrix"]
+    names = win_matrix["names"]
 
     def cell(i: int, j: int) -> float | None:
-        return None if i == j else float(found["cells"][names[i]][names[j]]["value"])
+        return None if i == j else float(win_matrix["cells"][names[i]][names[j]]["value"])
 
     seeds = len(results["settings"]["seeds"])
-    return matrix("3. Win rate of the row's policy over the column's, in %", [found["titles"][name] for name in names],
-                  cell, f"The judge's choice all in all, {seeds} seeds; a cell and its mirror sum to 100.")
+    titles = [win_matrix["titles"][name] for name in names]
+    return matrix("3. Win rate of the row's policy over the column's, in %", titles, cell,
+                  f"The judge's choice all in all, {seeds} seeds; a cell and its mirror sum to 100.")
 
 
 def agreement(results: Mapping[str, Any]) -> str:
     """Figure 4: how often two principles' labels name the same response."""
-    found = results["agreement"]
-    names = found["names"]
+    labels = results["agreement"]
+    names = labels["names"]
     return matrix("4. Agreement of the labels of two principles, in %", names,
-                  lambda i, j: None if i == j else float(found["cells"][names[i]][names[j]]["value"]),
+                  lambda i, j: None if i == j else float(labels["cells"][names[i]][names[j]]["value"]),
                   "Pairs on which both labels are decided.")
 
 

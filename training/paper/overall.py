@@ -1,6 +1,6 @@
-"""Which of two responses is better, all in all: asked of the recipe's judge, each question once. Torch-free.
+"""Which of two responses is better overall: asked of the recipe's judge, each question once. Torch-free.
 
-Verdicts of a judge on a server are written down as they arrive, so that a command that goes on pays for none twice.
+Verdicts of a judge on a server are recorded as they arrive, so that a resumed command pays for none twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.dialogue import Dialogue
 from training.judges.identity import judge_name
 from training.judges.judge import Comparison, Verdict
@@ -24,7 +24,7 @@ Question = tuple[Dialogue, str, str]
 class Overall:
     """Asks the judge without a principle; `path` is where its verdicts are kept."""
 
-    def __init__(self, settings: Judge, path: Path) -> None:
+    def __init__(self, settings: JudgeSettings, path: Path) -> None:
         self._settings = settings
         self._path = path
         self._known: dict[str, float] = {}
@@ -34,7 +34,7 @@ class Overall:
     def ask(self, questions: Sequence[Question]) -> list[float | None]:
         """The probability that the first response is the better one, in the order of the questions.
 
-        Equal responses are a half, unasked; None where the judge gave no verdict.
+        Equal responses are a half, without asking; None where the judge gave no verdict.
         """
         if self._settings.kind == "rule":
             return self._asked(list(questions))
@@ -42,8 +42,8 @@ class Overall:
         missing = {key: question for key, question in zip(keys, questions, strict=True)
                    if key not in self._known and question[1] != question[2]}
         self._asked(list(missing.values()), list(missing))
-        return [0.5 if one == other else self._known.get(key)
-                for key, (_, one, other) in zip(keys, questions, strict=True)]
+        return [0.5 if first == second else self._known.get(key)
+                for key, (_, first, second) in zip(keys, questions, strict=True)]
 
     def _asked(self, questions: list[Question], keys: Sequence[str] = ()) -> list[float | None]:
         def keep(index: int, verdict: Verdict) -> None:
@@ -60,6 +60,6 @@ class Overall:
     def _key(self, question: Question) -> str:
         judge = self._settings
         name = judge_name(judge).removeprefix("local:")
-        asked = prompt_version(judge)
-        worded = [asked] if asked not in {"", PROMPT_VERSION} else []  # as it was before there were other wordings
+        version = prompt_version(judge)
+        worded = [version] if version not in {"", PROMPT_VERSION} else []  # as it was before there were other wordings
         return digest_of([judge.kind, name, judge.both_orders, list(question), *worded])[:32]

@@ -1,6 +1,6 @@
-"""What the paper reports, to stand beside what comes out here (arXiv 2406.07295).
+"""The numbers of the paper, to compare with the results here (arXiv 2406.07295).
 
-Figures are read off its plots and good to 0.002. Left out: what people said of Llama-2-7b, for no person is asked here.
+They are read off its plots, to 0.002. Left out: the human evaluation of Llama-2-7b, since no person is asked here.
 """
 
 from __future__ import annotations

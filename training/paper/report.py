@@ -20,7 +20,7 @@ from training.paper.measures import (
     win_matrix,
 )
 from training.paper.small_base import sizes
-from training.paper.verdicts import Verdict, told, verdicts
+from training.paper.verdicts import ClaimVerdict, share_text, verdicts
 from training.run.artifacts import write_json, write_text
 
 BASELINES = ("linear", "single_pm", "pooled_pm")
@@ -32,17 +32,17 @@ READINGS = {
     "win_rates": "Every policy against every other on the same held-out prompts, by the judge, all in all.",
     "agreement": "Share of pairs on which the labels of two principles, or a principle's and the overall choice, name "
                  "the same response; 50 % is chance, less is a conflict.",
-    "ablation": "Principles are dropped one by one in many orders, the weights fitted anew each time by logistic "
+    "ablation": "Principles are dropped one by one in many orders, the weights fitted again each time by logistic "
                 "regression on the pairs that the models learnt from; accuracy on the held-out ones.",
 }
 
 COUNTED = """## How it was counted
 
 A baseline has the pairs, the judge, the prompt, the loss, the training and the seeds of the multi-objective run. The
-single PM learns from one principle's label a pair, drawn by weight: as many labels as any other preference model, but K
-times fewer than the multi-objective run paid for. The pooled PM therefore learns from all of them.
+single PM learns from one principle's label per pair, drawn by weight: as many labels as any other preference model, but
+K times fewer than the multi-objective run paid for. The pooled PM therefore learns from all of them.
 
-Win rates count a tie as half. Their intervals draw seeds and prompts anew (two-way bootstrap); with {seeds} seeds they
+Win rates count a tie as half. Their intervals resample seeds and prompts (two-way bootstrap); with {seeds} seeds they
 are somewhat too narrow, so that the rate of each seed is shown as well. A verdict follows the rule that stands with it,
 which was written before the numbers."""
 
@@ -71,42 +71,45 @@ def results(experiment: Experiment) -> dict[str, Any]:
 
 def _small_models(experiment: Experiment) -> list[dict[str, Any]]:
     """The arms whose preference models are smaller than their policy, with both sizes."""
-    found = []
+    rows = []
     for arm in experiment.arms:
         if arm.group == "small models" or (arm.name == "linear" and has_small_models(arm.recipe)):
-            both = sizes(arm.recipe.preference_model.base, arm.recipe.policy.base)
-            if both.models < both.policy:
-                found.append({"arm": arm.name, "title": arm.title, **both._asdict()})
-    return found
+            model_sizes = sizes(arm.recipe.preference_model.base, arm.recipe.policy.base)
+            if model_sizes.models < model_sizes.policy:
+                rows.append({"arm": arm.name, "title": arm.title, **model_sizes._asdict()})
+    return rows
 
 
-def write_report(found: Mapping[str, Any], out: Path, command: str, minutes: float, docs: Path | None = None) -> None:
+def write_report(measured: Mapping[str, Any], out: Path, command: str, minutes: float,
+                 docs: Path | None = None) -> None:
     """Write results.json, figures/*.svg and report.md into `out`, and the page and its pictures into `docs`."""
-    claims = verdicts(found)
-    write_json(out / "results.json", {**found, "verdicts": [claim._asdict() for claim in claims]})
-    drawn = figures(found)
+    claims = verdicts(measured)
+    write_json(out / "results.json", {**measured, "verdicts": [claim._asdict() for claim in claims]})
+    svg_texts = figures(measured)
     places = [(out / "report.md", out / "figures", "figures")]
     if docs is not None:
         places.append((docs / "paper.md", docs / "images" / "paper", "images/paper"))
     for page, folder, prefix in places:
-        for name, text in drawn.items():
+        for name, text in svg_texts.items():
             write_text(folder / f"{name}.svg", text)
-        write_text(page, text_of(found, claims, command, minutes, prefix))
+        write_text(page, text_of(measured, claims, command, minutes, prefix))
 
 
-def text_of(found: Mapping[str, Any], claims: Sequence[Verdict], command: str, minutes: float, prefix: str) -> str:
+def text_of(measured: Mapping[str, Any], claims: Sequence[ClaimVerdict], command: str, minutes: float,
+            prefix: str) -> str:
     """The report in Markdown; pictures are named under `prefix`."""
-    given = found["settings"]
-    weights = ", ".join(f"{name} {weight:+.2f}" for name, weight in given["principles"].items())
+    settings = measured["settings"]
+    weights = ", ".join(f"{name} {weight:+.2f}" for name, weight in settings["principles"].items())
     parts = [
         "# The paper, reproduced",
         "What came out when the experiments of MORLAIF ([arXiv 2406.07295](https://arxiv.org/abs/2406.07295)) were "
         "done again by one command, whether it agrees with the paper or not:",
         f"    {command}",
-        f"{given['runs']} policies of {given['phases']} PPO phases of {given['rollouts']} rollouts, seeds "
-        f"{', '.join(map(str, given['seeds']))}; policy `{given['policy']}`, preference models on "
-        f"`{given['preference_models']}`, judge `{given['judge']}`; weights {weights}. All share {given['pairs']} "
-        f"labelled pairs, {given['held_out_pairs']} of them held out, their labels and their preference models. The "
+        f"{settings['runs']} policies of {settings['phases']} PPO phases of {settings['rollouts']} rollouts, seeds "
+        f"{', '.join(map(str, settings['seeds']))}; policy `{settings['policy']}`, preference models on "
+        f"`{settings['preference_models']}`, judge `{settings['judge']}`; weights {weights}. All share "
+        f"{settings['pairs']} labelled pairs, {settings['held_out_pairs']} of them held out, "
+        "their labels and their preference models. The "
         f"stages took {minutes:.0f} minutes, counted one after another. `results.json` in `DIR` holds every number.",
         "## The three claims",
         *(f"**{claim.claim}** *{claim.held.capitalize()}.* {claim.numbers[0].upper()}{claim.numbers[1:]} {claim.rule}"
@@ -114,32 +117,32 @@ def text_of(found: Mapping[str, Any], claims: Sequence[Verdict], command: str, m
         "## Beside the published numbers",
         "The paper's models, texts and judge are others, so that its numbers are a yardstick and not a target. Ours "
         "have their 95 % interval.",
-        _table(("measure", "here", "published"), _beside(found)),
+        _table(("measure", "here", "published"), _published_rows(measured)),
         "## The five figures",
         *(f"![Figure {number}]({prefix}/{name}.svg)\n\n{READINGS[name]}" for number, name in enumerate(NAMES, 1)),
         "## Every policy against its base",
-        _table(("policy", "win rate", *given["principles"], "KL, nats"), _policies(found)),
-        COUNTED.format(seeds=len(given["seeds"])),
+        _table(("policy", "win rate", *settings["principles"], "KL, nats"), _policies(measured)),
+        COUNTED.format(seeds=len(settings["seeds"])),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _beside(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    models = [row for row in found["preference_models"] if row["arm"] == "linear"]
+def _published_rows(measured: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    models = [row for row in measured["preference_models"] if row["arm"] == "linear"]
     worst, best = (pick(models, key=lambda row: row["value"]) for pick in (min, max))
-    objectives = {row["arm"]: row for row in found["objectives"]["objectives"]}
-    matrix = found["win_matrix"]
+    objectives = {row["arm"]: row for row in measured["objectives"]["objectives"]}
+    matrix = measured["win_matrix"]
     functions = [name for name, group in matrix["groups"].items() if group == "scalarization"]
     over = [matrix["cells"][name]["single_pm"] for name in functions]
-    among = [matrix["cells"][one][other] for one in functions for other in functions if one != other]
-    dropped = found["ablation"]
+    among = [matrix["cells"][first][second] for first in functions for second in functions if first != second]
+    dropped = measured["ablation"]
     rows: list[tuple[str, ...]] = [
-        (f"PM accuracy, worst principle ({worst['model']})", told(worst), published.span(published.WORST_PM)),
-        (f"PM accuracy, best principle ({best['model']})", told(best), published.span(published.BEST_PM)),
-        ("combined reward, linear", told(objectives["linear"]), published.span(published.LINEAR)),
-        ("combined reward, single PM", told(objectives["single_pm"]), published.span(published.SINGLE_PM)),
-        ("combined reward, ceiling", told(found["objectives"]["ceiling"]), f"{100 * published.CEILING:.1f} %"),
-        ("win rate, linear over single PM", told(matrix["cells"]["linear"]["single_pm"]),
+        (f"PM accuracy, worst principle ({worst['model']})", share_text(worst), published.span(published.WORST_PM)),
+        (f"PM accuracy, best principle ({best['model']})", share_text(best), published.span(published.BEST_PM)),
+        ("combined reward, linear", share_text(objectives["linear"]), published.span(published.LINEAR)),
+        ("combined reward, single PM", share_text(objectives["single_pm"]), published.span(published.SINGLE_PM)),
+        ("combined reward, ceiling", share_text(measured["objectives"]["ceiling"]), f"{100 * published.CEILING:.1f} %"),
+        ("win rate, linear over single PM", share_text(matrix["cells"]["linear"]["single_pm"]),
          published.span(published.MULTI_OVER_SINGLE)),
         ("win rate, each function over single PM", _spread(over), published.span(published.FUNCTION_OVER_SINGLE)),
         ("win rate, functions among themselves", _spread(among), published.span(published.FUNCTIONS_AMONG_THEMSELVES)),
@@ -147,9 +150,9 @@ def _beside(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
          f"{100 * dropped[0]['value']:.1f} to {100 * dropped[-1]['value']:.1f} %",
          f"{100 * published.ABLATION[0]:.0f} to {100 * published.ABLATION[1]:.0f} %"),
     ]
-    cells = found["agreement"]["cells"]
-    rows += [(f"agreement, {one} and {other}", told(cells[one][other]), f"{100 * share:.0f} %")
-             for (one, other), share in published.AGREEMENT.items() if one in cells and other in cells]
+    cells = measured["agreement"]["cells"]
+    rows += [(f"agreement, {first} and {second}", share_text(cells[first][second]), f"{100 * share:.0f} %")
+             for (first, second), share in published.AGREEMENT.items() if first in cells and second in cells]
     return rows
 
 
@@ -159,9 +162,9 @@ def _spread(shares: Sequence[Mapping[str, Any]]) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f} % (intervals from {100 * outer[0]:.1f} to {100 * outer[1]:.1f})"
 
 
-def _policies(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [(row["title"], told(row), *(f"{100 * share['value']:.0f} %" for share in row["principles"].values()),
-             f"{sum(row['kl']) / len(row['kl']) + 0.0:.2f}") for row in found["against_base"].values()]
+def _policies(measured: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [(row["title"], share_text(row), *(f"{100 * share['value']:.0f} %" for share in row["principles"].values()),
+             f"{sum(row['kl']) / len(row['kl']) + 0.0:.2f}") for row in measured["against_base"].values()]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,6 +1,6 @@
-"""All stages of many recipes, each once, several at a time. Torch-free: a stage is a process of its own.
+"""All stages of many recipes, each once, several at a time. Torch-free: each stage is a separate process.
 
-A stage is done when its folder holds a manifest, so that a killed command goes on where it was. Left out: retries, and
+A stage is done when its folder holds a manifest, so that a killed command resumes where it was. Left out: retries, and
 stages on other machines.
 """
 
@@ -47,26 +47,26 @@ def stage_folders(recipe: Recipe, files: Mapping[FileRole, Path], store: Path) -
 
 def works(recipes: Iterable[Recipe], files: Mapping[FileRole, Path], store: Path) -> list[Work]:
     """Every stage of the recipes once, each after what it reads."""
-    found: dict[Path, Work] = {}
+    by_folder: dict[Path, Work] = {}
     for recipe in recipes:
         folders = stage_folders(recipe, files, store)
         for stage in plan(recipe):
             folder = folders[stage.name]
             needs = {role: folders[name] for role, name in stage.inputs.items()}
-            found.setdefault(folder, Work(stage, folder.name, folder, needs, recipe))
-    return list(found.values())
+            by_folder.setdefault(folder, Work(stage, folder.name, folder, needs, recipe))
+    return list(by_folder.values())
 
 
 def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, environment: Mapping[str, str],
               tell: Callable[[str], None]) -> bool:
-    """Run what is not complete, `jobs` stages at a time; whether all of it is done (Ctrl-C stops at safe points).
+    """Run the stages that are not complete, `jobs` at a time; False if interrupted (Ctrl-C stops at safe points).
 
     Args:
         environment: of the stages' processes.
-        tell: is given a line whenever a stage ends.
+        tell: called with a line whenever a stage ends.
 
     Raises:
-        StageFailed: naming the stage, its cause and its remedy, after the stages beside it have stopped.
+        StageFailed: naming the stage, its cause and its remedy, after the stages that run in parallel have stopped.
     """
     waiting = [work for work in todo if not is_complete(work.folder)]
     total, running = len(waiting), dict[Path, tuple[Work, subprocess.Popen[bytes], float]]()

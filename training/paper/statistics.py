@@ -1,8 +1,8 @@
-"""Shares with their intervals, as every number of the report has one. Torch-free.
+"""Shares with their 95 % intervals, for every number of the report. Torch-free.
 
 A share over one set of pairs has Wilson's interval. A win rate over several seeds and one set of prompts does not: the
-seeds answer the same prompts. Its interval is the percentile interval of a two-way bootstrap that draws seeds and
-prompts anew (Owen 2007, arXiv 0711.3325); with three seeds it is somewhat too narrow, so the seeds stand beside it.
+seeds answer the same prompts. Its interval is the percentile interval of a two-way bootstrap that resamples seeds and
+prompts (Owen 2007, arXiv 0711.3325); with three seeds it is somewhat too narrow, so the rates by seed are reported too.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def share_right(differences: Sequence[float], choices: Sequence[float]) -> Share
     return Share(value, *wilson(value * decided, decided), decided)
 
 
-def share_agreeing(one: Sequence[float], other: Sequence[float], decided: float = 0.05) -> Share:
+def share_agreeing(first: Sequence[float], second: Sequence[float], decided: float = 0.05) -> Share:
     """How often two judgements (probabilities) are on one side, over the pairs where both are decided."""
-    sides = [(a > 0.5) == (b > 0.5) for a, b in zip(one, other, strict=True)
+    sides = [(a > 0.5) == (b > 0.5) for a, b in zip(first, second, strict=True)
              if abs(a - 0.5) >= decided and abs(b - 0.5) >= decided]
     value = sum(sides) / len(sides) if sides else 0.5
     return Share(value, *wilson(sum(sides), len(sides)), len(sides))
@@ -47,20 +47,20 @@ def share_agreeing(one: Sequence[float], other: Sequence[float], decided: float 
 
 def share_won(scores: NDArray[np.float64], seed: int = 0) -> Share:
     """The win rate of scores [seed, prompt]: 1 won, 0.5 tied, 0 lost, NaN where there is no verdict."""
-    known = ~np.isnan(scores)
+    has_verdict = ~np.isnan(scores)
     filled = np.nan_to_num(scores)
-    if not known.any():
+    if not has_verdict.any():
         return Share(0.5, 0.0, 1.0, 0)
     draw = np.random.default_rng(seed)
     seeds, prompts = scores.shape
     rows = draw.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS)
     columns = draw.multinomial(prompts, np.full(prompts, 1 / prompts), DRAWS)
     won = ((rows @ filled) * columns).sum(axis=1)
-    counted = ((rows @ known.astype(float)) * columns).sum(axis=1)
+    counted = ((rows @ has_verdict.astype(float)) * columns).sum(axis=1)
     rates = won[counted > 0] / counted[counted > 0]
     low, high = np.quantile(rates, [0.025, 0.975])
     by_seed = tuple(float(np.nanmean(row)) for row in scores if not np.isnan(row).all())
-    return Share(float(filled.sum() / known.sum()), float(low), float(high), int(known.sum()), by_seed)
+    return Share(float(filled.sum() / has_verdict.sum()), float(low), float(high), int(has_verdict.sum()), by_seed)
 
 
 def turned(share: Share) -> Share:

@@ -1,4 +1,4 @@
-"""The paper's three claims, held against what came out: each with its rule, written before the numbers. Torch-free."""
+"""The paper's three claims, tested on the results: each with its rule, written before the numbers. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from training.paper.published import FUNCTIONS_AMONG_THEMSELVES
 Held = Literal["held", "not held here", "undecided", "not tested"]
 
 
-class Verdict(NamedTuple):
-    """What became of a claim: the rule that decides and the numbers it was applied to."""
+class ClaimVerdict(NamedTuple):
+    """The outcome for a claim: the rule that decides and the numbers it was applied to."""
 
     claim: str
     held: Held
@@ -20,12 +20,12 @@ class Verdict(NamedTuple):
     numbers: str
 
 
-def verdicts(results: Mapping[str, Any]) -> list[Verdict]:
+def verdicts(results: Mapping[str, Any]) -> list[ClaimVerdict]:
     """The verdicts on results as `report.results` makes them."""
     return [_multi_beats_single(results), _small_aligns_large(results), _function_hardly_matters(results)]
 
 
-def told(share: Mapping[str, Any]) -> str:
+def share_text(share: Mapping[str, Any]) -> str:
     """'71.2 % (65.0 to 77.1, n = 900; seeds 70, 71, 73)'."""
     seeds = ", ".join(f"{100 * rate:.0f}" for rate in share.get("by_seed", ()))
     tail = f"; seeds {seeds}" if seeds else ""
@@ -40,54 +40,56 @@ def _above_a_half(share: Mapping[str, Any]) -> Held:
     return "not held here" if share["high"] < 0.5 and max(every) < 0.5 else "undecided"
 
 
-def _multi_beats_single(results: Mapping[str, Any]) -> Verdict:
+def _multi_beats_single(results: Mapping[str, Any]) -> ClaimVerdict:
     cells = results["win_matrix"]["cells"]["linear"]
     share = cells["single_pm"]
-    numbers = [f"linear over the single PM {told(share)}"]
-    numbers.append(f"over the pooled PM, which learnt from all labels, {told(cells['pooled_pm'])}")
+    numbers = [f"linear over the single PM {share_text(share)}"]
+    numbers.append(f"over the pooled PM, which learnt from all labels, {share_text(cells['pooled_pm'])}")
     alone = [name for name, group in results["win_matrix"]["groups"].items() if group == "single principle"]
     if alone:
         strongest = min(alone, key=lambda name: cells[name]["value"])
         title = results["win_matrix"]["titles"][strongest]
-        numbers.append(f"over the strongest single principle ({title}) {told(cells[strongest])}")
-    return Verdict("Many preference models beat single-objective RLAIF.", _above_a_half(share),
+        numbers.append(f"over the strongest single principle ({title}) {share_text(cells[strongest])}")
+    return ClaimVerdict("Many preference models beat single-objective RLAIF.", _above_a_half(share),
                    "Held if the interval of the linear policy's win rate over the single PM, and each seed, is above "
                    "50 %; not held if all are below.", "; ".join(numbers) + ".")
 
 
-def _small_aligns_large(results: Mapping[str, Any]) -> Verdict:
+def _small_aligns_large(results: Mapping[str, Any]) -> ClaimVerdict:
     claim = "Small preference models can align a larger policy."
     rule = ("Held if a policy trained on preference models smaller than itself beats its own base: interval and each "
             "seed above 50 %; not held if all such policies lose to it.")
     arms = results["small_models"]
     if not arms:
-        return Verdict(claim, "not tested", rule, "This recipe's preference models are no smaller than its policy.")
-    numbers, found = [], []
+        return ClaimVerdict(claim, "not tested", rule,
+                            "This recipe's preference models are no smaller than its policy.")
+    numbers, outcomes = [], []
     for arm in arms:
         share = results["against_base"][arm["arm"]]
-        found.append(_above_a_half(share))
-        text = f"{arm['models']:,} parameters for a policy of {arm['policy']:,}: {told(share)} over its base"
+        outcomes.append(_above_a_half(share))
+        text = f"{arm['models']:,} parameters for a policy of {arm['policy']:,}: {share_text(share)} over its base"
         if arm["arm"] != "linear":
-            text += f", {told(results['win_matrix']['cells'][arm['arm']]['linear'])} over models of the policy's size"
+            over_linear = results["win_matrix"]["cells"][arm["arm"]]["linear"]
+            text += f", {share_text(over_linear)} over models of the policy's size"
         numbers.append(text)
-    held: Held = "held" if "held" in found else "undecided" if "undecided" in found else "not held here"
-    return Verdict(claim, held, rule, "; ".join(numbers) + ".")
+    outcome: Held = "held" if "held" in outcomes else "undecided" if "undecided" in outcomes else "not held here"
+    return ClaimVerdict(claim, outcome, rule, "; ".join(numbers) + ".")
 
 
-def _function_hardly_matters(results: Mapping[str, Any]) -> Verdict:
+def _function_hardly_matters(results: Mapping[str, Any]) -> ClaimVerdict:
     low, high = FUNCTIONS_AMONG_THEMSELVES
     matrix = results["win_matrix"]
     names = [name for name, group in matrix["groups"].items() if group == "scalarization"]
-    cells = [(one, other, matrix["cells"][one][other]) for one, other in itertools.combinations(names, 2)]
+    cells = [(first, second, matrix["cells"][first][second]) for first, second in itertools.combinations(names, 2)]
     outside = [cell for cell in cells if cell[2]["low"] > high or cell[2]["high"] < low]
     inside = all(low <= share["value"] <= high for *_, share in cells)
-    held: Held = "not held here" if outside else "held" if inside else "undecided"
-    one, other, furthest = max(cells, key=lambda cell: abs(cell[2]["value"] - 0.5))
+    outcome: Held = "not held here" if outside else "held" if inside else "undecided"
+    first, second, furthest = max(cells, key=lambda cell: abs(cell[2]["value"] - 0.5))
     if furthest["value"] < 0.5:
-        one, other, furthest = other, one, matrix["cells"][other][one]
+        first, second, furthest = second, first, matrix["cells"][second][first]
     titles = matrix["titles"]
     numbers = (f"{len(cells)} pairs of functions, {len(outside)} of them wholly outside; the furthest is "
-               f"{titles[one]} over {titles[other]}, {told(furthest)}")
-    return Verdict("The scalarization function hardly matters.", held,
+               f"{titles[first]} over {titles[second]}, {share_text(furthest)}")
+    return ClaimVerdict("The scalarization function hardly matters.", outcome,
                    f"Held if every win rate among the seven is within {100 * low:.0f} to {100 * high:.0f} %, as the "
                    "paper's are; not held if an interval lies wholly outside.", numbers + ".")

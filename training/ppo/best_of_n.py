@@ -2,7 +2,7 @@
 
 It needs no training and its distance from the base is known beforehand: a KL of at most log n - (n - 1) / n nats a
 response (Stiennon et al., arXiv 2009.01325; that it is a bound: arXiv 2401.01879). So a policy can be compared with it
-at equal KL. What it costs is n answers and n scores for every question, for ever. Left out: soft best-of-n, and
+at equal KL. It costs n answers and n scores per question at every use. Left out: soft best-of-n, and
 choosing by the judge.
 """
 
@@ -20,11 +20,11 @@ from training.models.language_model import LanguageModel
 from training.reward.rewards import PrincipleRewards
 
 BATCH = 64
-"""Responses drawn and scored at a time."""
+"""Responses sampled and scored at a time."""
 
 
 class Best(NamedTuple):
-    """The chosen responses, one a prompt, and the mean reward of the chosen and of all that were drawn."""
+    """The chosen responses, one per prompt, and the mean reward of the chosen and of all that were drawn."""
 
     responses: list[str]
     reward: float
@@ -32,7 +32,7 @@ class Best(NamedTuple):
 
 
 def kl_bound(n: int) -> float:
-    """How far best-of-n can be from the base, in nats a response: log n - (n - 1) / n."""
+    """How far best-of-n can be from the base, in nats per response: log n - (n - 1) / n."""
     return math.log(n) - (n - 1) / n
 
 
@@ -43,23 +43,23 @@ def draw(language: LanguageModel, prompts: Sequence[Dialogue], n: int, sampling:
     Args:
         language: the base, or a policy: then its adapter is off.
         n: at least 1.
-        seed: each batch has a generator of its own, made from it.
-        on_batch: told how many prompts are done after each batch; it may raise StopRequested.
+        seed: each batch has its own generator, seeded with it.
+        on_batch: called with the number of prompts done after each batch; may raise StopRequested.
     """
     chosen: list[str] = []
-    best = every = 0.0
+    best_sum = reward_sum = 0.0
     at_a_time = max(1, BATCH // n)
     for start in range(0, len(prompts), at_a_time):
-        some = prompts[start : start + at_a_time]
-        repeated = [prompt for prompt in some for _ in range(n)]
+        batch = prompts[start : start + at_a_time]
+        repeated = [prompt for prompt in batch for _ in range(n)]
         ids, mask = rollouts.pad_prompts(language, repeated, sampling.max_new_tokens)
-        # Not the numbers that the policy and its base draw with: the first of n would be the base's own answer.
+        # Another seed than that of the policy and its base: else the first of n would be the base's own answer.
         generator = torch.Generator().manual_seed((seed + 1) * 1_000_003 - 1 - start)
         with language_model.reference(language):
             responses = rollouts.texts(language, rollouts.generate(language, ids, mask, sampling, generator))
-        totals = rewards_of(repeated, responses, BATCH).total.view(len(some), n)
+        totals = rewards_of(repeated, responses, BATCH).total.view(len(batch), n)
         chosen += [responses[row * n + column] for row, column in enumerate(totals.argmax(dim=1).tolist())]
-        best += float(totals.max(dim=1).values.sum())
-        every += float(totals.mean(dim=1).sum())
+        best_sum += float(totals.max(dim=1).values.sum())
+        reward_sum += float(totals.mean(dim=1).sum())
         on_batch(len(chosen))
-    return Best(chosen, best / len(prompts), every / len(prompts))
+    return Best(chosen, best_sum / len(prompts), reward_sum / len(prompts))

@@ -6,8 +6,8 @@ its clip does nothing. The cosine of two such gradients is 1 where the principle
 they have nothing to do with one another, -1 where each step for one is a step back for the other. As a diagnostic of
 multi-task learning: PCGrad (arXiv 2001.06782), section 2.
 
-It only looks: gradients are taken beside the parameters' own, nothing random is drawn. Left out: the baseline of the
-critic, the KL penalty, and any surgery on the gradients.
+It changes nothing: the gradients are kept apart from the parameters' own, and nothing random is drawn. Left out: the
+baseline of the critic, the KL penalty, and any surgery on the gradients.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from training.ppo import policy_gradient as pg
 from training.reward.rewards import Rewards
 
 PROBE = 64
-"""At most so many responses are looked at."""
+"""At most this many responses are used."""
 
 
 def of_phase(settings: Ppo, step: int, language: LanguageModel, rollout: Rollout, names: Sequence[str],
              rewards: Rewards) -> dict[str, float]:
-    """The metrics `conflict/<a>~<b>` of a phase in which they are due, before its update; else nothing.
+    """The metrics `conflict/<a>~<b>` of a phase in which they are due, before its update; else none.
 
     Args:
         step: the number of the phase, from 1.
-        rewards: of the rollout's responses, a column a name.
+        rewards: of the rollout's responses, one column per name.
     """
     if not settings.conflict_every or step % settings.conflict_every or len(names) < 2:
         return {}
@@ -48,7 +48,8 @@ def of_phase(settings: Ppo, step: int, language: LanguageModel, rollout: Rollout
 
 def principle_gradients(language: LanguageModel, rollout: Rollout, scores: Tensor, temperature: float,
                         micro_batch: int) -> Tensor:
-    """The policy gradient of each principle, [principle, parameters]; one forward pass, a backward pass a principle.
+    """The policy gradient of each principle, [principle, parameters]; one forward pass, one backward pass per
+    principle.
 
     Args:
         rollout: responses of the policy as it is now.
@@ -65,13 +66,14 @@ def principle_gradients(language: LanguageModel, rollout: Rollout, scores: Tenso
             logprobs = rollouts.forward_responses(language, part, temperature).logprobs
             for index, advantages in enumerate(whitened[:, rows]):
                 loss, _ = pg.policy_loss(logprobs, logprobs.detach(), advantages.unsqueeze(1), part.mask, clip=1.0)
-                found = torch.autograd.grad(loss, parameters, retain_graph=index + 1 < len(whitened))
-                sums[index] += torch.cat([gradient.flatten() for gradient in found])
+                gradients = torch.autograd.grad(loss, parameters, retain_graph=index + 1 < len(whitened))
+                sums[index] += torch.cat([gradient.flatten() for gradient in gradients])
     return sums / rollout.mask.sum()
 
 
 def cosines(names: Sequence[str], gradients: Tensor) -> dict[str, float]:
-    """`conflict/<a>~<b>` of every pair of rows; 0 where a row is nothing, as for a principle that scores all alike."""
+    """`conflict/<a>~<b>` of every pair of rows; 0 where a row is zero, as for a principle that scores all responses
+    alike."""
     length = gradients.norm(dim=1, keepdim=True)
     directions = gradients / length.clamp(min=torch.finfo(gradients.dtype).tiny)
     matrix = (directions @ directions.T).clamp(-1, 1).tolist()

@@ -6,9 +6,9 @@ scalarization, reward clip and the penalty for an answer without an end are thos
 settings mean what they mean in PPO: a phase answers `batch_size / group_size` prompts `group_size` times each, then
 makes epochs x minibatches optimizer steps; a step here is a phase.
 
-What differs: the KL coefficient is fixed (GRPO puts the KL into the loss, RLOO into the reward); the KL and the
-entropy reported are TRL's, over all passes of the phase. Left out: a steered KL, a value function, merged decoding, and
-the end at a stop string (what follows one is not scored, but it is trained on).
+What differs: the KL coefficient is fixed (GRPO puts the KL into the loss, RLOO into the reward); the KL and the entropy
+reported are TRL's, over all passes of the phase. Left out: an adaptive KL, a value function, merged decoding, and the
+end at a stop string (what follows one is not scored, but it is trained on).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from training.models.exactness import check_decoding
 from training.models.language_model import LanguageModel
 from training.models.lora_targets import lora_targets
 from training.models.rollouts import Sampling
-from training.models.trainer_checkpoints import WholeCheckpoints, aside, newest_whole, remembered, step_of
+from training.models.trainer_checkpoints import WholeCheckpoints, newest_whole, remembered, step_of, writing_folder
 from training.ppo.samples import report_samples
 from training.reward.loading import load_rewards, principle_metrics
 from training.reward.rewards import PrincipleRewards
@@ -42,7 +42,7 @@ from training.run.reporting import Reporter
 MULTIPLIERS = "multipliers.json"
 
 LEAST_KL = 1e-9
-"""With a coefficient of 0 TRL would not measure the KL; with this one nothing is paid for it."""
+"""With a coefficient of 0 TRL would not measure the KL; this one is too small to have an effect."""
 
 
 def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue]) -> None:
@@ -50,15 +50,15 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
 
     Raises:
         BadData: there are fewer prompts than one phase answers.
-        Diverged: the loss is no number any more.
+        Diverged: the loss is NaN or infinite.
         ModelUnavailable, OutOfMemory: a base or a preference model cannot be loaded, or does not fit.
         StopRequested: after a checkpoint.
     """
     settings = Ppo.model_validate(job.settings["ppo"])
     policy = Policy.model_validate(job.settings["policy"])
-    wanted = settings.batch_size // settings.group_size
-    if len(prompts) < wanted:
-        raise BadData(f"A phase answers {wanted} prompts, there are {len(prompts)}.",
+    prompts_per_phase = settings.batch_size // settings.group_size
+    if len(prompts) < prompts_per_phase:
+        raise BadData(f"A phase answers {prompts_per_phase} prompts, there are {len(prompts)}.",
                       f"Lower 'ppo.batch_size' from {settings.batch_size} to {len(prompts) * settings.group_size}.")
     base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     device = language_model.pick_device(job.settings["device"])
@@ -72,7 +72,7 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     trainer.model.peft_config["default"].base_model_name_or_path = language.name
     sampling = Sampling(settings.max_new_tokens, settings.temperature)
     followed = list(prompts[: settings.sample_prompts])
-    show = partial(report_samples, language, prompts=followed, sampling=sampling, rewards_of=rewards.of,
+    show = partial(report_samples, language, prompts=followed, sampling=sampling, rewards_of=rewards.principle_rewards,
                    seed=job.settings["seed"], reporter=reporter)
     phases = Phases(reporter, settings, rewards, show)
     trainer.add_callback(phases)
@@ -80,35 +80,36 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     reporter.rewind(step_of(resumed) // phases.steps_a_phase if resumed else 0)
     phases.recall(resumed)
     if resumed is not None:
-        skip_finished_orders(trainer, step_of(resumed) // phases.steps_a_phase, wanted)
+        skip_finished_orders(trainer, step_of(resumed) // phases.steps_a_phase, prompts_per_phase)
     if resumed is None:
         show(step=0)
-    with language_model.memory_named():
+    with language_model.translate_oom():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if phases.stopped:
         raise StopRequested
     language_model.save_adapter(language, folder / "adapter")
-    write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards.of.weights_by_name,
+    write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards.principle_rewards.weights_by_name,
                                          "scalarization": job.settings["scalarization"], "last": phases.last,
-                                         "multipliers": rewards.of.constraints.multipliers,
+                                         "multipliers": rewards.principle_rewards.constraints.multipliers,
                                          "algorithm": settings.algorithm})
     reporter.artifact("adapter", "adapter")
 
 
 class GroupRewards:
-    """The reward function that TRL calls once a phase, and what it saw."""
+    """The reward function that TRL calls once per phase, and what it saw."""
 
-    def __init__(self, of: PrincipleRewards, prompts: Sequence[Dialogue], settings: Ppo, ends: Sequence[int]) -> None:
-        self.of = of
+    def __init__(self, principle_rewards: PrincipleRewards, prompts: Sequence[Dialogue], settings: Ppo,
+                 ends: Sequence[int]) -> None:
+        self.principle_rewards = principle_rewards
         self.metrics: dict[str, float] = {}
-        self.standardised = torch.empty(0, len(of.names))
+        self.standardised = torch.empty(0, len(principle_rewards.names))
         self.prompts, self._settings, self._ends = prompts, settings, frozenset(ends)
 
     __name__ = "scalarized"
 
     def __call__(self, completions: Sequence[Any], completion_ids: Sequence[Sequence[int]], row: Sequence[int],
                  **_: Any) -> list[float]:
-        """One reward a response: scalarized, clipped, less the penalty where it found no end.
+        """One reward per response: scalarized, clipped, less the penalty for a missing end token.
 
         Args:
             completions: texts, or a message each where the prompts are messages.
@@ -116,13 +117,13 @@ class GroupRewards:
             row: which prompt each answers.
         """
         texts = [cut_at_stop(each if isinstance(each, str) else each[0]["content"]) for each in completions]
-        rewards = self.of([self.prompts[index] for index in row], texts, self._settings.micro_batch)
+        rewards = self.principle_rewards([self.prompts[index] for index in row], texts, self._settings.micro_batch)
         ended = torch.tensor([bool(ids) and ids[-1] in self._ends for ids in completion_ids])
         lengths = torch.tensor([float(len(ids)) for ids in completion_ids])
         clip = self._settings.reward_clip
         total = rewards.total.clamp(-clip, clip) - self._settings.no_eos_penalty * (~ended).float()
         self.standardised = rewards.standardised
-        self.metrics = principle_metrics(self.of.names, rewards) | {
+        self.metrics = principle_metrics(self.principle_rewards.names, rewards) | {
             "reward/optimised": float(total.mean()), "response/length": float(lengths.mean()),
             "response/eos_rate": float(ended.float().mean())}  # fmt: skip
         return total.tolist()
@@ -130,7 +131,7 @@ class GroupRewards:
 
 def make_trainer(job: Job, settings: Ppo, policy: Policy, language: LanguageModel, rewards: GroupRewards,
                  checkpoints: Path) -> Any:
-    """TRL's trainer with our settings; the adapter is fresh and the reference is the model with it off."""
+    """TRL's trainer with our settings; the adapter is new, and the reference is the model with the adapter off."""
     from datasets import Dataset
     from peft import LoraConfig
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
@@ -141,7 +142,7 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: LanguageMode
     minibatch = settings.batch_size // settings.minibatches
     rows = max(size for size in range(1, settings.micro_batch + 1) if minibatch % size == 0)
     arguments = make_settings(
-        output_dir=str(aside(checkpoints)), max_steps=settings.steps * steps_a_phase,
+        output_dir=str(writing_folder(checkpoints)), max_steps=settings.steps * steps_a_phase,
         num_generations=settings.group_size,
         per_device_train_batch_size=rows, gradient_accumulation_steps=minibatch // rows,
         generation_batch_size=settings.batch_size, num_iterations=settings.epochs,
@@ -169,9 +170,9 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: LanguageMode
 
 
 def skip_finished_orders(trainer: Any, phases: int, prompts_a_phase: int) -> None:
-    """Let a resumed trainer go on in the order of prompts that it was in.
+    """Let a resumed trainer continue in the order of prompts that it was in.
 
-    Each pass over the prompts has an order of its own, drawn one after the other. A resumed trainer skips what was
+    Each pass over the prompts has its own order, drawn one after the other. A resumed trainer skips what was
     done of its pass, but would draw the order of the first pass for it.
     """
     make_sampler = trainer._get_train_sampler
@@ -186,7 +187,7 @@ def skip_finished_orders(trainer: Any, phases: int, prompts_a_phase: int) -> Non
 
 
 class Phases(TrainerCallback):
-    """Hands each phase to the reporter in PPO's words, and the reporter's stop to the trainer: save first, then stop.
+    """Reports each phase under PPO's metric names, and hands a stop to the trainer: save first, then stop.
 
     Args:
         show: reports the answers to the followed prompts at a step.
@@ -207,13 +208,13 @@ class Phases(TrainerCallback):
             return
         phase = state.global_step // self.steps_a_phase
         if logs["loss"] != logs["loss"]:
-            raise Diverged(f"The loss of step {phase} is no number any more.",
+            raise Diverged(f"The loss of step {phase} is NaN or infinite.",
                            "Start again with a lower learning rate or a higher KL coefficient.")
-        found = self._rewards.metrics
-        kl = logs["kl"] * found["response/length"]
+        metrics = self._rewards.metrics
+        kl = logs["kl"] * metrics["response/length"]
         now = time.monotonic()
-        self.last = found | {
-            "reward/optimised": found["reward/optimised"] - self._settings.kl.coefficient * kl,
+        self.last = metrics | {
+            "reward/optimised": metrics["reward/optimised"] - self._settings.kl.coefficient * kl,
             "kl/mean": kl,
             "kl/coefficient": self._settings.kl.coefficient,
             "policy/loss": logs["loss"],
@@ -223,8 +224,9 @@ class Phases(TrainerCallback):
             "optimizer/grad_norm": float(logs["grad_norm"]),
             "optimizer/learning_rate": logs["learning_rate"],
             "throughput/samples_per_second": self._settings.batch_size / (now - self._began),
-        } | {f"constraint/{name}/multiplier": of for name, of in self._rewards.of.constraints.multipliers.items()}
-        self._rewards.of.constraints.learn(self._rewards.standardised)
+        } | {f"constraint/{name}/multiplier": multiplier
+             for name, multiplier in self._rewards.principle_rewards.constraints.multipliers.items()}
+        self._rewards.principle_rewards.constraints.learn(self._rewards.standardised)
         self._began = now
         self._reporter.metric(phase, self.last)
         self._reporter.progress(phase, self._settings.steps)
@@ -232,17 +234,17 @@ class Phases(TrainerCallback):
             self._show(step=phase)
 
     def remember(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the trainer's own."""
-        return {"multipliers": self._rewards.of.constraints.state_dict(), "last": self.last}
+        """What a checkpoint holds in addition to the trainer's own state."""
+        return {"multipliers": self._rewards.principle_rewards.constraints.state_dict(), "last": self.last}
 
     def recall(self, checkpoint: Path | None) -> None:
-        """Go on with what `remember` kept in a checkpoint."""
-        kept = remembered(checkpoint)
-        self.last = kept.get("last", {})
-        multipliers = kept.get("multipliers", {})
+        """Restore what `remember` put into a checkpoint."""
+        state = remembered(checkpoint)
+        self.last = state.get("last", {})
+        multipliers = state.get("multipliers", {})
         if checkpoint is not None and (checkpoint / MULTIPLIERS).is_file():  # of an earlier version
             multipliers = read_json(checkpoint / MULTIPLIERS)
-        self._rewards.of.constraints.load_state_dict(multipliers)
+        self._rewards.principle_rewards.constraints.load_state_dict(multipliers)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

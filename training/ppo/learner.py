@@ -1,6 +1,7 @@
-"""What changes while PPO trains: adapter, critic, optimizer, random numbers; made, saved, put back.
+"""What changes while PPO trains: adapter, critic, optimizer, random numbers; made, saved, restored.
 
-A checkpoint is written aside and renamed, so there is always a whole one; a resumed run goes on to the same bits.
+A checkpoint is written to a temporary folder and renamed, so there is always a complete one; a resumed run gives the
+same bits as one that was never stopped.
 Left out: checkpoints of GRPO and RLOO, which are TRL's own.
 """
 
@@ -25,7 +26,7 @@ from training.run.artifacts import Job, newest_checkpoint, publish_checkpoint
 
 @dataclass
 class Learner:
-    """All that changes while training goes on, which is what a checkpoint holds.
+    """All that changes during training, which is what a checkpoint holds.
 
     `step` counts finished phases, `multipliers` are the logarithms of those of hard constraints, `metrics` are those of
     the last phase. Everything random is drawn from `generator`; the prompts and the learning rate of a phase follow
@@ -42,8 +43,8 @@ class Learner:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def trained(learner: Learner) -> list[torch.nn.Parameter]:
-    """All that the optimizer moves, in its order."""
+def trainable_parameters(learner: Learner) -> list[torch.nn.Parameter]:
+    """The parameters that the optimizer updates, in its order."""
     return [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
 
 
@@ -69,7 +70,7 @@ def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
 
 
 def restore(learner: Learner, checkpoint: Path) -> None:
-    """Put back all but the adapter, which is loaded with the model. No pickle is run: tensors and numbers only."""
+    """Restore all but the adapter, which is loaded with the model. No pickle is run: tensors and numbers only."""
     learner.value_head.load(checkpoint / "value_head.safetensors")
     state: dict[str, Any] = torch.load(checkpoint / "state.pt", weights_only=True, map_location="cpu")
     learner.optimizer.load_state_dict(state["optimizer"])
@@ -81,10 +82,10 @@ def restore(learner: Learner, checkpoint: Path) -> None:
 
 
 def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
-    """Write the learner aside and make it the newest checkpoint by one rename.
+    """Write the learner to a temporary folder and make it the newest checkpoint by one rename.
 
     Raises:
-        DiskFull: nothing was renamed; the newest checkpoint is the one before, whole.
+        DiskFull: nothing was renamed; the checkpoint before is still the newest, and complete.
     """
     if newest_checkpoint(checkpoints) == checkpoints / f"step-{learner.step:08d}":
         return
@@ -115,6 +116,6 @@ def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether a write failed for want of space; torch and safetensors say so in words only."""
+    """Whether a write failed because the disk is full; torch and safetensors say so in their message only."""
     numbers = {errno.ENOSPC, errno.EDQUOT}
     return (isinstance(error, OSError) and error.errno in numbers) or "No space left" in str(error)

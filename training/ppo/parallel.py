@@ -1,15 +1,15 @@
-"""PPO in several processes, one a GPU: each answers, scores and reads its share of a phase, and gradients are added up.
+"""PPO in several processes, one per GPU: each works on its shard of a phase, and gradients are all-reduced.
 
 Started by `accelerate launch --config_file training/recipes/accelerate/ddp.yaml -m training stage DIR`; each process
-holds the whole model. The answers of a phase, their scores and log-probabilities are a few numbers a token, so all of
-them are made known to all. From there on every process does the same sums: advantages are whitened over the whole
+holds the whole model. The answers of a phase, their scores and log-probabilities are a few numbers per token, so every
+process gathers all of them. From there on every process computes the same: advantages are whitened over the whole
 batch, the KL is that of the whole batch, and a minibatch is the one that a single process would draw. Only the passes
-over it are shared out; their gradients are sums over tokens divided by the tokens of the whole minibatch, added up
+over it are sharded; their gradients are sums over tokens divided by the tokens of the whole minibatch, all-reduced
 before the step. So the step is that of one process, up to rounding.
 
-Alone, everything here is the identity: a run in one process keeps its bits. What a process draws depends on how many
-there are, as the numbers of an answer do. Left out: sharded weights (FSDP: a policy that is merged for decoding is not
-whole in any process), several processes for GRPO, RLOO and the other stages, and elastic restarts.
+In a single process every function here is the identity, so that such a run keeps its bits. What a process samples
+depends on the number of processes. Left out: sharded weights (FSDP: a policy that is merged for decoding is not whole
+in any process), several processes for GRPO, RLOO and the other stages, and elastic restarts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from training.run.reporting import NullReporter, Reporter
 
 
 def join(local_rank: int) -> None:
-    """Meet the other processes, at the address that the launcher put into the environment."""
+    """Join the process group, at the address that the launcher put into the environment."""
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
@@ -39,83 +39,83 @@ def leave() -> None:
     dist.destroy_process_group()
 
 
-def world() -> int:
-    """How many processes there are; 1 for one that has joined no others."""
+def world_size() -> int:
+    """The number of processes; 1 without a process group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main() -> bool:
     """Whether this process is the one that reports and saves."""
-    return world() == 1 or dist.get_rank() == 0
+    return world_size() == 1 or dist.get_rank() == 0
 
 
-def share(rows: Tensor) -> Tensor:
-    """This process's part of some rows; all parts together are the rows in their order."""
-    return rows if world() == 1 else rows.tensor_split(world())[dist.get_rank()]
+def shard(rows: Tensor) -> Tensor:
+    """This process's shard of some rows; all shards together are the rows in their order."""
+    return rows if world_size() == 1 else rows.tensor_split(world_size())[dist.get_rank()]
 
 
-def added_up(tensor: Tensor) -> Tensor:
-    """The sum of the processes' tensors, in each of them."""
-    if world() > 1:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
+    """All-reduce: the sum over all processes of a tensor, which is overwritten with it."""
+    if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
-def add_up_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Put the sum of the processes' gradients into each of them, in one message."""
-    if world() == 1:
+def all_reduce_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """All-reduce the gradients of all parameters in one message."""
+    if world_size() == 1:
         return
     owners = [parameter for parameter in parameters if parameter.requires_grad]
     flat = torch.cat([(torch.zeros_like(owner) if owner.grad is None else owner.grad).flatten() for owner in owners])
-    pieces = added_up(flat).split([owner.numel() for owner in owners])
+    pieces = all_reduce_sum(flat).split([owner.numel() for owner in owners])
     for owner, piece in zip(owners, pieces, strict=True):
         owner.grad = piece.view_as(owner).clone()
 
 
 def own_generator(generator: torch.Generator) -> torch.Generator:
-    """A generator for what this process draws alone; the shared one moves on alike everywhere."""
-    if world() == 1:
+    """A generator for what this process alone draws; the shared one advances equally in all processes."""
+    if world_size() == 1:
         return generator
-    drawn = int(torch.randint(2**62, (), generator=generator))
-    return torch.Generator().manual_seed(drawn + dist.get_rank())
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.Generator().manual_seed(seed + dist.get_rank())
 
 
-def whole(part: Rollout, prompts: Tensor, prompt_mask: Tensor) -> Rollout:
-    """The rollout of all prompts from the processes' answers to their shares of them."""
-    if world() == 1:
-        return part
-    length = torch.tensor(part.responses.shape[1], device=prompts.device)
+def gather_rollout(local_rollout: Rollout, prompts: Tensor, prompt_mask: Tensor) -> Rollout:
+    """Gather the rollout of all prompts from each process's answers to its shard of them."""
+    if world_size() == 1:
+        return local_rollout
+    length = torch.tensor(local_rollout.responses.shape[1], device=prompts.device)
     dist.all_reduce(length, op=dist.ReduceOp.MAX)
-    rows = share(torch.arange(len(prompts), device=prompts.device))
+    rows = shard(torch.arange(len(prompts), device=prompts.device))
 
-    def spread(piece: Tensor) -> Tensor:
+    def gathered(piece: Tensor) -> Tensor:
         shape = (len(prompts), *([int(length)] if piece.dim() == 2 else []))
         full = torch.zeros(shape, dtype=piece.dtype, device=piece.device)
         full[(rows, slice(0, piece.shape[1])) if piece.dim() == 2 else rows] = piece
-        return added_up(full)
+        return all_reduce_sum(full)
 
-    ended = spread(part.ended.long()).bool()
-    return part._replace(prompts=prompts, prompt_mask=prompt_mask, responses=spread(part.responses),
-                         mask=spread(part.mask), ended=ended)
+    ended = gathered(local_rollout.ended.long()).bool()
+    return local_rollout._replace(prompts=prompts, prompt_mask=prompt_mask, responses=gathered(local_rollout.responses),
+                         mask=gathered(local_rollout.mask), ended=ended)
 
 
-def scored(rewards_of: PrincipleRewards, prompts: Sequence[Dialogue], responses: Sequence[str],
+def gather_rewards(rewards_of: PrincipleRewards, prompts: Sequence[Dialogue], responses: Sequence[str],
            batch_size: int, device: torch.device) -> Rewards:
-    """The rewards of all responses, of which each process scores its share."""
-    if world() == 1:
+    """Gather the rewards of all responses; each process scores its shard."""
+    if world_size() == 1:
         return rewards_of(prompts, responses, batch_size)
-    rows = share(torch.arange(len(prompts))).tolist()
-    found = rewards_of([prompts[row] for row in rows], [responses[row] for row in rows], batch_size)
+    rows = shard(torch.arange(len(prompts))).tolist()
+    local_rewards = rewards_of([prompts[row] for row in rows], [responses[row] for row in rows], batch_size)
     tables = []
-    for part in (found.raw, found.standardised):
-        full = torch.zeros(len(prompts), part.shape[1], device=device)
-        full[rows] = part.to(device)
-        tables.append(added_up(full).cpu())
+    for local_scores in (local_rewards.raw, local_rewards.standardised):
+        full = torch.zeros(len(prompts), local_scores.shape[1], device=device)
+        full[rows] = local_scores.to(device)
+        tables.append(all_reduce_sum(full).cpu())
     return rewards_of.of_scores(*tables)
 
 
-def told_once(reporter: Reporter, least: int) -> Reporter:
-    """The reporter of this process: the main one tells all, the others nothing, and all stop together.
+def rank_zero_reporter(reporter: Reporter, least: int) -> Reporter:
+    """The reporter of this process: rank 0 reports everything, the others nothing, and all stop together.
 
     Args:
         least: rows of the smallest minibatch, of which every process needs one.
@@ -123,16 +123,16 @@ def told_once(reporter: Reporter, least: int) -> Reporter:
     Raises:
         BadSettings: there are more processes than that.
     """
-    if world() == 1:
+    if world_size() == 1:
         return reporter
-    if least < world():
-        raise BadSettings(f"A minibatch has {least} rows for {world()} processes.",
+    if least < world_size():
+        raise BadSettings(f"A minibatch has {least} rows for {world_size()} processes.",
                           f"Raise 'ppo.batch_size', lower 'ppo.minibatches', or start {least} processes.")
-    return _Shared(reporter)
+    return _RankZeroReporter(reporter)
 
 
-class _Shared:
-    """The main process's reporter in it, silence in the others; a stop of the main one is a stop of all."""
+class _RankZeroReporter:
+    """Reports in rank 0 only; a stop of rank 0 stops all processes."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter: Reporter = NullReporter()
@@ -144,15 +144,16 @@ class _Shared:
         return getattr(self._reporter, name)
 
     def rewind(self, step: int) -> None:
-        """Told when all is loaded: nobody goes on, to write over a checkpoint, before everybody has read it."""
+        """A barrier, after everything is loaded: no process may overwrite a checkpoint that another is still
+        reading."""
         dist.barrier()
         self._reporter.rewind(step)
 
     def checkpoint_if_stopped(self, save: Callable[[], None]) -> None:
-        asked = torch.zeros((), device=self._device)
+        stops = torch.zeros((), device=self._device)
         try:
             self._reporter.checkpoint_if_stopped(save)
         except StopRequested:
-            asked += 1
-        if added_up(asked) > 0:
+            stops += 1
+        if all_reduce_sum(stops) > 0:
             raise StopRequested

@@ -3,7 +3,7 @@
 Sources: PPO (Schulman et al., arXiv 1707.06347), generalised advantage estimation (arXiv 1506.02438), the adaptive KL
 controller of Ziegler et al. (arXiv 1909.08593, section 2.2), KL estimators k1 and k3 (joschu.net/blog/kl-approx.html).
 
-`mask` is 1.0 where a token was generated and counts, 0.0 on padding; shapes are [batch, response] unless told.
+`mask` is 1.0 where a token was generated and counts, 0.0 on padding; shapes are [batch, response] unless stated.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def token_rewards(rewards: Tensor, log_ratio: Tensor, mask: Tensor, kl_coefficie
     """The reward of every token: -coefficient * (log pi - log ref) on each, the response's reward on its last.
 
     Args:
-        rewards: one a response, [batch].
+        rewards: one per response, [batch].
         log_ratio: log pi(token) - log ref(token), [batch, response].
         mask: [batch, response]; each row's ones come first, and there is at least one.
 
@@ -93,11 +93,11 @@ def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
 def policy_loss(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float
 ) -> tuple[Tensor, Tensor]:
-    """PPO's clipped surrogate (arXiv 1707.06347, equation 7), turned round to be minimised.
+    """PPO's clipped surrogate (arXiv 1707.06347, equation 7), negated so that it is minimised.
 
     Returns:
-        (sum over tokens of max(-A r, -A clip(r, 1 - clip, 1 + clip)), tokens where the clip decided), scalars.
-        Sums, not means: the caller divides by the tokens of the whole minibatch, however it was cut up.
+        (sum over tokens of max(-A r, -A clip(r, 1 - clip, 1 + clip)), tokens where the clip decided), scalars. Sums,
+        not means: the caller divides by the tokens of the whole minibatch, however it is split into micro-batches.
     """
     ratio = torch.exp(logprobs - old_logprobs)
     plain = -advantages * ratio

@@ -15,7 +15,7 @@ def report_samples(
     language: LanguageModel, step: int, prompts: list[Dialogue], sampling: rollouts.Sampling,
     rewards_of: PrincipleRewards, seed: int, reporter: Reporter,
 ) -> None:  # fmt: skip
-    """Answer the fixed prompts. The generator is fresh each time: training draws the same numbers with and without."""
+    """Answer the fixed prompts, with a new generator each time, so that sampling does not change the training."""
     if not prompts:
         return
     generator = torch.Generator().manual_seed(seed)

@@ -1,10 +1,11 @@
-"""Preference models: a response in, one score a principle out, higher is better.
+"""Preference models: a response in, one score per principle out, higher is better.
 
 A linear head on the hidden state of the last token, as in MORLAIF (arXiv 2406.07295). Three architectures are behind
-one interface, `PreferenceModels`: one LoRA adapter a principle on a shared base, one trunk with a head a principle, the
-whole base trained for each principle. The end token is appended to every response and the last real token is found by
-the attention mask, so that training and scoring read the same position whatever the padding is made of. Raw scores are
-on no common scale: `score` standardises them with the mean and spread frozen when the model was trained.
+one interface, `PreferenceModels`: one LoRA adapter per principle on a shared base, one trunk with one head per
+principle, the whole base trained for each principle. The end token is appended to every response and the last real
+token is found by the attention mask, so that training and scoring read the same position whatever the padding is made
+of. Raw scores are on no common scale: `score` standardises them with the mean and spread frozen when the model was
+trained.
 
 Left out: bases with no `AutoModel`, quantised bases, scores of parts of a response.
 """

@@ -2,7 +2,7 @@
 
 `soft` keeps the judge's probability. `hard` and `margin` are MORLAIF's (arXiv 2406.07295): the answer that the judge
 held more probable was chosen, and with `margin` it has to win by the judge's |log p_A - log p_B|.
-Left out: a weight a label, and a learned margin.
+Left out: a weight per label, and a learned margin.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 from training.config import LabelUse
 
 MOST_MARGIN = 10.0
-"""A sure label has log-odds without end; MORLAIF's judge has at most 10 nats between its two letters."""
+"""A certain label has infinite log-odds; MORLAIF's judge has at most 10 nats between its two letters."""
 
 
 def soft_bradley_terry(difference: Tensor, probability: Tensor) -> Tensor:
@@ -38,10 +38,10 @@ def label_loss(use: LabelUse, difference: Tensor, probability: Tensor) -> Tensor
         difference: score of `a` minus score of `b`, any shape.
         probability: that `a` is the better one, of that shape; NaN where there is no label.
     """
-    known = ~probability.isnan()
+    has_label = ~probability.isnan()
     label = probability.nan_to_num(0.5)
     target = label if use == "soft" else torch.where(label == 0.5, 0.5, (label > 0.5).to(label.dtype))
     if use == "margin":
-        # Taken from the score of the chosen one: from d where `a` was chosen, added to it where `b` was.
+        # The margin lowers the score of the chosen response: it is subtracted from d where `a` was chosen, else added.
         difference = difference - torch.logit(label.double()).clamp(-MOST_MARGIN, MOST_MARGIN).to(difference.dtype)
-    return torch.where(known, soft_bradley_terry(difference, target), 0.0)
+    return torch.where(has_label, soft_bradley_terry(difference, target), 0.0)

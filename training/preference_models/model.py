@@ -1,4 +1,4 @@
-"""One preference model: a trunk with a linear head a principle, how it is made new, and how it is saved.
+"""One preference model: a trunk with one linear head per principle, how it is created, and how it is saved.
 
 Left out: LoRA on embeddings, and heads of more than one layer.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from training.config import Lora
 from training.errors import BadSettings, ModelUnavailable
-from training.models.language_model import base_location, memory_named
+from training.models.language_model import base_location, translate_oom
 from training.models.loaded_shape import last_width, trunk_of
 from training.models.lora_targets import ALL, lora_targets
 from training.preference_models.split import decoder_layers
@@ -24,7 +24,7 @@ HEAD, TRUNK = "head.safetensors", "trunk"
 
 
 class PreferenceModel(nn.Module):
-    """A trunk and a linear head: token ids to a score a principle, for each row."""
+    """A trunk and a linear head: token ids to one score per principle, for each row."""
 
     def __init__(self, trunk: Any, head: nn.Linear, precision: str = "fp32") -> None:
         super().__init__()
@@ -51,9 +51,9 @@ def load_trunk(base: str | Path, device: torch.device | str, precision: str) -> 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     loading: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": dtype}
     try:
-        with memory_named():
+        with translate_oom():
             trunk = AutoModel.from_pretrained(base_location(base), **loading)
-            if trunk.get_output_embeddings() is not None:  # some families in parts know no model without a head
+            if trunk.get_output_embeddings() is not None:  # some multimodal families have no class without a head
                 trunk = trunk_of(AutoModelForCausalLM.from_pretrained(base_location(base), **loading))
             return trunk.to(device).eval().requires_grad_(False)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
@@ -83,10 +83,10 @@ def new_model(base: str, lora: Lora, device: torch.device | str, precision: str,
     nn.init.normal_(head.weight, std=width ** -0.5)
     if full:
         return PreferenceModel(trunk.requires_grad_(True), head.to(device), precision), None
-    wanted = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
+    lora_config = LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
                         target_modules=_upper_linears(trunk, base, layers) if layers else lora_targets(trunk))
-    adapter = get_peft_model(trunk, wanted)
-    # peft notes where the base was loaded from; the name in the recipe is what means the same elsewhere.
+    adapter = get_peft_model(trunk, lora_config)
+    # peft would record the path on this machine; the name in the recipe is valid everywhere.
     adapter.peft_config["default"].base_model_name_or_path = base
     return PreferenceModel(trunk, head.to(device)), adapter
 

@@ -1,9 +1,9 @@
 """The trained preference models of a run, ready to score: whatever their architecture, a table [batch, principle].
 
-Models that can share work do: the heads of one trunk are read off one pass; adapters on one base share the layers below
-the lowest of them, and above it go through the base together where copies of it would be too large.
+Models share work where they can: the heads of one trunk are computed in one pass; adapters on one base share the layers
+below the lowest adapted one, and above it they are batched on one base where merged copies would be too large.
 
-Left out: models on several devices, and scores of one batch from several threads.
+Left out: models on several devices, and thread safety.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from training.preference_models.texts import encode, padded, reply_length
 from training.quality.quality_card import card_of
 
 SMALL = 50_000_000
-"""With up to so many parameters above the cut, each principle gets a merged copy of them: products of low rank cost
-more time than such a copy costs memory."""
+"""With up to so many parameters above the cut, each principle gets a merged copy of them: low-rank products cost more
+in time than such copies in memory."""
 
 TOKENS_AT_ONCE = 16_384
 """Rows times tokens that go through stacked adapters together: enough to fill a GPU."""
@@ -62,7 +62,7 @@ class PreferenceModels:
         self.mean, self.std = (torch.tensor([card[key] for card in cards], device=device) for key in ("mean", "std"))
         self._families = families
         self._device = device
-        # Raw scores lose what grows with the response's length, for the models that were trained so.
+        # For models trained with debias_length, the linear part of the length is removed from raw scores.
         self._slope = torch.tensor([card.get("length_slope", 0.0) for card in cards], device=device)
         self._length = torch.tensor([card.get("length_mean", 0.0) for card in cards], device=device)
         self._debiased = {name for name, card in zip(names, cards, strict=True) if card.get("length_slope", 0.0)}
@@ -82,15 +82,15 @@ class PreferenceModels:
         together: dict[tuple[Any, ...], list[str]] = {}
         for name, card in cards.items():
             kind = card.get("architecture", "separate")
-            # Adapters of one shape on one base are scored together; so are the heads of one trunk.
+            # Adapters on the same layers of one base are scored together; so are the heads of one trunk.
             own = card.get("lora_layers", 0) if kind == "separate" else folders[name]
             together.setdefault((kind, card["base"], card["max_length"], own), []).append(name)
         families = []
         for (kind, base, max_length, own), names in together.items():
-            found = {name: folders[name] for name in names}
+            family_folders = {name: folders[name] for name in names}
             tokenizer = load_tokenizer(base)
             if kind == "separate":
-                score = _separate(base, found, own, str(device), precision)
+                score = _separate(base, family_folders, own, str(device), precision)
             else:
                 score = _one_trunk(base, own, [cards[name].get("head", 0) for name in names], str(device), precision,
                                    full=kind == "full")
@@ -106,17 +106,17 @@ class PreferenceModels:
             columns = [self.names.index(name) for name in family.names]
             rows = [encode(family.tokenizer, prompt, response, family.max_length)
                     for prompt, response in zip(prompts, responses, strict=True)]
-            # Rows of like length together: little padding.
+            # Rows of similar length together, for little padding.
             order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-            found = torch.empty(len(rows), len(columns), device=self._device)
+            scores = torch.empty(len(rows), len(columns), device=self._device)
             for start in range(0, len(order), batch_size):
                 chosen = order[start:start + batch_size]
-                found[chosen] = family.score(*padded([rows[i] for i in chosen], family.pad, self._device))
+                scores[chosen] = family.score(*padded([rows[i] for i in chosen], family.pad, self._device))
             if self._debiased.intersection(family.names):
                 lengths = [float(reply_length(family.tokenizer, response)) for response in responses]
                 over = torch.tensor(lengths, device=self._device)[:, None] - self._length[columns]
-                found = found - self._slope[columns] * over
-            raw[:, columns] = found
+                scores = scores - self._slope[columns] * over
+            raw[:, columns] = scores
         return raw
 
     def score(self, prompts: Sequence[Dialogue], responses: Sequence[str], batch_size: int = 64) -> Tensor:
@@ -152,7 +152,7 @@ def _separate(base: str, folders: Mapping[str, Path], lora_layers: int, device: 
 def _copies(trunk: Any, cut: int, merged: list[Any], heads: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """Each principle's adapter merged into a copy of the layers above the cut."""
     split = SplitTrunk(trunk, cut)
-    uppers = [split.upper(decoder_layers(whole)[1][cut:]) for whole in merged] if cut else merged
+    uppers = [split.upper(decoder_layers(copied)[1][cut:]) for copied in merged] if cut else merged
 
     def score(ids: Tensor, mask: Tensor) -> Tensor:
         split.lower(ids, mask)
@@ -165,7 +165,7 @@ def _copies(trunk: Any, cut: int, merged: list[Any], heads: Tensor) -> Callable[
 
 def _stacked(trunk: Any, cut: int, folders: Mapping[str, Path], heads: Tensor, base: str, device: str) -> (
         Callable[[Tensor, Tensor], Tensor]):
-    """All adapters beside one base: rows of several principles go through its matrices together."""
+    """All adapters stacked on one base: rows of several principles go through its matrices together."""
     from peft import PeftModel
 
     split = SplitTrunk(trunk, cut)
@@ -176,22 +176,22 @@ def _stacked(trunk: Any, cut: int, folders: Mapping[str, Path], heads: Tensor, b
         wrapped = PeftModel.from_pretrained(trunk, str(first[1]), adapter_name=first[0], torch_device=device)
         for name, folder in others:
             wrapped.load_adapter(str(folder), adapter_name=name, torch_device=device)
-    stack_adapters(trunk, list(adapters), split.seam)
+    stack_adapters(trunk, list(adapters), split.context)
     upper = split.upper(decoder_layers(trunk)[1][cut:])
 
     def score(ids: Tensor, mask: Tensor) -> Tensor:
         split.lower(ids, mask)
-        shared = split.seam.hidden
-        found = []
+        shared = split.context.hidden
+        scores = []
         for group in groups(len(heads), ids.numel(), TOKENS_AT_ONCE):
             many = group.stop - group.start
-            split.seam.group = group
-            split.seam.hidden = None if shared is None else shared.repeat(many, 1, 1)
+            split.context.group = group
+            split.context.hidden = None if shared is None else shared.repeat(many, 1, 1)
             all_ids, all_mask = ids.repeat(many, 1), mask.repeat(many, 1)
             hidden = upper(input_ids=all_ids, attention_mask=all_mask, use_cache=False).last_hidden_state
             last = last_of(hidden, all_mask).float().view(many, len(ids), -1)
-            found.append(torch.einsum("krh,kh->rk", last, heads[group]))
-        return torch.cat(found, dim=1)
+            scores.append(torch.einsum("krh,kh->rk", last, heads[group]))
+        return torch.cat(scores, dim=1)
 
     return score
 
@@ -205,7 +205,7 @@ def _merged(trunk: Any, folder: Path, base: str, device: str) -> Any:
 
 @contextmanager
 def _fitting(base: str) -> Iterator[None]:
-    """Name what peft says of an adapter and a base that do not go together. Raises ModelUnavailable."""
+    """Translate peft's errors about an adapter that does not fit its base. Raises ModelUnavailable."""
     try:
         yield
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:

@@ -1,12 +1,12 @@
-"""A trunk cut in two: what several preference models have in common is computed once, the rest for each of them.
+"""A trunk split in two: the layers that several preference models share are computed once, the rest for each model.
 
 Both halves are the trunk itself with other layers in it, so masks and positions are made by the model's own code,
-whatever its architecture. Below the cut the layers are the base's; the hidden states that come out are put in again
+whatever its architecture. Below the cut the layers are the base's; the hidden states that come out are fed in again
 above it. The adapters above the cut are either merged into copies of the layers, or stacked: rows of all principles go
 through the base's matrices together, and each principle's rows through its own pair of low rank by one batched product.
 
-A trunk whose upper layers read more of the lower ones than their output (keys that layers share) is not cut:
-`splits_exactly` tries it.
+A trunk whose upper layers read more of the lower ones than their output (keys that layers share) is not split:
+`splits_exactly` measures it.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ def decoder_layers(trunk: Any) -> tuple[str, nn.ModuleList]:
                 if isinstance(module, nn.ModuleList) and len(module) == count and not _OTHER_PART.search(name))
 
 
-class Seam:
-    """What the parts of a split trunk tell one another: hidden states at the cut, and whose rows are going through."""
+class SplitContext:
+    """Shared state of a split trunk: the hidden states at the cut, and which principles' rows are being computed."""
 
     def __init__(self) -> None:
         self.hidden: Tensor | None = None
         self.group = slice(0, 1)
 
 
-class _Cut(Exception):  # noqa: N818 - no error: how the lower half ends
-    """The hidden states have arrived where the trunk is cut."""
+class _CutReached(Exception):  # noqa: N818 - control flow: ends the lower half
+    """The hidden states at the cut are computed."""
 
 
-class _StandIn(nn.Module):
-    """In the place of a layer; whatever a trunk asks of a layer but its work, the layer itself answers."""
+class _LayerProxy(nn.Module):
+    """Takes the place of a layer; every attribute but `forward` is the layer's own."""
 
-    def __init__(self, layer: nn.Module, seam: Seam, gives_tuple: bool) -> None:
+    def __init__(self, layer: nn.Module, context: SplitContext, gives_tuple: bool) -> None:
         super().__init__()
-        self.__dict__["_layer"], self.__dict__["_seam"] = layer, seam  # not as a submodule: it is not ours
+        self.__dict__["_layer"], self.__dict__["_context"] = layer, context  # not as submodules
         self._gives_tuple = gives_tuple
 
     def __getattr__(self, name: str) -> Any:
@@ -59,64 +59,64 @@ class _StandIn(nn.Module):
             return getattr(self.__dict__["_layer"], name)
 
 
-class _Catch(_StandIn):
-    """The end of the lower half."""
+class _StopHere(_LayerProxy):
+    """Ends the lower half: saves the hidden states and stops the forward pass."""
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
-        self._seam.hidden = hidden
-        raise _Cut
+        self._context.hidden = hidden
+        raise _CutReached
 
 
-class _Give(_StandIn):
-    """A layer of the upper half that lies below the cut: what it would give is known."""
+class _Replay(_LayerProxy):
+    """A layer of the upper half that lies below the cut: replays the saved hidden states."""
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
-        return (self._seam.hidden,) if self._gives_tuple else self._seam.hidden
+        return (self._context.hidden,) if self._gives_tuple else self._context.hidden
 
 
 class SplitTrunk:
-    """The lower half of a trunk, run once a batch, and upper halves to go on with.
+    """The lower half of a trunk, run once per batch, and upper halves that continue from it.
 
     Args:
         trunk: a decoder in evaluation mode.
-        cut: layers below the cut; with 0 the halves are nothing and the whole trunk.
+        cut: layers below the cut; 0: the lower half is empty.
     """
 
     def __init__(self, trunk: Any, cut: int) -> None:
-        self._trunk, self.cut, self.seam = trunk, cut, Seam()
+        self._trunk, self.cut, self.context = trunk, cut, SplitContext()
         self._path, layers = decoder_layers(trunk)
         self._gives_tuple = cut > 0 and _gives_tuple(trunk, layers[0])
-        self._lower = self._with([*layers[:cut], *(_Catch(layer, self.seam, False) for layer in layers[cut:])])
+        self._lower = self._with([*layers[:cut], *(_StopHere(layer, self.context, False) for layer in layers[cut:])])
 
     def lower(self, ids: Tensor, mask: Tensor) -> None:
-        """Run the layers below the cut on ids and mask [rows, tokens]; `upper` goes on from there."""
-        self.seam.hidden = None
+        """Run the layers below the cut on ids and mask [rows, tokens]; `upper` continues from there."""
+        self.context.hidden = None
         if self.cut:
             try:
                 self._lower(input_ids=ids, attention_mask=mask, use_cache=False)
-            except _Cut:
+            except _CutReached:
                 return
 
     def upper(self, layers: Iterable[nn.Module]) -> Any:
         """The trunk with these layers above the cut; called like a trunk, on the rows that `lower` has seen."""
         below = decoder_layers(self._trunk)[1][:self.cut]
-        return self._with([*(_Give(layer, self.seam, self._gives_tuple) for layer in below), *layers])
+        return self._with([*(_Replay(layer, self.context, self._gives_tuple) for layer in below), *layers])
 
     def _with(self, layers: Iterable[nn.Module]) -> Any:
-        """The trunk with other layers: every module between it and them is copied, nothing else is."""
-        found = _shallow(self._trunk)
+        """The trunk with other layers: only the modules on the path to them are copied."""
+        new_trunk = _shallow(self._trunk)
         *parents, last = self._path.split(".")
-        at = found
+        at = new_trunk
         for name in parents:
             at._modules[name] = _shallow(at._modules[name])
             at = at._modules[name]
         at._modules[last] = nn.ModuleList(layers)
-        return found.eval()
+        return new_trunk.eval()
 
 
 @torch.no_grad()
 def splits_exactly(trunk: Any, cut: int) -> bool:
-    """Whether both halves of a trunk give what the whole trunk gives: tried on a few tokens."""
+    """Whether both halves of a trunk give what the whole trunk gives: measured on a few tokens."""
     if not cut:
         return True
     tokens = torch.arange(1, 6, device=next(trunk.parameters()).device)[None]
@@ -127,7 +127,7 @@ def splits_exactly(trunk: Any, cut: int) -> bool:
         split.lower(tokens, mask)
         upper = split.upper(decoder_layers(trunk)[1][cut:])
         halves = upper(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state.float()
-    except Exception:  # what the lower half was to leave behind is missing, in whatever way the family says so
+    except Exception:  # a family whose upper layers need more of the lower ones may fail in any way
         return False
     return bool((halves - plain).abs().max() <= 1e-2 * plain.abs().max())
 
@@ -141,34 +141,34 @@ class StackedLinear(nn.Module):
         base: the map that all share.
         a: [principle, rank, in], rows of zeros where an adapter has a lower rank.
         b: [principle, out, rank], scaled already.
-        seam: says which principles' rows go through.
+        context: says which principles' rows go through.
     """
 
-    def __init__(self, base: nn.Module, a: Tensor, b: Tensor, seam: Seam) -> None:
+    def __init__(self, base: nn.Module, a: Tensor, b: Tensor, context: SplitContext) -> None:
         super().__init__()
         self.base = base
         self.down = nn.Parameter(a.transpose(1, 2).contiguous(), requires_grad=False)
         self.up = nn.Parameter(b.transpose(1, 2).contiguous(), requires_grad=False)
-        self.seam = seam
+        self.context = context
 
     def forward(self, x: Tensor) -> Tensor:
-        down, up = self.down[self.seam.group], self.up[self.seam.group]
-        found: Tensor = self.base(x)
+        down, up = self.down[self.context.group], self.up[self.context.group]
+        output: Tensor = self.base(x)
         low = torch.bmm(x.reshape(len(down), -1, x.shape[-1]), down)
-        rows = found.reshape(len(down), -1, found.shape[-1])
-        return torch.baddbmm(rows, low, up).view(found.shape)
+        rows = output.reshape(len(down), -1, output.shape[-1])
+        return torch.baddbmm(rows, low, up).view(output.shape)
 
 
-def stack_adapters(trunk: nn.Module, names: Sequence[str], seam: Seam) -> None:
-    """Put a `StackedLinear` in the place of every map that peft has wrapped, its adapters in the order of names."""
+def stack_adapters(trunk: nn.Module, names: Sequence[str], context: SplitContext) -> None:
+    """Replace every map that peft has wrapped by a `StackedLinear`, its adapters in the order of `names`."""
     from peft.tuners.lora import LoraLayer
 
     for name, wrapped in [(name, module) for name, module in trunk.named_modules() if isinstance(module, LoraLayer)]:
         parent, _, last = name.rpartition(".")
-        setattr(trunk.get_submodule(parent), last, _stacked(wrapped, names, seam))
+        setattr(trunk.get_submodule(parent), last, _stacked(wrapped, names, context))
 
 
-def _stacked(wrapped: Any, names: Sequence[str], seam: Seam) -> StackedLinear:
+def _stacked(wrapped: Any, names: Sequence[str], context: SplitContext) -> StackedLinear:
     base = wrapped.get_base_layer()
     rank = max(wrapped.r.values())
     weight = base.weight
@@ -179,11 +179,11 @@ def _stacked(wrapped: Any, names: Sequence[str], seam: Seam) -> StackedLinear:
             r = wrapped.r[name]
             a[index, :r] = wrapped.lora_A[name].weight.detach().to(weight.dtype)
             b[index, :, :r] = (wrapped.lora_B[name].weight.detach() * wrapped.scaling[name]).to(weight.dtype)
-    return StackedLinear(base, a, b, seam)
+    return StackedLinear(base, a, b, context)
 
 
 def groups(principles: int, tokens: int, tokens_at_once: int) -> Iterator[slice]:
-    """The principles in runs that have at most so many tokens together, at least one principle a run.
+    """The principles in groups with at most so many tokens together, at least one principle per group.
 
     Args:
         tokens: of all rows of one principle.
@@ -194,18 +194,18 @@ def groups(principles: int, tokens: int, tokens_at_once: int) -> Iterator[slice]
 
 
 def _shallow(module: Any) -> Any:
-    found = copy.copy(module)
-    found._modules = dict(module._modules)
-    return found
+    copied = copy.copy(module)
+    copied._modules = dict(module._modules)
+    return copied
 
 
 @torch.no_grad()
 def _gives_tuple(trunk: Any, layer: nn.Module) -> bool:
-    """Whether the layers of a trunk give a tuple: asked of one token."""
-    seen: list[bool] = []
-    hook = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(isinstance(output, tuple)))
+    """Whether the layers of a trunk return a tuple, measured on one token."""
+    is_tuple: list[bool] = []
+    hook = layer.register_forward_hook(lambda _module, _inputs, output: is_tuple.append(isinstance(output, tuple)))
     device = next(trunk.parameters()).device
-    one = torch.ones(1, 1, dtype=torch.long, device=device)
-    trunk(input_ids=one, attention_mask=one, use_cache=False)
+    token = torch.ones(1, 1, dtype=torch.long, device=device)
+    trunk(input_ids=token, attention_mask=token, use_cache=False)
     hook.remove()
-    return seen[0]
+    return is_tuple[0]

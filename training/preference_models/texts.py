@@ -16,7 +16,7 @@ from training.models.encoding import encode_prompt, encode_reply
 
 
 def encode(tokenizer: Any, prompt: Dialogue, response: str, max_length: int) -> list[int]:
-    """Token ids of prompt, response and end token; what is too long loses its beginning.
+    """Token ids of prompt, response and end token; what is too long is cut at the left.
 
     A token of the response that the model has no row for is left out: a response may be a policy's, which cannot be
     asked for another.
@@ -28,7 +28,7 @@ def encode(tokenizer: Any, prompt: Dialogue, response: str, max_length: int) -> 
 
 
 def reply_length(tokenizer: Any, response: str) -> int:
-    """Tokens of a response with its end token, however much of them a model reads."""
+    """Tokens of a response with its end token, before truncation."""
     return len(_reply(tokenizer, response)) + 1
 
 

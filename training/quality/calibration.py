@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 
 DECIDED = 0.05
-"""A label within this of 1/2 decides nothing: it counts neither for nor against a model's accuracy."""
+"""A label within this of 1/2 is undecided: it does not count in a model's accuracy."""
 
 
 def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share, 95 % by default; (0, 1) without any data."""
+    """Wilson's score interval of a share, 95 % by default; (0, 1) without data."""
     if n == 0:
         return 0.0, 1.0
     share = successes / n
@@ -22,7 +22,7 @@ def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def accuracy(differences: Sequence[float], labels: Sequence[float]) -> tuple[float, int]:
-    """Share of decided labels on whose side the score difference is, a tie counting half, and how many are decided."""
+    """Share of decided labels whose side the score difference takes, ties counted half, and how many are decided."""
     sides = [(difference, label) for difference, label in zip(differences, labels, strict=True)
              if abs(label - 0.5) >= DECIDED]
     hits = sum(0.5 if difference == 0 else (difference > 0) == (label > 0.5) for difference, label in sides)
@@ -37,14 +37,14 @@ def soft_loss(differences: Sequence[float], labels: Sequence[float], temperature
 
 
 def best_temperature(differences: Sequence[float], labels: Sequence[float]) -> float:
-    """The temperature between 1/50 and 50 that makes `soft_loss` least: above 1 the model is too sure of itself."""
+    """The temperature between 1/50 and 50 that minimises `soft_loss`: above 1 the model is overconfident."""
     low, high = -math.log(50), math.log(50)
-    for _ in range(60):  # the loss has one valley in log T: halve towards it
-        one, other = low + (high - low) / 3, high - (high - low) / 3
-        if soft_loss(differences, labels, math.exp(one)) < soft_loss(differences, labels, math.exp(other)):
-            high = other
+    for _ in range(60):  # the loss has one minimum in log T: ternary search
+        lower, upper = low + (high - low) / 3, high - (high - low) / 3
+        if soft_loss(differences, labels, math.exp(lower)) < soft_loss(differences, labels, math.exp(upper)):
+            high = upper
         else:
-            low = one
+            low = lower
     return math.exp((low + high) / 2)
 
 
@@ -71,12 +71,12 @@ def calibration_error(differences: Sequence[float], labels: Sequence[float], bin
     return math.fsum(row["n"] * abs(row["confidence"] - row["agreed"]) for row in rows) / max(1, len(labels))
 
 
-def correlation(one: Sequence[float], other: Sequence[float]) -> float:
+def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
     """Pearson's correlation; 0 where either does not vary."""
-    n = max(1, len(one))
-    mean_one, mean_other = math.fsum(one) / n, math.fsum(other) / n
-    covariance = math.fsum((x - mean_one) * (y - mean_other) for x, y in zip(one, other, strict=True))
-    spread = math.fsum((x - mean_one) ** 2 for x in one) * math.fsum((y - mean_other) ** 2 for y in other)
+    n = max(1, len(xs))
+    mean_x, mean_y = math.fsum(xs) / n, math.fsum(ys) / n
+    covariance = math.fsum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
+    spread = math.fsum((x - mean_x) ** 2 for x in xs) * math.fsum((y - mean_y) ** 2 for y in ys)
     return covariance / math.sqrt(spread) if spread > 0 else 0.0
 
 

@@ -28,11 +28,11 @@ from training.run.artifacts import read_json, read_jsonl, write_jsonl
 
 CARD = "card.json"
 LEAST_SPREAD = 1e-6
-"""Scores that do not vary are divided by this: they come out as nothing, not as infinity."""
+"""The smallest standard deviation: scores that do not vary become 0, not infinite."""
 
 
 class Scored(NamedTuple):
-    """What a model says of one labelled pair.
+    """A model's scores of one labelled pair, with what is known of it.
 
     Attributes:
         raw: scores of `a` and `b`.
@@ -49,29 +49,30 @@ class Scored(NamedTuple):
     held_out: bool
 
 
-def length_line(pairs: Sequence[Scored]) -> tuple[float, float]:
-    """How the raw score grows with a response's length, a token, on what was learnt from; and the mean length."""
+def fit_length_bias(pairs: Sequence[Scored]) -> tuple[float, float]:
+    """The least-squares slope of the raw score per token of response length, on the training pairs; and the mean
+    length."""
     learnt = [pair for pair in pairs if not pair.held_out and pair.label is not None]
     lengths = [float(length) for pair in learnt for length in pair.lengths]
     return slope([score for pair in learnt for score in pair.raw], lengths), sum(lengths) / max(1, len(lengths))
 
 
-def without_length(pairs: Sequence[Scored], rise: float, mean: float) -> list[Scored]:
-    """The pairs with the linear part of length taken out of their raw scores."""
+def remove_length_bias(pairs: Sequence[Scored], rise: float, mean: float) -> list[Scored]:
+    """The pairs with the linear part of length removed from their raw scores."""
     return [pair._replace(raw=(pair.raw[0] - rise * (pair.lengths[0] - mean), pair.raw[1] - rise * (
         pair.lengths[1] - mean))) for pair in pairs]
 
 
 def card(pairs: Sequence[Scored]) -> dict[str, Any]:
-    """What scores say about themselves: all of it on held-out pairs, but for the mean, the spread and the lengths.
+    """The contents of a card: measured on held-out pairs, except for the mean, the deviation and the lengths.
 
     `accuracy` is against the judge's labels. `human_agreement` is against people's choices on the `human_n` held-out
     pairs that have one, and `judge_human_agreement` what the judge itself reaches there; absent where there are none.
     """
     judged = [pair for pair in pairs if pair.label is not None]
-    seen = [pair for pair in judged if not pair.held_out]
+    learnt = [pair for pair in judged if not pair.held_out]
     unseen = [pair for pair in judged if pair.held_out]
-    raw = [score for pair in seen for score in pair.raw]
+    raw = [score for pair in learnt for score in pair.raw]
     mean = sum(raw) / max(1, len(raw))
     std = max((sum((score - mean) ** 2 for score in raw) / max(1, len(raw))) ** 0.5, LEAST_SPREAD)
     differences = [pair.raw[0] - pair.raw[1] for pair in unseen]
@@ -81,27 +82,27 @@ def card(pairs: Sequence[Scored]) -> dict[str, Any]:
     temperature = best_temperature(differences, labels)
     calibrated = [difference / temperature for difference in differences]
     return {
-        "mean": mean, "std": std, "trained_on": len(seen), "held_out": len(unseen),
+        "mean": mean, "std": std, "trained_on": len(learnt), "held_out": len(unseen),
         "decided": decided, "accuracy": share, "accuracy_low": low, "accuracy_high": high,
         "loss": soft_loss(differences, labels), "calibration_error": calibration_error(differences, labels),
         "temperature": temperature, "calibration_error_at_temperature": calibration_error(calibrated, labels),
         "reliability": reliability(calibrated, labels),
-        "length_correlation": correlation(raw, [float(length) for pair in seen for length in pair.lengths]),
-    } | _beside_people(pairs)
+        "length_correlation": correlation(raw, [float(length) for pair in learnt for length in pair.lengths]),
+    } | _human_agreement(pairs)
 
 
-def _beside_people(pairs: Sequence[Scored]) -> dict[str, Any]:
+def _human_agreement(pairs: Sequence[Scored]) -> dict[str, Any]:
     chosen = [pair for pair in pairs if pair.held_out and pair.human is not None]
     humans = [pair.human for pair in chosen if pair.human is not None]
     share, n = accuracy([pair.raw[0] - pair.raw[1] for pair in chosen], humans)
     if n == 0:
         return {}
     low, high = wilson(share * n, n)
-    both = [pair for pair in chosen if pair.label is not None]
-    judge, judged = accuracy([(pair.label or 0.0) - 0.5 for pair in both],
-                             [pair.human for pair in both if pair.human is not None])
-    found = {"human_agreement": share, "human_low": low, "human_high": high, "human_n": n}
-    return found | ({"judge_human_agreement": judge} if judged else {})
+    labelled = [pair for pair in chosen if pair.label is not None]
+    judge, judged = accuracy([(pair.label or 0.0) - 0.5 for pair in labelled],
+                             [pair.human for pair in labelled if pair.human is not None])
+    agreement = {"human_agreement": share, "human_low": low, "human_high": high, "human_n": n}
+    return agreement | ({"judge_human_agreement": judge} if judged else {})
 
 
 # Where cards and scores are ------------------------------------------------------------------------------------------
@@ -111,14 +112,14 @@ def card_of(folder: Path, principle: str) -> dict[str, Any]:
     """The card of a principle in the folder of the stage that serves it. Raises ModelUnavailable."""
     if not (folder / CARD).is_file():
         raise ModelUnavailable("The folder of a preference model holds no card.json.", "Train it again.")
-    found: dict[str, Any] = read_json(folder / CARD)
-    if "cards" not in found:
-        return found
-    if principle not in found["cards"]:
-        raise ModelUnavailable(f"The trunk has no head for '{principle}': it scores {', '.join(found['cards'])}.",
+    content: dict[str, Any] = read_json(folder / CARD)
+    if "cards" not in content:
+        return content
+    if principle not in content["cards"]:
+        raise ModelUnavailable(f"The trunk has no head for '{principle}': it scores {', '.join(content['cards'])}.",
                                "Train it again with this principle.")
-    one: dict[str, Any] = found["cards"][principle]
-    return one
+    principle_card: dict[str, Any] = content["cards"][principle]
+    return principle_card
 
 
 def scores_of(folder: Path, principle: str) -> Iterator[dict[str, Any]]:
@@ -128,14 +129,15 @@ def scores_of(folder: Path, principle: str) -> Iterator[dict[str, Any]]:
 
 
 def write_scores(path: Path, digests: Sequence[str], pairs: Sequence[Scored], mean: float, std: float) -> None:
-    """Write what `scores_of` reads: a row a pair."""
+    """Write what `scores_of` reads: one row per pair."""
     write_jsonl(path, (
         {"pair": digest, "z_a": (pair.raw[0] - mean) / std, "z_b": (pair.raw[1] - mean) / std, "human": pair.human,
          "held_out": pair.held_out} for digest, pair in zip(digests, pairs, strict=True)))
 
 
 def score_correlations(folders: Mapping[str, Path]) -> dict[str, dict[str, float]]:
-    """How alike principles prefer: correlation of z_a - z_b over the pairs that all have, by principle and principle.
+    """How similar the preferences of principles are: correlation of z_a - z_b over the pairs that all have, by
+    principle and principle.
 
     Args:
         folders: by principle, the folder of the stage that serves it.
@@ -143,6 +145,6 @@ def score_correlations(folders: Mapping[str, Path]) -> dict[str, dict[str, float
     differences = {name: {row["pair"]: row["z_a"] - row["z_b"] for row in scores_of(folder, name)}
                    for name, folder in folders.items()}
     shared = [pair for pair in next(iter(differences.values()), {}) if all(pair in d for d in differences.values())]
-    columns = {name: [found[pair] for pair in shared] for name, found in differences.items()}
-    return {name: {other: correlation(one, two) for other, two in columns.items() if other != name}
-            for name, one in columns.items()}
+    columns = {name: [by_pair[pair] for pair in shared] for name, by_pair in differences.items()}
+    return {name: {other: correlation(first, second) for other, second in columns.items() if other != name}
+            for name, first in columns.items()}

@@ -2,9 +2,10 @@
 
 The regression is of the choice on the difference of standardised scores, each row mirrored with its sign turned, so
 that no intercept is needed (arXiv 2406.07295). Its intervals are the percentiles of a bootstrap of the rows (Efron
-1979, doi 10.1214/aos/1176344552). What a principle is worth is what accuracy is lost when it is left out: alone, and on
-average over several orders in which all are dropped one by one, for two principles that say the same hide each other's
-worth if only one is ever missing. Accuracy is cross-validated: a row is never judged by weights that it helped to fit.
+1979, doi 10.1214/aos/1176344552). The value of a principle is the accuracy that is lost when it is left out: alone, and
+on average over several orders in which all are dropped one by one, because two correlated principles hide each other's
+value if only one is ever missing. Accuracy is cross-validated: a row is never evaluated with weights that were fitted
+to it.
 
 Left out: penalties other than scikit-learn's own (C = 1), and interactions between principles.
 """
@@ -43,20 +44,20 @@ def _fitted(differences: Floats, choices: Floats, times: Floats | None = None) -
     from sklearn.linear_model import LogisticRegression
 
     counted = np.ones(len(choices)) if times is None else times
-    # Each row and its mirror image; a soft choice enters twice, for and against, each with its share of the weight.
+    # Each row and its mirror image; a soft choice enters twice, for and against, weighted by its probability.
     rows = np.concatenate([differences, -differences, differences, -differences])
     targets = np.repeat([1, 0], 2 * len(choices))
     shares = np.concatenate([choices, 1 - choices, 1 - choices, choices]) * np.tile(counted, 4)
-    kept = shares > 0
-    # Few columns, many rows: this solver takes a few steps where the default takes dozens, to the same weights.
+    used = shares > 0
+    # Few columns, many rows: this solver needs a few steps where the default needs dozens, for the same weights.
     regression = LogisticRegression(fit_intercept=False, solver="newton-cholesky")
-    found: Floats = regression.fit(rows[kept], targets[kept], shares[kept]).coef_[0]
-    return found
+    weights: Floats = regression.fit(rows[used], targets[used], shares[used]).coef_[0]
+    return weights
 
 
 def intervals(differences: Sequence[Sequence[float]], choices: Sequence[float], seed: int = 0,
               between: Callable[[], None] = lambda: None) -> list[tuple[float, float]]:
-    """95 % intervals of the weights, one a principle, in the unit of the shares: the sum of absolute values of the
+    """95 % intervals of the weights, one per principle, in the unit of the shares: the sum of absolute values of the
     weights fitted to all rows is 1. (Shares of each resample would be folded at zero: |w| hides the sign.)
 
     Args:
@@ -64,19 +65,19 @@ def intervals(differences: Sequence[Sequence[float]], choices: Sequence[float], 
     """
     table, chosen = np.asarray(differences, float), np.asarray(choices, float)
     draw = np.random.default_rng(seed)
-    found = []
+    resampled = []
     for _ in range(RESAMPLES):
         between()
         times = draw.multinomial(len(chosen), np.full(len(chosen), 1 / len(chosen))).astype(float)
-        found.append(_fitted(table, chosen, times))
+        resampled.append(_fitted(table, chosen, times))
     unit = np.abs(_fitted(table, chosen)).sum() or 1.0
-    low, high = np.quantile(np.array(found) / unit, [0.025, 0.975], axis=0)
+    low, high = np.quantile(np.array(resampled) / unit, [0.025, 0.975], axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def ablation(names: Sequence[str], differences: Sequence[Sequence[float]], choices: Sequence[float], seed: int = 0,
              between: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """What accuracy is lost when principles are left out; weights are fitted anew each time.
+    """The accuracy lost when principles are left out; weights are fitted again each time.
 
     Returns:
         `accuracy` (`value`, `low`, `high`, `n`) with all principles; `alone` and `in_orders` by principle: the accuracy
@@ -84,38 +85,39 @@ def ablation(names: Sequence[str], differences: Sequence[Sequence[float]], choic
         mean accuracy when 0, 1, 2 ... are dropped. With none left accuracy is a half.
     """
     table, chosen = np.asarray(differences, float), np.asarray(choices, float)
-    known: dict[frozenset[int], tuple[float, int]] = {}
+    cached: dict[frozenset[int], tuple[float, int]] = {}
 
-    def of(kept: Sequence[int]) -> float:
-        key = frozenset(kept)
-        if key not in known:
+    def accuracy_of(principles: Sequence[int]) -> float:
+        key = frozenset(principles)
+        if key not in cached:
             between()
-            known[key] = _cross_validated(table[:, sorted(key)], chosen, seed) if key else (0.5, 0)
-        return known[key][0]
+            cached[key] = _cross_validated(table[:, sorted(key)], chosen, seed) if key else (0.5, 0)
+        return cached[key][0]
 
     everything = range(len(names))
     draw = random.Random(seed)
     orders = list(itertools.permutations(everything)) if len(names) <= ALL_ORDERS_UP_TO else [
         tuple(draw.sample(everything, len(names))) for _ in range(MOST_ORDERS)]
-    costs = {name: [of(order[place:]) - of(order[place + 1:]) for order in orders
+    costs = {name: [accuracy_of(order[place:]) - accuracy_of(order[place + 1:]) for order in orders
                     for place in [order.index(i)]] for i, name in enumerate(names)}
-    whole, decided = of(everything), known[frozenset(everything)][1]
-    low, high = wilson(whole * decided, decided)
+    full_accuracy, decided = accuracy_of(everything), cached[frozenset(everything)][1]
+    low, high = wilson(full_accuracy * decided, decided)
     return {
-        "accuracy": {"value": whole, "low": low, "high": high, "n": decided},
-        "alone": {name: whole - of([j for j in everything if j != i]) for i, name in enumerate(names)},
+        "accuracy": {"value": full_accuracy, "low": low, "high": high, "n": decided},
+        "alone": {name: full_accuracy - accuracy_of([j for j in everything if j != i]) for i, name in enumerate(names)},
         "in_orders": {name: sum(cost) / len(cost) for name, cost in costs.items()},
-        "dropped": [sum(of(order[count:]) for order in orders) / len(orders) for count in range(len(names))],
+        "dropped": [sum(accuracy_of(order[count:]) for order in orders) / len(orders) for count in range(len(names))],
         "orders": len(orders),
     }
 
 
 def _cross_validated(differences: Floats, choices: Floats, seed: int) -> tuple[float, int]:
-    """The share of decided choices told right by weights fitted to the other folds, and how many are decided."""
+    """The share of decided choices predicted correctly by weights fitted to the other folds, and how many are
+    decided."""
     place = np.random.default_rng(seed).permutation(len(choices)) % min(FOLDS, len(choices))
-    told = np.zeros(len(choices))
+    predicted = np.zeros(len(choices))
     for fold in np.unique(place):
         rest = place != fold
         if rest.any():
-            told[~rest] = differences[~rest] @ _fitted(differences[rest], choices[rest])
-    return accuracy(told.tolist(), choices.tolist())
+            predicted[~rest] = differences[~rest] @ _fitted(differences[rest], choices[rest])
+    return accuracy(predicted.tolist(), choices.tolist())

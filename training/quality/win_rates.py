@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 TIE = 1e-3
-"""Probabilities this close to a half are ties: the rule judge gives exactly a half to answers it cannot tell apart."""
+"""Probabilities this close to a half are ties: the rule judge gives exactly a half to answers of equal score."""
 
 
 class WinRate(NamedTuple):
@@ -33,17 +33,17 @@ def win_rate(probabilities: Sequence[float | None]) -> WinRate:
     """The win rate of the first of each pair.
 
     Args:
-        probabilities: that the first is better, one a pair; None where the judge gave no verdict: not counted.
+        probabilities: that the first is better, one per pair; None where the judge gave no verdict: not counted.
 
     Returns:
-        With no verdict at all the rate is 0.5 and the interval [0, 1]: nothing is known.
+        Without any verdict the rate is 0.5 and the interval [0, 1].
     """
-    known = [probability for probability in probabilities if probability is not None]
-    wins = sum(probability > 0.5 + TIE for probability in known)
-    losses = sum(probability < 0.5 - TIE for probability in known)
-    ties = len(known) - wins - losses
-    share = (wins + ties / 2) / len(known) if known else 0.5
-    return WinRate(share, *wilson_interval(share, len(known)), len(known), wins, ties, losses)
+    judged = [probability for probability in probabilities if probability is not None]
+    wins = sum(probability > 0.5 + TIE for probability in judged)
+    losses = sum(probability < 0.5 - TIE for probability in judged)
+    ties = len(judged) - wins - losses
+    share = (wins + ties / 2) / len(judged) if judged else 0.5
+    return WinRate(share, *wilson_interval(share, len(judged)), len(judged), wins, ties, losses)
 
 
 def wilson_interval(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:

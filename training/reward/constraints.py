@@ -1,8 +1,8 @@
 """What bounds a scalarization by name: caps, thresholds, and multipliers that learn.
 
-A hard constraint says that a principle's mean score must reach a threshold. Its Lagrange multiplier is learnt beside
-the policy as in Safe RLHF (arXiv 2310.12773, equation 11): ln lambda grows by rate * lambda * shortfall after every
-phase, so that it stays positive, rises while the constraint is broken and falls while it is kept. The policy sees
+A hard constraint says that a principle's mean score must reach a threshold. Its Lagrange multiplier is learnt together
+with the policy as in Safe RLHF (arXiv 2310.12773, equation 11): ln lambda grows by rate * lambda * shortfall after
+every phase, so that it stays positive, rises while the constraint is broken and falls while it is kept. The policy sees
 
     (reward + sum_c lambda_c (z_c - d_c)) / (1 + sum_c lambda_c),
 
@@ -23,14 +23,15 @@ from training.config import Scalarization
 from training.run.artifacts import read_json
 
 LEAST, MOST = 1e-3, 1e3
-"""The multipliers stay within these: one that has died could not come back, one without end says it cannot be met."""
+"""Bounds of the multipliers: one at 0 could not recover, and one that diverges means that its constraint cannot be
+met."""
 
 
 class Limits(NamedTuple):
     """By principle, each [principle].
 
     Attributes:
-        caps: scores beyond pay no more, in the direction that the weight asks for; infinite where there is none.
+        caps: scores beyond them earn nothing more, in the direction of the weight; infinite where there is none.
         thresholds: standardised scores that are good enough.
         multipliers: Lagrange multipliers; 0 where a principle is no constraint.
     """
@@ -49,7 +50,7 @@ def no_limits(principles: int, settings: Scalarization) -> Limits:
 class Constraints:
     """The limits of a run's principles, and the multipliers as they learn; a checkpoint holds `state_dict`.
 
-    What is set for a principle that `names` lacks, as in a baseline, is left aside: the recipe has checked the names.
+    What is set for a principle that `names` lacks, as in a baseline, is ignored: the recipe has checked the names.
     """
 
     def __init__(self, names: Sequence[str], settings: Scalarization) -> None:
@@ -104,5 +105,5 @@ class Constraints:
         return dict(self._logs)
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Those that the state names; the others stay as they are."""
+        """Restore the multipliers that the state names; the others keep their values."""
         self._logs |= {name: float(state[name]) for name in self._logs if name in state}

@@ -19,13 +19,13 @@ def load_rewards(job: Job, device: torch.device) -> PrincipleRewards:
 
 
 def principle_metrics(names: tuple[str, ...], rewards: Rewards) -> dict[str, float]:
-    """The reward as it is optimised and, for each principle, what it scored, what it put in and the share of responses
+    """The reward as it is optimised and, for each principle, its scores, its contribution and the share of responses
     whose reward it drove."""
-    found = {"reward/total": float(rewards.total.mean()), "reward/total_std": float(rewards.total.std())}
+    metrics = {"reward/total": float(rewards.total.mean()), "reward/total_std": float(rewards.total.std())}
     for i, name in enumerate(names):
-        found[f"principle/{name}/raw"] = float(rewards.raw[:, i].mean())
-        found[f"principle/{name}/standardised"] = float(rewards.standardised[:, i].mean())
-        found[f"principle/{name}/weighted"] = float(rewards.weighted[:, i].mean())
+        metrics[f"principle/{name}/raw"] = float(rewards.raw[:, i].mean())
+        metrics[f"principle/{name}/standardised"] = float(rewards.standardised[:, i].mean())
+        metrics[f"principle/{name}/weighted"] = float(rewards.weighted[:, i].mean())
         if len(names) > 1:
-            found[f"active/{name}"] = float((rewards.active == i).float().mean())
-    return found
+            metrics[f"active/{name}"] = float((rewards.active == i).float().mean())
+    return metrics

@@ -1,7 +1,8 @@
 """From responses to rewards: preference models score each principle, the scalarization makes one number of them.
 
-Everything in between is kept and shown: what is optimised can be taken apart to its principles, and the parts add up.
-Left out: rewards from rules or from the judge itself; a running scale of the reward (advantages are whitened instead).
+Everything in between is kept and reported: the reward can be decomposed into its principles, and the parts add up. Left
+out: rewards from rules or from the judge itself; a running normalisation of the reward (advantages are whitened
+instead).
 """
 
 from __future__ import annotations
@@ -71,12 +72,12 @@ class PrincipleRewards:
         return dict(zip(self.names, self.weights.tolist(), strict=True))
 
     def __call__(self, prompts: Sequence[Dialogue], responses: Sequence[str], batch_size: int) -> Rewards:
-        """Rewards of one response a prompt, `batch_size` of them scored at a time."""
+        """Rewards of one response per prompt, `batch_size` of them scored at a time."""
         raw = self._scorer.score_raw(prompts, responses, batch_size)
         standardised = (raw - self._scorer.mean) / self._scorer.std
         return self.of_scores(raw.float().cpu(), standardised.float().cpu())
 
     def of_scores(self, raw: Tensor, standardised: Tensor) -> Rewards:
         """Rewards of given scores, both [batch, principle]."""
-        given = standardised, self.weights, self._settings, self.constraints.limits
-        return Rewards(raw, standardised, contributions(*given), scalarize(*given), active(*given))
+        arguments = standardised, self.weights, self._settings, self.constraints.limits
+        return Rewards(raw, standardised, contributions(*arguments), scalarize(*arguments), active(*arguments))

@@ -7,16 +7,16 @@ a response's reward never depends on its neighbours in the batch.
 What weights do. A weight multiplied into a score before a minimum, a median or a quantile would change which principle
 is the worst one, so it is not. In `linear`, `constrained`, `bernoulli_nash` and `power_mean` weights are shares; in
 `tchebycheff` they scale the distances from the ideal, and in `lexicographic` they are the order of importance.
-Everywhere else they only choose: a principle with a weight above zero takes part, all parts alike; zero or below
-leaves it out. Only their ratios count.
+Everywhere else they only select: principles with a weight above zero take part equally, the others are left out. Only
+ratios count.
 
 What a negative weight does. `linear` and `constrained` subtract the score. `bernoulli_nash` and `power_mean` take the
-opposite's probability, sigmoid(-z). The others leave it out: turned round it would be a veto of its own, which nobody
-means by a small negative weight.
+opposite's probability, sigmoid(-z). The others leave it out: a negated score would be a veto, which nobody means by a
+small negative weight.
 
-A better score never makes a worse reward, but for two functions of the paper: `uncertainty_weighted`, where an outlier
-above costs as well, and `soft_max_min`, see there. Before any function, scores are capped where a cap is set, so that
-what a principle earns beyond it cannot pay for another (arXiv 2310.04373).
+A better score never makes a worse reward, except in two functions of the paper: `uncertainty_weighted`, where an
+outlier above costs as well, and `soft_max_min`, see there. Before any function, scores are capped where a cap is set,
+so that what a principle earns beyond it cannot pay for another (arXiv 2310.04373).
 
 Left out of the paper's code: its products of raw logits (their sign flips) and everything that looks across the batch.
 """
@@ -47,16 +47,16 @@ def linear(scores: Tensor, weights: Tensor) -> Tensor:
 
 def worst_case(scores: Tensor, weights: Tensor) -> Tensor:
     """min_i z_i over principles with a positive weight. [batch, principle], [principle] -> [batch]."""
-    return _chosen(scores, weights).amin(dim=1)
+    return _positively_weighted(scores, weights).amin(dim=1)
 
 
 def soft_max_min(scores: Tensor, weights: Tensor, temperature: float = 1.0) -> Tensor:
-    """sum_i z_i softmax(-z / T)_i: a minimum with soft edges. [batch, principle], [principle] -> [batch].
+    """sum_i z_i softmax(-z / T)_i: a soft minimum. [batch, principle], [principle] -> [batch].
 
     T towards 0 gives `worst_case`, T towards infinity the mean. As the paper defines it, it is not monotone: a score
-    more than T above the reward pulls it down a little when it rises further, for its share of the sum melts away.
+    more than T above the reward pulls it down a little when it rises further, because its share of the sum vanishes.
     """
-    chosen = _chosen(scores, weights)
+    chosen = _positively_weighted(scores, weights)
     return (chosen * torch.softmax(-chosen / temperature, dim=1)).sum(dim=1)
 
 
@@ -65,19 +65,19 @@ def uncertainty_weighted(scores: Tensor, weights: Tensor, penalty: float = 0.5) 
 
     The variance is the population's, so one principle alone has none. Not monotone: an outlier above costs as well.
     """
-    chosen = _chosen(scores, weights)
+    chosen = _positively_weighted(scores, weights)
     return chosen.mean(dim=1) - penalty * chosen.var(dim=1, correction=0)
 
 
 def lower_quantile(scores: Tensor, weights: Tensor, quantile: float = 1 / 3) -> Tensor:
     """Mean of the lowest share of the principles, rounded up to whole principles. [batch, principle] -> [batch]."""
-    chosen = _chosen(scores, weights)
+    chosen = _positively_weighted(scores, weights)
     return chosen.sort(dim=1).values[:, : _lowest_count(chosen.shape[1], quantile)].mean(dim=1)
 
 
 def max_median(scores: Tensor, weights: Tensor) -> Tensor:
     """The true median: the mean of the two middle ones for an even number. [batch, principle] -> [batch]."""
-    ordered = _chosen(scores, weights).sort(dim=1).values
+    ordered = _positively_weighted(scores, weights).sort(dim=1).values
     count = ordered.shape[1]
     return ordered[:, (count - 1) // 2 : count // 2 + 1].mean(dim=1)
 
@@ -90,7 +90,7 @@ def bernoulli_nash(scores: Tensor, weights: Tensor) -> Tensor:
 def tchebycheff(scores: Tensor, weights: Tensor, ideal: float = 3.0) -> Tensor:
     """-max_i v_i (ideal - z_i), v_i = w_i / mean w: the weighted distance from the ideal that is largest. -> [batch].
 
-    Equal weights give the minimum, less the ideal. Reaches every Pareto-optimal point, a hollow front's too.
+    Equal weights give the minimum, less the ideal. Reaches every Pareto-optimal point, also on a non-convex front.
     """
     return _distances(scores, weights, ideal).amin(dim=1)
 
@@ -107,7 +107,7 @@ def power_mean(scores: Tensor, weights: Tensor, power: float = -2.0) -> Tensor:
 
 
 def lexicographic(scores: Tensor, weights: Tensor, thresholds: Tensor) -> Tensor:
-    """First things first: [batch, principle], [principle], thresholds [principle] -> [batch].
+    """Levels in order of weight: [batch, principle], [principle], thresholds [principle] -> [batch].
 
     Principles of one weight are a level, whose slack is min_i (z_i - threshold_i); levels come in the order of their
     weight. The reward is the number of levels passed before the first that is short (slack < 0), plus exp(its slack);
@@ -187,13 +187,13 @@ def contributions(scores: Tensor, weights: Tensor, settings: Scalarization, limi
         logs = _log_probabilities(scores, shares)
         total = logs.sum(dim=1, keepdim=True)
         return shares.abs() + total.exp().sub(1) * logs / total.clamp(max=-torch.finfo(logs.dtype).tiny)
-    chosen = _chosen(scores, shares)
+    chosen = _positively_weighted(scores, shares)
     parts = chosen * _row_weights(chosen, settings)
     if settings.function == "uncertainty_weighted":
         parts = parts - settings.penalty * (chosen - chosen.mean(dim=1, keepdim=True)).square() / chosen.shape[1]
-    found = torch.zeros_like(scores)
-    found[:, shares > 0] = parts
-    return found
+    by_principle = torch.zeros_like(scores)
+    by_principle[:, shares > 0] = parts
+    return by_principle
 
 
 def active(scores: Tensor, weights: Tensor, settings: Scalarization, limits: Limits | None = None) -> Tensor:
@@ -217,7 +217,7 @@ def active(scores: Tensor, weights: Tensor, settings: Scalarization, limits: Lim
         return (_power_parts(scores, shares, settings.power) * slope).argmax(dim=1)
     if settings.function == "bernoulli_nash":
         return _log_probabilities(scores, shares).argmin(dim=1)
-    chosen = _chosen(scores, shares)
+    chosen = _positively_weighted(scores, shares)
     position = (chosen.shape[1] - 1) // 2 if settings.function == "max_median" else 0
     return torch.nonzero(shares > 0).flatten()[chosen.argsort(dim=1, stable=True)[:, position]]
 
@@ -300,7 +300,7 @@ def _shares(weights: Tensor, function: Function) -> Tensor:
     return weights / weights.abs().sum()
 
 
-def _chosen(scores: Tensor, weights: Tensor) -> Tensor:
+def _positively_weighted(scores: Tensor, weights: Tensor) -> Tensor:
     return scores[:, weights > 0]
 
 

@@ -1,13 +1,13 @@
-"""Files of a stage: written aside, synced, renamed; a manifest names each with its hash and is written last.
+"""Files of a stage, written atomically (temporary file, fsync, rename); a manifest with their hashes is written last.
 
 The layout of a stage's folder:
 
     job.json        what to do (`Job`)
     files/          inputs exported for this stage (prompts.jsonl, pairs.jsonl, labels.jsonl ...)
     events.jsonl    the report stream
-    checkpoint/     where a stopped or killed stage goes on from; removed at the end
+    checkpoint/     from which a stopped or killed stage resumes; removed at the end
     control.json    what may be changed while a label stage runs: pause, pace, budget
-    batches.json    what a label stage has sent to a Batch API
+    batches.json    the batches that a label stage has sent to a Batch API
     failure.json    why it failed (`kind`, `cause`, `remedy`, `details`), if it did
     ...             what the stage made
     manifest.json   {"files": {relative path: sha256}}: its presence says that the stage is complete
@@ -34,13 +34,13 @@ _NOT_ARTIFACTS = {"job.json", "events.jsonl", "failure.json", "control.json", "b
 
 
 class Job(BaseModel):
-    """One stage to run: the whole of what its process is told.
+    """One stage to run: everything that its process needs to know.
 
     `settings` is the stage's own settings, `inputs` maps the role of an earlier stage ("sft", "sample", "label",
-    "preference_model:toxicity", ...) to its folder, `files` maps a role ("prompts", "held_out", "pairs",
-    "labels", "known_labels") to an exported JSONL file that takes precedence over the like file of an input.
-    `runtime` is what changes how fast or by what account a stage works and never what it makes, so that it is no part
-    of the identity: {"judge": {"concurrency": 16, "api_key_env": "OPENAI_API_KEY"}}. It never holds a secret.
+    "preference_model:toxicity", ...) to its folder, `files` maps a role ("prompts", "held_out", "pairs", "labels",
+    "known_labels") to an exported JSONL file that takes precedence over the like file of an input. `runtime` holds what
+    changes how fast or with which account a stage works but never its results, so that it is not part of the identity:
+    {"judge": {"concurrency": 16, "api_key_env": "OPENAI_API_KEY"}}. It never holds a secret.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,7 +60,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_pieces(path: Path, pieces: Iterable[str]) -> None:
-    """`write_text` of pieces that are never in memory together; what no file can hold becomes U+FFFD."""
+    """`write_text` of pieces that are streamed; characters that cannot be stored become U+FFFD."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -80,7 +80,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Rows one by one, however many there are."""
+    """Write rows one by one, never all in memory."""
     write_pieces(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 

@@ -1,12 +1,13 @@
-"""Baselines, fair by construction: a recipe's own pairs, judge, loss, budget, training and seed, and one preference
-model in place of one a principle. Torch-free.
+"""Baselines, fair by construction: a recipe's own pairs, judge, loss, budget, training and seed, but one preference
+model instead of one per principle. Torch-free.
 
 `single_pm` is the baseline of MORLAIF (arXiv 2406.07295): each pair is labelled by one principle, drawn at random. The
-draw is by the share of each principle's weight, so that both pursue one trade-off; with equal weights it is the paper's
-uniform one. The label drawn is the one that the multi-objective run bought, and so costs nothing again. Its preference
-model learns from as many labels as each of the others does; the run as a whole pays for K times as many. Hence
-`pooled_pm`: one model that learns from all K labels of each pair, by their weighted mean, whose Bradley-Terry loss has
-the gradient of the K losses together. `single_principle` rewards one principle and judges by all of them.
+draw is by the share of each principle's weight, so that both have the same trade-off; with equal weights it is the
+paper's uniform draw. The label drawn is the one that the multi-objective run bought, and so costs nothing again. Its
+preference model learns from as many labels as each of the others does; the multi-objective run as a whole pays for K
+times as many. Hence `pooled_pm`: one model that learns from all K labels of each pair, by their weighted mean, whose
+Bradley-Terry loss has the gradient of the K losses together. `single_principle` rewards one principle and judges by all
+of them.
 
 Left out: sentences of a constitution that are no principles of the recipe.
 """
@@ -22,7 +23,7 @@ from training.config import CONSTITUTION, Recipe
 from training.run.artifacts import digest_of
 
 
-def rewarded(recipe: Recipe) -> dict[str, float]:
+def reward_principles(recipe: Recipe) -> dict[str, float]:
     """What the policy is rewarded by, with its given weight: a principle, or the one preference model of a baseline."""
     if recipe.baseline.kind == "none":
         return {choice.name: choice.weight for choice in recipe.principles}
@@ -36,15 +37,15 @@ def is_mixed(recipe: Recipe) -> bool:
     return recipe.baseline.kind in {"single_pm", "pooled_pm"}
 
 
-def labelled(recipe: Recipe) -> list[str]:
+def principles_to_label(recipe: Recipe) -> list[str]:
     """The principles whose labels the run needs, in the recipe's order."""
     if recipe.baseline.kind == "single_principle":
-        return list(rewarded(recipe))
+        return list(reward_principles(recipe))
     return [choice.name for choice in recipe.principles]
 
 
 def drawn_principle(pair: str, shares: Mapping[str, float], seed: int) -> str:
-    """The principle that labels a pair: drawn by its digest, so that neighbours and order do not matter.
+    """The principle that labels a pair: drawn by its digest, so that other pairs and their order do not matter.
 
     Args:
         pair: the pair's digest.
@@ -61,7 +62,7 @@ def drawn_label(pair: str, rows: Mapping[str, Mapping[str, Any]], shares: Mappin
     """The label of the principle drawn for a pair; None where that principle has none.
 
     Args:
-        rows: by principle, the pair's row of labels.jsonl. A negative share turns its label round.
+        rows: by principle, the pair's row of labels.jsonl. A negative share inverts the label.
     """
     name = drawn_principle(pair, shares, seed)
     if name not in rows:
@@ -72,12 +73,12 @@ def drawn_label(pair: str, rows: Mapping[str, Mapping[str, Any]], shares: Mappin
 def pooled_label(pair: str, rows: Mapping[str, Mapping[str, Any]], shares: Mapping[str, float],
                  ) -> dict[str, Any] | None:
     """All labels of a pair as one: their mean by share, over the principles that have one; None where none has."""
-    known = {name: row["probability"] if shares[name] > 0 else 1 - row["probability"] for name, row in rows.items()
-             if shares[name] and row["probability"] is not None}
-    if not known:
+    probabilities = {name: row["probability"] if shares[name] > 0 else 1 - row["probability"]
+                     for name, row in rows.items() if shares[name] and row["probability"] is not None}
+    if not probabilities:
         return None
-    total = math.fsum(abs(shares[name]) for name in known)
-    mean = math.fsum(abs(shares[name]) * probability for name, probability in known.items()) / total
+    total = math.fsum(abs(shares[name]) for name in probabilities)
+    mean = math.fsum(abs(shares[name]) * probability for name, probability in probabilities.items()) / total
     return {"pair": pair, "principle": CONSTITUTION, "probability": mean, "p_shown": None, "p_swapped": None,
             "order_gap": None, "error": "", "tokens": 0, "model": "", "judge": "", "prompt_version": ""}
 

@@ -1,11 +1,12 @@
-"""What can be known to fail before any work is done: refused with the field, its value and the way out. Torch-free.
+"""What is known to fail before any work is done: refused with the field, its value and a remedy. Torch-free.
 
-Two doors. `check_run` looks at a recipe and at the folders of its models, when a run is started or looked at in the
-form; `check_job` looks at what one stage is about to read, in its process, before a model is loaded. Names, bounds and
-NaN are refused before, by the recipe's own types (`training.config`).
+`check_run` checks a recipe and the folders of its models, when a run is started or shown in the form; `check_job`
+checks what one stage is about to read, in its process, before a model is loaded. Names, bounds and NaN are refused
+earlier, by the recipe's own types (`training.config`).
 
-A model in a folder is judged by its config.json, tokenizer.json and file sizes; a hub id cannot be known before it is
-loaded, and then by `training.models.preflight`. Left out: whether it fits the device's memory (see `runner.describe`).
+A model in a folder is checked by its config.json, tokenizer.json and file sizes; a hub id cannot be checked before it
+is loaded, and then by `training.models.preflight`. Left out: whether it fits the device's memory (see
+`runner.describe`).
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from training.run.artifacts import Job, read_json, read_jsonl
 from training.run.model_names import ModelHome, locate, model_home
 
 MARGIN = 200e6
-"""Bytes that stay free beside what a run writes: its database, its report, its samples."""
+"""Bytes that must stay free in addition to what is estimated: the database, the report stream, the samples."""
 
 
 RESERVED = {"overall": "the comparison over all principles", "best_of_n": "the comparison with the best of n answers"}
-"""Names that no principle may have: the report and the metrics of an evaluation would mix the two up."""
+"""Names that no principle may have: an evaluation uses them in its report and metrics."""
 
 
-def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None = None) -> None:
+def check_run(recipe: Recipe, disk: Path | None = None, home: ModelHome | None = None) -> None:
     """Refuse what the recipe's models cannot do and what the disk cannot hold.
 
     Args:
-        room: a folder on the disk that the run is written to; None: not looked at.
+        disk: a folder on the disk that the run is written to; None: disk space is not checked.
         home: where names of models are looked up; None: as set for this process.
 
     Raises:
@@ -54,10 +55,11 @@ def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None =
     home = home or model_home()
     folders = {field: check_base(field, base, home) for field, base in bases_of(recipe).items()}
     policy, trunk = folders["policy.base"], folders["preference_model.base"]
-    reads, asked = positions(trunk), recipe.preference_model.max_length
-    if reads is not None and asked > reads:
-        raise BadSettings(f"'preference_model.max_length' is {asked}, and '{recipe.preference_model.base}' has {reads} "
-                          "positions.", f"Lower 'preference_model.max_length' to {reads}, or choose a longer model.")
+    reads, max_length = positions(trunk), recipe.preference_model.max_length
+    if reads is not None and max_length > reads:
+        raise BadSettings(f"'preference_model.max_length' is {max_length}, and '{recipe.preference_model.base}' has "
+                          f"{reads} positions.",
+                          f"Lower 'preference_model.max_length' to {reads}, or choose a longer model.")
     for field, tokens in (("ppo.max_new_tokens", recipe.ppo.max_new_tokens),
                           ("sample.max_new_tokens", recipe.sample.max_new_tokens),
                           ("evaluate.max_new_tokens", recipe.evaluate.max_new_tokens)):
@@ -65,15 +67,15 @@ def check_run(recipe: Recipe, room: Path | None = None, home: ModelHome | None =
         if longest is not None and tokens >= longest:
             raise BadSettings(f"'{field}' is {tokens}, and '{recipe.policy.base}' has {longest} positions for prompt "
                               "and response together.", f"Lower '{field}' to {longest // 2}, or choose a longer model.")
-    if room is not None:
-        check_room(room, needed_bytes(recipe, home))
+    if disk is not None:
+        check_disk_space(disk, needed_bytes(recipe, home))
 
 
 def check_job(job: Job, folder: Path) -> str:
     """Refuse a stage that would fail after its models are loaded.
 
     Returns:
-        What its person should know and what need not stop it, or "".
+        A warning that need not stop the stage, or "".
 
     Raises:
         BadSettings: a principle has no preference model, or a preference model's scores have no scale.
@@ -83,7 +85,7 @@ def check_job(job: Job, folder: Path) -> str:
     rewarded = job.settings.get("rewarded", job.settings.get("principles", []) if job.kind == "ppo" else [])
     for name in rewarded:
         _check_preference_model(job, name)
-    check_room(folder, 0)
+    check_disk_space(folder, 0)
     if job.kind != "ppo" or "prompts" not in job.files:
         return ""
     base = job.inputs["sft"] / "model" if "sft" in job.inputs else locate(job.settings["policy"]["base"])
@@ -145,7 +147,7 @@ def positions(folder: Path | None) -> int | None:
 def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
     """Refuse prompts of which most do not fit the model together with a response; a few lose their oldest tokens.
 
-    Only texts with more bytes than there is room are encoded: a token is never less than a byte.
+    Only texts with more bytes than the available positions are encoded: a token is at least one byte.
 
     Returns:
         What is cut, or "".
@@ -158,49 +160,49 @@ def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
         return ""
     from tokenizers import Tokenizer
 
-    room = longest - max_new_tokens
+    available = longest - max_new_tokens
     tokenizer: Any = None
     too_long: list[tuple[int, int]] = []
     row = 0
     for row, text in _texts(path):
-        if len(text.encode()) <= room:
+        if len(text.encode()) <= available:
             continue
         tokenizer = tokenizer or Tokenizer.from_file(str(base / "tokenizer.json"))
         tokens = len(tokenizer.encode(text).ids)
-        if tokens > room:
+        if tokens > available:
             too_long.append((tokens, row))
     if not too_long:
         return ""
     tokens, longest_row = max(too_long)
     count = f"{len(too_long)} of {row} prompts do" if len(too_long) > 1 else f"1 of {row} prompts does"
-    found = (f"{count} not fit the model: the longest, row {longest_row}, has {tokens} tokens, and of {longest} "
+    cause = (f"{count} not fit the model: the longest, row {longest_row}, has {tokens} tokens, and of {longest} "
              f"positions 'ppo.max_new_tokens' takes {max_new_tokens}.")
     remedy = (f"Lower 'ppo.max_new_tokens' to {longest - tokens}, or leave such prompts out." if tokens < longest
               else "Leave such prompts out of the data set, or choose a longer model.")
     if 2 * len(too_long) > row:
-        raise BadData(found, remedy)
-    return f"{found} What is too long loses its oldest tokens. {remedy}"
+        raise BadData(cause, remedy)
+    return f"{cause} What is too long loses its oldest tokens. {remedy}"
 
 
 def needed_bytes(recipe: Recipe, home: ModelHome | None = None) -> float:
-    """A rough upper estimate of what a run writes: 0 for what a hub id hides.
+    """A rough upper estimate of what a run writes: 0 for models on the hub, whose size is unknown.
 
     A fine-tuned policy is a whole model. An adapter of rank r on every linear layer of a model of width d is about
     2 r / d of its size, kept three times with its optimizer, and twice while a checkpoint replaces another.
     """
     home = home or model_home()
     policy, trunk = home.locate(recipe.policy.base), home.locate(recipe.preference_model.base)
-    whole = _model_bytes(policy) * (2 if recipe.sft.enabled else 0)
+    sft_model = _model_bytes(policy) * (2 if recipe.sft.enabled else 0)
     adapters = 6 * _adapter_bytes(policy, recipe.policy.lora.r)
-    judged = recipe.preference_model
-    one = _model_bytes(trunk) if judged.architecture == "full" else 2 * _adapter_bytes(trunk, judged.lora.r)
-    return whole + adapters + one * (1 if judged.architecture == "shared_trunk" else len(recipe.principles))
+    settings = recipe.preference_model
+    one_model = _model_bytes(trunk) if settings.architecture == "full" else 2 * _adapter_bytes(trunk, settings.lora.r)
+    return sft_model + adapters + one_model * (1 if settings.architecture == "shared_trunk" else len(recipe.principles))
 
 
-def check_room(folder: Path, needed: float) -> None:
+def check_disk_space(folder: Path, needed: float) -> None:
     """Raises DiskFull where the disk of a folder has no room for so many bytes and a margin."""
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
-    free = shutil.disk_usage(there).free
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    free = shutil.disk_usage(existing).free
     if free < needed + MARGIN:
         raise DiskFull(f"The disk has {free / 1e9:.1f} GB free and about {(needed + MARGIN) / 1e9:.1f} GB are needed.",
                        "Free some space, or write the run to another disk; then start it again.")

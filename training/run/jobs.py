@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import Recipe
-from training.config.judge import BUDGETS, PACE
+from training.config.judge import BUDGETS, RUNTIME_ONLY
 from training.run.artifacts import Job, read_json, write_json
 from training.run.checks import bases_of
 from training.run.model_names import ModelHome, model_home
@@ -23,18 +23,18 @@ DONE, FAILED, LOCKED, STOPPED = 0, 1, 73, 75
 
 def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str, Path] | None = None,
                kind: str = "label") -> dict[str, Any]:
-    """What a stage of this kind is told beside its identity: where names of models are looked up, what is to be looked
-    at before anything is drawn or bought, and the judge's pace, account, prices and budget.
+    """The runtime settings of a stage of this kind, outside its identity: where names of models are looked up, what
+    preflight checks, and the judge's rates, account, prices and budget.
 
-    Each stage that asks the judge gets the share of the run's budget that its questions are of all questions, so that
-    together they keep it, however many run at once. Principles are labelled on the same pairs: their shares are equal.
+    Each stage that asks the judge gets a share of the run's budget in proportion to its questions, so that together
+    they stay within it, however many run at once. Principles are labelled on the same pairs, so their shares are equal.
 
     Args:
         home: where names of models are looked up; None: as set for this process.
         files: all data files of the run by role.
         kind: whose share of the budget it gets.
     """
-    account = {name: value for name, value in recipe.judge.model_dump(mode="json").items() if name in PACE}
+    account = {name: value for name, value in recipe.judge.model_dump(mode="json").items() if name in RUNTIME_ONLY}
     share = budget_share(recipe, kind)
     for name in BUDGETS:
         if account[name]:
@@ -42,9 +42,9 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
     lengths = {"preference_model.max_length": recipe.preference_model.max_length} | {
         f"{name}.max_new_tokens": section.max_new_tokens
         for name, section in (("sample", recipe.sample), ("ppo", recipe.ppo), ("evaluate", recipe.evaluate))}
-    read = {role for stage in plan(recipe) for role in stage.files}
+    roles = {role for stage in plan(recipe) for role in stage.files}
     preflight = {"bases": bases_of(recipe), "lengths": lengths,
-                 "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in read}}
+                 "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in roles}}
     return {"judge": account, "models": (home or model_home()).to_json(), "preflight": preflight}
 
 
@@ -65,17 +65,17 @@ def prepare_stage(plan: StagePlan, identity: str, folder: Path, inputs: Mapping[
     Args:
         inputs: folders of complete stages by role, all roles of `plan.inputs`.
         files: data files by role, those of `plan.files` and any of "labels", "known_labels".
-        runtime: see `runtime_of`; what is the judge's is given to the stages that ask one, and what is to be looked at
-            first to those that no other comes before.
+        runtime: see `runtime_of`; the judge's part is given to the stages that ask one, and preflight to the stages
+            without an earlier one.
     """
-    beside = dict(runtime or {})
+    stage_runtime = dict(runtime or {})
     if "judge" not in plan.settings:
-        beside.pop("judge", None)
+        stage_runtime.pop("judge", None)
     if plan.kind not in {"sft", "sample", "label"} or "sample" in plan.inputs or "sft" in plan.inputs:
-        beside.pop("preflight", None)
+        stage_runtime.pop("preflight", None)
     job = Job(name=plan.name, kind=plan.kind, identity=identity, settings=plan.settings,
               inputs={role: inputs[role].resolve() for role in plan.inputs},
-              files={role: path.resolve() for role, path in files.items()}, runtime=beside)
+              files={role: path.resolve() for role, path in files.items()}, runtime=stage_runtime)
     write_json(folder / "job.json", job.model_dump(mode="json"))
     return job
 

@@ -1,11 +1,11 @@
 """Which model a typed name means: the demo world's, a folder of the folder of models, or one on the hub. Torch-free.
 
 The form, the check of a recipe, the engine and the command line all ask `ModelHome.locate`, so that a name means the
-same model in all of them. A name is looked up in the folder of models first; what is no folder there goes to the hub. A
-path (absolute, or beginning with ./ or ../) is taken only from those who may read the machine's disk anyway: the owner
-of the shell. On the web it must lie inside the folder of models.
+same model in all of them. A name is looked up in the folder of models first, and on the hub if there is no such folder.
+A path (absolute, or beginning with ./ or ../) is accepted only from someone who can read the machine's disk anyway: the
+owner of the shell. On the web it must lie inside the folder of models.
 
-A stage's process is told the folder in job.json (`Job.runtime`), because a library reads no environment.
+A stage's process gets the folder from job.json (`Job.runtime`), because a library reads no environment.
 """
 
 from __future__ import annotations

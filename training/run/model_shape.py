@@ -1,7 +1,7 @@
-"""How large a model is and whether its family can be a policy, from its config.json. Torch-free.
+"""The size of a model and whether its family can be a policy, from its config.json. Torch-free.
 
-This serves the form and the command line; a loaded model is asked itself (`training.models.loaded_shape`). A config may
-be in parts (a model that also sees pictures); the text model's part counts.
+This serves the form and the command line; a loaded model is measured itself (`training.models.loaded_shape`). A config
+may have parts (a multimodal model); that of the text model counts.
 
 Families are refused by name where their decoding was measured to be inexact whatever is done here: a batch of prompts
 is padded at the left, and these count the padding as positions, or keep no cache of what they have read. All other

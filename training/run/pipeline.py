@@ -5,7 +5,7 @@ once under an identity is never computed again, whichever run asks for it.
 
     prompts ─► sft ─► sample ─► label ─► preference_model:* ─► weights ─► ppo ─► evaluate
 
-A baseline draws one label a pair out of those of all principles, and has one preference model: label ─► draw ─► ...
+A baseline draws one label per pair out of those of all principles, and has one preference model: label ─► draw ─► ...
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, Literal
 
 from training.config import DEMO_WORLD, Recipe
-from training.config.judge import PACE
+from training.config.judge import RUNTIME_ONLY
 from training.demo_world import WEIGHTS
 from training.run import baselines
 from training.run.artifacts import digest_of, file_digest
@@ -31,8 +31,8 @@ VERSIONS: dict[Kind, int] = {
 SHARED = "preference_model:shared"
 """The name of the stage that trains every principle's head on one trunk."""
 
-# Stages that need no model (a label stage only where its judge is none): they start fast and belong on the workers'
-# `io` queue.
+# Stages that need no model (a label stage unless its judge is a local model): they start fast and belong on the
+# workers' `io` queue.
 TORCH_FREE: frozenset[Kind] = frozenset({"label", "draw", "weights"})
 
 
@@ -50,48 +50,49 @@ class StagePlan:
 
 def plan(recipe: Recipe) -> list[StagePlan]:
     """The stages of a recipe in an order in which each comes after what it reads."""
-    whole = recipe.model_dump(mode="json")
-    common = {key: whole[key] for key in ("seed", "device", "precision")}
+    values = recipe.model_dump(mode="json")
+    common = {key: values[key] for key in ("seed", "device", "precision")}
     repeated = common | {"seed": recipe.seed + recipe.repeat}
-    policy = {"policy": whole["policy"]}
-    given = baselines.rewarded(recipe)
-    names = list(given)
+    policy = {"policy": values["policy"]}
+    weights_by_name = baselines.reward_principles(recipe)
+    names = list(weights_by_name)
     stages: list[StagePlan] = []
     start: dict[str, str] = {}
     if recipe.sft.enabled:
-        stages.append(StagePlan("sft", "sft", common | policy | {"sft": whole["sft"]}, files=("dialogues",)))
+        stages.append(StagePlan("sft", "sft", common | policy | {"sft": values["sft"]}, files=("dialogues",)))
         start = {"sft": "sft"}
     pairs: dict[str, str] = {}
     if recipe.sample.pairs == "sampled":
-        settings = common | policy | {"sample": whole["sample"]}
+        settings = common | policy | {"sample": values["sample"]}
         stages.append(StagePlan("sample", "sample", settings, start, files=("prompts",)))
         pairs = {"sample": "sample"}
     pair_files = () if pairs else ("pairs",)
     # A judge's speed is not part of what its labels are.
-    judge = {key: value for key, value in whole["judge"].items() if key not in PACE}
+    judge = {key: value for key, value in values["judge"].items() if key not in RUNTIME_ONLY}
     wordings = {choice.name: choice.wording for choice in recipe.principles}
-    labelled = baselines.labelled(recipe)
+    labelled = baselines.principles_to_label(recipe)
     for name in labelled:
         settings = {"judge": judge, "principle": name, "statement": wordings[name], "seed": recipe.seed}
         stages.append(StagePlan(f"label:{name}", "label", settings, pairs, pair_files, name))
     if baselines.is_mixed(recipe):
         settings = {"baseline": recipe.baseline.kind, "shares": recipe.weights_by_name, "seed": recipe.seed}
         stages.append(StagePlan("draw", "draw", settings, {f"label:{name}": f"label:{name}" for name in labelled}))
-    trained, models = _preference_models(recipe, common, names, pairs, pair_files)
-    stages += trained
+    model_stages, models = _preference_models(recipe, common, names, pairs, pair_files)
+    stages += model_stages
     # One preference model has one weight, and nothing to fit.
-    weights = {"weights": whole["weights"] if recipe.baseline.kind == "none" else {"mode": "set"}, "given": given}
+    weights = {"weights": values["weights"] if recipe.baseline.kind == "none" else {"mode": "set"},
+               "given": weights_by_name}
     stages.append(StagePlan("weights", "weights", weights, models))
-    settings = repeated | policy | {"ppo": whole["ppo"], "scalarization": whole["scalarization"], "principles": names}
+    settings = repeated | policy | {"ppo": values["ppo"], "scalarization": values["scalarization"], "principles": names}
     if recipe.ppo.judge_samples:
         settings |= {"judge": judge}
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))
-    settings = repeated | policy | {"evaluate": whole["evaluate"], "judge": judge, "principles": wordings}
+    settings = repeated | policy | {"evaluate": values["evaluate"], "judge": judge, "principles": wordings}
     inputs = start | {"ppo": "ppo"}
     if recipe.evaluate.best_of:
-        settings |= {"scalarization": whole["scalarization"], "rewarded": names}
+        settings |= {"scalarization": values["scalarization"], "rewarded": names}
         if recipe.scalarization.function == "constrained":
-            settings |= {"multipliers": "learnt"}  # results made with those that the training began with are made anew
+            settings |= {"multipliers": "learnt"}  # results made with the initial multipliers are computed again
         inputs |= models | {"weights": "weights"}
     stages.append(StagePlan("evaluate", "evaluate", settings, inputs, ("held_out",)))
     return stages
@@ -101,7 +102,7 @@ def _preference_models(recipe: Recipe, common: dict[str, Any], names: list[str],
                        pair_files: tuple[str, ...]) -> tuple[list[StagePlan], dict[str, str]]:
     """The stages that train preference models, and the stage that serves each principle, by role.
 
-    One stage a principle, or one for all of them on a shared trunk: who reads asks for a principle in either case.
+    One stage per principle, or one for all of them on a shared trunk: readers ask for a principle in either case.
     """
     settings = common | {"preference_model": recipe.preference_model.model_dump(mode="json")}
     if recipe.preference_model.architecture == "shared_trunk" and not baselines.is_mixed(recipe):
@@ -130,30 +131,31 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
         stages: as `plan` gives them.
         file_digests: digest of each data file by role ("prompts", "pairs", "dialogues", "held_out").
         corrections: by principle, the digest of what people changed in its labels; "" or absent where nobody did.
-            It enters the identity of that principle's preference model, and through it of all that reads it; a
-            shared trunk and a baseline's draw read the labels of them all.
+            It enters the identity of that principle's preference model, and through it of every stage that reads it; a
+            shared trunk and a baseline's draw read the labels of all principles.
     """
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     changed = {name: digest for name, digest in (corrections or {}).items() if digest}
     for stage in stages:
         corrected = changed.get(stage.principle or "", "") if stage.kind == "preference_model" else ""
-        read = [role.removeprefix("label:") for role in stage.inputs if role.startswith("label:")]
-        if touched := {name: changed[name] for name in read if name in changed}:
+        labelled = [role.removeprefix("label:") for role in stage.inputs if role.startswith("label:")]
+        if touched := {name: changed[name] for name in labelled if name in changed}:
             corrected = digest_of(touched)
-        found[stage.name] = digest_of({
+        by_name[stage.name] = digest_of({
             "kind": stage.kind,
             "version": VERSIONS[stage.kind],
             "settings": stage.settings,
-            "inputs": {role: found[name] for role, name in stage.inputs.items()},
+            "inputs": {role: by_name[name] for role, name in stage.inputs.items()},
             "files": {role: file_digests[role] for role in stage.files},
             "corrections": corrected,
             "weights": _shipped_weights(stage.settings),
         })
-    return found
+    return by_name
 
 
 def _shipped_weights(settings: Mapping[str, Any]) -> str:
-    """The digest of the demo world's base if these settings load it: they name it alike whatever it was trained to."""
+    """The digest of the demo world's weights if these settings load them: their name does not change with the
+    weights."""
     bases = [section["base"] for section in settings.values() if isinstance(section, dict) and "base" in section]
     return _world_digest() if DEMO_WORLD in bases else ""
 

@@ -1,6 +1,6 @@
-"""Draw the labels of a baseline: one label a pair out of those that each principle has. Torch-free.
+"""Draw the labels of a baseline: one label per pair out of those that each principle has. Torch-free.
 
-The pairs and labels are those of the multi-objective run, and nothing is asked of a judge. Labels that people changed
+The pairs and labels are those of the multi-objective run, and no judge is asked. Labels that people changed
 come in `files["labels:<principle>"]` and win. See `training.run.baselines` for the draw and for why it is fair.
 """
 
@@ -16,7 +16,7 @@ from training.run.reporting import Reporter
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Write labels.jsonl: a row a pair in the order of the pairs, `principle` naming the one drawn.
+    """Write labels.jsonl: one row per pair, in the order of the pairs, `principle` naming the one drawn.
 
     Raises:
         BadData: no pair has a label.
@@ -28,10 +28,10 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         for row in read_jsonl(path):
             by_pair.setdefault(row["pair"], {})[name] = row
     if job.settings["baseline"] == "pooled_pm":
-        found = [pooled_label(pair, rows, shares) for pair, rows in by_pair.items()]
+        drawn_labels = [pooled_label(pair, rows, shares) for pair, rows in by_pair.items()]
     else:
-        found = [drawn_label(pair, rows, shares, job.settings["seed"]) for pair, rows in by_pair.items()]
-    labels = [row for row in found if row is not None]
+        drawn_labels = [drawn_label(pair, rows, shares, job.settings["seed"]) for pair, rows in by_pair.items()]
+    labels = [row for row in drawn_labels if row is not None]
     if not labels:
         raise BadData("No pair has a label to draw from.", "Look at the labels of the principles, then run them again.")
     write_jsonl(folder / "labels.jsonl", labels)

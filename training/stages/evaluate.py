@@ -2,12 +2,12 @@
 
 Both answer every held-out prompt, drawing the same random numbers; the judge that labelled the pairs says which answer
 is better, over all and on each principle. The base is the policy that PPO began with, after its fine-tuning if there
-was one: the same weights with the adapter off. On request, the best of n of the base's answers by the reward meets the
-base as well: what no training would give.
+was one: the same weights with the adapter off. On request, the best of n of the base's answers by the reward is
+compared with the base as well: what can be had without training.
 
-Each verdict is in a file as soon as it is there: a restart draws the same answers again and buys no verdict twice.
+Each verdict is written to a file as soon as it arrives: a restart samples the same answers and buys no verdict twice.
 
-Left out: more than two policies, people's votes, several samples a prompt.
+Left out: more than two policies, people's votes, several samples per prompt.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.dialogue import Dialogue
 from training.errors import BadData
 from training.judges.choose import judge_settings
 from training.judges.judge import Comparison, StreamingJudge, Verdict
-from training.judges.verdict_book import VerdictBook, buy_verdicts
+from training.judges.verdict_ledger import VerdictLedger, buy_verdicts
 from training.models import language_model, rollouts
 from training.models.language_model import LanguageModel
 from training.models.stage_judge import make_stage_judge
@@ -41,7 +41,7 @@ VERDICTS = "verdicts.jsonl"
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
     """Write report.json: `overall` and `principles` (win rates with n and interval) and up to 50 `examples`; and
-    answers.jsonl, a row a prompt, so that policies of other runs can be compared with this one.
+    answers.jsonl, one row per prompt, so that policies of other runs can be compared with this one.
 
     Raises:
         BadData: there are no held-out prompts.
@@ -60,13 +60,13 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     tuned = answer(language, prompts, settings, seed, reporter, done=0)
     with language_model.reference(language):
         plain = answer(language, prompts, settings, seed, reporter, done=len(prompts), adapted=False)
-    book = VerdictBook(folder / VERDICTS, judge_settings(job))
+    ledger = VerdictLedger(folder / VERDICTS, judge_settings(job))
     try:
-        judge = make_stage_judge(judge_settings(job), spent=book.spent)
-        verdicts = ask(judge, book, prompts, tuned, plain, job.settings["principles"], reporter)
-        best = against_best_of_n(job, settings, language, judge, book, prompts, plain, reporter)
+        judge = make_stage_judge(judge_settings(job), spent=ledger.spent)
+        verdicts = ask(judge, ledger, prompts, tuned, plain, job.settings["principles"], reporter)
+        best = against_best_of_n(job, settings, language, judge, ledger, prompts, plain, reporter)
     finally:
-        book.close()
+        ledger.close()
     report = make_report(prompts, tuned, plain, verdicts)
     rates = {"win_rate/overall": report["overall"]["win_rate"]}
     if best is not None:
@@ -74,8 +74,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         rates["win_rate/best_of_n"] = best["overall"]["win_rate"]
     write_json(folder / "report.json", report)
     write_jsonl(folder / "answers.jsonl", (
-        {"prompt": prompt, "policy": one, "base": other}
-        for prompt, one, other in zip(prompts, tuned, plain, strict=True)))
+        {"prompt": prompt, "policy": tuned_answer, "base": base_answer}
+        for prompt, tuned_answer, base_answer in zip(prompts, tuned, plain, strict=True)))
     reporter.metric(1, rates | {f"win_rate/{name}": rate["win_rate"] for name, rate in report["principles"].items()})
     for name, column in verdicts.items():
         missing = sum(verdict.probability is None for verdict in column)
@@ -88,7 +88,7 @@ def answer(
     language: LanguageModel, prompts: Sequence[Dialogue], settings: Evaluate, seed: int, reporter: Reporter,
     done: int, adapted: bool = True,
 ) -> list[str]:  # fmt: skip
-    """One answer a prompt; each batch of prompts has a seed of its own, whichever policy answers."""
+    """One answer per prompt; each batch of prompts has its own seed, the same for every policy."""
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
     answers: list[str] = []
     with language_model.merged(language) if adapted else nullcontext():
@@ -102,12 +102,12 @@ def answer(
 
 
 def ask(
-    judge: StreamingJudge, book: VerdictBook, prompts: Sequence[Dialogue], tuned: Sequence[str], plain: Sequence[str],
-    principles: dict[str, str], reporter: Reporter,
+    judge: StreamingJudge, ledger: VerdictLedger, prompts: Sequence[Dialogue], tuned: Sequence[str],
+    plain: Sequence[str], principles: dict[str, str], reporter: Reporter,
 ) -> dict[str, list[Verdict]]:  # fmt: skip
     """The judge's verdicts on every pair, tuned answer first: by principle, and under "overall".
 
-    Equal answers are ties, and the judge is not asked about them. A stop is heard between two requests.
+    Equal answers are ties, and the judge is not asked about them. A stop takes effect between two requests.
     """
     even = Verdict(0.5, 0.5, 0.5, 0.0, "", 0, "")
     differing = [i for i in range(len(prompts)) if tuned[i] != plain[i]]
@@ -115,7 +115,7 @@ def ask(
     questions += [(name, statement, name) for name, statement in principles.items()]
     items = [Comparison(prompts[i], tuned[i], plain[i], statement, principle)
              for _, statement, principle in questions for i in differing]
-    done = sum(book.verdict(item) is not None for item in items)
+    done = sum(ledger.verdict(item) is not None for item in items)
 
     def on_verdict() -> None:
         nonlocal done
@@ -123,21 +123,21 @@ def ask(
         if done % max(1, len(items) // 50) == 0 or done == len(items):
             reporter.progress(done, len(items), "question")
 
-    verdicts = iter(buy_verdicts(judge, items, book, on_verdict, lambda: reporter.checkpoint_if_stopped(lambda: None),
+    verdicts = iter(buy_verdicts(judge, items, ledger, on_verdict, lambda: reporter.checkpoint_if_stopped(lambda: None),
                                  lambda text: reporter.warning("judge", text)))
-    found: dict[str, list[Verdict]] = {}
+    by_question: dict[str, list[Verdict]] = {}
     for key, _, _ in questions:
         by_prompt = {i: next(verdicts) for i in differing}
-        found[key] = [by_prompt.get(i, even) for i in range(len(prompts))]
-    return found
+        by_question[key] = [by_prompt.get(i, even) for i in range(len(prompts))]
+    return by_question
 
 
 def against_best_of_n(
-    job: Job, settings: Evaluate, language: LanguageModel, judge: StreamingJudge, book: VerdictBook,
+    job: Job, settings: Evaluate, language: LanguageModel, judge: StreamingJudge, ledger: VerdictLedger,
     prompts: Sequence[Dialogue], plain: Sequence[str], reporter: Reporter,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """How the base does if the reward may choose among its answers: `n`, `kl` (a bound), rewards, and win rates; None
-    where nobody asks for it."""
+    """The base with the reward choosing among n of its answers: `n`, `kl` (a bound), rewards, and win rates; None
+    where `best_of` is 0."""
     if not settings.best_of:
         return None
     rewarded = job.model_copy(update={"settings": job.settings | {"principles": job.settings["rewarded"]}})
@@ -152,7 +152,7 @@ def against_best_of_n(
         reporter.checkpoint_if_stopped(lambda: None)
 
     best = best_of_n.draw(language, prompts, settings.best_of, sampling, rewards_of, job.settings["seed"], on_batch)
-    verdicts = ask(judge, book, prompts, best.responses, plain, job.settings["principles"], reporter)
+    verdicts = ask(judge, ledger, prompts, best.responses, plain, job.settings["principles"], reporter)
     rates = {name: win_rate([verdict.probability for verdict in column])._asdict() for name, column in verdicts.items()}
     return {"n": settings.best_of, "kl": best_of_n.kl_bound(settings.best_of), "reward": best.reward,
             "reward_of_all": best.reward_of_all, "overall": rates.pop("overall"), "principles": rates}

@@ -1,9 +1,9 @@
 """Label pairs by one principle: ask the judge which response serves it better, keep the probability.
 
 MORLAIF (arXiv 2406.07295) keeps the harder letter of one order; here both orders are asked and the mean is a soft
-label. Whatever arrives is in the report stream before anything else happens: the first of two orders as an `answer`,
-the pair as a `label`. So none is bought twice: what `known_labels` and an earlier attempt of this stage hold is taken
-as it is, half a pair too. Pairs are streamed, never held. Torch-free, but for a local judge.
+label. Every answer is written to the report stream first: the first of two orders as an `answer`, the pair as a
+`label`. So none is bought twice: what `known_labels` and an earlier attempt of this stage hold is reused, also where
+only one order was answered. Pairs are streamed, never held in memory. Torch-free, except for a local judge.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any
 from training.errors import BadData, JudgeUnavailable
 from training.judges.choose import judge_settings
 from training.judges.control import ControlFile
-from training.judges.judge import Answer, Comparison, Ticket, Verdict, as_answer, as_label
-from training.judges.label_book import LabelBook
-from training.judges.pace import Pace
+from training.judges.judge import Answer, Comparison, PairRequest, Verdict, as_answer, as_label
+from training.judges.label_ledger import LabelLedger
 from training.judges.pair_index import PairIndex
+from training.judges.rate_controller import RateController
 from training.models.stage_judge import make_stage_judge
 from training.run.artifacts import Job, write_jsonl
 from training.run.reporting import Reporter
 
-EVERY = 2.0  # seconds between two reports, where fewer labels than a fiftieth came
+EVERY = 2.0  # seconds between two reports, where fewer than a fiftieth of the labels arrived
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Write labels.jsonl: a row a pair, errors included, in the order of the pairs.
+    """Write labels.jsonl: one row per pair, errors included, in the order of the pairs.
 
     Raises:
         BadData: no pairs.
@@ -38,77 +38,77 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     """
     settings = judge_settings(job)
     pairs = chosen_pairs(job, settings.max_pairs)
-    known = job.files.get("known_labels")
-    book = LabelBook(pairs, job.settings["principle"], settings.both_orders, known, folder / "events.jsonl")
-    reporter.log(f"{len(pairs)} pairs to label for {job.settings['principle']}, {book.count} of them labelled before")
-    if book.count:
-        reporter.rewind(book.count)  # pairs that failed in an earlier attempt are counted again
-    clerk = _Clerk(job, folder, pairs, book, reporter)
-    if book.count < len(pairs):
-        judge = make_stage_judge(clerk.settings, spent=book.spent, folder=folder)
-        _run(judge.stream(clerk.tickets(), clerk))
-    _check(book, reporter)
-    write_jsonl(folder / "labels.jsonl", book.rows())
+    known_labels = job.files.get("known_labels")
+    ledger = LabelLedger(pairs, job.settings["principle"], settings.both_orders, known_labels, folder / "events.jsonl")
+    reporter.log(f"{len(pairs)} pairs to label for {job.settings['principle']}, {ledger.count} of them labelled before")
+    if ledger.count:
+        reporter.rewind(ledger.count)  # pairs that failed in an earlier attempt are counted again
+    listener = _LabelListener(job, folder, pairs, ledger, reporter)
+    if ledger.count < len(pairs):
+        judge = make_stage_judge(listener.settings, spent=ledger.spent, folder=folder)
+        _run(judge.stream(listener.requests(), listener))
+    _check(ledger, reporter)
+    write_jsonl(folder / "labels.jsonl", ledger.rows())
     reporter.progress(len(pairs), len(pairs), "label")
     reporter.artifact("labels", "labels.jsonl")
 
 
-class _Clerk:
-    """Hands out what is to be judged, and writes down every answer as it arrives (a `judges.Listener`)."""
+class _LabelListener:
+    """Makes the requests to the judge, and records every answer as it arrives (a `judges.Listener`)."""
 
-    def __init__(self, job: Job, folder: Path, pairs: PairIndex, book: LabelBook, reporter: Reporter) -> None:
-        self._job, self._pairs, self._book, self._reporter = job, pairs, book, reporter
+    def __init__(self, job: Job, folder: Path, pairs: PairIndex, ledger: LabelLedger, reporter: Reporter) -> None:
+        self._job, self._pairs, self._ledger, self._reporter = job, pairs, ledger, reporter
         self._recipe = judge_settings(job)
         self._digests: dict[int, str] = {}  # of what is in flight
         self._control = ControlFile(folder)
         self._control.look()
         self.settings = self._control.control.applied_to(self._recipe)
-        self._told_at, self._told_count = time.monotonic(), -1
+        self._reported_at, self._reported_count = time.monotonic(), -1
         self._paused = False
 
-    def tickets(self) -> Iterator[Ticket]:
+    def requests(self) -> Iterator[PairRequest]:
         principle, statement = self._job.settings["principle"], self._job.settings["statement"]
-        for position, pair in self._pairs.rows(self._book.open):
+        for position, pair in self._pairs.rows(self._ledger.open):
             self._digests[position] = pair["digest"]
             item = Comparison(pair["prompt"], pair["a"], pair["b"], statement, principle)
-            yield Ticket(position, item, self._book.half.get(position))
+            yield PairRequest(position, item, self._ledger.awaiting_second_order.get(position))
 
-    def answered(self, ticket: Ticket, answer: Answer) -> None:
-        self._reporter.answer(as_answer(self._digests[ticket.key], answer))
+    def answered(self, request: PairRequest, answer: Answer) -> None:
+        self._reporter.answer(as_answer(self._digests[request.key], answer))
 
-    def judged(self, ticket: Ticket, verdict: Verdict) -> None:
-        label = as_label(self._digests.pop(ticket.key), self._job.settings["principle"], verdict, self.settings)
+    def judged(self, request: PairRequest, verdict: Verdict) -> None:
+        label = as_label(self._digests.pop(request.key), self._job.settings["principle"], verdict, self.settings)
         self._reporter.label(label)
-        self._book.add(ticket.key, label)
-        count, total = self._book.count, len(self._pairs)
+        self._ledger.add(request.key, label)
+        count, total = self._ledger.count, len(self._pairs)
         if count % max(1, total // 50) == 0 or count == total:
-            self._tell()
-        self._reporter.checkpoint_if_stopped(lambda: None)  # labels are in the stream already
+            self._report()
+        self._reporter.checkpoint_if_stopped(lambda: None)  # the labels are in the stream already
 
-    def tick(self, pace: Pace) -> None:
+    def tick(self, pace: RateController) -> None:
         if self._control.look():
             self.settings = self._control.control.applied_to(self._recipe)
             pace.apply(self.settings)
         if self._control.control.paused != self._paused:
             self._paused = pace.paused = self._control.control.paused
             self._reporter.log("paused: nothing more is asked until it is resumed" if self._paused else "resumed")
-        if time.monotonic() - self._told_at > EVERY and self._book.count > self._told_count:
-            self._tell()
+        if time.monotonic() - self._reported_at > EVERY and self._ledger.count > self._reported_count:
+            self._report()
         self._reporter.checkpoint_if_stopped(lambda: None)
 
     def notice(self, text: str, warn: bool = True) -> None:
         if warn:
-            self._reporter.warning("judge", text, self._book.count)
+            self._reporter.warning("judge", text, self._ledger.count)
         else:
             self._reporter.log(text)
 
-    def _tell(self) -> None:
-        self._told_at, self._told_count = time.monotonic(), self._book.count
-        values = self._book.summary()
+    def _report(self) -> None:
+        self._reported_at, self._reported_count = time.monotonic(), self._ledger.count
+        values = self._ledger.summary()
         if self._recipe.price_in or self._recipe.price_out:
-            values["label/cost"] = self._book.spent.money(self._recipe)
-        self._reporter.progress(self._book.count, len(self._pairs), "label")
-        self._reporter.metric(self._book.count, values)
+            values["label/cost"] = self._ledger.spent.money(self._recipe)
+        self._reporter.progress(self._ledger.count, len(self._pairs), "label")
+        self._reporter.metric(self._ledger.count, values)
 
 
 def chosen_pairs(job: Job, most: int) -> PairIndex:
@@ -125,7 +125,7 @@ def chosen_pairs(job: Job, most: int) -> PairIndex:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end on uvloop, which takes a third less CPU a question; where it is not to be had, on asyncio."""
+    """Run to the end on uvloop, which takes a third less CPU per question; without it, on asyncio."""
     try:
         from uvloop import new_event_loop
     except ImportError:
@@ -135,12 +135,12 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         runner.run(work)
 
 
-def _check(book: LabelBook, reporter: Reporter) -> None:
-    errors = book.reasons.total()
+def _check(ledger: LabelLedger, reporter: Reporter) -> None:
+    errors = ledger.reasons.total()
     if not errors:
         return
-    often = book.reasons.most_common(1)[0][0]
-    if 2 * errors > book.count:
-        raise JudgeUnavailable(f"The judge could not label {errors} of {book.count} pairs; most often: {often}.",
+    often = ledger.reasons.most_common(1)[0][0]
+    if 2 * errors > ledger.count:
+        raise JudgeUnavailable(f"The judge could not label {errors} of {ledger.count} pairs; most often: {often}.",
                                "Try the principle on one pair, choose another judge model, then resume.")
-    reporter.warning("label_errors", f"{errors} of {book.count} pairs have no label; most often: {often}.")
+    reporter.warning("label_errors", f"{errors} of {ledger.count} pairs have no label; most often: {often}.")

@@ -3,19 +3,19 @@ scalarization makes one reward of the scores, and the policy moves a little towa
 
 The method is MORLAIF (arXiv 2406.07295), the algorithm PPO (arXiv 1707.06347) in the shape it took for language models
 (arXiv 1909.08593, 2203.02155): a KL penalty on each token against the policy as it was, the reward on the last token,
-a critic on the policy's own trunk or on a trunk of its own. Each phase:
+a critic on the policy's trunk or a separate one. Each phase:
 
     1. answer    every prompt of the batch is answered once, token by token
     2. score     preference models -> principle rewards [batch, principle] -> reward [batch]
     3. read      log-probabilities and values of the answers; log-probabilities of the reference, adapter off
     4. credit    rewards of tokens -> advantages and returns (GAE)
     5. learn     epochs x minibatches optimizer steps on the clipped losses
-    6. steer     the KL coefficient, towards the wanted KL
+    6. adapt     the KL coefficient, towards the target KL
     7. report    metrics, samples of fixed prompts, a checkpoint now and then
 
 What differs from the paper's code: scores are standardised before they are scalarized, rewards are not divided by a
-running spread (advantages are whitened), and what each principle contributes is reported. Left out: a
-critic of its own, full fine-tuning, dropout, a replay buffer.
+running standard deviation (advantages are whitened), and what each principle contributes is reported. Left out:
+full fine-tuning, dropout, a replay buffer.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from training.config import Ppo
 from training.dialogue import Dialogue
 from training.errors import BadData, Diverged
 from training.models import language_model, rollouts
-from training.models.folded import folded
-from training.models.rollouts import Passed, Rollout
+from training.models.fused_lora import fused_lora
+from training.models.rollouts import ForwardOutputs, Rollout
 from training.ppo import gradient_conflict, health, parallel
 from training.ppo import policy_gradient as pg
-from training.ppo.learner import Learner, load_learner, save_checkpoint, trained
+from training.ppo.learner import Learner, load_learner, save_checkpoint, trainable_parameters
 from training.ppo.samples import report_samples
 from training.reward.loading import load_rewards, principle_metrics
 from training.run.artifacts import Job, newest_checkpoint, read_jsonl, write_json
@@ -43,10 +43,10 @@ from training.run.reporting import Reporter
 
 
 class Experience(NamedTuple):
-    """Answers of one phase and what is learnt from them; tensors are [batch, response]."""
+    """The answers of one phase and what is learnt from them; tensors are [batch, response]."""
 
     rollout: Rollout
-    old: Passed
+    old: ForwardOutputs
     advantages: Tensor
     returns: Tensor
 
@@ -56,7 +56,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
     Raises:
         BadData: there are no prompts.
-        Diverged: a loss or a gradient is no number any more.
+        Diverged: a loss or a gradient is NaN or infinite.
         ModelUnavailable, OutOfMemory: a base or a preference model cannot be loaded, or does not fit.
     """
     settings = Ppo.model_validate(job.settings["ppo"])
@@ -69,7 +69,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         from training.ppo import group_policy  # TRL takes a second to import
 
         return group_policy.train(job, folder, reporter, prompts)
-    reporter = parallel.told_once(reporter, settings.batch_size // settings.minibatches)
+    reporter = parallel.rank_zero_reporter(reporter, settings.batch_size // settings.minibatches)
     checkpoints = folder / "checkpoint"
     resumed_from = newest_checkpoint(checkpoints)
     learner = load_learner(job, settings, resumed_from)
@@ -83,7 +83,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         if parallel.is_main():
             save_checkpoint(learner, checkpoints)
 
-    reporter.rewind(learner.step)  # whatever an attempt that was killed reported beyond it is done again
+    reporter.rewind(learner.step)  # what a killed attempt reported after its last checkpoint is done again
     if resumed_from is not None:
         reporter.log(f"resumed after step {learner.step}")
     else:
@@ -95,24 +95,24 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         batch = [prompts[i] for i in batch_indices(learner.step, settings.batch_size, len(prompts), seed)]
         ids, mask = rollouts.pad_prompts(language, batch, settings.max_new_tokens)
         with language_model.merged(language):
-            mine = parallel.share(torch.arange(len(batch), device=ids.device))
-            draws = parallel.own_generator(learner.generator)
-            part = rollouts.generate(language, ids[mine], mask[mine], sampling, draws)
-        rollout = parallel.whole(part, ids, mask)
+            local_rows = parallel.shard(torch.arange(len(batch), device=ids.device))
+            generator = parallel.own_generator(learner.generator)
+            local_rollout = rollouts.generate(language, ids[local_rows], mask[local_rows], sampling, generator)
+        rollout = parallel.gather_rollout(local_rollout, ids, mask)
         responses = rollouts.texts(language, rollout)
         answered = time.monotonic()
 
-        # 2. Score: principle rewards, and one reward of them; an answer that found no end loses something.
-        rewards = parallel.scored(rewards_of, batch, responses, settings.micro_batch, language.device)
+        # 2. Score: principle rewards, and one reward of them; an answer without an end token is penalised.
+        rewards = parallel.gather_rewards(rewards_of, batch, responses, settings.micro_batch, language.device)
         reward = rewards.total.to(language.device).clamp(-settings.reward_clip, settings.reward_clip)
         reward = reward - settings.no_eos_penalty * (~rollout.ended).float()
         scored = time.monotonic()
 
-        # 3. Read the answers, as the policy that gave them and as the reference.
-        with torch.no_grad(), folded(language):
-            old = read(learner, rollout, settings)
+        # 3. Read the answers: log-probabilities under the policy that gave them and under the reference.
+        with torch.no_grad(), fused_lora(language):
+            old = compute_logprobs(learner, rollout, settings)
             with language_model.reference(language):
-                reference = read(learner, rollout, settings).logprobs
+                reference = compute_logprobs(learner, rollout, settings).logprobs
 
         # 4. Credit: each token pays for its distance from the reference, the last one earns the reward.
         log_ratio = pg.kl_k1(old.logprobs, reference) * rollout.mask
@@ -126,11 +126,12 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         learnt = learn(learner, experience, settings, rate)
         ended = time.monotonic()
 
-        # 6. Steer: the coefficient of the next phase; what is reported is this phase's.
+        # 6. Adapt the KL coefficient of the next phase; this phase's is the one reported.
         kl = float(log_ratio.sum(dim=1).mean())
         learner.metrics = {
             **principle_metrics(rewards_of.names, rewards),
-            **{f"constraint/{name}/multiplier": of for name, of in rewards_of.constraints.multipliers.items()},
+            **{f"constraint/{name}/multiplier": multiplier
+               for name, multiplier in rewards_of.constraints.multipliers.items()},
             "reward/optimised": float(reward.mean()) - learner.kl_coefficient * kl,
             "kl/mean": kl,
             "kl/coefficient": learner.kl_coefficient,
@@ -173,9 +174,9 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
 
 def credit(
-    rollout: Rollout, old: Passed, reward: Tensor, log_ratio: Tensor, kl_coefficient: float, settings: Ppo
+    rollout: Rollout, old: ForwardOutputs, reward: Tensor, log_ratio: Tensor, kl_coefficient: float, settings: Ppo
 ) -> Experience:
-    """Step 4: from one reward a response, [batch], to whitened advantages and returns of its tokens."""
+    """Step 4: from one reward per response, [batch], to whitened advantages and returns of its tokens."""
     token_rewards = pg.token_rewards(reward, log_ratio, rollout.mask, kl_coefficient)
     if settings.whiten_rewards:
         token_rewards = pg.masked_scale(token_rewards, rollout.mask)
@@ -197,23 +198,24 @@ def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) 
     sums: list[Tensor] = []
     norms: list[float] = []
     language = learner.language
-    with folded(language) as refold, language_model.recomputed(language, settings.gradient_checkpointing):
+    checkpointing = language_model.gradient_checkpointing(language, settings.gradient_checkpointing)
+    with fused_lora(language) as refresh_fused_lora, checkpointing:
         for _ in range(settings.epochs):
             first = len(sums)
             order = torch.randperm(len(lengths), generator=learner.generator).to(lengths.device)
             for minibatch in order.tensor_split(min(settings.minibatches, len(order))):
                 learner.optimizer.zero_grad(set_to_none=True)
                 tokens = lengths[minibatch].sum()
-                for rows in micro_batches(experience.rollout, parallel.share(minibatch), settings.micro_batch):
+                for rows in micro_batches(experience.rollout, parallel.shard(minibatch), settings.micro_batch):
                     loss, parts = losses(learner, experience, rows, settings)
                     (loss / tokens).backward()
                     sums.append(parts)
-                parallel.add_up_gradients(trained(learner))
+                parallel.all_reduce_gradients(trainable_parameters(learner))
                 norms.append(take_step(learner, settings.max_grad_norm))
-                refold()
-            if settings.target_kl_stop and drifted(sums[first:]) > settings.target_kl_stop:
+                refresh_fused_lora()
+            if settings.target_kl_stop and approx_kl(sums[first:]) > settings.target_kl_stop:
                 break
-    policy, value, clipped, moved, entropy, counted = parallel.added_up(torch.stack(sums).sum(dim=0)).tolist()
+    policy, value, clipped, moved, entropy, counted = parallel.all_reduce_sum(torch.stack(sums).sum(dim=0)).tolist()
     return {
         "policy/loss": policy / counted,
         "policy/clip_fraction": clipped / counted,
@@ -225,14 +227,15 @@ def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) 
     }
 
 
-def drifted(parts: list[Tensor]) -> float:
-    """Mean KL a token (k3) from the policy that answered, over an epoch's passes of every process."""
-    total = parallel.added_up(torch.stack(parts).sum(dim=0))
+def approx_kl(parts: list[Tensor]) -> float:
+    """Mean KL per token (k3) from the policy that answered, over an epoch's passes of every process."""
+    total = parallel.all_reduce_sum(torch.stack(parts).sum(dim=0))
     return float(total[3] / total[5])
 
 
 def losses(learner: Learner, experience: Experience, rows: Tensor, settings: Ppo) -> tuple[Tensor, Tensor]:
-    """The loss of some rows, a sum over their tokens, and six sums to report: losses, clipped, KL, entropy, tokens."""
+    """The loss of a micro-batch, a sum over its tokens, and six sums to report: losses, clipped, KL, entropy,
+    tokens."""
     part = rollouts.select(experience.rollout, rows)
     length = part.mask.shape[1]
     old_logprobs, old_values, advantages, returns = (
@@ -249,37 +252,37 @@ def losses(learner: Learner, experience: Experience, rows: Tensor, settings: Ppo
 
 
 def take_step(learner: Learner, max_grad_norm: float) -> float:
-    """One optimizer step with the gradient clipped; returns its norm before that. A NaN loss shows here as well."""
-    norm = float(torch.nn.utils.clip_grad_norm_(trained(learner), max_grad_norm))
+    """One optimizer step with clipped gradients; returns their norm before clipping. A NaN loss shows here as well."""
+    norm = float(torch.nn.utils.clip_grad_norm_(trainable_parameters(learner), max_grad_norm))
     if norm != norm or norm == float("inf"):
         raise Diverged(
-            f"The loss of step {learner.step + 1} is no number any more.",
+            f"The loss of step {learner.step + 1} is NaN or infinite.",
             "Start again with a lower learning rate or a higher KL coefficient; lower the reward clip if rewards jump.",
         )
     learner.optimizer.step()
     return norm
 
 
-def read(learner: Learner, rollout: Rollout, settings: Ppo) -> Passed:
-    """Log-probabilities, entropies and values of whole answers, by the same code that the update runs."""
+def compute_logprobs(learner: Learner, rollout: Rollout, settings: Ppo) -> ForwardOutputs:
+    """Log-probabilities, entropies and values of whole answers, computed by the same code as in the update."""
     batch, length = rollout.mask.shape
-    found = [torch.zeros(batch, length, device=rollout.mask.device) for _ in Passed._fields]
-    everything = parallel.share(torch.arange(batch, device=rollout.mask.device))
-    for rows in micro_batches(rollout, everything, settings.micro_batch):
+    outputs = [torch.zeros(batch, length, device=rollout.mask.device) for _ in ForwardOutputs._fields]
+    local_rows = parallel.shard(torch.arange(batch, device=rollout.mask.device))
+    for rows in micro_batches(rollout, local_rows, settings.micro_batch):
         part = rollouts.select(rollout, rows)
-        passed = rollouts.forward_responses(learner.language, part, settings.temperature, learner.value_head)
-        for whole, piece in zip(found, passed, strict=True):
-            whole[rows, : piece.shape[1]] = piece * part.mask
-    return Passed(*map(parallel.added_up, found))
+        local_outputs = rollouts.forward_responses(learner.language, part, settings.temperature, learner.value_head)
+        for output, piece in zip(outputs, local_outputs, strict=True):
+            output[rows, : piece.shape[1]] = piece * part.mask
+    return ForwardOutputs(*map(parallel.all_reduce_sum, outputs))
 
 
 def micro_batches(rollout: Rollout, rows: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Rows cut into pieces of at most `size`, rows of like prompts together: little of a pass is spent on padding."""
+    """Micro-batches of at most `size` rows, prompts of similar length together, so that little is spent on padding."""
     return rows[rollout.prompt_mask[rows].sum(dim=1).argsort(stable=True)].split(size)
 
 
 def batch_indices(step: int, size: int, count: int, seed: int) -> list[int]:
-    """Which prompts phase `step` (from 0) answers: passes over all of them, each in an order of its own."""
+    """Which prompts phase `step` (from 0) answers: passes over all of them, each in its own order."""
     orders: dict[int, list[int]] = {}
     chosen = []
     for position in range(step * size, (step + 1) * size):

@@ -1,11 +1,11 @@
 """Train the preference model of one principle, or the heads of all on one trunk (MORLAIF, arXiv 2406.07295).
 
 The loss of a label is Bradley-Terry's (`training.preference_models.losses`), a batch's the mean of its labels'. TRL's
-RewardTrainer knows no soft labels and no second head, hence a loop of our own: LoRA (or the whole base) and a linear
+RewardTrainer supports neither soft labels nor several heads, hence our own loop: LoRA (or the whole base) and a linear
 head, AdamW, cosine with warm-up. Pairs are held out by prompt, the same ones for every principle of a run. Labels that
 people changed come in `files["labels"]`, on a shared trunk in `files["labels:<principle>"]`, and win.
 
-Left out: early stopping, a weight a principle on the shared trunk, several devices.
+Left out: early stopping, a weight per principle on the shared trunk, several devices.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from training import preference_models as pm
-from training.config import PreferenceModel as Settings
+from training.config import PreferenceModelSettings as Settings
 from training.errors import BadData, Diverged
-from training.models.language_model import load_tokenizer, memory_named, pad_id, pick_device
+from training.models.language_model import load_tokenizer, pad_id, pick_device, translate_oom
 from training.quality import learning_curve, quality_card
 from training.quality.calibration import accuracy
 from training.run.artifacts import (
@@ -42,7 +42,7 @@ WATCHED = 256  # held-out pairs scored during training; all of them at the end
 CHECKPOINT_SECONDS = 20.0
 MAX_GRAD_NORM = 1.0
 CURVE = "learning_curve.json"
-LEAST_STD = 1e-4  # of raw scores; below it rounding is a part of them that shows
+LEAST_STD = 1e-4  # of raw scores; below this, rounding errors are visible in them
 
 
 class Example(NamedTuple):
@@ -64,7 +64,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     Raises:
         BadData: too few labelled pairs.
         BadSettings: more layers are to be adapted than the base has.
-        Diverged: the loss stopped being a number.
+        Diverged: the loss is NaN or infinite.
         StopRequested: after a checkpoint.
     """
     settings = Settings.model_validate(job.settings["preference_model"])
@@ -78,7 +78,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         if not any(example.labels[index] is not None for example in training):
             raise BadData(f"No pair to train on has a label for '{name}'.", "Label more pairs ('judge.max_pairs').")
     reporter.log(f"{len(training)} pairs to train on, {len(held_out)} held out, {', '.join(names)}")
-    with memory_named():
+    with translate_oom():
         if settings.learning_curve:
             _train_parts(job, folder, settings, device, training, held_out, pad, reporter)
         model, adapter = _new_model(job, settings, device)
@@ -89,14 +89,14 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
 
 def _new_model(job: Job, settings: Settings, device: torch.device) -> tuple[pm.PreferenceModel, Any]:
-    """A new model by the job's seed, whatever was drawn before."""
+    """A new model initialised from the job's seed."""
     torch.manual_seed(job.settings["seed"])
     return pm.new_model(settings.base, settings.lora, device, job.settings["precision"], heads=len(principles_of(job)),
                         layers=settings.lora_layers, full=settings.architecture == "full")
 
 
-class _Aside(NullReporter):
-    """The reporter of a model that is trained for the curve alone: it can be stopped, and tells nothing."""
+class _StopOnlyReporter(NullReporter):
+    """The reporter of a model that is trained for the learning curve only: it reports nothing, but can be stopped."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -107,25 +107,26 @@ class _Aside(NullReporter):
 
 def _train_parts(job: Job, folder: Path, settings: Settings, device: torch.device, training: Sequence[Example],
                  held_out: list[Example], pad: int, reporter: Reporter) -> None:
-    """Models from parts of the pairs, each forgotten once measured. What was measured is in `learning_curve.json`, so
-    that a stage that is resumed goes on with the next part."""
-    file, aside = folder / CURVE, folder / "parts"
+    """Train models on parts of the pairs and discard each once it is measured. The measurements are in
+    `learning_curve.json`, so that a resumed stage continues with the next part."""
+    file, temporary = folder / CURVE, folder / "parts"
     measured: list[dict[str, Any]] = read_json(file) if file.is_file() else []
     parts = learning_curve.parts(training, [example.digest for example in training], job.settings["seed"])
     for part in parts[len(measured):]:
         reporter.log(f"learning curve: {len(part)} of {len(training)} pairs")
         model, _ = _new_model(job, settings, device)
-        _fit(model, part, held_out[:WATCHED], settings, job, aside / str(len(part)), _Aside(reporter), pad)
+        _fit(model, part, held_out[:WATCHED], settings, job, temporary / str(len(part)), _StopOnlyReporter(reporter),
+             pad)
         scores = score_pairs(model, held_out, pad)
         labels = [sum(label is not None for label in column)
                   for column in zip(*(example.labels for example in part), strict=True)]
         measured.append({"labels": labels, "differences": (scores[:, 0] - scores[:, 1]).T.tolist()})
         write_json(file, measured)
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _curve(folder: Path, head: int, pairs: Sequence[quality_card.Scored]) -> dict[str, Any]:
-    """The curve of one principle, whose last point is the model itself; nothing where the pairs were too few."""
+    """The curve of one principle, whose last point is the model itself; empty where there were too few pairs."""
     if not (folder / CURVE).is_file():
         return {}
     measured: list[dict[str, Any]] = read_json(folder / CURVE)
@@ -145,25 +146,26 @@ def principles_of(job: Job) -> list[str]:
 
 
 def read_examples(job: Job, tokenizer: Any, max_length: int) -> list[Example]:
-    """The pairs that any principle has a label for, in file order; a label that is an error is none."""
+    """The pairs that any principle has a label for, in file order; errors do not count as labels."""
     pairs_file = job.files.get("pairs") or job.inputs["sample"] / "pairs.jsonl"
-    # The stage of one principle knows its labels by the bare role, whoever made them.
+    # The stage of one principle finds its labels under the role without a suffix.
     roles = [f":{name}" for name in job.settings["principles"]] if "principles" in job.settings else [""]
     labels = [{row["pair"]: row["probability"] for row in read_jsonl(
         job.files.get(f"labels{role}") or job.inputs[f"label{role}"] / "labels.jsonl")
         if row["probability"] is not None} for role in roles]
-    pairs = {pair["digest"]: pair for pair in read_jsonl(pairs_file) if any(pair["digest"] in of for of in labels)}
+    pairs = {pair["digest"]: pair for pair in read_jsonl(pairs_file)
+             if any(pair["digest"] in by_pair for by_pair in labels)}
     return [
         Example(digest, digest_of(pair["prompt"]), pm.encode(tokenizer, pair["prompt"], pair["a"], max_length),
                 pm.encode(tokenizer, pair["prompt"], pair["b"], max_length),
                 (pm.reply_length(tokenizer, pair["a"]), pm.reply_length(tokenizer, pair["b"])),
-                tuple(of.get(digest) for of in labels), pair.get("human"))
+                tuple(by_pair.get(digest) for by_pair in labels), pair.get("human"))
         for digest, pair in pairs.items()
     ]
 
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Training and held-out examples: no prompt is in both, and the draw depends on prompts and seed alone.
+    """Training and held-out examples: no prompt is in both, and the split depends on prompts and seed only.
 
     Raises:
         BadData: fewer than two prompts, so that nothing could be held out.
@@ -172,15 +174,15 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
     if len(prompts) < 2:
         raise BadData(f"Only {len(examples)} labelled pairs of {len(prompts)} prompts: too few to train on.",
                       "Label more pairs ('judge.max_pairs', 'sample.count').")
-    kept = set(prompts[: min(len(prompts) - 1, max(1, round(share * len(prompts))))])
-    return ([example for example in examples if example.prompt not in kept],
-            [example for example in examples if example.prompt in kept])
+    held_out_prompts = set(prompts[: min(len(prompts) - 1, max(1, round(share * len(prompts))))])
+    return ([example for example in examples if example.prompt not in held_out_prompts],
+            [example for example in examples if example.prompt in held_out_prompts])
 
 
 def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Example], settings: Settings, job: Job,
          folder: Path, reporter: Reporter, pad: int) -> None:
     """The training loop: resumes from the newest checkpoint, bit for bit on a CPU."""
-    # 1. What is learnt, and how fast.
+    # 1. Trainable parameters, optimizer and schedule.
     learnt = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     optimizer = torch.optim.AdamW(learnt.values(), lr=settings.learning_rate, weight_decay=0.0)
     an_epoch = math.ceil(len(training) / settings.batch_size)
@@ -189,7 +191,7 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, warmup, total))
     watch_every = max(1, total // 5)
 
-    # 2. Where an earlier attempt stopped.
+    # 2. Resume from the newest checkpoint.
     step = _restore(folder, learnt, optimizer, scheduler)
     reporter.rewind(step)
     saved = time.monotonic()
@@ -198,7 +200,7 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
         _save(folder, step, learnt, optimizer, scheduler)
 
     while step < total:
-        # 3. The pairs of this step: every epoch in an order of its own.
+        # 3. The pairs of this step: each epoch has its own order.
         epoch, place = divmod(step, an_epoch)
         order = torch.randperm(len(training), generator=torch.Generator().manual_seed(job.settings["seed"] + epoch))
         chosen = order[place * settings.batch_size:(place + 1) * settings.batch_size].tolist()
@@ -217,7 +219,7 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
         scheduler.step()
         step += 1
 
-        # 5. Tell, and keep what is needed to go on.
+        # 5. Report, and save a checkpoint now and then.
         if step % watch_every == 0 or step == total:
             values |= _watch(model, watched, principles_of(job), pad)
         reporter.metric(step, values)
@@ -230,24 +232,24 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
 
 
 def _backward(model: pm.PreferenceModel, batch: Sequence[Example], settings: Settings, pad: int) -> tuple[float, float]:
-    """Add the gradient of the batch's mean loss, in as many passes as the memory wants; that loss, and the accuracy."""
+    """Add the gradient of the batch's mean loss, micro-batch by micro-batch; returns that loss and the accuracy."""
     model.train()
-    known = sum(label is not None for example in batch for label in example.labels)
+    label_count = sum(label is not None for example in batch for label in example.labels)
     loss = 0.0
-    found = []
+    differences = []
     for part in _parts(batch):
         difference = _difference(model, part, pad)
-        part_loss = pm.label_loss(settings.labels, difference, _labels(part, difference.device)).sum() / known
+        part_loss = pm.label_loss(settings.labels, difference, _labels(part, difference.device)).sum() / label_count
         part_loss.backward()
         loss += part_loss.item()
-        found.append(difference.detach())
-    return loss, _accuracy(torch.cat(found), batch)
+        differences.append(difference.detach())
+    return loss, _accuracy(torch.cat(differences), batch)
 
 
 def _watch(model: pm.PreferenceModel, watched: Sequence[Example], names: Sequence[str], pad: int) -> dict[str, float]:
     """Accuracy on held-out pairs: over all labels and, where there are several principles, on each."""
-    seen = score_pairs(model, watched, pad)
-    difference = seen[:, 0] - seen[:, 1]
+    scores = score_pairs(model, watched, pad)
+    difference = scores[:, 0] - scores[:, 1]
     values = {"pm/held_out_accuracy": _accuracy(difference, watched)}
     if len(names) > 1:
         values |= {f"pm/held_out_accuracy/{name}": _accuracy(difference[:, index:index + 1], [
@@ -264,9 +266,9 @@ def _labels(examples: Sequence[Example], device: torch.device) -> Tensor:
 
 def _accuracy(difference: Tensor, examples: Sequence[Example]) -> float:
     """Over all labels of [pairs, principles]."""
-    told = [(d, label) for row, example in zip(difference.tolist(), examples, strict=True)
+    labelled = [(d, label) for row, example in zip(difference.tolist(), examples, strict=True)
             for d, label in zip(row, example.labels, strict=True) if label is not None]
-    return accuracy([d for d, _ in told], [label for _, label in told])[0]
+    return accuracy([d for d, _ in labelled], [label for _, label in labelled])[0]
 
 
 def rate(step: int, warmup: int, total: int) -> float:
@@ -285,8 +287,8 @@ def _parts(batch: Sequence[Example]) -> list[Sequence[Example]]:
 def _difference(model: pm.PreferenceModel, part: Sequence[Example], pad: int) -> Tensor:
     """Scores of `a` minus scores of `b`, [pairs, principles]; both go through the model in one batch."""
     rows = [example.a for example in part] + [example.b for example in part]
-    one, other = model(*pm.padded(rows, pad, model.head.weight.device)).chunk(2)
-    return one - other
+    scores_a, scores_b = model(*pm.padded(rows, pad, model.head.weight.device)).chunk(2)
+    return scores_a - scores_b
 
 
 @torch.no_grad()
@@ -298,7 +300,7 @@ def score_pairs(model: pm.PreferenceModel, examples: Sequence[Example], pad: int
     scores = torch.empty(len(rows), model.head.out_features)
     start = 0
     while start < len(order):
-        # Sorted by length: the rows that fit are counted by the shortest, then cut to what the longest allows.
+        # Sorted by length: as many rows as fit by the shortest, then reduced to what the longest allows.
         end = min(len(order), start + max(1, TOKENS_AT_ONCE // len(rows[order[start]])))
         end = min(end, start + max(1, TOKENS_AT_ONCE // len(rows[order[end - 1]])))
         chosen = order[start:end]
@@ -309,7 +311,7 @@ def score_pairs(model: pm.PreferenceModel, examples: Sequence[Example], pad: int
 
 def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Example], held_out: set[str],
             scores: Tensor, reporter: Reporter) -> None:
-    """A card and the standardised scores of each principle; what a card says against its model is warned of."""
+    """Write a card and the standardised scores of each principle, and warn of weak models."""
     names = principles_of(job)
     cards: dict[str, dict[str, Any]] = {}
     for head, name in enumerate(names):
@@ -321,18 +323,18 @@ def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Examp
         if settings.learning_curve:
             built |= _curve(folder, head, pairs)
         if settings.debias_length:
-            rise, mean = quality_card.length_line(pairs)
+            rise, mean = quality_card.fit_length_bias(pairs)
             before = quality_card.card(pairs)["length_correlation"]
             built |= {"length_slope": rise, "length_mean": mean, "length_correlation_before": before}
-            pairs = quality_card.without_length(pairs, rise, mean)
+            pairs = quality_card.remove_length_bias(pairs, rise, mean)
         cards[name] = built | quality_card.card(pairs)
         scores_file = folder / "scores" / f"{name}.jsonl" if "principles" in job.settings else folder / "scores.jsonl"
         quality_card.write_scores(scores_file, [example.digest for example in examples], pairs, cards[name]["mean"],
                              cards[name]["std"])
         _warn(cards[name], reporter)
-    one = cards[names[0]] if "principles" not in job.settings else {"architecture": settings.architecture,
+    content = cards[names[0]] if "principles" not in job.settings else {"architecture": settings.architecture,
                                                                     "cards": cards}
-    write_json(folder / quality_card.CARD, one)
+    write_json(folder / quality_card.CARD, content)
     reporter.artifact("preference model", quality_card.CARD)
 
 
@@ -347,25 +349,25 @@ def _warn(card: dict[str, Any], reporter: Reporter) -> None:
     elif card["accuracy_low"] < 0.5:
         interval = f"95 % from {card['accuracy_low']:.2f} to {card['accuracy_high']:.2f}, n = {card['decided']}"
         reporter.warning("weak_preference_model", f"Held-out accuracy on {card['principle']} {card['accuracy']:.2f} "
-                         f"({interval}) cannot be told from a coin: it was not learnt, or more pairs are needed.")
+                         f"({interval}) is no better than chance: the model did not learn it, or needs more pairs.")
 
 
 def _save(folder: Path, step: int, learnt: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer,
           scheduler: torch.optim.lr_scheduler.LambdaLR) -> None:
     checkpoints = folder / "checkpoint"
-    aside = checkpoints / "writing"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    temporary = checkpoints / "writing"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     torch.save({"step": step, "learnt": {name: weight.data for name, weight in learnt.items()},
                 "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(),
-                "rng": torch.get_rng_state(), "cuda": cuda}, aside / "state.pt")
-    publish_checkpoint(aside, checkpoints, step)
+                "rng": torch.get_rng_state(), "cuda": cuda}, temporary / "state.pt")
+    publish_checkpoint(temporary, checkpoints, step)
 
 
 def _restore(folder: Path, learnt: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer,
              scheduler: torch.optim.lr_scheduler.LambdaLR) -> int:
-    """The step to go on from, 0 if there is no checkpoint."""
+    """The step to resume from, 0 if there is no checkpoint."""
     newest = newest_checkpoint(folder / "checkpoint")
     if newest is None:
         return 0

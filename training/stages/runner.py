@@ -1,4 +1,4 @@
-"""Run one stage in this process, whoever asked for it: the command line or a worker. Torch-free until the stage is not.
+"""Run one stage in this process, for the command line or a worker. Torch is imported only by stages that need it.
 
 `run_stage` returns an exit code of `training.run.jobs`; with several processes per stage the main one calls it, and the
 others call `assist`. Left out: starting the processes (the caller does).
@@ -30,8 +30,8 @@ from training.run.reporting import EventFile, NullReporter, Reporter
 
 StageFunction = Callable[[Job, Path, Reporter], None]
 
-# What to lower when memory runs out, best first: section and key of the stage's settings, and the least it may be.
-_APPETITE: dict[str, tuple[tuple[str, str, int], ...]] = {
+# What to lower on OOM, best first: section and key of the stage's settings, and the lowest value allowed.
+_MEMORY_SETTINGS: dict[str, tuple[tuple[str, str, int], ...]] = {
     "sft": (("sft", "batch_size", 1), ("sft", "max_length", 16)),
     "sample": (("sample", "batch_size", 1), ("sample", "max_new_tokens", 1)),
     "label": (("judge", "max_pairs", 8),),
@@ -40,7 +40,7 @@ _APPETITE: dict[str, tuple[tuple[str, str, int], ...]] = {
     "evaluate": (("evaluate", "max_new_tokens", 1), ("evaluate", "prompts", 2)),
 }
 
-# How torch and safetensors, which know no errno, say that the disk is full.
+# How torch and safetensors, which set no errno, say that the disk is full.
 _FULL = ("no space left on device", "pytorchstreamwriter failed writing")
 
 
@@ -48,7 +48,7 @@ def stage_function(kind: str) -> StageFunction:
     """The function that runs a stage of this kind; its module is imported here, and torch with it where it needs torch.
 
     Raises:
-        ValueError: there is no such kind.
+        ValueError: there is no such kind of stage.
     """
     match kind:
         case "sft":
@@ -73,9 +73,10 @@ def stage_function(kind: str) -> StageFunction:
 
 
 def run_stage(folder: Path, die_with_parent: bool = False) -> int:
-    """Run the stage in `folder` and return the exit code; a stage that is complete already is left as it is.
+    """Run the stage in `folder` and return the exit code; a stage that is already complete is not run again.
 
-    SIGTERM and SIGINT ask it to stop at its next safe point; so does, with `die_with_parent`, the parent's end.
+    SIGTERM and SIGINT ask it to stop at its next safe point; with `die_with_parent` so does the end of the parent
+    process.
     """
     with _lock(folder / "lock") as ours:
         if not ours:
@@ -98,7 +99,7 @@ def run_stage(folder: Path, die_with_parent: bool = False) -> int:
 
 
 def assist(folder: Path) -> int:
-    """Run the stage as one of several processes that is not the main one: it writes nothing and stops with that."""
+    """Run the stage in a process other than rank 0: it writes nothing and stops when rank 0 does."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     job = read_job(folder)
@@ -125,10 +126,10 @@ def _run(job: Job, folder: Path, reporter: EventFile) -> int:
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         return DONE
     except StopRequested:
-        reporter.log("stopped on request; it goes on from here when resumed")
+        reporter.log("stopped on request; it continues from its checkpoint when resumed")
         return STOPPED
-    except Exception as error:  # the boundary: whatever it is, it is written down for the person who started the run
-        shutil.rmtree(folder / "checkpoint" / "unfinished", ignore_errors=True)  # on a full disk: room for the reason
+    except Exception as error:  # the outermost boundary: any failure is recorded
+        shutil.rmtree(folder / "checkpoint" / "unfinished", ignore_errors=True)  # frees space on a full disk
         failure = describe(error, job) | {"details": traceback.format_exc()}
         write_json(folder / "failure.json", failure)
         reporter.log(f"{failure['cause']} {failure['remedy']}", level="error")
@@ -140,7 +141,8 @@ def describe(error: BaseException, job: Job) -> dict[str, str]:
     text = str(error).lower()
     if isinstance(error, (OutOfMemory, MemoryError)) or type(error).__name__ == "OutOfMemoryError" or (
             isinstance(error, RuntimeError) and ("out of memory" in text or "not enough memory" in text)):
-        return {"kind": OutOfMemory.kind, "cause": "The memory of the device was not enough.", "remedy": _diet(job)}
+        return {"kind": OutOfMemory.kind, "cause": "The device ran out of memory.",
+                "remedy": _oom_remedy(job)}
     if getattr(error, "errno", None) == errno.ENOSPC or any(sign in text for sign in _FULL):
         return {"kind": DiskFull.kind, "cause": "The disk is full. What was saved before is whole.",
                 "remedy": "Free some space, then resume: it goes on from the last checkpoint."}
@@ -150,8 +152,8 @@ def describe(error: BaseException, job: Job) -> dict[str, str]:
             "remedy": "This should not happen: report it with the details below. Resuming may help."}
 
 
-def _diet(job: Job) -> str:
-    for section, key, least in _APPETITE.get(job.kind, ()):
+def _oom_remedy(job: Job) -> str:
+    for section, key, least in _MEMORY_SETTINGS.get(job.kind, ()):
         value = job.settings.get(section, {}).get(key)
         if isinstance(value, int) and value // 2 >= least:
             return f"Lower '{section}.{key}' from {value} to {value // 2}, then start it again."
@@ -160,7 +162,7 @@ def _diet(job: Job) -> str:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[bool]:
-    """Whether this process has the stage; the lock goes with the process, however it ends."""
+    """Whether this process holds the stage's lock; the system releases it when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:

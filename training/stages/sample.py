@@ -1,10 +1,10 @@
 """Sample response pairs: the policy answers each prompt twice, and a judge will say which answer is better.
 
-Both answers come from one policy (RLAIF, arXiv 2309.00267), so the preference models learn to tell apart what this
-policy really says. Two equal answers teach nothing: the second is drawn again, three times at most, and a prompt that
+Both answers come from one policy (RLAIF, arXiv 2309.00267), so the preference models learn to compare what this policy
+really says. Two equal answers teach nothing: the second is sampled again, three times at most, and a prompt that
 always gets the same answer is left out. Left out: best-of-n, several policies, several temperatures.
 
-A restart begins anew: with one seed for each batch the same pairs come out.
+There is no checkpoint: a restart samples all batches again, and the same pairs come out, since each has its own seed.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         base, language_model.pick_device(job.settings["device"]), job.settings["precision"]
     )
     check_decoding(language, "policy.base")
-    reporter.rewind(0)  # a restart draws all of it again, the same
+    reporter.rewind(0)  # a restart samples all of it again, with the same result
     pairs: dict[str, dict[str, Any]] = {}
     step_size = max(1, settings.batch_size // 2)
     for step, start in enumerate(range(0, len(prompts), step_size)):
         began = time.monotonic()
         batch = prompts[start : start + step_size]
         generator = torch.Generator().manual_seed(job.settings["seed"] * 1_000_003 + step)
-        drawn, tokens = _draw_pairs(language, batch, settings, generator)
-        for prompt, (a, b) in zip(batch, drawn, strict=True):
+        answer_pairs, tokens = _draw_pairs(language, batch, settings, generator)
+        for prompt, (a, b) in zip(batch, answer_pairs, strict=True):
             if a != b:
                 digest = pair_digest(list(prompt), a, b)
                 pairs[digest] = {"digest": digest, "prompt": prompt, "a": a, "b": b, "human": None}
@@ -62,7 +62,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             "throughput/samples_per_second": 2 * len(batch) / seconds,
         })  # fmt: skip
         reporter.progress(min(start + step_size, len(prompts)), len(prompts), "prompt")
-        reporter.checkpoint_if_stopped(lambda: None)  # nothing to save: a restart draws the same
+        reporter.checkpoint_if_stopped(lambda: None)  # nothing to save: a restart samples the same
     if not pairs:
         raise BadData(
             "The policy gave the same answer twice to every prompt.", "Raise the sampling temperature or the count."
@@ -72,7 +72,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
 
 def spread(prompts: list[Dialogue], count: int) -> list[Dialogue]:
-    """`count` prompts in order, going round again if there are fewer.
+    """`count` prompts in order, repeated from the first if there are fewer.
 
     Raises:
         BadData: there are none.

@@ -1,9 +1,8 @@
 """Supervised fine-tuning: the base learns to answer as the data set's chosen responses do, before anything is rewarded.
 
 TRL's SFTTrainer does the work, with LoRA (arXiv 2106.09685) on every linear layer and the loss on the response alone.
-At the end the adapter is merged into a whole model folder: the stages after it need not know that it was there, and
-PPO's reference is then this policy, as in InstructGPT (arXiv 2203.02155). Left out: packing, several GPUs, full
-fine-tuning.
+At the end the adapter is merged and a whole model is saved: later stages see an ordinary base model, and PPO's
+reference is this policy, as in InstructGPT (arXiv 2203.02155). Left out: packing, several GPUs, full fine-tuning.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from training.models import language_model
 from training.models.encoding import encode_prompt, encode_reply
 from training.models.exactness import check_decoding
 from training.models.language_model import LanguageModel
-from training.models.trainer_checkpoints import WholeCheckpoints, aside, newest_whole, step_of
+from training.models.trainer_checkpoints import WholeCheckpoints, newest_whole, step_of, writing_folder
 from training.run.artifacts import Job, read_jsonl
 from training.run.reporting import Reporter
 
@@ -32,7 +31,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
     Raises:
         BadData: there are no dialogues.
-        Diverged: the loss is no number any more.
+        Diverged: the loss is NaN or infinite.
         ModelUnavailable, OutOfMemory: the base cannot be loaded, or does not fit.
         StopRequested: after a checkpoint.
     """
@@ -56,7 +55,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     trainer = SFTTrainer(
         model=language.adapter,
         args=SFTConfig(
-            output_dir=str(aside(checkpoints)),
+            output_dir=str(writing_folder(checkpoints)),
             num_train_epochs=settings.epochs,
             learning_rate=settings.learning_rate,
             per_device_train_batch_size=settings.batch_size,
@@ -79,7 +78,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         callbacks=[(callback := _Reports(reporter)), WholeCheckpoints(checkpoints)],
     )
     reporter.rewind(step_of(resumed) if resumed else 0)
-    with language_model.memory_named():
+    with language_model.translate_oom():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if callback.stopped:
         raise StopRequested
@@ -88,7 +87,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
 
 def tokens_of(language: LanguageModel, row: dict[str, Any], max_length: int) -> dict[str, list[int]]:
-    """Token ids of a dialogue and which of them are the response; what is too long loses its beginning.
+    """Token ids of a dialogue and which of them are the response; what is too long is cut at the left.
 
     The response is encoded as the policy will be asked for it: after the prompt, a space first where there is no chat
     template, an end token last.
@@ -102,9 +101,9 @@ def tokens_of(language: LanguageModel, row: dict[str, Any], max_length: int) -> 
 
 
 def save_merged(language: LanguageModel, folder: Path) -> None:
-    """Write a whole model folder with the adapter added into its weights."""
-    whole = language.adapter.merge_and_unload()
-    whole.save_pretrained(str(folder), safe_serialization=True)
+    """Write the whole model, with the adapter merged into its weights."""
+    model = language.adapter.merge_and_unload()
+    model.save_pretrained(str(folder), safe_serialization=True)
     language.tokenizer.save_pretrained(str(folder))
 
 
@@ -122,7 +121,7 @@ class _Reports(TrainerCallback):
         if "loss" not in logs:
             return
         if logs["loss"] != logs["loss"]:
-            raise Diverged("The loss of the fine-tuning is no number any more.", "Start with a lower learning rate.")
+            raise Diverged("The loss of the fine-tuning is NaN or infinite.", "Start with a lower learning rate.")
         names = {"loss": "sft/loss", "grad_norm": "optimizer/grad_norm", "learning_rate": "optimizer/learning_rate",
                  "mean_token_accuracy": "sft/accuracy", "entropy": "sft/entropy"}  # fmt: skip
         self._reporter.metric(state.global_step, {names[key]: logs[key] for key in names if key in logs})

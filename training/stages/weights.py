@@ -1,9 +1,9 @@
 """The weight of each principle: as set by a person, or fitted to human choices. Torch-free.
 
 Fitted (arXiv 2406.07295): logistic regression of the choice on the difference of standardised scores, each row mirrored
-with its sign turned, so that no intercept is needed. Fitted weights belong to these scores and to no others. A weight
-that comes out with another sign than it was given is warned of: people may well prefer a principle's vice. How far
-the weights can be trusted stands beside them, see `training.quality.weight_fit`.
+with its sign flipped, so that no intercept is needed. Fitted weights are valid for these scores only. A weight whose
+sign differs from the given one causes a warning: people may well prefer a principle's vice. How far the weights can be
+trusted is reported with them, see `training.quality.weight_fit`.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     `intervals` by principle, and an `ablation`.
 
     Raises:
-        BadData: weights are to be fitted and there are no human choices, or they tell nothing.
+        BadData: weights are to be fitted and there are no human choices, or they hold no information.
     """
-    given: dict[str, float] = job.settings["given"]
+    given_weights: dict[str, float] = job.settings["given"]
     mode = job.settings["weights"]["mode"]
-    result: dict[str, Any] = {"mode": mode, "n": 0, "rows": "none", "given": _shares(given)}
+    result: dict[str, Any] = {"mode": mode, "n": 0, "rows": "none", "given": _shares(given_weights)}
     if mode == "set":
         result["weights"] = result["given"]
     else:
-        differences, choices, result["rows"] = _choices(job, list(given))
+        differences, choices, result["rows"] = _choices(job, list(given_weights))
         fitted = fit(differences, choices)
-        result |= {"weights": _shares(dict(zip(given, fitted, strict=True))), "n": len(choices)}
-        result |= _trust(list(given), differences, choices, reporter)
+        result |= {"weights": _shares(dict(zip(given_weights, fitted, strict=True))), "n": len(choices)}
+        result |= _trust(list(given_weights), differences, choices, reporter)
         for name, weight in result["weights"].items():
-            if weight * given[name] < 0:
+            if weight * given_weights[name] < 0:
                 reporter.warning("sign_flip", f"The fitted weight of {name} is {weight:+.2f} and was given as "
-                                 f"{given[name]:+.2f}: people chose against it. Look before you train on it.")
-    result["correlations"] = score_correlations({name: job.inputs[role] for name in given
+                                 f"{given_weights[name]:+.2f}: people chose against it. Look before you train on it.")
+    result["correlations"] = score_correlations({name: job.inputs[role] for name in given_weights
                                                  if (role := f"preference_model:{name}") in job.inputs})
     write_json(folder / "weights.json", result)
     reporter.metric(0, {f"weights/{name}": weight for name, weight in result["weights"].items()})
@@ -52,15 +52,15 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
 def _trust(names: list[str], differences: list[list[float]], choices: list[float], reporter: Reporter) -> (
         dict[str, Any]):
-    """`intervals` of the weights and the `ablation`; a stop may come between two fits."""
+    """`intervals` of the weights and the `ablation`; a stop takes effect between two fits."""
     def between() -> None:
         reporter.checkpoint_if_stopped(lambda: None)
 
-    found = dict(zip(names, intervals(differences, choices, between=between), strict=True))
-    for name, (low, high) in found.items():
+    weight_intervals = dict(zip(names, intervals(differences, choices, between=between), strict=True))
+    for name, (low, high) in weight_intervals.items():
         if low < 0 < high:
             reporter.log(f"the weight of {name} could have either sign: 95 % from {low:+.2f} to {high:+.2f}")
-    return {"intervals": found, "ablation": ablation(names, differences, choices, between=between)}
+    return {"intervals": weight_intervals, "ablation": ablation(names, differences, choices, between=between)}
 
 
 def _choices(job: Job, names: list[str]) -> tuple[list[list[float]], list[float], str]:

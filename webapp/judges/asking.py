@@ -82,7 +82,7 @@ def question_for(*, team: Team, connection: Connection, form: QuestionForm) -> Q
     found = form.cleaned_data
     worded = {name: found[name] for name in ("layout", "few_shot")}
     worded["reasoning"] = found["reasoning"] or connection.reasoning
-    judge = config.Judge.model_validate(connection.recipe_fields() | worded)
+    judge = config.JudgeSettings.model_validate(connection.recipe_fields() | worded)
     version = PrincipleVersion.objects.filter(principle__team=team, principle=found["principle"]).select_related(
         "principle").order_by("-number").first()
     if version is None:

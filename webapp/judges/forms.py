@@ -143,7 +143,7 @@ class ComparisonForm(forms.Form):
     pairs = forms.IntegerField(label="How many", min_value=2, max_value=300, initial=100,
                                help_text="The newest ones; both sides are asked about each, in both orders.")
 
-    judges: list[tuple[config.Judge, str]]
+    judges: list[tuple[config.JudgeSettings, str]]
 
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -174,9 +174,11 @@ class ComparisonForm(forms.Form):
         found["dataset"] = self._datasets.get(found.get("dataset", ""))
         return found
 
-    def _judge(self, name: str) -> tuple[config.Judge, str]:
+    def _judge(self, name: str) -> tuple[config.JudgeSettings, str]:
         saved = self._saved.get(name)
-        return (saved.settings(), saved.name) if saved else (config.Judge(kind="rule"), "the demo world’s rules")
+        if saved:
+            return saved.settings(), saved.name
+        return config.JudgeSettings(kind="rule"), "the demo world’s rules"
 
 
 def initial_of(connection: Connection) -> dict[str, Any]:

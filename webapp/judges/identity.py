@@ -15,7 +15,7 @@ from webapp.judges.models import Connection, SameJudge
 from webapp.labels.models import Label
 
 
-def label_names(*, team_id: int, judge: config.Judge) -> list[str]:
+def label_names(*, team_id: int, judge: config.JudgeSettings) -> list[str]:
     """The names of labels that are this judge's, its own first. One query."""
     own = judge_name(judge)
     group = SameJudge.objects.filter(team=team_id, name=own).values("group")

@@ -29,7 +29,7 @@ def saved_number(variable: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def saved_key(*, team: Team, judge: config.Judge) -> str:
+def saved_key(*, team: Team, judge: config.JudgeSettings) -> str:
     """The key of the team's connection that the judge's `api_key_env` names; "" where it names none.
 
     Raises:
@@ -52,7 +52,7 @@ def saved_key(*, team: Team, judge: config.Judge) -> str:
                           "Enter the judge's key again under Judges.") from None
 
 
-def check_key_host(judge: config.Judge) -> None:
+def check_key_host(judge: config.JudgeSettings) -> None:
     """Whether the variable that a recipe names may be sent to its judge's host. Says nothing of whether it is set.
 
     Raises:
@@ -75,7 +75,7 @@ def check_key_host(judge: config.Judge) -> None:
             "CONCORD_JUDGE_KEY_HOSTS.")
 
 
-def key_of(*, team: Team, judge: config.Judge) -> str:
+def key_of(*, team: Team, judge: config.JudgeSettings) -> str:
     """The key that this judge is asked with from this process; "" where it needs none.
 
     Raises:

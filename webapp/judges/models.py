@@ -100,8 +100,8 @@ class Connection(TeamOwned):
             fields |= {"price_in": price.tokens_in, "price_out": price.tokens_out}
         return fields
 
-    def settings(self) -> config.Judge:
-        return config.Judge.model_validate(self.recipe_fields())
+    def settings(self) -> config.JudgeSettings:
+        return config.JudgeSettings.model_validate(self.recipe_fields())
 
     @property
     def label_name(self) -> str:

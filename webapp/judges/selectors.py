@@ -68,7 +68,7 @@ def saved_judge(team: Team, number: str) -> Connection | None:
     return Connection.objects.of(team).filter(pk=key).first() if key is not None else None
 
 
-def saved_judge_of(team: Team, judge: config.Judge) -> Connection | None:
+def saved_judge_of(team: Team, judge: config.JudgeSettings) -> Connection | None:
     """The connection that a recipe's judge came from, as long as it still means the same judge."""
     if judge.kind == "rule":
         return None

@@ -53,16 +53,16 @@ def report_on(connection: Connection) -> dict[str, Any]:
         del key  # an error page shows local variables where a site is debugged
 
 
-async def _ask(judge: config.Judge, key: str) -> ConnectionReport:
+async def _ask(judge: config.JudgeSettings, key: str) -> ConnectionReport:
     async with asyncio.timeout(_patience(judge)):
         return await test_connection(judge, key, guard())
 
 
-def _patience(judge: config.Judge) -> float:
+def _patience(judge: config.JudgeSettings) -> float:
     return PATIENCE_WITH_THOUGHT if judge.reasoning else PATIENCE
 
 
-def _told(report: ConnectionReport, judge: config.Judge | None = None) -> dict[str, Any]:
+def _told(report: ConnectionReport, judge: config.JudgeSettings | None = None) -> dict[str, Any]:
     facts: list[list[str]] = []
     if report.works:
         facts = [

@@ -34,7 +34,7 @@ class TrialForm(forms.Form):
         help_text="Set by the administrator, for the hosts they listed. A key of your own belongs to a judge saved "
                   "under Judges.")
 
-    judge: config.Judge
+    judge: config.JudgeSettings
 
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -55,7 +55,7 @@ class TrialForm(forms.Form):
             if saved := self._saved.get(found["kind"]):
                 self.judge = saved.settings()
                 return found
-            self.judge = config.Judge.model_validate({key: found[key] for key in
+            self.judge = config.JudgeSettings.model_validate({key: found[key] for key in
                                                       ("kind", "base_url", "model", "api_key_env")})
         except ValidationError as error:
             for field, message in field_errors(error):

@@ -42,7 +42,7 @@ _JUDGED = ["probability", "p_shown", "p_swapped", "error", "tokens"]
 
 @transaction.atomic
 def comparison_start(*, team: Team, user: User, principle: Principle, statement_a: str, statement_b: str,
-                     judges: Sequence[tuple[config.Judge, str]], pairs: int,
+                     judges: Sequence[tuple[config.JudgeSettings, str]], pairs: int,
                      dataset: Dataset | None) -> Comparison | None:
     """Compare on the newest pairs of a data set, or of the team; None where there are no pairs.
 
@@ -106,7 +106,7 @@ def comparison_run(*, comparison_id: int) -> None:
 
 def _run(comparison: Comparison) -> None:
     for side, statement, asked in _sides(comparison):
-        judge = config.Judge.model_validate(asked)
+        judge = config.JudgeSettings.model_validate(asked)
         key = key_of(team=comparison.team, judge=judge)
         _take_known(comparison, side, statement, judge)
         answers = comparison.answers.filter(side=side)
@@ -125,7 +125,7 @@ def _sides(comparison: Comparison) -> tuple[tuple[str, str, dict[str, Any]], tup
             ("b", comparison.statement_b, comparison.judge_b or comparison.judge))
 
 
-async def _ask(judge: config.Judge, key: str, items: Sequence[engine.Comparison]) -> list[engine.Verdict]:
+async def _ask(judge: config.JudgeSettings, key: str, items: Sequence[engine.Comparison]) -> list[engine.Verdict]:
     use_allowed_hosts(settings.JUDGE_ALLOWED_HOSTS)
     return await make_judge(judge, key).compare(items)
 
@@ -137,7 +137,7 @@ def _keep(part: Sequence[ComparisonAnswer], verdicts: Sequence[engine.Verdict]) 
     ComparisonAnswer.objects.bulk_update(part, _JUDGED)
 
 
-def _take_known(comparison: Comparison, side: str, statement: str, judge: config.Judge) -> None:
+def _take_known(comparison: Comparison, side: str, statement: str, judge: config.JudgeSettings) -> None:
     """Labels that the team has bought for this wording from this judge, at no price."""
     waiting = {one.pair_id: one for one in comparison.answers.filter(side=side, probability=None, error="")}
     known = Label.objects.of(comparison.team).filter(

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db.models import Case, QuerySet, When
 
 from training import demo_world
-from training.config import DEMO_WORLD, Judge, Recipe
+from training.config import DEMO_WORLD, JudgeSettings, Recipe
 from training.data.data_files import check_files, files_from_rows, prepare
 from training.data.rows import Row
 from training.errors import BadData, BadSettings
@@ -103,11 +103,11 @@ def dataset_rows(dataset: Dataset) -> Iterator[Row]:
 
 def labels_of(*, team: Team, principle: str, statement: str, judge: Mapping[str, Any]) -> QuerySet[Label]:
     """The team's labels by one judge, under every name that it has, for one wording of a principle."""
-    chosen = Judge.model_validate(judge)
+    chosen = JudgeSettings.model_validate(judge)
     return _worded(team, principle, statement, chosen).filter(judge__in=label_names(team_id=team.pk, judge=chosen))
 
 
-def _worded(team: Team, principle: str, statement: str, judge: Judge) -> QuerySet[Label]:
+def _worded(team: Team, principle: str, statement: str, judge: JudgeSettings) -> QuerySet[Label]:
     return Label.objects.filter(
         team=team, principle_version__principle__name=principle, principle_version__statement=statement,
         prompt_version=prompt_version(judge))
@@ -122,7 +122,8 @@ def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, A
                       judge=stage_settings["judge"]).filter(probability__isnull=False)
     count = known.count()
     if count:
-        elsewhere = Case(When(judge=judge_name(Judge.model_validate(stage_settings["judge"])), then=0), default=1)
+        own_judge = judge_name(JudgeSettings.model_validate(stage_settings["judge"]))
+        elsewhere = Case(When(judge=own_judge, then=0), default=1)
         found = known.order_by(elsewhere, "pk").values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)
         write_jsonl(path, ({"pair": digest, "principle": stage_settings["principle"],
                             **dict(zip(_LABEL_FIELDS, values, strict=True))} for digest, *values in found))
@@ -133,7 +134,7 @@ def corrections_of(*, team: Team, label_settings: Mapping[str, Any], labels: Pat
     """What people made of the labels in a label stage's labels.jsonl: by pair, a probability, or None if rejected."""
     if not labels.is_file():
         return {}
-    judge = Judge.model_validate(label_settings["judge"])
+    judge = JudgeSettings.model_validate(label_settings["judge"])
     names = label_names(team_id=team.pk, judge=judge)
     worded = _worded(team, label_settings["principle"], label_settings["statement"], judge)
     changed = worded.filter(review__in=[Label.Review.OVERRIDDEN, Label.Review.REJECTED]).select_related("pair")

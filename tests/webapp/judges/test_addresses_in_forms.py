@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from tests.webapp.judges.test_choosing_a_saved_judge import fields_of
 from tests.webapp.judges.test_judge_pages import errors_of, send
-from training.config import Judge, shipped_recipe
+from training.config import JudgeSettings, shipped_recipe
 from training.errors import BadSettings
 from training.run.checks import check_run
 from webapp.accounts.models import Team
@@ -44,7 +44,7 @@ def test_every_form_says_what_is_wrong_with_an_address(address: str, owner_clien
 
 @pytest.mark.parametrize("address", UNUSABLE)
 def test_the_command_line_refuses_it_before_any_work_is_done(address: str, tmp_path: Path) -> None:
-    judge = Judge(kind="openai", model="m", base_url=address)
+    judge = JudgeSettings(kind="openai", model="m", base_url=address)
     recipe = shipped_recipe("demo").model_copy(update={"judge": judge})
 
     with pytest.raises(BadSettings, match=r"'judge.base_url' cannot be used: .*\. Give the address"):

@@ -173,7 +173,7 @@ def test_a_failed_answer_is_counted_and_compared_nowhere(
         start: Any, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     class Sulking:
         async def compare(self, items: Sequence[engine.Comparison], *_: object) -> list[engine.Verdict]:
-            return [engine.failed("refused: no") for _ in items]
+            return [engine.error_verdict("refused: no") for _ in items]
 
     monkeypatch.setattr(wordings, "make_judge", lambda *_: Sulking())
     start(judge="rule")

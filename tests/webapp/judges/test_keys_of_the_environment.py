@@ -29,8 +29,8 @@ def listed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.JUDGE_KEYS_TO_LOOPBACK = False
 
 
-def lab(address: str, variable: str = LAB) -> config.Judge:
-    return config.Judge(kind="openai", model="m", base_url=address, api_key_env=variable)
+def lab(address: str, variable: str = LAB) -> config.JudgeSettings:
+    return config.JudgeSettings(kind="openai", model="m", base_url=address, api_key_env=variable)
 
 
 @pytest.mark.parametrize("address", ["http://vllm.lan:8000/v1", "https://VLLM.lan./v1", "https://xn--bcher-kva.example"])

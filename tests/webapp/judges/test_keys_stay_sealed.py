@@ -130,7 +130,7 @@ def test_a_judge_without_a_key_names_none(team: Team, owner: User) -> None:
 
 def test_a_variable_that_is_not_set_is_named(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CONCORD_JUDGE_MISSING_KEY", raising=False)
-    judge = config.Judge(kind="openai", model="m", api_key_env="CONCORD_JUDGE_MISSING_KEY",
+    judge = config.JudgeSettings(kind="openai", model="m", api_key_env="CONCORD_JUDGE_MISSING_KEY",
                          base_url="http://127.0.0.1:9/v1")
 
     with pytest.raises(BadSettings, match="CONCORD_JUDGE_MISSING_KEY is not set"):

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from training.errors import JudgeUnavailable
-from training.judges.judge import Comparison, Verdict, joined
+from training.judges.judge import Comparison, Verdict, verdict_from_orders
 from webapp.accounts.models import Team
 from webapp.judges import trial
 from webapp.labels.models import Pair, PairText
@@ -91,7 +91,7 @@ def test_a_principle_without_a_rule_says_which_have_one(owner_client: Client, te
 def test_both_orders_and_their_gap_are_shown(
     owner_client: Client, toxicity: Principle, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    judge = use(monkeypatch, joined(0.9, 0.3, tokens=321, model="judge-7b"))
+    judge = use(monkeypatch, verdict_from_orders(0.9, 0.3, tokens=321, model="judge-7b"))
 
     page = ask(owner_client, toxicity, **SERVER)
 
@@ -120,7 +120,7 @@ def test_a_slow_server_is_not_waited_for(
 def test_the_key_comes_from_the_variable_that_is_named(
     owner_client: Client, toxicity: Principle, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    judge = use(monkeypatch, joined(0.9, 0.9, 1, "m"))
+    judge = use(monkeypatch, verdict_from_orders(0.9, 0.9, 1, "m"))
     assert "CONCORD_JUDGE_KEY is not set" in ask(owner_client, toxicity, **SERVER, api_key_env="CONCORD_JUDGE_KEY")
 
     monkeypatch.setenv("CONCORD_JUDGE_KEY", "sesame-1234")

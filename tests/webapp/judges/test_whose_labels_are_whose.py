@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.webapp.labels.conftest import MakeLabel, MakePair, make_label, make_pair, version_of
-from training.config import Judge, shipped_recipe
+from training.config import JudgeSettings, shipped_recipe
 from training.judges.identity import judge_name
 from training.run.artifacts import read_jsonl, write_jsonl
 from webapp.accounts.models import Team, User
@@ -29,7 +29,8 @@ from webapp.runs import exports
 from webapp.runs.models import Run, RunStage, Stage
 
 __all__ = ["make_label", "make_pair"]  # fixtures
-ONE, TWO = (Judge(kind="openai", model="local-model", base_url=f"https://{host}.example/v1") for host in ("one", "two"))
+ONE, TWO = (JudgeSettings(kind="openai", model="local-model", base_url=f"https://{host}.example/v1")
+            for host in ("one", "two"))
 OLD = "openai:local-model"
 
 
@@ -40,13 +41,13 @@ def bought(team: Team, make_pair: MakePair, make_label: MakeLabel) -> list[Label
     return [make_label(pair, judge=judge_name(ONE)) for pair in pairs]
 
 
-def settings_of(judge: Judge, team: Team) -> dict[str, Any]:
+def settings_of(judge: JudgeSettings, team: Team) -> dict[str, Any]:
     """A label stage's settings."""
     statement = version_of(team, "factuality").statement
     return {"judge": judge.model_dump(mode="json"), "principle": "factuality", "statement": statement, "seed": 0}
 
 
-def known(judge: Judge, team: Team, folder: Path) -> int:
+def known(judge: JudgeSettings, team: Team, folder: Path) -> int:
     return exports.write_known_labels(folder / "known.jsonl", team=team, stage_settings=settings_of(judge, team))
 
 
@@ -57,7 +58,7 @@ def test_another_server_with_the_same_model_is_asked_for_its_own(
 
 
 def test_the_estimate_counts_only_labels_of_that_server(team: Team, bought: list[Label]) -> None:
-    def had(judge: Judge) -> int:
+    def had(judge: JudgeSettings) -> int:
         recipe = shipped_recipe("demo")
         sample = recipe.sample.model_copy(update={"pairs": "dataset"})
         recipe = recipe.model_copy(update={"judge": judge, "sample": sample})
@@ -127,7 +128,7 @@ def test_of_two_labels_of_a_pair_the_one_of_the_address_asked_comes_first(
 # Labels from before servers were noted -------------------------------------------------------------------------------
 
 
-def stage_at(judge: Judge, team: Team, days_ago: float) -> Stage:
+def stage_at(judge: JudgeSettings, team: Team, days_ago: float) -> Stage:
     """A label stage that asked this judge, and its run."""
     stage = Stage.objects.create(team=team, identity=f"{days_ago}{judge.base_url}", name="label:factuality",
                                  kind="label", principle="factuality", settings=settings_of(judge, team))
@@ -199,7 +200,7 @@ def test_a_person_may_say_whose_they_are_and_then_nobody_else_gets_them(
 
 @pytest.mark.parametrize("asked", [ONE, TWO])
 def test_what_people_corrected_stays_corrected_in_runs_of_before(
-        asked: Judge, team: Team, owner: User, old: list[Label], tmp_path: Path) -> None:
+        asked: JudgeSettings, team: Team, owner: User, old: list[Label], tmp_path: Path) -> None:
     """The second server's run took the labels that the first had been paid for: its file names the model alone."""
     label_override(label=old[0], by=owner, probability=0.05)
     write_jsonl(tmp_path / "labels.jsonl", [{"pair": label.pair.digest, "judge": OLD} for label in old])

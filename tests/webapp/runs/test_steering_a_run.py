@@ -38,7 +38,7 @@ def buy(run: Run, count: int, **fields: Any) -> None:
     version = PrincipleVersion.objects.get(principle__team=run.team, principle__name="factuality")
     assert wording in ("", version.statement)
     given = {"probability": 0.8, "p_shown": 0.8, "p_swapped": 0.8, "order_gap": 0.0, "confidence": 0.6, "tokens": 1002}
-    judge = judge_name(config.Judge.model_validate(run.recipe["judge"]))
+    judge = judge_name(config.JudgeSettings.model_validate(run.recipe["judge"]))
     for number in range(count):
         pair = Pair.objects.create(team=run.team, digest=f"{number:032d}", excerpt="Q?")
         Label.objects.create(team=run.team, pair=pair, principle_version=version, judge=judge, prompt_version="1",

@@ -1,7 +1,7 @@
 """Records of JSONL, JSON, CSV and Parquet files, one at a time, whatever the file holds. Torch-free.
 
 An upload may be damaged or hostile: lines, rows, columns, depth and the decompressed size are bounded, and a record or
-a cell that cannot be read is handed back as the reason, so that what stands beside it is not lost.
+a cell that cannot be read is replaced by the reason, so that the others are not lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What readers of records share: the bounds, a cell that cannot be read, and JSON that cannot hurt. Torch-free."""
+"""Shared by the readers of records: bounds, cells that cannot be read, and safe JSON parsing. Torch-free."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.errors import BadData
 
 MAX_CELL = 1_000_000  # bytes per row or cell: a gzip of one endless line must not fill the memory
 MAX_BYTES = 4_000_000_000  # decompressed
-FREE_BYTES, MAX_RATIO = 100_000_000, 300  # beyond so much, a file may hold so many times its own size and no more
+FREE_BYTES, MAX_RATIO = 100_000_000, 300  # above FREE_BYTES, the largest ratio of unpacked to packed size
 MAX_COLUMNS = 1_000
 MAX_BLANK_LINES = 1_000_000
 MAX_DEPTH = 100  # lists and objects inside each other
@@ -26,18 +26,18 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
-def check_size(held: int, file_size: int) -> None:
-    """Raise BadData where a file holds more than is read, or more than a file of its size can honestly hold."""
-    if held > MAX_BYTES:
+def check_size(unpacked_bytes: int, file_size: int) -> None:
+    """Raise BadData where a file unpacks to more than is read, or to more than is plausible for its size."""
+    if unpacked_bytes > MAX_BYTES:
         raise BadData("The file holds more than 4 GB of data.", "Split it and import the parts.")
-    if held > FREE_BYTES and held > MAX_RATIO * file_size:
-        raise BadData(f"The file has {file_size:,} bytes and unpacks to more than {held // 1_000_000:,} MB: the same "
-                      "few bytes over and over.", "Remove the repetitions, or upload it uncompressed.")
+    if unpacked_bytes > FREE_BYTES and unpacked_bytes > MAX_RATIO * file_size:
+        raise BadData(f"The file has {file_size:,} bytes and unpacks to more than {unpacked_bytes // 1_000_000:,} MB: "
+                      "the same few bytes over and over.", "Remove the repetitions, or upload it uncompressed.")
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A cell whose value cannot be had; `reason` ends a sentence that begins with the column."""
+    """A cell whose value cannot be read; `reason` ends a sentence that begins with the column."""
 
     reason: str
 
@@ -55,7 +55,7 @@ def is_too_deep(text: str) -> bool:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError with the reason, also for what only a hostile text does."""
+    """The value of a JSON text. Raises ValueError with the reason, also for hostile texts."""
     if is_too_deep(text):
         raise ValueError(f"lists and objects lie more than {MAX_DEPTH} deep in each other")
     try:

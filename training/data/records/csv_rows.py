@@ -21,7 +21,7 @@ from training.data.records.cells import (
 )
 from training.errors import BadData
 
-_MARK = "\ufdd0"  # no character of any text: stands for a line that was too long
+_MARK = "\ufdd0"  # a noncharacter: marks a line that was too long
 _SEPARATORS = ",;\t|"
 _QUOTED = re.compile(r'"[^"]*"')
 _EXCEL_HINT = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)  # a first line that only Excel writes
@@ -70,7 +70,7 @@ def separator_of(line: str) -> str:
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """Lines with their ends; an endless one is skipped without being held."""
+    """Lines with their line endings; an overlong line is skipped without holding it in memory."""
     blank = 0
     while line := text.readline(MAX_CELL + 1):
         if len(line) > MAX_CELL:

@@ -1,6 +1,6 @@
 """Records of JSON: one per line, a list, a list inside an object, or objects one after another over many lines.
 
-A list is cut into its elements as it is read, so that neither its length nor a single broken element matters.
+A list is split into its elements while it is read, so that neither its length nor a single broken element matters.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Splitter:
                 token, position = match[0], match.end()
                 if inside:
                     inside = token != b'"'
-                    position += inside  # a backslash: the next character is no sign, even in the next chunk
+                    position += inside  # a backslash: skip the next character, even in the next chunk
                     continue
                 if token == b'"':
                     inside = True
@@ -171,9 +171,9 @@ def _wrapped(name: str, values: Splitter, stream: io.BufferedReader) -> Iterator
     number = 0
     for number, record in _list(values):
         yield number, record
-    other = _list_inside(b"{" + values.rest + stream.read(MAX_CELL))
-    if other is not None:
-        yield number + 1, f"the file is an object with several lists; '{name}' is read, '{other[0]}' is not"
+    second_list = _list_inside(b"{" + values.rest + stream.read(MAX_CELL))
+    if second_list is not None:
+        yield number + 1, f"the file is an object with several lists; '{name}' is read, '{second_list[0]}' is not"
 
 
 def _many_lines(values: Splitter) -> Iterator[Record]:

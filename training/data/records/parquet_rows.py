@@ -1,4 +1,4 @@
-"""Records of Parquet files, a few rows at a time; a value that Python or UTF-8 does not have costs its cell alone."""
+"""Records of Parquet files, a few rows at a time; a value that Python or UTF-8 cannot represent costs its cell only."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from training.errors import BadData
 if TYPE_CHECKING:
     import pyarrow
 
-_ROWS = 16  # held at once: a few bytes of a dictionary may stand for a long text in each of them
+_ROWS = 16  # in memory at once: a dictionary-encoded cell of a few bytes may be a long text
 _MAX_FOOTER = 16_000_000
-_BUFFER = 1 << 20  # without one, a whole column of a row group is held
+_BUFFER = 1 << 20  # without a buffer, a whole column of a row group is in memory
 
 
 def parquet_records(file: IO[bytes], preview_bytes: int | None = None) -> Iterator[Record]:
@@ -46,12 +46,12 @@ def parquet_records(file: IO[bytes], preview_bytes: int | None = None) -> Iterat
                 number += 1
                 yield number, dict(zip(batch.schema.names, cells, strict=True))
             size += batch.nbytes
-            check_size(size, file_size)  # it may be more than its own description says
+            check_size(size, file_size)  # it may be more than its metadata says
             if preview_bytes is not None and size > preview_bytes:
                 return
     except pyarrow.ArrowMemoryError as error:
         raise MemoryError(_words(error)) from error
-    except UnicodeDecodeError as error:  # cells have their own; this one is of the file's description of itself
+    except UnicodeDecodeError as error:  # bad cells are handled cell by cell; this is the file's metadata
         raise BadData("The name of a column in the Parquet file is not UTF-8 text.",
                       "Rename the columns with plain letters, and write the file again.") from error
     except (BadData, MemoryError, OSError):
@@ -62,7 +62,7 @@ def parquet_records(file: IO[bytes], preview_bytes: int | None = None) -> Iterat
 
 
 def _check_footer(file: IO[bytes]) -> int:
-    """The file's size. A file whose description of itself is larger than any real one is refused, unparsed."""
+    """The file's size. A file with an implausibly large footer is refused without parsing it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 8))
     end = file.read(8)
@@ -83,7 +83,8 @@ def _cells(column: pyarrow.Array) -> list[Any]:
     column = column.view(_text_types().get(column.type, column.type))
     kind = column.type
     if not _may_hold_text(kind):
-        return [Unreadable(f"holds a {kind}, not text") if there else None for there in column.is_valid().to_pylist()]
+        return [Unreadable(f"holds a {kind}, not text") if is_valid else None
+                for is_valid in column.is_valid().to_pylist()]
     if column.nbytes <= MAX_CELL:
         try:
             return list(column.to_pylist())
@@ -108,7 +109,7 @@ def _cell(column: pyarrow.Array) -> Any:
         return column[0].as_py()
     except UnicodeDecodeError:
         return Unreadable(NOT_UTF8)
-    except Exception as error:  # dates and numbers that Python does not have, and whatever else pyarrow cannot turn
+    except Exception as error:  # dates and numbers that Python lacks, and anything else that pyarrow cannot convert
         return Unreadable(f"holds a {column.type} that cannot be read: {_words(error)}")
 
 

@@ -1,4 +1,4 @@
-"""The bytes of a file as UTF-8, decompressed and counted, so that no reader is handed more than it asked for."""
+"""The bytes of a file as UTF-8, decompressed and counted, so that no reader gets more than it asked for."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (cod
 
 
 class PreviewLimitReached(Exception):
-    """As many bytes were read as a preview may read."""
+    """The byte limit of a preview is reached."""
 
 
 class _Counted(io.RawIOBase):
-    """As many bytes of a file as are read; beyond, BadData, or PreviewLimitReached for a preview."""
+    """Counts the bytes read; beyond the limit, BadData, or PreviewLimitReached for a preview."""
 
     def __init__(self, source: IO[bytes], file_size: int, preview_bytes: int | None) -> None:
         self._source = source

@@ -9,7 +9,7 @@ its own until a person says whose it is. One UPDATE a wording and model, whateve
 from django.db import migrations
 from django.db.models import Min
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.judges.identity import judge_name, unplaced_name
 from training.judges.prompt import prompt_version
 
@@ -21,7 +21,7 @@ def place(apps, schema_editor):
     stages = Stage.objects.filter(kind="label").annotate(since=Min("uses__run__created_at"))
     for team, settings, since in stages.values_list("team_id", "settings", "since").iterator():
         try:
-            judge = Judge.model_validate(settings["judge"])
+            judge = JudgeSettings.model_validate(settings["judge"])
             wording = (team, settings["principle"], settings["statement"], prompt_version(judge), unplaced_name(judge))
         except (KeyError, TypeError, ValueError):
             continue  # nobody can tell whom it asked

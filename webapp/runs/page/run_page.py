@@ -10,7 +10,7 @@ import numpy as np
 from django.db.models import Max
 from django.urls import reverse
 
-from training.run.baselines import rewarded
+from training.run.baselines import reward_principles
 from webapp.principles.models import Principle
 from webapp.principles.selectors import principles_by_name
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
@@ -179,7 +179,7 @@ class RunPage:
             "stages": [{"id": use.stage_id, "name": use.name, "kind": use.stage.kind, "principle": use.stage.principle,
                         "rewinds": use.stage.rewinds, "log": log.get(use.stage_id, 0),
                         "sample": samples.get(use.stage_id, -1)} for use in self.uses],
-            "principles": list(rewarded(recipe)),
+            "principles": list(reward_principles(recipe)),
             "symbols": {item.principle.name: item.principle.symbol for item in self.weighted},
             "kl_target": recipe.ppo.kl.target if recipe.ppo.kl.adaptive and recipe.ppo.algorithm == "ppo" else None,
             "series": series_index([use.stage_id for use in self.uses]),

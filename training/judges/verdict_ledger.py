@@ -1,7 +1,7 @@
-"""Verdicts that a stage other than labelling has bought: each is in a file as soon as it is there, and paid for once.
+"""Verdicts bought by stages other than labelling: each is written to a file as it arrives, and paid for once.
 
-A line a verdict, and a line for the first of two orders. A stage that was killed reads them again; whatever else is in
-a question (another answer of the policy, another wording) makes it another one.
+One line per verdict, and one for the first of two orders. A killed stage reads them again on restart; a question with
+other content (another answer of the policy, another wording) is another question.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from pathlib import Path
 
 import orjson
 
-from training.config import Judge as JudgeSettings
+from training.config import JudgeSettings
 from training.judges.identity import judge_name
-from training.judges.judge import Answer, Comparison, StreamingJudge, Ticket, Verdict
-from training.judges.pace import Pace
+from training.judges.judge import Answer, Comparison, PairRequest, StreamingJudge, Verdict
 from training.judges.prompt import prompt_version
+from training.judges.rate_controller import RateController
 from training.judges.spending import Spending
 from training.run.artifacts import digest_of
 
 
-class VerdictBook:
+class VerdictLedger:
     """The verdicts in one file.
 
     Attributes:
-        spent: what they have cost, earlier attempts at the stage included.
+        spent: what they have cost, earlier attempts of the stage included.
     """
 
     def __init__(self, path: Path, settings: JudgeSettings) -> None:
@@ -44,7 +44,7 @@ class VerdictBook:
         return digest_of([*self._judge, *item])[:32]
 
     def verdict(self, item: Comparison) -> Verdict | None:
-        """The verdict that was bought, None where there is none, or an error only."""
+        """The verdict that was bought; None where there is none or only an error."""
         verdict = self._verdicts.get(self.key(item))
         return verdict if verdict is not None and verdict.probability is not None else None
 
@@ -85,23 +85,23 @@ class VerdictBook:
 
 
 class _Listener:
-    """Writes down what arrives, and hears a stop between two requests."""
+    """Records what arrives, and lets `look` stop the stage between two requests."""
 
-    def __init__(self, book: VerdictBook, on_verdict: Callable[[], None], look: Callable[[], None],
+    def __init__(self, ledger: VerdictLedger, on_verdict: Callable[[], None], look: Callable[[], None],
                  warn: Callable[[str], None]) -> None:
-        self._book, self._on_verdict, self._look, self._warn = book, on_verdict, look, warn
+        self._ledger, self._on_verdict, self._look, self._warn = ledger, on_verdict, look, warn
         self.bought: dict[int, Verdict] = {}
 
-    def answered(self, ticket: Ticket, answer: Answer) -> None:
-        self._book.add_first_order(ticket.item, answer)
+    def answered(self, request: PairRequest, answer: Answer) -> None:
+        self._ledger.add_first_order(request.item, answer)
 
-    def judged(self, ticket: Ticket, verdict: Verdict) -> None:
-        self.bought[ticket.key] = verdict
-        self._book.add(ticket.item, verdict)
+    def judged(self, request: PairRequest, verdict: Verdict) -> None:
+        self.bought[request.key] = verdict
+        self._ledger.add(request.item, verdict)
         self._on_verdict()
         self._look()
 
-    def tick(self, pace: Pace) -> None:
+    def tick(self, pace: RateController) -> None:
         self._look()
 
     def notice(self, text: str, warn: bool = True) -> None:
@@ -109,25 +109,26 @@ class _Listener:
             self._warn(text)
 
 
-def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], book: VerdictBook, on_verdict: Callable[[], None],
-                 look: Callable[[], None], warn: Callable[[str], None]) -> list[Verdict]:
-    """A verdict for each item, in their order; only those are asked for that the book does not hold.
+def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], ledger: VerdictLedger,
+                 on_verdict: Callable[[], None], look: Callable[[], None],
+                 warn: Callable[[str], None]) -> list[Verdict]:
+    """A verdict for each item, in their order; only those missing in the ledger are asked for.
 
     Args:
         on_verdict: called for each verdict as it arrives.
-        look: called several times a second; may raise StopRequested, and what was bought until then is in the book.
-        warn: takes what of the judge a person should know.
+        look: called several times a second; may raise StopRequested; what was bought until then is in the ledger.
+        warn: called with warnings about the judge.
 
     Raises:
         JudgeUnavailable, BudgetSpent: as `judges.StreamingJudge`.
     """
-    def tickets() -> Iterator[Ticket]:
+    def requests() -> Iterator[PairRequest]:
         for place in missing:
-            yield Ticket(place, items[place], book.first_order(items[place]))
+            yield PairRequest(place, items[place], ledger.first_order(items[place]))
 
-    known = [book.verdict(item) for item in items]
-    missing = [place for place, verdict in enumerate(known) if verdict is None]
-    listener = _Listener(book, on_verdict, look, warn)
+    bought_before = [ledger.verdict(item) for item in items]
+    missing = [place for place, verdict in enumerate(bought_before) if verdict is None]
+    listener = _Listener(ledger, on_verdict, look, warn)
     if missing:
-        asyncio.run(judge.stream(tickets(), listener))
-    return [verdict or listener.bought[place] for place, verdict in enumerate(known)]
+        asyncio.run(judge.stream(requests(), listener))
+    return [verdict or listener.bought[place] for place, verdict in enumerate(bought_before)]

@@ -1,6 +1,6 @@
-"""What a label stage has bought: which pairs are done, which half, what it cost. A byte a pair; the rows are on disk.
+"""What a label stage has bought: which pairs are done, which in one order only, at what cost. One byte per pair.
 
-Rows are in the files that they came from: labels that the team had before (`known_labels`), and the stage's own report
+Rows stay in the files that they came from: labels that the team had before (`known_labels`), and the stage's own report
 stream. They are read twice, at the start to know what is missing and at the end to write labels.jsonl.
 """
 
@@ -23,33 +23,34 @@ from training.run.reporting import event_in
 _STREAM = ("seq", "time", "kind")
 
 
-class LabelBook:
+class LabelLedger:
     """The labels of one principle for the pairs of an index.
 
     Attributes:
-        done: whether a pair has its label, by position. failed: how many have an error instead.
-        half: by position, the answer to the first order where the second is missing.
+        done: whether a pair has its label, by position. erred: whether it has an error instead.
+        awaiting_second_order: by position, the answer to the first order where the second is missing.
         spent: what this stage has paid, earlier attempts included.
         failures: errors by kind and by reason.
     """
 
-    def __init__(self, pairs: PairIndex, principle: str, both_orders: bool, known: Path | None, stream: Path) -> None:
+    def __init__(self, pairs: PairIndex, principle: str, both_orders: bool, known_labels: Path | None,
+                 stream: Path) -> None:
         self._pairs, self._principle, self._both = pairs, principle, both_orders
-        self._sources = [path for path in (known, stream) if path is not None and path.is_file()]
+        self._sources = [path for path in (known_labels, stream) if path is not None and path.is_file()]
         self._stream = stream
         self.done = np.zeros(len(pairs), bool)
         self.erred = np.zeros(len(pairs), bool)
-        self.half: dict[int, Answer] = {}
+        self.awaiting_second_order: dict[int, Answer] = {}
         self.spent = Spending()
         self.failures: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.count = 0
-        self._good = self._with_both = self._flips = 0
-        self._sure = 0.0
+        self._usable = self._with_both = self._flips = 0
+        self._confidence_sum = 0.0
         for path in self._sources:
             for _, row in self._rows(path):
                 self._replay(row, ours=path == stream)
-        for answer in self.half.values():  # paid for, with no label yet that would say so
+        for answer in self.awaiting_second_order.values():  # paid for, with no label yet that would say so
             self.spent.add(answer.calls, answer.tokens_in, answer.tokens_out, answer.chars)
 
     def _rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -67,7 +68,7 @@ class LabelBook:
         position = self._pairs.position(row["pair"])
         if row.get("kind") == "answer":
             if position is not None and not self.done[position] and row["probability"] is not None:
-                self.half[position] = Answer(*(row[name] for name in Answer._fields))
+                self.awaiting_second_order[position] = Answer(*(row[name] for name in Answer._fields))
             return
         if ours:
             tokens_in = row.get("tokens_in", 0)
@@ -76,17 +77,18 @@ class LabelBook:
             return
         if row["probability"] is None:
             # The first order may have been answered all the same; its price is in the label's.
-            if position in self.half:
-                self.half[position] = self.half[position]._replace(tokens_in=0, tokens_out=0, calls=0, chars=0)
+            if position in self.awaiting_second_order:
+                first = self.awaiting_second_order[position]
+                self.awaiting_second_order[position] = first._replace(tokens_in=0, tokens_out=0, calls=0, chars=0)
         elif self._both and row["p_swapped"] is None:
-            self.half[position] = Answer(row["p_shown"], model=row.get("model", ""))
+            self.awaiting_second_order[position] = Answer(row["p_shown"], model=row.get("model", ""))
         else:
-            self.half.pop(position, None)
+            self.awaiting_second_order.pop(position, None)
             self._take(position, row)
 
     def add(self, position: int, label: dict[str, Any]) -> None:
         """A label that was just bought, or its error."""
-        self.half.pop(position, None)
+        self.awaiting_second_order.pop(position, None)
         if label["probability"] is None:
             self.erred[position] = True
             self.failures[failure_kind(label["error"])] += 1
@@ -101,8 +103,8 @@ class LabelBook:
         self.done[position] = True
         self.count += 1
         probability, shown, swapped = label["probability"], label["p_shown"], label["p_swapped"]
-        self._good += 1
-        self._sure += max(probability, 1 - probability)
+        self._usable += 1
+        self._confidence_sum += max(probability, 1 - probability)
         if swapped is not None:
             self._with_both += 1
             self._flips += (shown - 0.5) * (swapped - 0.5) < 0
@@ -115,8 +117,8 @@ class LabelBook:
         """`label/done`, the mean `label/confidence` max(p, 1 - p), the `label/flip_rate` (orders that disagree), what
         was bought in this stage, and failures by kind."""
         values = {"label/done": float(self.count)}
-        if self._good:
-            values["label/confidence"] = self._sure / self._good
+        if self._usable:
+            values["label/confidence"] = self._confidence_sum / self._usable
         if self._with_both:
             values["label/flip_rate"] = self._flips / self._with_both
         if self.spent.calls:
@@ -128,14 +130,14 @@ class LabelBook:
         """The labels in the order of the pairs, errors included, as they stand in their files."""
         places = np.full(len(self._pairs), -1, np.int64)
         source = np.zeros(len(self._pairs), np.int8)
-        good = np.zeros(len(self._pairs), bool)
+        usable = np.zeros(len(self._pairs), bool)
         for number, path in enumerate(self._files()):
             for place, row in self._rows(path):
                 position = self._pairs.position(row["pair"])
-                if position is None or row.get("kind") == "answer" or good[position]:
+                if position is None or row.get("kind") == "answer" or usable[position]:
                     continue
                 places[position], source[position] = place, number
-                good[position] = row["probability"] is not None and not (self._both and row["p_swapped"] is None
+                usable[position] = row["probability"] is not None and not (self._both and row["p_swapped"] is None
                                                                          and self._stream != path)
         files = [path.open("rb") for path in self._files()]
         try:

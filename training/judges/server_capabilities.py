@@ -1,8 +1,8 @@
-"""How a server is asked: which parameters it takes, as its refusals and replies have shown.
+"""A server's capabilities: which parameters it accepts, as its refusals and replies have shown.
 
-Servers that speak OpenAI's protocol differ in what they take: log-probabilities, several answers a request, a
-temperature, the name and size of the longest answer. Each lesson is learnt once, from the words of a refusal whatever
-its status, and holds for all requests from then on. Where the words say nothing, `without` lists what may be left out.
+Servers that speak OpenAI's protocol differ in what they accept: log-probabilities, several answers per request, a
+temperature, the name and size of the token limit. Each is learnt once, from the message of a refusal of any status, and
+holds for all later requests. Where the message names no parameter, `without` lists what may be left out.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.judges.protocol import Reading
 
 TOP = 20  # log-probabilities asked for: what OpenAI gives at most
 TOP_OF_SOME = 5  # what some other servers give at most
-ROOM = 8  # tokens for "Option B" where answers are read as text
+LETTER_TOKENS = 8  # tokens for "Option B" where answers are read as text
 THINKING = 1024  # tokens for a judge that thinks before its letter
-ROOMS = (1, ROOM, 16, THINKING, 4 * THINKING, 16 * THINKING)  # tokens of an answer, one after the other
-LEAST_ROOM = 256  # a server that takes fewer tokens refuses something else
+TOKEN_LIMITS = (1, LETTER_TOKENS, 16, THINKING, 4 * THINKING, 16 * THINKING)  # token limits, tried in this order
+LEAST_TOKENS = 256  # a server that accepts fewer tokens refuses for another reason
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _OPTIONAL = {"logprobs": ("logprobs", "top_logprobs"), "temperature": ("temperature",), "n": ("n",)}
@@ -37,18 +37,18 @@ _SEVERAL = re.compile(r"(?<!\w)n(?!\w)|candidate|best_of|num_return_sequences|"
 
 
 @dataclass
-class Dialect:
-    """What a server takes.
+class ServerCapabilities:
+    """What a server accepts. Some fields are hashed into the idempotency keys of batches: see `as_asked`.
 
     Attributes:
         top: log-probabilities to ask for; None once the server has shown that it gives none.
-        limit: how it calls the longest answer. temperature: whether it lets one choose it.
-        room: tokens of an answer; more than one where a letter comes after "Option", or after thinking.
+        limit: its name for the token limit. temperature: whether it accepts a temperature.
+        room: the token limit; more than one where a letter comes after "Option", or after thinking.
         several: whether one request may ask for several answers.
-        thinks: it thinks before its letter, though nobody said that it may.
-        most_room: tokens of an answer that it takes at most.
-        required: log-probabilities are not to be given up, whatever the server says.
-        answered: it has named a letter. refused_limits: names of the longest answer that it does not know.
+        thinks: it thinks before its letter although it was not asked to.
+        most_room: the largest token limit that it accepts.
+        required: log-probabilities are never given up, whatever the server says.
+        answered: it has named a letter. refused_limits: names of the token limit that it does not know.
     """
 
     top: int | None = TOP
@@ -57,19 +57,19 @@ class Dialect:
     room: int = 1
     several: bool = True
     thinks: bool = False
-    most_room: int = ROOMS[-1]
+    most_room: int = TOKEN_LIMITS[-1]
     required: bool = False
     answered: bool = False
     refused_limits: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, settings: Judge) -> Dialect:
-        """How to begin with a server, by `judge.logprobs`."""
+    def of(cls, settings: JudgeSettings) -> ServerCapabilities:
+        """The assumptions about a new server, by `judge.logprobs`."""
         return cls(top=None if settings.logprobs == "no" else TOP, required=settings.logprobs == "yes")
 
-    def body(self, settings: Judge, text: str, draws: int = 0) -> dict[str, Any]:
-        """The request for one question; `draws` answers where log-probabilities cannot be had."""
-        least = THINKING if settings.reasoning or self.thinks else 1 if self.top is not None else ROOM
+    def body(self, settings: JudgeSettings, text: str, draws: int = 0) -> dict[str, Any]:
+        """The request for one question; for `draws` sampled answers where there are no log-probabilities."""
+        least = THINKING if settings.reasoning or self.thinks else 1 if self.top is not None else LETTER_TOKENS
         body: dict[str, Any] = {"model": settings.model, "messages": [{"role": "user", "content": text}],
                                 self.limit: min(self.most_room, max(self.room, least))}
         if self.temperature:
@@ -81,9 +81,10 @@ class Dialect:
         return body
 
     def learn(self, status: int, refusal: str, body: dict[str, Any]) -> bool:
-        """Whether a refused request can be asked in other words, which are then the ones to use from now on.
+        """Learn from a refusal; whether the request can be retried with other parameters, which are then used from now
+        on.
 
-        `body` is what was refused: many are in flight, and each lesson counts once.
+        `body` is the refused request: many are in flight, and each refusal of one kind counts once.
         """
         if status < 400 or status == 429:
             return False
@@ -106,7 +107,7 @@ class Dialect:
         return False
 
     def _learn_limit(self, words: str, body: dict[str, Any]) -> bool:
-        """The same for the longest answer: another name, more tokens, or fewer."""
+        """The same for the token limit: another name, more tokens, or fewer."""
         if not _LIMIT.search(words):
             return False
         name = next(name for name in _LIMITS if name in body)
@@ -115,12 +116,12 @@ class Dialect:
         if _TOO_SMALL.search(words) and (more := self._more_than(body[name])):
             self.room = max(self.room, more)
             return True
-        if _TOO_LARGE.search(words) and body[name] > LEAST_ROOM:
-            self.most_room = min(self.most_room, max(LEAST_ROOM, body[name] // 2))
+        if _TOO_LARGE.search(words) and body[name] > LEAST_TOKENS:
+            self.most_room = min(self.most_room, max(LEAST_TOKENS, body[name] // 2))
             return True
-        other = _LIMITS[1 - _LIMITS.index(name)]
-        if _UNKNOWN.search(words) and other not in self.refused_limits:
-            return self._call_limit(other, name)
+        other_name = _LIMITS[1 - _LIMITS.index(name)]
+        if _UNKNOWN.search(words) and other_name not in self.refused_limits:
+            return self._call_limit(other_name, name)
         return False
 
     def _call_limit(self, name: str, instead_of: str) -> bool:
@@ -128,54 +129,56 @@ class Dialect:
             self.limit, self.refused_limits = name, (*self.refused_limits, instead_of)
         return True
 
-    def _more_than(self, room: int) -> int:
-        """The next larger room; 0 where there is none."""
-        return next((more for more in ROOMS if more > room and more <= self.most_room), 0)
+    def _more_than(self, token_limit: int) -> int:
+        """The next larger token limit; 0 where there is none."""
+        return next((more for more in TOKEN_LIMITS if more > token_limit and more <= self.most_room), 0)
 
-    def understood(self, reading: Reading, body: dict[str, Any]) -> bool:
-        """Whether a reply answers what was asked; if not, the next request is worded otherwise."""
-        room = next(body[name] for name in _LIMITS if name in body)
+    def accepts(self, reading: Reading, body: dict[str, Any]) -> bool:
+        """Whether a reply is an answer; if not, the request is to be retried with the parameters learnt from it."""
+        token_limit = next(body[name] for name in _LIMITS if name in body)
         answers = reading.probability is not None or bool(reading.letters)
-        if not answers and not reading.fault and self._grow(reading, room):
+        if not answers and not reading.fault and self._grow(reading, token_limit):
             return False
-        if "top_logprobs" in body and not reading.fault and reading.drawn and not reading.top and not self.required:
+        lacks_logprobs = not reading.fault and reading.answer_count > 0 and not reading.top
+        if "top_logprobs" in body and lacks_logprobs and not self.required:
             self.top = None
             return False  # one letter at temperature 0 would say 0 or 1 of what is 0.6
-        if reading.opening and room < ROOM:
-            self.room = max(self.room, ROOM)
+        if reading.truncated and token_limit < LETTER_TOKENS:
+            self.room = max(self.room, LETTER_TOKENS)
             return False
         self.answered |= answers
         return True
 
-    def _grow(self, reading: Reading, room: int) -> bool:
-        """Whether an answer that was cut off before its letter is given more tokens.
+    def _grow(self, reading: Reading, token_limit: int) -> bool:
+        """Whether to raise the token limit for an answer that was truncated before its letter.
 
-        A judge that thinks gets as many as it takes. One that is merely cut off, and may think unseen, gets them once,
-        and only while it has answered nothing: later a long answer is that of one pair, most often a refusal.
+        A judge that thinks gets as many tokens as it needs. One that was truncated, and may think invisibly, gets more
+        once, and only before its first answer: later a long answer concerns one pair, most often a refusal.
         """
-        first_time = room < THINKING and (reading.thinking or reading.cut and not reading.top and not self.answered)
+        first_time = token_limit < THINKING and (
+            reading.thinking or reading.cut and not reading.top and not self.answered)
         if not (reading.thinking and reading.cut or first_time):
             return False
-        more = self._more_than(max(room, THINKING - 1))
+        more = self._more_than(max(token_limit, THINKING - 1))
         if not more:
             return False
         self.thinks, self.room = True, max(self.room, more)
         return True
 
     def without(self, body: dict[str, Any], status: int = 400) -> list[tuple[str, ...]]:
-        """What may be left out of a request that was refused in words that say nothing, the likeliest first.
+        """What to leave out of a request that was refused without naming a parameter, the most likely first.
 
-        A refusal of the request itself (400, 422) may be of any of them; another status has more likely causes.
+        A refusal of the request itself (400, 422) may be due to any of them; another status has more likely causes.
         """
-        there = [name for name, keys in _OPTIONAL.items() if any(key in body for key in keys)]
+        present = [name for name, keys in _OPTIONAL.items() if any(key in body for key in keys)]
         if self.required:
-            there = [name for name in there if name != "logprobs"]
+            present = [name for name in present if name != "logprobs"]
         if status not in (400, 422):
-            return [("logprobs",)] if "logprobs" in there else []
-        return [*((name,) for name in there), *([tuple(there)] if len(there) > 1 else [])]
+            return [("logprobs",)] if "logprobs" in present else []
+        return [*((name,) for name in present), *([tuple(present)] if len(present) > 1 else [])]
 
     def leave_out(self, names: tuple[str, ...]) -> bool:
-        """Ask without these from now on."""
+        """Never send these parameters again."""
         if "logprobs" in names:
             self.top = None
         if "temperature" in names:
@@ -184,13 +187,13 @@ class Dialect:
             self.several = False
         return True
 
-    def copy(self) -> Dialect:
+    def copy(self) -> ServerCapabilities:
         return replace(self)
 
     def as_asked(self) -> dict[str, Any]:
-        """What is different from the beginning, in the order of the fields, and the first four always: two that ask
-        alike are equal, and were so before there were others."""
-        beginning = Dialect()
+        """The fields that differ from the defaults, in order, and always the first four: equal for equal requests. Part
+        of the idempotency key of batches that were sent, so the names must not change."""
+        beginning = ServerCapabilities()
         always = ("top", "limit", "temperature", "room")
         return {name: value for name, value in asdict(self).items()
                 if name in always or name not in ("answered", "refused_limits") and value != getattr(beginning, name)}
@@ -203,5 +206,5 @@ def stripped(body: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def optional_in(body: dict[str, Any]) -> frozenset[str]:
-    """The names of the parameters of a request that it could do without."""
+    """The optional parameters that a request has, by name."""
     return frozenset(name for name, keys in _OPTIONAL.items() if any(key in body for key in keys))

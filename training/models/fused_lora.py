@@ -1,17 +1,17 @@
-"""A LoRA adapter folded into its base weights, with gradients: one product a layer where peft's own forward takes
+"""A LoRA adapter fused into its base weights, with gradients: one product per layer where peft's own forward takes
 three.
 
 LoRA (arXiv 2106.09685) adds s B A x to W x. While the policy is trained A and B change at optimizer steps only, so
-W' = W + s B A is made once a step, and both passes over the tokens use it:
+W' = W + s B A is made once per step, and both passes over the tokens use it:
 
     forward    y = W' x
     backward   dx = W'^T dy,   dB = s dy (A x)^T,   dA = s (B^T dy) x^T
 
-which are the same gradients as those of the unfolded sum, up to rounding. Nothing but x is kept for the backward
-pass. It costs one copy of the adapted weights, and a step's folding as much as r more tokens.
+which are the same gradients as those of the separate products, up to rounding. Only x is saved for the backward pass.
+It costs one copy of the adapted weights, and the refresh at each step costs as much as r more tokens.
 
 Only where base and adapter are both fp32: a bf16 weight would swallow a small adapter's change. Left out: DoRA,
-dropout, several adapters at once, layers that are no nn.Linear (GPT-2's); all those keep peft's forward.
+dropout, several adapters at once, layers other than nn.Linear (GPT-2's); all those keep peft's forward.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch.nn.functional import linear
 from training.models.language_model import LanguageModel, lora_layers
 
 
-class _Folded(torch.autograd.Function):
+class _FusedLinear(torch.autograd.Function):
     """x -> W' x + bias, whose gradients go to x, A and B; W' itself is a constant."""
 
     @staticmethod
@@ -49,25 +49,25 @@ class _Folded(torch.autograd.Function):
 
 
 @contextmanager
-def folded(language: LanguageModel) -> Iterator[Callable[[], None]]:
-    """Within it the adapter works folded in; call what it yields after each change of the adapter's weights.
+def fused_lora(language: LanguageModel) -> Iterator[Callable[[], None]]:
+    """Within it the adapter is fused; call the yielded `refresh` after each change of the adapter's weights.
 
-    `models.reference` still switches the adapter off within it. `models.merged` is for outside of it.
+    `models.reference` still switches the adapter off within it. Do not use `models.merged` within it.
     """
-    layers = [layer for layer in lora_layers(language) if _can_fold(layer)]
+    layers = [layer for layer in lora_layers(language) if _can_fuse(layer)]
     for layer in layers:
         layer.forward = partial(_forward, layer)  # the instance's own; removed below
 
     @torch.no_grad()
-    def refold() -> None:
+    def refresh() -> None:
         for layer in layers:
             name = layer.active_adapters[0]
             a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-            layer.folded_weight = torch.addmm(layer.get_base_layer().weight, b, a, alpha=layer.scaling[name])
+            layer.fused_weight = torch.addmm(layer.get_base_layer().weight, b, a, alpha=layer.scaling[name])
 
     try:
-        refold()
-        yield refold
+        refresh()
+        yield refresh
     finally:
         for layer in layers:
             del layer.forward
@@ -80,11 +80,11 @@ def _forward(layer: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
         return linear(x, base.weight, base.bias)
     name = layer.active_adapters[0]
     weights = layer.lora_A[name].weight, layer.lora_B[name].weight
-    made: Tensor = _Folded.apply(x, layer.folded_weight, base.bias, *weights, layer.scaling[name])
-    return made
+    output: Tensor = _FusedLinear.apply(x, layer.fused_weight, base.bias, *weights, layer.scaling[name])
+    return output
 
 
-def _can_fold(layer: Any) -> bool:
+def _can_fuse(layer: Any) -> bool:
     base, names = layer.get_base_layer(), layer.active_adapters
     if type(base) is not nn.Linear or len(names) != 1 or layer.merged_adapters:
         return False

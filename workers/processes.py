@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import os
@@ -44,6 +45,7 @@ def forked(command: Sequence[str]) -> Sequence[str]:
         return command
     if not _servers:
         _servers.append(stage_server.StageServer(environment(), settings.BASE_DIR))
+        atexit.register(_servers[0].close)
     return _servers[0].command(command)
 
 

@@ -23,8 +23,6 @@ from training.run import jobs
 from training.run.pipeline import needs_torch, plan
 from training.run.stage_server import StageServer, forking, is_possible
 
-SLEEPER = "import time; print('ready', flush=True); time.sleep(600)"
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StageServer]:
@@ -42,9 +40,12 @@ def sample_job(folder: Path, base: Path) -> Path:
     return folder
 
 
-def server_of(pid: int) -> int:
-    """The process id of the parent."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+def waiting_job(folder: Path, base: Path) -> Path:
+    """A stage that waits for its data for ever: a pipe that nobody writes to."""
+    sample_job(folder, base)
+    (folder / "files" / "prompts.jsonl").unlink()
+    os.mkfifo(folder / "files" / "prompts.jsonl")
+    return folder
 
 
 def is_alive(pid: int) -> bool:
@@ -61,7 +62,8 @@ def stages_of(server: StageServer) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_a_forked_stage_makes_the_same_bytes_as_a_plain_one(server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
+def test_a_forked_stage_makes_the_same_bytes_as_a_plain_one(
+        server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
     forked, plain = (sample_job(tmp_path / name, tiny_base) for name in ("forked", "plain"))
     assert subprocess.run(server.command(jobs.stage_command(forked)), timeout=120).returncode == 0
     assert subprocess.run(jobs.stage_command(plain), timeout=120).returncode == 0
@@ -77,21 +79,19 @@ def test_the_server_has_one_thread_and_no_cuda(server: StageServer, tiny_base: P
     assert "libtorch" in mapped and "/dev/nvidia" not in mapped
 
 
-def test_output_folder_and_environment_are_those_of_whoever_asked(server: StageServer, tmp_path: Path) -> None:
-    output = tmp_path / "output"
-    command = server.command([sys.executable, "-m", "training", "stage", "relative-folder"])
-    with output.open("w") as file:
-        ended = subprocess.run(command, cwd=tmp_path, env={"PATH": os.environ["PATH"]}, stdout=file,
-                               stderr=subprocess.STDOUT, timeout=60)
-    assert ended.returncode == 1
-    assert output.read_text() == "error: There is no job.json in relative-folder. Give the folder of a prepared stage.\n"
+def test_working_folder_and_output_are_those_of_whoever_asked(
+        server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
+    sample_job(tmp_path / "here", tiny_base)
+    refusal = "error: There is no job.json in nowhere. Give the folder of a prepared stage.\n"
+    for folder, code, said in (("here", 0, ""), ("nowhere", 1, refusal)):
+        command = server.command(jobs.stage_command(Path(folder)))  # `training` cannot be imported in that folder
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert (ended.returncode, ended.stdout + ended.stderr) == (code, said)
+    assert (tmp_path / "here" / "pairs.jsonl").is_file()
 
 
 def test_killing_the_client_kills_the_stage(server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
-    folder = sample_job(tmp_path / "stage", tiny_base)
-    os.mkfifo(tmp_path / "never")
-    (folder / "files" / "prompts.jsonl").unlink()
-    (folder / "files" / "prompts.jsonl").symlink_to(tmp_path / "never")  # the stage waits for its data for ever
+    folder = waiting_job(tmp_path / "stage", tiny_base)
     client = subprocess.Popen(server.command(jobs.stage_command(folder)), start_new_session=True)
     stage, = wait_for("the stage", lambda: stages_of(server), 60)
     os.killpg(client.pid, signal.SIGKILL)
@@ -102,10 +102,7 @@ def test_killing_the_client_kills_the_stage(server: StageServer, tiny_base: Path
 
 def test_a_stage_that_was_killed_ends_its_client_by_the_same_signal(
         server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
-    folder = sample_job(tmp_path / "stage", tiny_base)
-    os.mkfifo(tmp_path / "never")
-    (folder / "files" / "prompts.jsonl").unlink()
-    (folder / "files" / "prompts.jsonl").symlink_to(tmp_path / "never")
+    folder = waiting_job(tmp_path / "stage", tiny_base)
     client = subprocess.Popen(server.command(jobs.stage_command(folder)))
     stage, = wait_for("the stage", lambda: stages_of(server), 60)
     os.kill(stage, signal.SIGKILL)  # as the kernel does where memory runs out
@@ -115,10 +112,7 @@ def test_a_stage_that_was_killed_ends_its_client_by_the_same_signal(
 def test_a_server_that_dies_takes_its_stages_with_it_and_the_next_stage_gets_another(
         tiny_base: Path, tmp_path: Path) -> None:
     server = StageServer()
-    folder = sample_job(tmp_path / "stage", tiny_base)
-    os.mkfifo(tmp_path / "never")
-    (folder / "files" / "prompts.jsonl").unlink()
-    (folder / "files" / "prompts.jsonl").symlink_to(tmp_path / "never")
+    folder = waiting_job(tmp_path / "stage", tiny_base)
     client = subprocess.Popen(server.command(jobs.stage_command(folder)))
     stage, = wait_for("the stage", lambda: stages_of(server), 60)
     first = server.pid
@@ -133,10 +127,9 @@ def test_a_server_that_dies_takes_its_stages_with_it_and_the_next_stage_gets_ano
 
 
 def test_the_server_ends_when_its_owner_was_killed(tmp_path: Path) -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", "from training.run.stage_server import StageServer; import time; server = StageServer(); "
-         "server.command(['x']); print(server.pid, flush=True); time.sleep(600)"],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    script = ("from training.run.stage_server import StageServer; import time; server = StageServer(); "
+              "server.command(['x']); print(server.pid, flush=True); time.sleep(600)")
+    owner = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     server = int(owner.stdout.readline())
     assert is_alive(server)
@@ -185,9 +178,9 @@ def test_where_forking_is_not_allowed_commands_stay_as_they_are() -> None:
         assert forked(["python", "-m", "training"]) == ["python", "-m", "training"]
 
 
-@pytest.mark.parametrize(("kind", "settings", "expected"), [
+@pytest.mark.parametrize(("kind", "stage_settings", "expected"), [
     ("sample", {}, True), ("ppo", {}, True), ("weights", {}, False), ("draw", {}, False),
     ("label", {"judge": {"kind": "openai"}}, False), ("label", {"judge": {"kind": "local"}}, True),
 ])
-def test_what_loads_a_model_is_forked(kind: str, settings: dict[str, object], expected: bool) -> None:
-    assert needs_torch(kind, settings) is expected
+def test_what_loads_a_model_is_forked(kind: str, stage_settings: dict[str, object], expected: bool) -> None:
+    assert needs_torch(kind, stage_settings) is expected

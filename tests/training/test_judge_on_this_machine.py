@@ -10,11 +10,11 @@ import torch
 from tests.training.tiny_families import make_family
 from training.config import DEMO_WORLD, Judge
 from training.errors import BadSettings
-from training.models.stage_judge import make_stage_judge
 from training.judges.judge import Comparison
 from training.models import language_model
 from training.models.language_model import LanguageModel
 from training.models.local_judge import first_share, next_logprobs
+from training.models.stage_judge import make_stage_judge
 
 
 @pytest.fixture(scope="module")

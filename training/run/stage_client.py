@@ -121,7 +121,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
             end_as(-signal.SIGKILL)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    os.execv(command[0], command)
+    os.execv(command[0], list(command))
 
 
 if __name__ == "__main__":

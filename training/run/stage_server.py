@@ -18,6 +18,8 @@ from pathlib import Path
 
 from training.run import stage_client
 
+END_SECONDS = 2.0  # how long a server without stages takes to end, at most
+
 
 def is_possible() -> bool:
     """Whether this system has what the server needs."""
@@ -73,9 +75,13 @@ class StageServer:
         os.close(reading)
 
     def close(self) -> None:
-        """Let the server end once its stages have."""
+        """Let the server end: at once, or when its last stage has."""
         with self._lock:
+            process = self._process
             self._forget()
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
 
     def _forget(self) -> None:
         if self._lifeline is not None:

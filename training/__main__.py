@@ -8,32 +8,32 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import subprocess
 import sys
-import time
+from collections.abc import MutableMapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-# Before anything imports the hub's client: nothing is told about what runs here.
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# Threads that wait for one another give the core away: beside a web server and workers on two cores, spinning made a
-# training step take four times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+def set_defaults(environment: MutableMapping[str, str]) -> None:
+    """What libraries read, where nobody has set it. The hub's client reads its own when it is imported."""
+    environment.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing is told about what runs here
+    environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads that wait for one another give the core away: beside a web server and workers on two cores, spinning made
+    # a training step take four times as long.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+set_defaults(os.environ)
 
 from training.config import Recipe, check_recipe, parse_recipe, shipped_recipe  # noqa: E402
-from training.data import data_files  # noqa: E402
-from training.data.file_cache import bad_rows_notice, kept_files  # noqa: E402
 from training.errors import BadSettings, TrainingError  # noqa: E402
 from training.judges import addresses  # noqa: E402
 from training.judges.choose import use_key  # noqa: E402
+from training.recipe_run import run_recipe  # noqa: E402
 from training.run import jobs  # noqa: E402
-from training.run.artifacts import is_complete, read_json, write_json  # noqa: E402
-from training.run.checks import check_run  # noqa: E402
 from training.run.model_names import ModelHome, models_at  # noqa: E402
-from training.run.pipeline import StagePlan, identities, plan  # noqa: E402
-from training.run.reporting import event_in  # noqa: E402
+from training.run.stage_server import forking  # noqa: E402
 from training.stages import runner  # noqa: E402
 
 Preset = Literal["demo", "small_gpu", "large_gpu"]
@@ -69,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         with models_at(ModelHome(options.models)):
             if options.command == "paper":
                 return _paper(options)
-            return _run(_read_recipe(options.recipe), options.out, options.stage_only)
+            return run_recipe(_read_recipe(options.recipe), options.out, options.stage_only, _may_fork(),
+                              tell=_print, tell_error=partial(_print, file=sys.stderr))
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return jobs.FAILED
@@ -79,6 +80,14 @@ def _add_models_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help=(
         "the folder in which a base's name is looked up before the hub is asked (default: ./models); a path that "
         "begins with / or ./ is taken as it is"))
+
+
+_print = partial(print, flush=True)
+
+
+def _may_fork() -> bool:
+    """Whether stages may be forked from one process that has imported torch: CONCORD_FORK_SERVER=0 forbids it."""
+    return os.environ.get("CONCORD_FORK_SERVER", "1") != "0"
 
 
 def _presets() -> int:
@@ -129,39 +138,6 @@ def _in_company(folder: Path, die_with_parent: bool) -> int:
         parallel.leave()
 
 
-def _run(recipe: Recipe, out: Path, only: str | None) -> int:
-    """Run every stage that is not complete, each in a process of its own, in order."""
-    check_run(recipe, out)
-    files = kept_files(recipe, out / "data")
-    if notice := bad_rows_notice(out / "data"):
-        print(notice)
-    stages = plan(recipe)
-    found = identities(stages, data_files.digests(files))
-    folders = {stage.name: out / "stages" / found[stage.name] for stage in stages}
-    write_json(out / "stages.json", {name: str(folder.relative_to(out)) for name, folder in folders.items()})
-    if only is not None and only not in folders:
-        raise BadSettings(f"The recipe has no stage '{only}'.", f"It has {', '.join(folders)}.")
-    for stage in stages:
-        if only is not None and stage.name != only:
-            continue
-        folder = folders[stage.name]
-        if is_complete(folder):
-            print(f"{stage.name}: done before")
-            continue
-        inputs = {role: folders[name] for role, name in stage.inputs.items()}
-        unready = [name for name in stage.inputs.values() if not is_complete(folders[name])]
-        if unready:
-            raise BadSettings(f"'{stage.name}' reads {', '.join(unready)}, not complete yet.", "Run that first.")
-        own: dict[str, Path] = {role: path for role, path in files.items() if role in stage.files}
-        runtime = jobs.runtime_of(recipe, files={str(role): path for role, path in files.items()}, kind=stage.kind)
-        jobs.prepare_stage(stage, found[stage.name], folder, inputs, own, runtime)
-        code = _follow(stage, folder)
-        if code != jobs.DONE:
-            return _explain(stage, folder, code)
-    print(f"done: {out}")
-    return jobs.DONE
-
-
 def _paper(options: argparse.Namespace) -> int:
     """Two stages of one thread each do more on two cores than one of two: the tensors of small models are small."""
     from training.config.paper_experiment import demo_recipe
@@ -180,67 +156,10 @@ def _paper(options: argparse.Namespace) -> int:
     given += [f"--seeds {' '.join(map(str, options.seeds))}", f"--jobs {options.jobs}"]
     given += [f"--phases {options.phases}"] if options.phases is not None else []
     command = f"python -m training paper --out DIR {' '.join(given)}"
-    whole = reproduce(recipe, options.out, command, environment, lambda line: print(line, flush=True),
-                      seeds=options.seeds, jobs=options.jobs, single=options.single, docs=options.docs)
-    return jobs.DONE if whole else jobs.STOPPED
-
-
-def _follow(stage: StagePlan, folder: Path) -> int:
-    """Start the stage's process and print its progress on one line; Ctrl-C asks it to stop and waits."""
-    # A session of its own, so that Ctrl-C reaches the stage once, through us.
-    process = subprocess.Popen([*jobs.stage_command(folder), "--die-with-parent"], start_new_session=True)
-    started, shown, tail = time.monotonic(), "", _Tail(folder / "events.jsonl")
-    while True:
-        try:
-            code = process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            code = None
-        except KeyboardInterrupt:
-            print(f"\n{stage.name}: stopping at the next safe point")
-            process.send_signal(signal.SIGTERM)
-            continue
-        line = f"{stage.name}: {tail.line()}"
-        if sys.stdout.isatty() and line != shown:
-            print(f"\r\033[K{line}", end="", flush=True)
-            shown = line
-        if code is not None:
-            seconds = time.monotonic() - started
-            print(f"{chr(13) if shown else ''}{line} ({seconds:.0f} s)", flush=True)
-            return code
-
-
-class _Tail:
-    """Progress and the newest metrics of a stage, short enough for a line; reads each event once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
-        self._newest: dict[str, dict[str, Any]] = {}
-
-    def line(self) -> str:
-        if self._path.is_file():
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                new = file.read()
-            whole = new[: new.rfind(b"\n") + 1]
-            self._offset += len(whole)
-            events = filter(None, map(event_in, whole.split(b"\n")))
-            self._newest.update((str(event.get("kind")), event) for event in events)
-        progress, metric = self._newest.get("progress"), self._newest.get("metric")
-        parts = [f"{progress['done']}/{progress['total']} {progress['unit']}s"] if progress else []
-        parts += [f"{tag} {value:.3g}" for tag, value in list(metric["values"].items())[:4]] if metric else []
-        return "  ".join(parts)
-
-
-def _explain(stage: StagePlan, folder: Path, code: int) -> int:
-    if code == jobs.STOPPED:
-        print(f"{stage.name}: stopped; the same command goes on from here")
-    elif (folder / "failure.json").is_file():
-        failure = read_json(folder / "failure.json")
-        print(f"{stage.name} failed ({failure['kind']}): {failure['cause']} {failure['remedy']}", file=sys.stderr)
-        print(f"details: {folder / 'failure.json'}", file=sys.stderr)
-    elif code != jobs.LOCKED:
-        print(f"{stage.name}: the process ended with code {code}; the same command tries again", file=sys.stderr)
-    return code
+    with forking(allowed=_may_fork()) as forked:
+        is_done = reproduce(recipe, options.out, command, environment, _print, seeds=options.seeds, jobs=options.jobs,
+                            single=options.single, docs=options.docs, forked=forked)
+    return jobs.DONE if is_done else jobs.STOPPED
 
 
 if __name__ == "__main__":

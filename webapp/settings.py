@@ -19,6 +19,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = private_folder(Path(env.text("CONCORD_VAR", str(BASE_DIR / "var"))).resolve())
 PRODUCTION = env.choice("CONCORD_ENV", ("laptop", "production")) == "production"
 DEBUG = env.flag("CONCORD_DEBUG", False)
+FORK_SERVER = env.flag("CONCORD_FORK_SERVER", True)  # stages are forked from a process that has imported torch
 
 
 def _secret_key() -> str:

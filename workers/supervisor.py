@@ -23,7 +23,7 @@ from training.run.jobs import DONE, FAILED, LOCKED, STOPPED
 from training.text import storable
 from webapp.runs.live.pokes import poke
 from webapp.runs.models import RunStage, Stage
-from webapp.runs.scheduling import advance_users, enqueue
+from webapp.runs.scheduling import GPU, advance_users, enqueue, queue_of
 from workers import processes
 from workers.labels import record_pairs_file
 from workers.leases import AWAY, HOST, Lease, claim, patiently
@@ -113,8 +113,9 @@ class _Attempt:
 
     def _supervise(self, prepared: Prepared) -> int:
         """Start the process and follow it to its end. Raises LeaseLost, and then the process is gone."""
-        told = processes.environment(prepared.key_variable, prepared.saved_key)
-        process = processes.start(prepared.command, self.stage.folder, told)
+        stage_environment = processes.environment(prepared.key_variable, prepared.saved_key)
+        command = processes.forked(prepared.command) if queue_of(self.stage) == GPU else prepared.command
+        process = processes.start(command, self.stage.folder, stage_environment)
         try:
             if not patiently(lambda: self.lease.write(host=HOST, pid=process.pid), self._hopeless):
                 raise LeaseLost
@@ -122,7 +123,7 @@ class _Attempt:
             logger.info("%s ended with code %s", self.stage, code)
             return code
         finally:
-            processes.end(process)
+            processes.end(process, self.stage.folder)
 
     def _follow(self, process: subprocess.Popen[bytes], recorder: Recorder) -> int:
         kill_at = float("inf")

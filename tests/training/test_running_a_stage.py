@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,36 @@ from training.errors import BadData, OutOfMemory
 from training.run import jobs
 from training.run.artifacts import is_complete, read_json
 from training.run.pipeline import plan
+from training.run.stage_server import StageServer
 from training.stages import runner
 
 
-def start(folder: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
-    with (folder.parent / f"{folder.name}.stderr").open("w") as stderr:
-        return subprocess.Popen([*jobs.stage_command(folder), *options], text=True, stderr=stderr,
-                                env=os.environ | environment)
+@pytest.fixture(scope="module")
+def stage_server() -> Iterator[StageServer]:
+    owned = StageServer()
+    yield owned
+    owned.close()
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(params=["plain", "forked"])
+def command_of(request: pytest.FixtureRequest) -> Callable[[Path], list[str]]:
+    """What starts a stage: its own command, or one that has it forked by a process that has torch already."""
+    if request.param == "plain":
+        return jobs.stage_command
+    server: StageServer = request.getfixturevalue("stage_server")
+    return lambda folder: server.command(jobs.stage_command(folder))
+
+
+@pytest.fixture
+def start(command_of: Callable[[Path], list[str]]) -> Start:
+    def start_it(folder: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
+        with (folder.parent / f"{folder.name}.stderr").open("w") as stderr:
+            return subprocess.Popen([*command_of(folder), *options], text=True, stderr=stderr,
+                                    env=os.environ | environment)
+    return start_it
 
 
 def label_job(folder: Path, base_url: str, count: int = 3, **judge: Any) -> None:
@@ -46,7 +70,7 @@ def wait_for(condition: Any) -> None:
         time.sleep(0.02)
 
 
-def test_a_stage_that_ends_well_leaves_a_manifest_and_no_checkpoint(tmp_path: Path) -> None:
+def test_a_stage_that_ends_well_leaves_a_manifest_and_no_checkpoint(start: Start, tmp_path: Path) -> None:
     with serving(lambda *_: letters(0.8)) as server:
         label_job(tmp_path, server.base_url, api_key_env="CONCORD_JUDGE_TEST_KEY")
         (tmp_path / "checkpoint").mkdir()
@@ -61,7 +85,7 @@ def test_a_stage_that_ends_well_leaves_a_manifest_and_no_checkpoint(tmp_path: Pa
     assert "the-key" not in "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
 
 
-def test_a_second_process_refuses_and_touches_nothing(tmp_path: Path) -> None:
+def test_a_second_process_refuses_and_touches_nothing(start: Start, tmp_path: Path) -> None:
     label_job(tmp_path, "http://127.0.0.1:9/v1")
     with (tmp_path / "lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -75,7 +99,7 @@ def slow(*_: Any) -> Reply:
     return letters(0.8)
 
 
-def test_asked_to_stop_it_stops_at_a_safe_point_and_goes_on_later(tmp_path: Path) -> None:
+def test_asked_to_stop_it_stops_at_a_safe_point_and_goes_on_later(start: Start, tmp_path: Path) -> None:
     with serving(slow) as server:
         label_job(tmp_path, server.base_url, count=12)
         process = start(tmp_path)
@@ -88,7 +112,7 @@ def test_asked_to_stop_it_stops_at_a_safe_point_and_goes_on_later(tmp_path: Path
         assert len(server.requests) == 12  # not one label was bought twice
 
 
-def test_killed_it_goes_on_later(tmp_path: Path) -> None:
+def test_killed_it_goes_on_later(start: Start, tmp_path: Path) -> None:
     with serving(slow) as server:
         label_job(tmp_path, server.base_url, count=8)
         process = start(tmp_path)
@@ -102,10 +126,11 @@ def test_killed_it_goes_on_later(tmp_path: Path) -> None:
     assert sequence == list(range(1, len(sequence) + 1))
 
 
-def test_it_stops_when_the_process_that_started_it_goes_away(tmp_path: Path) -> None:
+def test_it_stops_when_the_process_that_started_it_goes_away(
+        command_of: Callable[[Path], list[str]], tmp_path: Path) -> None:
     with serving(slow) as server:
         label_job(tmp_path, server.base_url, count=200)
-        command = [*jobs.stage_command(tmp_path), "--die-with-parent"]
+        command = [*command_of(tmp_path), "--die-with-parent"]
         parent = subprocess.Popen([sys.executable, "-c", f"import subprocess; subprocess.run({command!r})"])
         wait_for(lambda: (tmp_path / "events.jsonl").exists() and events(tmp_path, "label"))
         parent.kill()
@@ -113,7 +138,7 @@ def test_it_stops_when_the_process_that_started_it_goes_away(tmp_path: Path) -> 
         wait_for(lambda: events(tmp_path, "log")[-1]["message"].startswith("stopped on request"))
 
 
-def test_a_named_failure_says_cause_and_remedy(tmp_path: Path) -> None:
+def test_a_named_failure_says_cause_and_remedy(start: Start, tmp_path: Path) -> None:
     with serving(lambda *_: failure(401)) as server:
         label_job(tmp_path, server.base_url)
         assert start(tmp_path).wait(30) == 1
@@ -124,7 +149,7 @@ def test_a_named_failure_says_cause_and_remedy(tmp_path: Path) -> None:
     assert events(tmp_path, "log")[-1]["level"] == "error"
 
 
-def test_a_bug_is_called_a_bug(tmp_path: Path) -> None:
+def test_a_bug_is_called_a_bug(start: Start, tmp_path: Path) -> None:
     job("label", tmp_path, {"judge": {"kind": "rule"}, "principle": "toxicity", "statement": "", "seed": 0},
         pairs=[{"digest": "x"}])
     assert start(tmp_path).wait(30) == 1

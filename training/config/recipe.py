@@ -154,6 +154,7 @@ def parse_recipe(text: str) -> Recipe:
 
 
 def check_recipe(value: Any) -> Recipe:
+    """The recipe that a mapping of sections describes. Raises BadSettings, which names each field that is wrong."""
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:

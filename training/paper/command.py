@@ -15,11 +15,13 @@ from training.paper.report import results, write_report
 from training.paper.schedule import carry_out, works
 from training.paper.small_base import LAYERS, make_small_base
 from training.run.artifacts import read_jsonl, write_text
+from training.run.stage_server import Forked, plainly
 
 
 def reproduce(
     recipe: Recipe, out: Path, command: str, environment: Mapping[str, str], tell: Callable[[str], None], *,
     seeds: Sequence[int] = (0, 1, 2), jobs: int = 2, single: int = MOST_SINGLE, docs: Path | None = None,
+    forked: Forked = plainly,
 ) -> bool:  # fmt: skip
     """Run the experiment in `out` and write its report; False if it was interrupted and can be resumed.
 
@@ -31,6 +33,7 @@ def reproduce(
         jobs: stages at a time.
         single: single-principle baselines at most.
         docs: a folder that gets paper.md and images/paper/ as well.
+        forked: makes of a stage's command the one that is run; see `stage_server.forking`.
 
     Raises:
         BadSettings: no seed, a seed twice, or no job.
@@ -47,7 +50,7 @@ def reproduce(
     files = kept_files(recipe, out / "data")
     all_arms = arms(recipe, single, small)
     todo = works([run for arm in all_arms for run in repetitions(arm, seeds)], files, out / "stages")
-    if not carry_out(todo, files, jobs, environment, tell):
+    if not carry_out(todo, files, jobs, environment, tell, forked):
         return False
     tell("measuring")
     experiment = Experiment(all_arms, seeds, files, out / "stages", Overall(recipe.judge, out / "verdicts.jsonl"))

@@ -18,7 +18,8 @@ from training.data.data_files import FileRole, digests
 from training.errors import TrainingError
 from training.run.artifacts import is_complete, read_json
 from training.run.jobs import DONE, prepare_stage, runtime_of, stage_command
-from training.run.pipeline import StagePlan, identities, plan
+from training.run.pipeline import StagePlan, identities, needs_torch, plan
+from training.run.stage_server import Forked, plainly
 
 POLL_SECONDS = 0.2
 
@@ -58,12 +59,13 @@ def works(recipes: Iterable[Recipe], files: Mapping[FileRole, Path], store: Path
 
 
 def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, environment: Mapping[str, str],
-              tell: Callable[[str], None]) -> bool:
+              tell: Callable[[str], None], forked: Forked = plainly) -> bool:
     """Run the stages that are not complete, `jobs` at a time; False if interrupted (Ctrl-C stops at safe points).
 
     Args:
         environment: of the stages' processes.
         tell: called with a line whenever a stage ends.
+        forked: makes of a stage's command the one that is run, where the stage needs torch.
 
     Raises:
         StageFailed: naming the stage, its cause and its remedy, after the stages that run in parallel have stopped.
@@ -76,7 +78,7 @@ def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, e
             for work in [work for work in waiting if all(is_complete(need) for need in work.needs.values())]:
                 if len(running) < jobs:
                     waiting.remove(work)
-                    running[work.folder] = work, _start(work, files, environment), time.monotonic()
+                    running[work.folder] = work, _start(work, files, environment, forked), time.monotonic()
             for work, process, started in list(running.values()):
                 if (code := process.poll()) is None:
                     continue
@@ -97,12 +99,15 @@ def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, e
     return True
 
 
-def _start(work: Work, files: Mapping[FileRole, Path], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(work: Work, files: Mapping[FileRole, Path], environment: Mapping[str, str],
+           forked: Forked) -> subprocess.Popen[bytes]:
     own = {str(role): path for role, path in files.items() if role in work.plan.files}
     prepare_stage(work.plan, work.identity, work.folder, work.needs, own, runtime_of(work.recipe, kind=work.plan.kind))
+    command: Sequence[str] = [*stage_command(work.folder), "--die-with-parent"]
+    command = forked(command) if needs_torch(work.plan.kind, work.plan.settings) else command
     with (work.folder / "output.log").open("ab") as output:
-        return subprocess.Popen([*stage_command(work.folder), "--die-with-parent"], env=dict(environment),
-                                stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output,
+                                stderr=subprocess.STDOUT, start_new_session=True)
 
 
 def _failure(work: Work, code: int) -> StageFailed:

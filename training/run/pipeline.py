@@ -36,6 +36,11 @@ SHARED = "preference_model:shared"
 TORCH_FREE: frozenset[Kind] = frozenset({"label", "draw", "weights"})
 
 
+def needs_torch(kind: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a stage loads a model: those that are not TORCH_FREE, and labelling by a model on this machine."""
+    return kind not in TORCH_FREE or (kind == "label" and settings.get("judge", {}).get("kind") == "local")
+
+
 @dataclass(frozen=True)
 class StagePlan:
     """One stage of a run: `inputs` maps roles to names of earlier stages, `files` the data files it reads."""

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from training.config import read_exactly
-from training.run.pipeline import TORCH_FREE, StagePlan, identities, plan
+from training.run.pipeline import StagePlan, identities, needs_torch, plan
 from webapp.accounts.models import Team
 from webapp.celery import send
 from webapp.runs.live.pokes import poke
@@ -20,8 +20,7 @@ S = Stage.Status
 
 def queue_of(stage: Stage) -> str:
     """The workers' queue of a stage: what needs no model does not wait for the GPU, and a judge that is one does."""
-    local = stage.kind == "label" and stage.settings.get("judge", {}).get("kind") == "local"
-    return IO if stage.kind in TORCH_FREE and not local else GPU
+    return GPU if needs_torch(stage.kind, stage.settings) else IO
 
 
 def enqueue(stage: Stage) -> None:

@@ -1,0 +1,142 @@
+"""Run a recipe on this machine: every stage that is not complete, in order, each in a process of its own.
+
+Those that need torch are forked from one process that has imported it (`training.run.stage_server`).
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.config import Recipe
+from training.data.data_files import FileRole, digests
+from training.data.file_cache import bad_rows_notice, kept_files
+from training.errors import BadSettings
+from training.run.artifacts import is_complete, read_json, write_json
+from training.run.checks import check_run
+from training.run.jobs import DONE, LOCKED, STOPPED, prepare_stage, runtime_of, stage_command
+from training.run.pipeline import StagePlan, identities, needs_torch, plan
+from training.run.reporting import event_in
+from training.run.stage_server import forking
+
+Tell = Callable[[str], None]
+
+
+def run_recipe(recipe: Recipe, out: Path, only: str | None = None, fork: bool = True, tell: Tell = print,
+               tell_error: Tell = print) -> int:
+    """Run what is not complete; the same call goes on where an earlier one ended.
+
+    All memory of a stage is given back at the end of its process. Ctrl-C asks the stage that runs to stop and waits.
+
+    Args:
+        out: the folder of the run: `data/`, `stages/<identity>/` and `stages.json`, which names them.
+        only: the one stage to run; what it reads must be complete.
+        fork: whether stages may be forked from a process that has imported torch.
+        tell, tell_error: are given a line for each stage that ended, and the reason of one that failed.
+
+    Returns:
+        An exit code of `training.run.jobs`: DONE, or that of the stage that was not done.
+
+    Raises:
+        BadSettings: there is no such stage, or what it reads is not complete.
+        BadData: the data cannot be used.
+    """
+    check_run(recipe, out)
+    files = kept_files(recipe, out / "data")
+    if notice := bad_rows_notice(out / "data"):
+        tell(notice)
+    stages = plan(recipe)
+    folders = {name: out / "stages" / identity for name, identity in identities(stages, digests(files)).items()}
+    write_json(out / "stages.json", {name: str(folder.relative_to(out)) for name, folder in folders.items()})
+    if only is not None and only not in folders:
+        raise BadSettings(f"The recipe has no stage '{only}'.", f"It has {', '.join(folders)}.")
+    with forking(allowed=fork) as forked:
+        for stage in stages:
+            folder = folders[stage.name]
+            if only is not None and stage.name != only:
+                continue
+            if is_complete(folder):
+                tell(f"{stage.name}: done before")
+                continue
+            _prepare(recipe, stage, folders, files)
+            command = [*stage_command(folder), "--die-with-parent"]
+            code = _follow(stage, folder, forked(command) if needs_torch(stage.kind, stage.settings) else command, tell)
+            if code != DONE:
+                _explain(stage, folder, code, tell, tell_error)
+                return code
+    tell(f"done: {out}")
+    return DONE
+
+
+def _prepare(recipe: Recipe, stage: StagePlan, folders: Mapping[str, Path], files: Mapping[FileRole, Path]) -> None:
+    """Write the stage's job.json. Raises BadSettings if what the stage reads is not complete."""
+    unready = [name for name in stage.inputs.values() if not is_complete(folders[name])]
+    if unready:
+        raise BadSettings(f"'{stage.name}' reads {', '.join(unready)}, not complete yet.", "Run that first.")
+    inputs = {role: folders[name] for role, name in stage.inputs.items()}
+    stage_files: dict[str, Path] = {role: path for role, path in files.items() if role in stage.files}
+    runtime = runtime_of(recipe, files={str(role): path for role, path in files.items()}, kind=stage.kind)
+    folder = folders[stage.name]
+    prepare_stage(stage, folder.name, folder, inputs, stage_files, runtime)
+
+
+def _follow(stage: StagePlan, folder: Path, command: Sequence[str], tell: Tell) -> int:
+    """Start the stage's process and show its progress on one line; Ctrl-C asks it to stop and waits."""
+    # A session of its own, so that Ctrl-C reaches the stage once, through us.
+    process = subprocess.Popen(command, start_new_session=True)
+    started, shown, tail = time.monotonic(), "", _Tail(folder / "events.jsonl")
+    while True:
+        try:
+            code = process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            code = None
+        except KeyboardInterrupt:
+            tell(f"\n{stage.name}: stopping at the next safe point")
+            process.send_signal(signal.SIGTERM)
+            continue
+        line = f"{stage.name}: {tail.line()}"
+        if sys.stdout.isatty() and line != shown:
+            print(f"\r\033[K{line}", end="", flush=True)
+            shown = line
+        if code is not None:
+            seconds = time.monotonic() - started
+            tell(f"{chr(13) if shown else ''}{line} ({seconds:.0f} s)")
+            return code
+
+
+class _Tail:
+    """Progress and the newest metrics of a stage, short enough for a line; reads each event once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+        self._newest: dict[str, dict[str, Any]] = {}
+
+    def line(self) -> str:
+        if self._path.is_file():
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._offset += len(whole)
+            events = filter(None, map(event_in, whole.split(b"\n")))
+            self._newest.update((str(event.get("kind")), event) for event in events)
+        progress, metric = self._newest.get("progress"), self._newest.get("metric")
+        parts = [f"{progress['done']}/{progress['total']} {progress['unit']}s"] if progress else []
+        parts += [f"{tag} {value:.3g}" for tag, value in list(metric["values"].items())[:4]] if metric else []
+        return "  ".join(parts)
+
+
+def _explain(stage: StagePlan, folder: Path, code: int, tell: Tell, tell_error: Tell) -> None:
+    if code == STOPPED:
+        tell(f"{stage.name}: stopped; the same command goes on from here")
+    elif (folder / "failure.json").is_file():
+        failure = read_json(folder / "failure.json")
+        tell_error(f"{stage.name} failed ({failure['kind']}): {failure['cause']} {failure['remedy']}")
+        tell_error(f"details: {folder / 'failure.json'}")
+    elif code != LOCKED:
+        tell_error(f"{stage.name}: the process ended with code {code}; the same command tries again")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 # Before anything imports the hub's client: nothing is told about what runs here.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -31,9 +31,10 @@ from training.judges.choose import use_key  # noqa: E402
 from training.run import jobs  # noqa: E402
 from training.run.artifacts import is_complete, read_json, write_json  # noqa: E402
 from training.run.checks import check_run  # noqa: E402
+from training.run.event_stream import EventReader  # noqa: E402
+from training.run.events import MetricEvent, ProgressEvent  # noqa: E402
 from training.run.model_names import ModelHome, models_at  # noqa: E402
 from training.run.pipeline import StagePlan, identities, plan  # noqa: E402
-from training.run.reporting import event_in  # noqa: E402
 from training.stages import runner  # noqa: E402
 
 Preset = Literal["demo", "small_gpu", "large_gpu"]
@@ -213,19 +214,19 @@ class _Tail:
     """Progress and the newest metrics of a stage, short enough for a line; reads each event once."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
-        self._newest: dict[str, dict[str, Any]] = {}
+        self._reader, self._offset, self._seq = EventReader(path), 0, 0
+        self._progress: ProgressEvent | None = None
+        self._metric: MetricEvent | None = None
 
     def line(self) -> str:
-        if self._path.is_file():
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                new = file.read()
-            whole = new[: new.rfind(b"\n") + 1]
-            self._offset += len(whole)
-            events = filter(None, map(event_in, whole.split(b"\n")))
-            self._newest.update((str(event.get("kind")), event) for event in events)
-        progress, metric = self._newest.get("progress"), self._newest.get("metric")
+        while (batch := self._reader.after(self._offset, self._seq)).offset > self._offset:
+            self._offset, self._seq = batch.offset, batch.seq
+            for event in batch.events:
+                if event["kind"] == "progress":
+                    self._progress = event
+                elif event["kind"] == "metric":
+                    self._metric = event
+        progress, metric = self._progress, self._metric
         parts = [f"{progress['done']}/{progress['total']} {progress['unit']}s"] if progress else []
         parts += [f"{tag} {value:.3g}" for tag, value in list(metric["values"].items())[:4]] if metric else []
         return "  ".join(parts)

@@ -14,7 +14,8 @@ from training.paper.overall import Overall
 from training.paper.report import results, write_report
 from training.paper.schedule import carry_out, works
 from training.paper.small_base import LAYERS, make_small_base
-from training.run.artifacts import read_jsonl, write_text
+from training.run.artifacts import write_text
+from training.run.event_stream import read_events
 
 
 def reproduce(
@@ -58,5 +59,5 @@ def reproduce(
 
 def _minutes(folder: Path) -> float:
     """From the first event of a stage to its last."""
-    times = [event["time"] for event in read_jsonl(folder / "events.jsonl")]
+    times = [event["time"] for _, event in read_events(folder / "events.jsonl")]
     return (times[-1] - times[0]) / 60 if times else 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -68,9 +67,3 @@ def test_the_scripts_read_no_part_of_a_message_that_is_not_sent(path: str) -> No
 def test_every_array_is_given_its_names_before_the_page_sees_it() -> None:
     code = source("run-socket.js")
     assert all(f"map(to{array.__name__})" in code for array in ARRAYS)
-
-
-def test_a_script_of_another_protocol_asks_for_a_reload() -> None:
-    assert "message.protocol !== PROTOCOL) this.outdate()" in source("run-socket.js")
-    assert 'outdated: "Concord was updated: "' in source("run-page.js")
-    assert Path(SCRIPT).name == "messages.js"

@@ -11,17 +11,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from training.config import Recipe
 from training.data.data_files import FileRole, digests
-from training.data.file_cache import bad_rows_notice, kept_files
+from training.data.file_cache import bad_rows_notice, cached_data_files
 from training.errors import BadSettings
 from training.run.artifacts import is_complete, read_json, write_json
 from training.run.checks import check_run
+from training.run.event_stream import EventReader
+from training.run.events import MetricEvent, ProgressEvent
 from training.run.jobs import DONE, LOCKED, STOPPED, prepare_stage, runtime_of, stage_command
 from training.run.pipeline import StagePlan, identities, needs_torch, plan
-from training.run.reporting import event_in
 from training.run.stage_server import forking
 
 Tell = Callable[[str], None]
@@ -47,7 +47,7 @@ def run_recipe(recipe: Recipe, out: Path, only: str | None = None, fork: bool = 
         BadData: the data cannot be used.
     """
     check_run(recipe, out)
-    files = kept_files(recipe, out / "data")
+    files = cached_data_files(recipe, out / "data")
     if notice := bad_rows_notice(out / "data"):
         tell(notice)
     stages = plan(recipe)
@@ -113,19 +113,19 @@ class _Tail:
     """Progress and the newest metrics of a stage, short enough for a line; reads each event once."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
-        self._newest: dict[str, dict[str, Any]] = {}
+        self._reader, self._offset, self._seq = EventReader(path), 0, 0
+        self._progress: ProgressEvent | None = None
+        self._metric: MetricEvent | None = None
 
     def line(self) -> str:
-        if self._path.is_file():
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                new = file.read()
-            whole = new[: new.rfind(b"\n") + 1]
-            self._offset += len(whole)
-            events = filter(None, map(event_in, whole.split(b"\n")))
-            self._newest.update((str(event.get("kind")), event) for event in events)
-        progress, metric = self._newest.get("progress"), self._newest.get("metric")
+        while (batch := self._reader.after(self._offset, self._seq)).offset > self._offset:
+            self._offset, self._seq = batch.offset, batch.seq
+            for event in batch.events:
+                if event["kind"] == "progress":
+                    self._progress = event
+                elif event["kind"] == "metric":
+                    self._metric = event
+        progress, metric = self._progress, self._metric
         parts = [f"{progress['done']}/{progress['total']} {progress['unit']}s"] if progress else []
         parts += [f"{tag} {value:.3g}" for tag, value in list(metric["values"].items())[:4]] if metric else []
         return "  ".join(parts)

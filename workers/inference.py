@@ -27,6 +27,7 @@ from training.config import DEMO_WORLD, Scalarization
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
 from training.run.model_names import models_at
 from training.run.pipeline import plan, served_by
+from webapp.playground.chat_events import PROTOCOL, PrincipleScore, Rewards
 from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
@@ -91,9 +92,9 @@ def chat(request: dict[str, Any]) -> None:
     with _writer(asked) as writer:
         if writer.cancelled():
             return
-        writer.emit("started")
+        writer.emit({"kind": "started", "protocol": PROTOCOL})
         if _chats.is_busy:
-            writer.emit("waiting")
+            writer.emit({"kind": "waiting"})
         _chats.put(asked)
 
 
@@ -106,15 +107,15 @@ def answer(asked: Request) -> None:
             with _turn:
                 converse(asked, writer)
         except Cancelled:
-            writer.emit("finished", cancelled=True)
+            writer.emit({"kind": "finished", "cancelled": True})
         except TrainingError as error:
-            writer.emit("failed", cause=error.cause, remedy=error.remedy)
+            writer.emit({"kind": "failed", "cause": error.cause, "remedy": error.remedy})
         except Exception:
             log.exception("chat %s", asked.id)
-            writer.emit("failed", cause="The inference worker met an error that it does not know.",
-                        remedy="Its log says which; send the prompt again.")
+            writer.emit({"kind": "failed", "cause": "The inference worker met an error that it does not know.",
+                         "remedy": "Its log says which; send the prompt again."})
         else:
-            writer.emit("finished", cancelled=False)
+            writer.emit({"kind": "finished", "cancelled": False})
 
 
 def _answer_and_let_go(asked: Request) -> None:
@@ -137,7 +138,7 @@ def _writer(asked: Request) -> Iterator[ChatWriter]:
 
 def _refuse(asked: Request, cause: str, remedy: str) -> None:
     with _writer(asked) as writer:
-        writer.emit("failed", cause=cause, remedy=remedy)
+        writer.emit({"kind": "failed", "cause": cause, "remedy": remedy})
 
 
 def _is_stopped(asked: Request) -> bool:
@@ -149,7 +150,7 @@ def _is_stopped(asked: Request) -> bool:
 
 def _stopped(asked: Request) -> None:
     with _writer(asked) as writer:
-        writer.emit("finished", cancelled=True)
+        writer.emit({"kind": "finished", "cancelled": True})
 
 
 _chats = ChatQueue(_answer_and_let_go, _refuse, _is_stopped, _stopped)
@@ -167,7 +168,7 @@ def converse(asked: Request, writer: ChatWriter) -> None:
     if asked.scorer is not None:
         if writer.cancelled():
             raise Cancelled
-        writer.emit("rewards", **score(asked, answers))
+        writer.emit(score(asked, answers))
 
 
 def stream_answers(policies: list[ChatPolicy], asked: Request, writer: ChatWriter) -> list[str]:
@@ -186,8 +187,9 @@ def stream_answers(policies: list[ChatPolicy], asked: Request, writer: ChatWrite
                 del going[side]
                 pieces[side] = ""
                 tokens = policies[side].count_tokens(answers[side])
-                writer.emit("answer", side=side, text=answers[side], tokens=tokens,
-                            seconds=round(time.monotonic() - began, 2), ended=tokens < asked.sampling.max_new_tokens)
+                writer.emit({"kind": "answer", "side": side, "text": answers[side], "tokens": tokens,
+                             "seconds": round(time.monotonic() - began, 2),
+                             "ended": tokens < asked.sampling.max_new_tokens})
                 continue
             pieces[side] += piece
             answers[side] += piece
@@ -195,24 +197,24 @@ def stream_answers(policies: list[ChatPolicy], asked: Request, writer: ChatWrite
             beat, first = time.monotonic(), not any(answers)
             for side in (0, 1):
                 if pieces[side]:
-                    writer.emit("piece", side=side, text=pieces[side])
+                    writer.emit({"kind": "piece", "side": side, "text": pieces[side]})
                     pieces[side] = ""
             if writer.cancelled():
                 raise Cancelled
     return answers
 
 
-def score(asked: Request, answers: list[str]) -> dict[str, Any]:
+def score(asked: Request, answers: list[str]) -> Rewards:
     """Rewards of both answers by the scoring run's preference models, weights and scalarization."""
     run = Run.objects.filter(team_id=asked.team, pk=asked.scorer or 0).first()
     if run is None:
         raise ModelUnavailable("The run that was to score the answers is gone.", "Choose another one under settings.")
     rewards = _loaded.get(("rewards", run.pk), lambda: _principle_rewards(run))
     found = rewards(asked.dialogues, answers, 2)
-    principles = [{"name": name, "scores": _rounded(found.standardised[:, column]),
-                   "parts": _rounded(found.weighted[:, column])}
-                  for column, name in enumerate(rewards.names)]
-    return {"principles": principles, "totals": _rounded(found.total)}
+    principles: list[PrincipleScore] = [
+        {"name": name, "scores": _rounded(found.standardised[:, column]), "parts": _rounded(found.weighted[:, column])}
+        for column, name in enumerate(rewards.names)]
+    return {"kind": "rewards", "principles": principles, "totals": _rounded(found.total)}
 
 
 def _principle_rewards(run: Run) -> PrincipleRewards:
@@ -238,7 +240,7 @@ def _policy(asked: Request, side: int, writer: ChatWriter) -> ChatPolicy:
     tuned, started = _stage(asked.team, reference["stage"]), _stage(asked.team, reference["sft"])
     key = ("policy", reference["stage"], reference["sft"], reference["base"])
     if key not in _loaded:
-        writer.emit("loading", side=side)
+        writer.emit({"kind": "loading", "side": side})
     policy = _loaded.get(key, lambda: _load_policy(reference["base"], started, tuned))
     room = policy.longest - asked.sampling.max_new_tokens
     needed = policy.count_tokens(asked.dialogues[side])

@@ -15,6 +15,7 @@ from training.dialogue import last_user_message
 from training.judges.identity import is_unplaced, judge_name
 from training.judges.pair_index import PairIndex
 from training.run.artifacts import read_jsonl
+from training.run.events import LabelBody
 from training.text import storable
 from webapp.datasets.models import Dataset
 from webapp.labels.models import Label, Pair, PairText
@@ -43,7 +44,7 @@ class LabelRecorder:
         self._version: PrincipleVersion | None = None
         self._dataset = dataset_of(stage)
 
-    def record(self, events: Sequence[Mapping[str, Any]]) -> None:
+    def record(self, events: Sequence[LabelBody]) -> None:
         """Insert what is new; a label that was an error before is replaced, any other stays as it was bought."""
         latest = {event["pair"]: event for event in events}
         pairs = self._pair_ids(list(latest))
@@ -78,22 +79,22 @@ class LabelRecorder:
                 found[pair, judge, version] = _Held(pk, probability is None)
         return found
 
-    def _columns(self, event: Mapping[str, Any], pair: int) -> dict[str, Any]:
+    def _columns(self, event: LabelBody, pair: int) -> dict[str, Any]:
         probability, shown, swapped = event["probability"], event["p_shown"], event["p_swapped"]
-        both = shown is not None and swapped is not None
+        gap, flip = None, False
+        if shown is not None and swapped is not None:
+            gap, flip = abs(shown - swapped), (shown - 0.5) * (swapped - 0.5) < 0
         return {
             "team_id": self._stage.team_id, "pair_id": pair, "principle_version_id": self.version.pk,
             "judge": self._judge_of(event), "prompt_version": storable(event["prompt_version"])[:20],
-            "model": storable(event.get("model", ""))[:200], "probability": probability, "p_shown": shown,
-            "p_swapped": swapped,
-            "order_gap": abs(shown - swapped) if both else None,
-            "confidence": None if probability is None else abs(2 * probability - 1),
-            "order_flip": both and (shown - 0.5) * (swapped - 0.5) < 0, "error": storable(event["error"])[:500],
-            "tokens": event["tokens"]}
+            "model": storable(event["model"])[:200], "probability": probability, "p_shown": shown,
+            "p_swapped": swapped, "order_gap": gap,
+            "confidence": None if probability is None else abs(2 * probability - 1), "order_flip": flip,
+            "error": storable(event["error"])[:500], "tokens": event["tokens"]}
 
-    def _judge_of(self, event: Mapping[str, Any]) -> str:
+    def _judge_of(self, event: LabelBody) -> str:
         """Who gave the label. One that was written before servers were noted was given by the stage's own."""
-        name: str = event["judge"]
+        name = event["judge"]
         if is_unplaced(name) and "judge" in self._stage.settings:
             name = judge_name(JudgeSettings.model_validate(self._stage.settings["judge"]))
         return storable(name)[:300]

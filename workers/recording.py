@@ -6,25 +6,21 @@ where we left it. So a batch is recorded once or not at all, and a supervisor th
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from django.db import transaction
 from django.db.models import F
 
+from training.run.event_stream import Batch, EventReader
+from training.run.events import ArtifactEvent, Event, LabelEvent, LogEvent, ProgressEvent, WarningEvent
 from training.text import storable
 from webapp.runs.live.pokes import poke
 from webapp.runs.models import LogLine, RunStage, Sample, Stage
 from webapp.runs.series.writer import SeriesWriter
-from workers.event_lines import Event, read_events
 from workers.labels import LabelRecorder
-
-MOST_BYTES = 1_000_000  # read from the stream at a time: bounds a batch and its transaction
-LONGEST_LINE = 16_000_000  # bytes; a longer one is no event of ours and is left out
 
 
 class LeaseLost(Exception):
@@ -32,12 +28,12 @@ class LeaseLost(Exception):
 
 
 @dataclass
-class _Batch:
+class _Rows:
     """What the events of a batch come to, besides points."""
 
     samples: dict[tuple[int, int], Sample] = field(default_factory=dict)
     log: list[LogLine] = field(default_factory=list)
-    labels: list[Mapping[str, Any]] = field(default_factory=list)
+    labels: list[LabelEvent] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)
     last_step: int = 0
     rewinds: int = 0
@@ -48,11 +44,10 @@ class Recorder:
 
     def __init__(self, stage: Stage, token: str, pairs: Path | None = None) -> None:
         self._stage, self._token = stage, token
-        self._path = stage.folder / "events.jsonl"
+        self._reader = EventReader(stage.folder / "events.jsonl")
         self._series = SeriesWriter(stage)
         self._pairs = pairs
         self._labels = LabelRecorder(stage, pairs)
-        self._torn_at = -1  # size of the file when its last line was seen to have no end yet
         self._pace: tuple[float, int, int] | None = None  # time and count of the first progress event, and its total
 
     def record_new(self) -> bool:
@@ -62,108 +57,84 @@ class Recorder:
             LeaseLost: the stage is no longer ours. Nothing was written.
             DatabaseError: nothing was written; the next call begins at the same place.
         """
-        events, offset = self._read()
-        if offset == self._stage.events_offset:
+        batch = self._reader.after(self._stage.events_offset, self._stage.events_seq)
+        if batch.offset == self._stage.events_offset:
             return False
         try:
             with transaction.atomic():
-                self._record(events, offset)
+                self._record(batch)
         except BaseException:
             # What was remembered of rows may have been rolled back with them.
             self._series.forget()
             self._labels = LabelRecorder(self._stage, self._pairs)
             raise
-        self._stage.events_offset, self._stage.events_seq = offset, self._last_seq(events)
+        self._stage.events_offset, self._stage.events_seq = batch.offset, batch.seq
         runs = RunStage.objects.filter(stage=self._stage).values_list("run_id", flat=True)
         poke(runs=list(runs), team=self._stage.team_id)
         return True
 
-    def _read(self) -> tuple[list[Event], int]:
-        """Events after the offset, and where their lines end. A line that is being written waits for the next time."""
-        offset = self._stage.events_offset
-        try:
-            with self._path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size == self._torn_at:
-                    return [], offset
-                file.seek(offset)
-                data = file.read(MOST_BYTES)
-                if len(data) == MOST_BYTES and b"\n" not in data:
-                    data += file.readline(LONGEST_LINE - len(data))
-                skipped = 0
-                if len(data) == LONGEST_LINE and b"\n" not in data:
-                    while (part := file.readline(MOST_BYTES)) and not part.endswith(b"\n"):
-                        skipped += len(part)
-                    skipped, data = (skipped + len(part), data + b"\n") if part else (0, b"")
-        except FileNotFoundError:
-            return [], offset
-        end = data.rfind(b"\n") + 1
-        self._torn_at = -1 if end else size
-        return read_events(data[:end].split(b"\n"), self._stage.events_seq), offset + (
-            LONGEST_LINE + skipped if skipped else end)
-
-    def _last_seq(self, events: Sequence[Event]) -> int:
-        return max((int(event["seq"]) for event in events), default=self._stage.events_seq)
-
-    def _record(self, events: Sequence[Event], offset: int) -> None:
+    def _record(self, batch: Batch) -> None:
         ours = Stage.objects.filter(pk=self._stage.pk, lease_token=self._token, status=Stage.Status.RUNNING,
                                     events_offset=self._stage.events_offset)
-        if not ours.update(events_offset=offset, events_seq=self._last_seq(events)):
+        if not ours.update(events_offset=batch.offset, events_seq=batch.seq):
             raise LeaseLost(f"the lease on {self._stage} is gone")
-        batch = _Batch(last_step=self._stage.last_step)
-        for event in events:
-            self._take(event, batch)
+        rows = _Rows(last_step=self._stage.last_step)
+        for event in batch.events:
+            self._take(event, rows)
         self._series.flush()
         if self._series.late_points:  # pages that have read past them start over, as after a rewind
-            batch.rewinds, self._series.late_points = batch.rewinds + 1, 0
-        self._write(batch)
-        self._stage.last_step = batch.last_step
-        Stage.objects.filter(pk=self._stage.pk).update(last_step=batch.last_step, rewinds=F("rewinds") + batch.rewinds,
-                                                       **batch.changes)
+            rows.rewinds, self._series.late_points = rows.rewinds + 1, 0
+        self._write(rows)
+        self._stage.last_step = rows.last_step
+        Stage.objects.filter(pk=self._stage.pk).update(last_step=rows.last_step, rewinds=F("rewinds") + rows.rewinds,
+                                                       **rows.changes)
 
-    def _take(self, event: Event, batch: _Batch) -> None:
-        kind = event["kind"]
-        if kind == "metric":
-            batch.last_step = max(batch.last_step, event["step"])
+    def _take(self, event: Event, rows: _Rows) -> None:
+        if event["kind"] == "metric":
+            rows.last_step = max(rows.last_step, event["step"])
             for tag, value in event["values"].items():
                 self._series.add(storable(tag), event["step"], value, event["time"])
-        elif kind == "progress":
-            batch.changes.update(self._progress(event))
-        elif kind == "sample":
-            batch.samples[event["step"], event["index"]] = Sample(
+        elif event["kind"] == "progress":
+            rows.changes.update(self._progress(event))
+        elif event["kind"] == "sample":
+            rows.samples[event["step"], event["index"]] = Sample(
                 stage=self._stage, reward=_number(event["reward"]),
                 rewards={storable(name): _number(value) for name, value in event["rewards"].items()},
                 step=event["step"], index=event["index"], prompt=storable(event["prompt"]),
                 response=storable(event["response"]))
-        elif kind == "label":
-            batch.labels.append(event)
-        elif kind in {"log", "warning", "artifact"}:
-            batch.log.append(_line(self._stage, event))
-        elif kind == "rewind":
-            self._rewind(event["step"], batch)
+        elif event["kind"] == "label":
+            rows.labels.append(event)
+        elif event["kind"] == "log" or event["kind"] == "warning" or event["kind"] == "artifact":
+            rows.log.append(_line(self._stage, event))
+        elif event["kind"] == "rewind":
+            self._rewind(event["step"], rows)
+        elif event["kind"] == "answer":
+            pass  # half of a label, which is a row once it is whole
+        else:
+            assert_never(event)
 
-    def _rewind(self, step: int, batch: _Batch) -> None:
+    def _rewind(self, step: int, rows: _Rows) -> None:
         """Points, samples and warnings after a step are void. What the batch holds of them is written first."""
-        self._write(batch)
-        batch.samples, batch.log, batch.labels = {}, [], []
+        self._write(rows)
+        rows.samples, rows.log, rows.labels = {}, [], []
         self._series.rewind(step)
         Sample.objects.filter(stage=self._stage, step__gt=step).delete()
         LogLine.objects.filter(stage=self._stage, step__gt=step).exclude(code="").delete()
-        batch.last_step = min(batch.last_step, step)
-        batch.rewinds += 1
+        rows.last_step = min(rows.last_step, step)
+        rows.rewinds += 1
         self._pace = None
 
-    def _write(self, batch: _Batch) -> None:
-        if batch.samples:
+    def _write(self, rows: _Rows) -> None:
+        if rows.samples:
             Sample.objects.bulk_create(
-                batch.samples.values(), update_conflicts=True, unique_fields=["stage", "step", "index"],
+                rows.samples.values(), update_conflicts=True, unique_fields=["stage", "step", "index"],
                 update_fields=["prompt", "response", "reward", "rewards"])
-        if batch.log:
-            LogLine.objects.bulk_create(batch.log, ignore_conflicts=True)
-        if batch.labels:
-            self._labels.record(batch.labels)
+        if rows.log:
+            LogLine.objects.bulk_create(rows.log, ignore_conflicts=True)
+        if rows.labels:
+            self._labels.record(rows.labels)
 
-    def _progress(self, event: Event) -> dict[str, Any]:
+    def _progress(self, event: ProgressEvent) -> dict[str, Any]:
         done, total, now = event["done"], event["total"], event["time"]
         if self._pace is None or self._pace[2] != total or done < self._pace[1]:
             self._pace = (now, done, total)
@@ -173,13 +144,17 @@ class Recorder:
                 "eta_seconds": eta}
 
 
-def _line(stage: Stage, event: Event) -> LogLine:
-    message = event.get("message") or f"wrote {event.get('path', '')}"
-    warning = event["kind"] == "warning"
-    return LogLine(stage=stage, seq=event["seq"], time=datetime.fromtimestamp(event["time"], UTC),
-                   level="warning" if warning else storable(event.get("level", "info"))[:10],
-                   message=storable(message), code=storable(event["code"])[:60] if warning else "",
-                   step=event["step"] if warning else None)
+def _line(stage: Stage, event: LogEvent | WarningEvent | ArtifactEvent) -> LogLine:
+    line = LogLine(stage=stage, seq=event["seq"], time=datetime.fromtimestamp(event["time"], UTC), level="info",
+                   code="", step=None)
+    if event["kind"] == "artifact":
+        line.message = storable(f"wrote {event['path']}")
+    elif event["kind"] == "log":
+        line.level, line.message = storable(event["level"])[:10], storable(event["message"])
+    else:
+        line.level, line.message = "warning", storable(event["message"])
+        line.code, line.step = storable(event["code"])[:60], event["step"]
+    return line
 
 
 def _number(value: float) -> float:

@@ -14,13 +14,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.once]
 
 GROWN = """async ([first, parts, options]) => {
   const { Store } = await import("/static/js/run-store.js");
+  const { toPoints } = await import("/static/js/messages.js");
   const stages = [{ id: 1, rewinds: 0, log: 0, sample: 0 }];
   const store = new Store({ stages, series: [[1, "loss", first.last_step]] });
   const snapshot = { stages: { 1: 0 }, series: [{ stage: 1, tag: "loss", ...first }] };
   store.expect(["loss"]);
-  for (const points of parts.early) store.append(points, options);  // while the snapshot is on its way
+  for (const points of parts.early) store.append(toPoints(points), options);  // while the snapshot is on its way
   const loaded = store.load(snapshot, ["loss"], options);
-  for (const points of parts.late) store.append(points, options);
+  for (const points of parts.late) store.append(toPoints(points), options);
   return [loaded, store.tagged(["loss"])[0].columns];
 }"""
 VALUES = [1.0, float("nan"), 3.0, float("nan"), float("nan"), 2.0, float("inf"), 5.0, -4.0, 0.5]

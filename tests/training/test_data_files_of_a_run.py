@@ -9,7 +9,7 @@ import pytest
 
 from training.config import Data, check_recipe
 from training.data.data_files import Row, digests, files_from_rows, prepare
-from training.data.file_cache import bad_rows_notice, kept_files
+from training.data.file_cache import bad_rows_notice, cached_data_files
 from training.errors import BadData, BadSettings
 from training.run.artifacts import read_jsonl
 from training.run.pipeline import pair_digest
@@ -80,7 +80,7 @@ def test_rows_that_are_left_out_are_counted_and_their_reasons_kept(tmp_path: Pat
     source.write_text('{"prompt": "Who?"}\n{"prompt": "Cut \\ud83d"}\n{"prompt": "Why?"}\n{"prompt": ""}\n')
     settings = recipe(data={"source": str(source)})
 
-    kept_files(settings, tmp_path / "out")
+    cached_data_files(settings, tmp_path / "out")
 
     bad = list(read_jsonl(tmp_path / "out" / "bad_rows.jsonl"))
     assert [row["row"] for row in bad] == [2, 4] and "half of a character" in bad[0]["reason"]

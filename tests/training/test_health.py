@@ -168,7 +168,8 @@ def test_a_warning_names_the_step_and_the_samples_that_show_it() -> None:
 
 
 def write_events(path: Path, events: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    path.write_text("".join(json.dumps({"seq": seq, "time": 1.7e9, **event}) + "\n"
+                            for seq, event in enumerate(events, 1)))
 
 
 def test_a_resumed_run_knows_its_start_and_does_not_warn_again(tmp_path: Path) -> None:

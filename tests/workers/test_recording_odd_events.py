@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.workers.conftest import run_before, stage_of
+from training.run import event_stream
+from training.run.event_stream import events_of_lines
 from training.run.reporting import EventFile
 from webapp.accounts.models import Team, User
 from webapp.runs.models import LogLine, Sample, Stage
 from webapp.runs.series.curves import read_series
-from workers import recording
-from workers.event_lines import read_events
 from workers.leases import Lease, claim
 from workers.recording import LeaseLost, Recorder
 from workers.supervisor import _Attempt
@@ -96,8 +96,8 @@ def test_many_odd_lines_are_said_once(stage: Stage) -> None:
 
 
 def test_a_line_of_great_length_is_left_out_and_read_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "MOST_BYTES", 1000)
-    monkeypatch.setattr(recording, "LONGEST_LINE", 5000)
+    monkeypatch.setattr(event_stream, "MOST_BYTES", 1000)
+    monkeypatch.setattr(event_stream, "LONGEST_LINE", 5000)
     for length in (4000, 5000, 5001, 6000, 50_000):
         text = json.dumps({"seq": 2, "time": 1, "kind": "log", "level": "info", "message": "m" * length}).encode()
         seq = Stage.objects.get(pk=stage.pk).events_seq
@@ -111,7 +111,7 @@ def test_a_torn_end_waits_and_is_not_read_again_and_again(stage: Stage, monkeypa
     with path.open("ab") as file:
         file.write(line(2)[:20])
     assert not recorder.record_new()
-    monkeypatch.setattr(recording, "read_events", lambda *_: pytest.fail("the same bytes were read twice"))
+    monkeypatch.setattr(event_stream, "events_of_lines", lambda *_: pytest.fail("the same bytes were read twice"))
     assert not recorder.record_new()
     monkeypatch.undo()
     with path.open("ab") as file:
@@ -152,7 +152,7 @@ def test_a_stage_writes_halves_of_characters_as_what_can_be_read(stage: Stage) -
     reporter.label({"pair": "p", "probability": None, "p_shown": None, "p_swapped": None, "judge": "j",
                     "error": "\ud83d", "prompt_version": "1", "tokens": 0, "model": ""})
     reporter.close()
-    events = read_events((stage.folder / "events.jsonl").read_bytes().split(b"\n"), 0)
+    events, _ = events_of_lines((stage.folder / "events.jsonl").read_bytes().split(b"\n"), 0)
     assert [event["seq"] for event in events] == [1, 2]
     assert events[0]["message"] == "cut \ufffd" == "cut " + events[1]["error"]
 

@@ -18,7 +18,7 @@ def bad_rows_notice(folder: Path) -> str:
     return f"data: {many}{count:,} row{'s were' if count > 1 else ' was'} left out, see {path}" if count else ""
 
 
-def kept_files(recipe: Recipe, folder: Path) -> Mapping[data_files.FileRole, Path]:
+def cached_data_files(recipe: Recipe, folder: Path) -> Mapping[data_files.FileRole, Path]:
     """The recipe's data files in `folder`: on a cache hit nothing is read again, and no hub data set is streamed.
 
     Raises:

@@ -10,13 +10,14 @@ in memory: a million pairs need no more than a thousand.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from training.config import JudgeSettings
 from training.dialogue import Dialogue
 from training.judges.identity import judge_name
 from training.judges.prompt import prompt_version, question_of
 from training.judges.rate_controller import RateController
+from training.run.events import AnswerBody, LabelBody
 
 
 class Comparison(NamedTuple):
@@ -196,12 +197,21 @@ def error_verdict(reason: str, tokens: int = 0, model: str = "") -> Verdict:
     return Verdict(None, None, None, None, reason, tokens, model)
 
 
-def as_label(pair: str, principle: str, verdict: Verdict, settings: JudgeSettings) -> dict[str, Any]:
+def as_label(pair: str, principle: str, verdict: Verdict, settings: JudgeSettings) -> LabelBody:
     """A row of labels.jsonl, which is also the body of a `label` event."""
-    return {"pair": pair, "principle": principle, **verdict._asdict(), "judge": judge_name(settings),
-            "prompt_version": prompt_version(settings)}
+    return {"pair": pair, "principle": principle, "probability": verdict.probability, "p_shown": verdict.p_shown,
+            "p_swapped": verdict.p_swapped, "order_gap": verdict.order_gap, "error": verdict.error,
+            "tokens": verdict.tokens, "model": verdict.model, "tokens_in": verdict.tokens_in, "calls": verdict.calls,
+            "chars": verdict.chars, "judge": judge_name(settings), "prompt_version": prompt_version(settings)}
 
 
-def as_answer(pair: str, answer: Answer) -> dict[str, Any]:
+def as_answer(pair: str, answer: Answer) -> AnswerBody:
     """The body of an `answer` event: the first of two orders, recorded so that it is not bought again after a kill."""
-    return {"pair": pair, **answer._asdict()}
+    return {"pair": pair, "probability": answer.probability, "reason": answer.reason, "tokens_in": answer.tokens_in,
+            "tokens_out": answer.tokens_out, "calls": answer.calls, "chars": answer.chars, "model": answer.model}
+
+
+def answer_of(event: AnswerBody) -> Answer:
+    """The answer whose body `as_answer` made."""
+    return Answer(event["probability"], event["reason"], event["tokens_in"], event["tokens_out"], event["calls"],
+                  event["chars"], event["model"])

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from training.judges.judge import Answer
+from training.judges.judge import Answer, answer_of
 from training.judges.pair_index import PairIndex
 from training.judges.protocol import FAILURES, failure_kind
 from training.judges.spending import Spending
-from training.run.reporting import event_in
-
-_STREAM = ("seq", "time", "kind")
+from training.run.event_stream import read_events
+from training.run.events import HEAD, AnswerEvent, LabelBody
 
 
 class LabelLedger:
@@ -48,31 +47,42 @@ class LabelLedger:
         self._usable = self._with_both = self._flips = 0
         self._confidence_sum = 0.0
         for path in self._sources:
-            for _, row in self._rows(path):
-                self._replay(row, ours=path == stream)
+            if path != stream:
+                for _, label in self._labels(path):
+                    self._replay(label)
+                continue
+            for _, event in read_events(path, "label", "answer"):
+                if event["kind"] == "answer":
+                    self._replay_first_order(event)
+                elif event["kind"] == "label" and event["principle"] == principle:
+                    tokens_in = event["tokens_in"]
+                    self.spent.add(event["calls"], tokens_in, event["tokens"] - tokens_in, event["chars"])
+                    self._replay(event)
         for answer in self.awaiting_second_order.values():  # paid for, with no label yet that would say so
             self.spent.add(answer.calls, answer.tokens_in, answer.tokens_out, answer.chars)
 
-    def _rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Places and rows of labels and answers of a file. What was torn by a kill was cut off before."""
-        ours, place = path == self._stream, 0
+    def _labels(self, path: Path) -> Iterator[tuple[int, LabelBody]]:
+        """Places and rows of the principle's labels in a file."""
+        if path == self._stream:
+            for place, event in read_events(path, "label"):
+                if event["kind"] == "label" and event["principle"] == self._principle:
+                    yield place, event
+            return
+        place = 0
         with path.open("rb") as file:
             for line in file:
-                if not ours or b'"kind":"label"' in line or b'"kind":"answer"' in line:
-                    row = event_in(line) if ours or not line.strip() else orjson.loads(line)
-                    if row and (row.get("kind", "label") == "answer" or row["principle"] == self._principle):
-                        yield place, row
+                row: LabelBody | None = orjson.loads(line) if line.strip() else None
+                if row and row["principle"] == self._principle:
+                    yield place, row
                 place += len(line)
 
-    def _replay(self, row: dict[str, Any], ours: bool) -> None:
+    def _replay_first_order(self, event: AnswerEvent) -> None:
+        position = self._pairs.position(event["pair"])
+        if position is not None and not self.done[position] and event["probability"] is not None:
+            self.awaiting_second_order[position] = answer_of(event)
+
+    def _replay(self, row: LabelBody) -> None:
         position = self._pairs.position(row["pair"])
-        if row.get("kind") == "answer":
-            if position is not None and not self.done[position] and row["probability"] is not None:
-                self.awaiting_second_order[position] = Answer(*(row[name] for name in Answer._fields))
-            return
-        if ours:
-            tokens_in = row.get("tokens_in", 0)
-            self.spent.add(row.get("calls", 0), tokens_in, row["tokens"] - tokens_in, row.get("chars", 0))
         if position is None:
             return
         if row["probability"] is None:
@@ -86,7 +96,7 @@ class LabelLedger:
             self.awaiting_second_order.pop(position, None)
             self._take(position, row)
 
-    def add(self, position: int, label: dict[str, Any]) -> None:
+    def add(self, position: int, label: LabelBody) -> None:
         """A label that was just bought, or its error."""
         self.awaiting_second_order.pop(position, None)
         if label["probability"] is None:
@@ -97,15 +107,16 @@ class LabelLedger:
         else:
             self._take(position, label)
 
-    def _take(self, position: int, label: dict[str, Any]) -> None:
+    def _take(self, position: int, label: LabelBody) -> None:
         if self.done[position]:
             return
         self.done[position] = True
         self.count += 1
         probability, shown, swapped = label["probability"], label["p_shown"], label["p_swapped"]
         self._usable += 1
-        self._confidence_sum += max(probability, 1 - probability)
-        if swapped is not None:
+        if probability is not None:
+            self._confidence_sum += max(probability, 1 - probability)
+        if shown is not None and swapped is not None:
             self._with_both += 1
             self._flips += (shown - 0.5) * (swapped - 0.5) < 0
 
@@ -132,9 +143,9 @@ class LabelLedger:
         source = np.zeros(len(self._pairs), np.int8)
         usable = np.zeros(len(self._pairs), bool)
         for number, path in enumerate(self._files()):
-            for place, row in self._rows(path):
+            for place, row in self._labels(path):
                 position = self._pairs.position(row["pair"])
-                if position is None or row.get("kind") == "answer" or usable[position]:
+                if position is None or usable[position]:
                     continue
                 places[position], source[position] = place, number
                 usable[position] = row["probability"] is not None and not (self._both and row["p_swapped"] is None
@@ -146,7 +157,7 @@ class LabelLedger:
                     file = files[source[position]]
                     file.seek(places[position])
                     row = orjson.loads(file.readline())
-                    yield {name: value for name, value in row.items() if name not in _STREAM}
+                    yield {name: value for name, value in row.items() if name not in HEAD}
         finally:
             for file in files:
                 file.close()

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from training.config import Recipe, as_yaml
 from training.config.paper_experiment import MOST_SINGLE, arms, repetitions, wants_small_models
-from training.data.file_cache import kept_files
+from training.data.file_cache import cached_data_files
 from training.errors import BadSettings
 from training.paper.measures import Experiment
 from training.paper.overall import Overall
 from training.paper.report import results, write_report
 from training.paper.schedule import carry_out, works
 from training.paper.small_base import LAYERS, make_small_base
-from training.run.artifacts import read_jsonl, write_text
+from training.run.artifacts import write_text
+from training.run.event_stream import read_events
 from training.run.stage_server import Forked, plainly
 
 
@@ -47,7 +48,7 @@ def reproduce(
     write_text(out / "recipe.yaml", as_yaml(recipe))
     small = {layers: make_small_base(recipe.policy.base, out / f"base_of_{layers}_layers", layers)
              for layers in LAYERS} if wants_small_models(recipe) else {}
-    files = kept_files(recipe, out / "data")
+    files = cached_data_files(recipe, out / "data")
     all_arms = arms(recipe, single, small)
     todo = works([run for arm in all_arms for run in repetitions(arm, seeds)], files, out / "stages")
     if not carry_out(todo, files, jobs, environment, tell, forked):
@@ -61,5 +62,5 @@ def reproduce(
 
 def _minutes(folder: Path) -> float:
     """From the first event of a stage to its last."""
-    times = [event["time"] for event in read_jsonl(folder / "events.jsonl")]
+    times = [event["time"] for _, event in read_events(folder / "events.jsonl")]
     return (times[-1] - times[0]) / 60 if times else 0.0

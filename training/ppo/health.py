@@ -23,7 +23,7 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from training.config import Ppo
 from training.dialogue import Dialogue
@@ -33,7 +33,9 @@ from training.judges.judge import Comparison, Judge
 from training.models.stage_judge import make_stage_judge
 from training.quality.win_rates import win_rate
 from training.run.artifacts import Job
-from training.run.reporting import Reporter, event_in
+from training.run.event_stream import read_events
+from training.run.events import AnswerBody, LabelBody, MetricEvent, SampleEvent
+from training.run.reporting import Reporter
 
 SMOOTH = 5
 """A level is the mean of so many points: one odd batch is no illness."""
@@ -245,6 +247,15 @@ class SampleJudge:
         return {"judge/win_rate": found.win_rate, "judge/pairs": float(found.n)}
 
 
+class _Seen(TypedDict):
+    """What is remembered of a sample."""
+
+    step: int
+    response: str
+    reward: float
+    rewards: dict[str, float]
+
+
 class WatchedReporter:
     """A Reporter that hands everything on and adds the warnings of a `Watch` to it.
 
@@ -261,7 +272,7 @@ class WatchedReporter:
         self._inner, self._new, self._past = inner, watch, past
         self._watch = watch()
         self._judge = judge
-        self._samples: dict[int, dict[str, Any]] = {}
+        self._samples: dict[int, _Seen] = {}
 
     def metric(self, step: int, values: Mapping[str, float]) -> None:
         self._inner.metric(step, values)
@@ -307,10 +318,10 @@ class WatchedReporter:
     def progress(self, done: int, total: int, unit: str = "step") -> None:
         self._inner.progress(done, total, unit)
 
-    def label(self, label: Mapping[str, Any]) -> None:
+    def label(self, label: LabelBody) -> None:
         self._inner.label(label)
 
-    def answer(self, answer: Mapping[str, Any]) -> None:
+    def answer(self, answer: AnswerBody) -> None:
         self._inner.answer(answer)
 
     def artifact(self, name: str, path: str) -> None:
@@ -334,15 +345,14 @@ def watched(reporter: Reporter, job: Job, folder: Path, prompts: Sequence[Dialog
     return WatchedReporter(reporter, lambda: Watch(target), folder / "events.jsonl", judge)
 
 
-def _kept(past: Path | None, step: int) -> list[dict[str, Any]]:
+def _kept(past: Path | None, step: int) -> list[MetricEvent | SampleEvent]:
     """Metrics and samples of earlier attempts up to a step, each step's last report of it."""
     if past is None or not past.is_file():
         return []
-    kept: list[dict[str, Any]] = []
-    with past.open("rb") as lines:
-        for event in map(event_in, lines):
-            if event.get("kind") == "rewind":
-                kept = [earlier for earlier in kept if earlier["step"] <= event["step"]]
-            elif event.get("kind") in {"metric", "sample"}:
-                kept.append(event)
+    kept: list[MetricEvent | SampleEvent] = []
+    for _, event in read_events(past, "metric", "sample", "rewind"):
+        if event["kind"] == "rewind":
+            kept = [earlier for earlier in kept if earlier["step"] <= event["step"]]
+        elif event["kind"] == "metric" or event["kind"] == "sample":
+            kept.append(event)
     return [event for event in kept if event["step"] <= step]

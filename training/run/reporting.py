@@ -1,20 +1,8 @@
 """The report stream: how a stage tells the world what it does, and how it hears that it should stop.
 
-A stage writes one JSON line an event to `events.jsonl`. Every event has `seq` (1, 2, 3 ... in file order), `time`
-(unix seconds) and `kind`; the other keys depend on the kind:
-
-    metric    step, values {tag: float}
-    progress  done, total, unit
-    sample    step, index, prompt, response, reward, rewards {principle: float}   (rewards are standardised)
-    label     pair (digest), principle, probability, p_shown, p_swapped, order_gap, judge, prompt_version, error, tokens
-    answer    pair, probability, ...: the first of two orders of a pair; its label follows with the second
-    artifact  name, path (relative to the stage's folder)
-    log       level, message
-    warning   step, code, message
-    rewind    step: points and samples after `step` are void, the stage resumed from a checkpoint at that step
-
-The file is only ever appended to. A torn last line (the process was killed while writing) is cut off when the
-stage is opened again: readers take whole lines only, so nobody has seen it.
+A stage writes one JSON line an event to `events.jsonl`; `training.run.events` has a type for each kind, and
+`training.run.event_stream` reads them. The file is only ever appended to. A torn last line (the process was killed
+while writing) is cut off when the stage is opened again: readers take whole lines only, so nobody has seen it.
 """
 
 from __future__ import annotations
@@ -24,14 +12,29 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import orjson
 
 from training.errors import StopRequested
+from training.run.event_stream import seq_of
+from training.run.events import (
+    EVENT_VERSION,
+    AnswerBody,
+    AnswerEvent,
+    ArtifactEvent,
+    Event,
+    Head,
+    LabelBody,
+    LabelEvent,
+    LogEvent,
+    MetricEvent,
+    ProgressEvent,
+    RewindEvent,
+    SampleEvent,
+    WarningEvent,
+)
 from training.text import storable
-
-Kind = Literal["metric", "progress", "sample", "answer", "label", "artifact", "log", "warning", "rewind"]
 
 
 class Reporter(Protocol):
@@ -41,8 +44,8 @@ class Reporter(Protocol):
     def progress(self, done: int, total: int, unit: str = "step") -> None: ...
     def sample(self, step: int, index: int, prompt: str, response: str, reward: float,
                rewards: Mapping[str, float]) -> None: ...
-    def label(self, label: Mapping[str, Any]) -> None: ...
-    def answer(self, answer: Mapping[str, Any]) -> None: ...
+    def label(self, label: LabelBody) -> None: ...
+    def answer(self, answer: AnswerBody) -> None: ...
     def artifact(self, name: str, path: str) -> None: ...
     def log(self, message: str, level: str = "info") -> None: ...
     def warning(self, code: str, message: str, step: int = 0) -> None: ...
@@ -60,51 +63,61 @@ class EventFile:
         self._seq = _repair(path)
         self._file = path.open("ab", buffering=0)
 
-    def emit(self, kind: Kind, **body: Any) -> None:
-        self._seq += 1
-        event = {"seq": self._seq, "time": round(time.time(), 3), "kind": kind, **body}
-        line = json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n"
-        self._file.write(storable(line).encode())  # one write a line: unbuffered, so a kill tears at most the last one
-
-    def _emit_fast(self, kind: Kind, body: Mapping[str, Any]) -> None:
-        """The same line in a quarter of the time: there are millions of these. No NaN is among them, which orjson
-        would write as null."""
-        self._seq += 1
-        event = {"seq": self._seq, "time": round(time.time(), 3), "kind": kind, **body}
-        try:
-            self._file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
-        except orjson.JSONEncodeError:  # half of a character, or a number of more than 64 bits
-            self._seq -= 1
-            self.emit(kind, **body)
-
     def metric(self, step: int, values: Mapping[str, float]) -> None:
-        self.emit("metric", step=step, values={tag: float(value) for tag, value in values.items()})
+        event: MetricEvent = {**self._head(), "kind": "metric", "step": step,
+                              "values": {tag: float(value) for tag, value in values.items()}}
+        self._write(event)
 
     def progress(self, done: int, total: int, unit: str = "step") -> None:
-        self.emit("progress", done=done, total=total, unit=unit)
+        event: ProgressEvent = {**self._head(), "kind": "progress", "done": done, "total": total, "unit": unit}
+        self._write(event)
 
     def sample(self, step: int, index: int, prompt: str, response: str, reward: float,
                rewards: Mapping[str, float]) -> None:
-        self.emit("sample", step=step, index=index, prompt=prompt, response=response, reward=float(reward),
-                  rewards={name: float(value) for name, value in rewards.items()})
+        event: SampleEvent = {**self._head(), "kind": "sample", "step": step, "index": index, "prompt": prompt,
+                              "response": response, "reward": float(reward),
+                              "rewards": {name: float(value) for name, value in rewards.items()}}
+        self._write(event)
 
-    def label(self, label: Mapping[str, Any]) -> None:
-        self._emit_fast("label", label)
+    def label(self, label: LabelBody) -> None:
+        event: LabelEvent = {**self._head(), "kind": "label", **label}
+        self._write_fast(event)
 
-    def answer(self, answer: Mapping[str, Any]) -> None:
-        self._emit_fast("answer", answer)
+    def answer(self, answer: AnswerBody) -> None:
+        event: AnswerEvent = {**self._head(), "kind": "answer", **answer}
+        self._write_fast(event)
 
     def artifact(self, name: str, path: str) -> None:
-        self.emit("artifact", name=name, path=path)
+        event: ArtifactEvent = {**self._head(), "kind": "artifact", "name": name, "path": path}
+        self._write(event)
 
     def log(self, message: str, level: str = "info") -> None:
-        self.emit("log", level=level, message=message)
+        event: LogEvent = {**self._head(), "kind": "log", "level": level, "message": message}
+        self._write(event)
 
     def warning(self, code: str, message: str, step: int = 0) -> None:
-        self.emit("warning", code=code, message=message, step=step)
+        event: WarningEvent = {**self._head(), "kind": "warning", "code": code, "message": message, "step": step}
+        self._write(event)
 
     def rewind(self, step: int) -> None:
-        self.emit("rewind", step=step)
+        event: RewindEvent = {**self._head(), "kind": "rewind", "step": step}
+        self._write(event)
+
+    def _head(self) -> Head:
+        self._seq += 1
+        return {"seq": self._seq, "time": round(time.time(), 3), "v": EVENT_VERSION}
+
+    def _write(self, event: Event) -> None:
+        line = json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n"
+        self._file.write(storable(line).encode())  # one write a line: unbuffered, so a kill tears at most the last one
+
+    def _write_fast(self, event: LabelEvent | AnswerEvent) -> None:
+        """The same line in a quarter of the time: there are millions of these. No NaN is among them, which orjson
+        would write as null."""
+        try:
+            self._file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        except orjson.JSONEncodeError:  # half of a character, or a number of more than 64 bits
+            self._write(event)
 
     def checkpoint_if_stopped(self, save: Callable[[], None]) -> None:
         if self._should_stop():
@@ -127,7 +140,7 @@ def _repair(path: Path) -> int:
         while True:  # the file may be far larger than what is needed of it
             end = tail.rfind(b"\n") + 1
             lines = tail[:end].split(b"\n")
-            seq = next(filter(None, map(_seq_of, reversed(lines if start == 0 else lines[1:]))), 0)
+            seq = next(filter(None, map(seq_of, reversed(lines if start == 0 else lines[1:]))), 0)
             if seq or not start:
                 break
             start, step = max(0, start - step), step * 2
@@ -137,24 +150,6 @@ def _repair(path: Path) -> int:
     return seq
 
 
-def _seq_of(line: bytes) -> int:
-    """The number of a line; 0 for one that is no event."""
-    seq = event_in(line).get("seq")
-    return seq if type(seq) is int and 0 < seq < 2**62 else 0
-
-
-def event_in(line: bytes) -> dict[str, Any]:
-    """The JSON object of a line of a stream; empty for a line that holds none, as a broken disk leaves it."""
-    try:
-        event = orjson.loads(line)
-    except orjson.JSONDecodeError:  # NaN, which only `json` reads, or no JSON at all
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            return {}
-    return event if isinstance(event, dict) else {}
-
-
 class NullReporter:
     """A Reporter that tells nobody anything and is never asked to stop."""
 
@@ -162,8 +157,8 @@ class NullReporter:
     def progress(self, done: int, total: int, unit: str = "step") -> None: ...
     def sample(self, step: int, index: int, prompt: str, response: str, reward: float,
                rewards: Mapping[str, float]) -> None: ...
-    def answer(self, answer: Mapping[str, Any]) -> None: ...
-    def label(self, label: Mapping[str, Any]) -> None: ...
+    def answer(self, answer: AnswerBody) -> None: ...
+    def label(self, label: LabelBody) -> None: ...
     def artifact(self, name: str, path: str) -> None: ...
     def log(self, message: str, level: str = "info") -> None: ...
     def warning(self, code: str, message: str, step: int = 0) -> None: ...

@@ -68,7 +68,7 @@ class StageServer:
             listener.bind(str(self._socket))
             listener.listen(16)
             inherited = [listener.fileno(), reading]
-            command = [sys.executable, "-m", "training.stages.fork_server", *map(str, inherited)]
+            command = [sys.executable, "-m", "training.fork_server", *map(str, inherited)]
             self._process = subprocess.Popen(command, cwd=self._folder, env=self._environment, pass_fds=inherited,
                                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                              start_new_session=True)

@@ -8,6 +8,7 @@ from typing import Any
 from django.template.loader import render_to_string
 
 from training.dialogue import Dialogue
+from webapp.playground.chat_events import Rewards
 from webapp.principles.models import Principle
 
 SIDES = ("A", "B")
@@ -61,8 +62,8 @@ class Conversation:
         return [*told, {"role": "user", "content": prompt}]
 
 
-def with_rewards(turn: Turn, event: dict[str, Any], ticks: dict[str, dict[str, str]]) -> Turn:
-    """The turn with the rewards of a `rewards` event (see `stream`) under both answers."""
+def with_rewards(turn: Turn, event: Rewards, ticks: dict[str, dict[str, str]]) -> Turn:
+    """The turn with the rewards of a `rewards` event under both answers."""
     for side in (0, 1):
         scores = tuple(
             Score(ticks.get(row["name"], {"name": row["name"], "symbol": "●"}), row["scores"][side],

@@ -20,6 +20,7 @@ from channels.db import database_sync_to_async
 from training.demo_world.language import prompts as demo_prompts
 from webapp.accounts.numbers import row_key
 from webapp.playground import stream
+from webapp.playground.chat_events import LAST, ChatEvent
 from webapp.playground.conversation import Conversation, Turn, drawn, ticks_of, with_rewards
 from webapp.playground.gate import CALLER, PREFIX, Caller, Gate
 from webapp.playground.look import HEAD, theme
@@ -71,7 +72,7 @@ async def chat(prompt: str, left: str, right: str, scorer: str, temperature: flo
         async with aclosing(stream.events(asked)) as events:
             async for event in events:
                 turn, status = advanced(turn, event, ticks, asked.sampling.seed)
-                if event["kind"] in stream.LAST:
+                if event["kind"] in LAST:
                     break
                 columns = _columns([*talk.turns, turn], policies, keys)
                 yield (*columns, status, talk, asked.id, *_buttons(True), gr.skip())
@@ -84,21 +85,21 @@ async def chat(prompt: str, left: str, right: str, scorer: str, temperature: flo
     yield (*_columns(talk.turns, policies, keys), status, talk, "", *_buttons(False), box)
 
 
-def advanced(turn: Turn, event: dict[str, Any], ticks: dict[str, dict[str, str]], seed: int) -> tuple[Turn, str]:
+def advanced(turn: Turn, event: ChatEvent, ticks: dict[str, dict[str, str]], seed: int) -> tuple[Turn, str]:
     """The turn after an event of the stream, and what the status line says then."""
-    side = event.get("side", 0)
     match event["kind"]:
         case "waiting":
             return turn, _status("The inference worker is busy with another chat; this one is next.")
         case "loading":
-            return turn, _status(f"Loading policy {'AB'[side]} ...")
+            return turn, _status(f"Loading policy {'AB'[event['side']]} ...")
         case "piece":
-            text = turn.answers[side].text + event["text"]
-            return turn.with_answer(side, text=text), _status("Answering ...")
+            text = turn.answers[event["side"]].text + event["text"]
+            return turn.with_answer(event["side"], text=text), _status("Answering ...")
         case "answer":
             note = f"{event['tokens']} tokens in {event['seconds']:.1f} s"
             note += "" if event["ended"] else ", cut at the limit"
-            return turn.with_answer(side, text=event["text"], note=note, complete=True), _status("Answering ...")
+            turn = turn.with_answer(event["side"], text=event["text"], note=note, complete=True)
+            return turn, _status("Answering ...")
         case "rewards":
             return with_rewards(turn, event, ticks), _status("")
         case "failed":

@@ -1,14 +1,7 @@
 """The wire between a chat on the page and the inference worker: one task out, one Redis stream of events back.
 
-The page sends `workers.chat` with a `Request` of ids and texts; the worker appends to the stream `chat:<id>`:
-
-    started                                        the worker has taken the chat up
-    loading  side                                  a policy is being loaded
-    piece    side, text                            the answer goes on with this text
-    answer   side, text, tokens, seconds, ended    the whole answer, as it is scored
-    rewards  principles [{name, scores [a, b], parts [a, b]}], totals [a, b]     (standardised; parts add up to totals)
-    failed   cause, remedy                         nothing more will come
-    finished cancelled                             nothing more will come
+The page sends `workers.chat` with a `Request` of ids and texts; the worker appends events, as `chat_events` has them,
+to the stream `chat:<id>`.
 
 Keys die after ten minutes. Left out: going on with a chat after the page was closed; closing it cancels the chat.
 """
@@ -28,11 +21,12 @@ import redis.asyncio
 from django.conf import settings
 
 from training.dialogue import Dialogue
+from webapp.playground.chat_events import LAST, PROTOCOL, ChatEvent
 
 TASK, QUEUE = "workers.chat", "inference"
 LIFETIME = 600  # seconds that a chat's keys live
 WORKER_PATIENCE = 3.0  # seconds after which it is asked whether there is a worker at all
-LAST = {"failed", "finished"}
+OTHER_VERSION = "Bring the web and the workers to the same version and start them again; then send the prompt again."
 RESTART = "Start Concord again with `manage.py up`."
 NO_WORKER = (
     "Start everything with `manage.py up`, or the worker alone with "
@@ -91,9 +85,9 @@ class ChatWriter:
         self._client = client
         self._chat = chat
 
-    def emit(self, kind: str, **body: Any) -> None:
+    def emit(self, event: ChatEvent) -> None:
         pipe = self._client.pipeline(transaction=False)
-        pipe.xadd(stream_key(self._chat), {"event": json.dumps({"kind": kind, **body}, ensure_ascii=False)})
+        pipe.xadd(stream_key(self._chat), {"event": json.dumps(event, ensure_ascii=False)})
         pipe.expire(stream_key(self._chat), LIFETIME)
         pipe.execute()
 
@@ -101,11 +95,11 @@ class ChatWriter:
         return bool(self._client.exists(cancel_key(self._chat)))
 
 
-async def events(request: Request) -> AsyncGenerator[dict[str, Any], None]:
+async def events(request: Request) -> AsyncGenerator[ChatEvent, None]:
     """Send the task and give what the worker says. However this ends, a chat that still runs is cancelled.
 
     Raises:
-        ChatFailed: Redis or the worker is not there.
+        ChatFailed: Redis or the worker is not there, or the worker is of another version.
     """
     client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
     over = False
@@ -133,13 +127,15 @@ async def cancel(chat: str) -> None:
         await client.aclose()
 
 
-async def _read(client: redis.asyncio.Redis, chat: str) -> AsyncIterator[dict[str, Any]]:
+async def _read(client: redis.asyncio.Redis, chat: str) -> AsyncIterator[ChatEvent]:
     last, waiting_since, asked = "0", time.monotonic(), False
     while True:
         answer: Any = await client.xread({stream_key(chat): last}, count=200, block=500)
         for entry, fields in answer[0][1] if answer else ():
             last, waiting_since, asked = entry, time.monotonic(), True
-            event = json.loads(fields[b"event"])
+            event: ChatEvent = json.loads(fields[b"event"])
+            if event["kind"] == "started" and event.get("protocol", 1) != PROTOCOL:
+                raise ChatFailed("The inference worker is of another version of Concord.", OTHER_VERSION)
             yield event
             if event["kind"] in LAST:
                 return

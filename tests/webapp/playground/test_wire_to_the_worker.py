@@ -11,6 +11,7 @@ import redis
 from django.conf import settings
 
 from webapp.playground import stream
+from webapp.playground.chat_events import PROTOCOL
 from webapp.playground.stream import ChatFailed, ChatWriter, Request, Sampling, cancel_key, stream_key
 
 
@@ -39,8 +40,8 @@ async def test_what_the_worker_writes_is_heard_in_order(no_task: None, request_:
     listening = asyncio.create_task(heard(request_))
     await asyncio.sleep(0.05)
     for number in range(50):
-        writer.emit("piece", side=number % 2, text=f"{number} “ü”")
-    writer.emit("finished", cancelled=False)
+        writer.emit({"kind": "piece", "side": number % 2, "text": f"{number} “ü”"})
+    writer.emit({"kind": "finished", "cancelled": False})
     events = await asyncio.wait_for(listening, 5)
     assert [event["text"] for event in events[:-1]] == [f"{number} “ü”" for number in range(50)]
     assert events[-1]["kind"] == "finished"
@@ -50,11 +51,31 @@ async def test_what_the_worker_writes_is_heard_in_order(no_task: None, request_:
 
 async def test_a_closed_page_cancels_its_chat(no_task: None, request_: Request, client: redis.Redis) -> None:
     writer = ChatWriter(client, request_.id)
-    writer.emit("started")
+    writer.emit({"kind": "started", "protocol": PROTOCOL})
     listening = stream.events(request_)
     await anext(listening)
     assert not writer.cancelled()
     await listening.aclose()
+    assert writer.cancelled()
+
+
+@pytest.mark.parametrize("says", [{}, {"protocol": 1}])
+async def test_a_worker_that_says_no_version_speaks_the_first(
+    no_task: None, request_: Request, client: redis.Redis, says: dict[str, int],
+) -> None:
+    writer = ChatWriter(client, request_.id)
+    writer.emit({"kind": "started", **says})  # type: ignore[typeddict-item]
+    writer.emit({"kind": "finished", "cancelled": False})
+    assert [event["kind"] for event in await heard(request_)] == ["started", "finished"]
+
+
+async def test_a_worker_of_another_version_is_not_misread(
+    no_task: None, request_: Request, client: redis.Redis,
+) -> None:
+    writer = ChatWriter(client, request_.id)
+    writer.emit({"kind": "started", "protocol": PROTOCOL + 1})
+    with pytest.raises(ChatFailed, match="another version"):
+        await heard(request_)
     assert writer.cancelled()
 
 

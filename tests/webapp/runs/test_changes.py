@@ -107,7 +107,7 @@ def test_samples_of_one_step_that_come_apart_are_both_told(run: tuple[Run, Stage
     for index in range(2):
         key = Sample.objects.create(stage=ppo, step=10, index=index, prompt="?", response="!", reward=0, rewards={}).pk
         Stage.objects.filter(pk=ppo.pk).update(events_seq=index + 1)
-        assert (read_changes(made.pk, position) or {})["samples"] == [[ppo.pk, 10, key]]
+        assert (read_changes(made.pk, position) or {})["samples"] == [(ppo.pk, 10, key)]
 
 
 @pytest.mark.parametrize("part", ["_points", "_log", "_samples"])

@@ -26,6 +26,7 @@ from webapp.runs.live import hub as hubs
 from webapp.runs.live.audience import Watcher, still_allowed
 from webapp.runs.live.changes import Position
 from webapp.runs.live.hub import RESYNC, Viewer
+from webapp.runs.live.messages import PROTOCOL
 from webapp.runs.live.pokes import poke
 from webapp.runs.live.routing import websocket_urlpatterns
 from webapp.runs.models import Run, Stage
@@ -51,7 +52,10 @@ class Browser:
 
     async def connect(self) -> dict[str, Any]:
         await self.pipe.send_input({"type": "websocket.connect"})
-        return await self.pipe.receive_output(5)  # type: ignore[no-any-return]
+        answer = await self.pipe.receive_output(5)
+        if answer["type"] == "websocket.accept":
+            assert await self.hear() == {"type": "hello", "protocol": PROTOCOL}
+        return answer  # type: ignore[no-any-return]
 
     async def say(self, body: Any) -> None:
         await self.pipe.send_input({"type": "websocket.receive", "text": json.dumps(body)})

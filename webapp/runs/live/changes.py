@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from django.db.models import Max, Q
 
+from webapp.runs.live.messages import Delta, Line, NewSample, Place, Points, RunState, StageState
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
 from webapp.runs.progress import fraction, run_fraction, run_sentence, stage_text
 from webapp.runs.series.curves import join, listed, seconds
@@ -20,8 +21,6 @@ from webapp.runs.series.curves import join, listed, seconds
 MOST_POINTS = 5_000  # a viewer that is further behind in a series gets a snapshot instead
 MOST_LINES = 200
 _LARGEST = 2**62
-
-Message: TypeAlias = dict[str, Any]
 
 
 class Behind(Exception):
@@ -37,7 +36,7 @@ class Cursor:
     tags: dict[str, int] = field(default_factory=dict)
     events: int = -1
     sample: int = -1
-    state: Message = field(default_factory=dict)
+    state: StageState | None = None
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Position:
     """How far a run has been read: one cursor a stage, and what was last said of the run."""
 
     stages: dict[int, Cursor] = field(default_factory=dict)
-    run: Message = field(default_factory=dict)
+    run: RunState | None = None
 
     def copy(self) -> Position:
         """One that can move on by itself."""
@@ -61,9 +60,11 @@ def position_from(since: Any) -> Position:
     """
     position = Position()
     try:
-        for stage, (rewinds, log, tags, sample) in dict(since).items():
-            steps = {str(tag): _whole(step) for tag, step in dict(tags).items()}
-            position.stages[_whole(stage)] = Cursor(_whole(rewinds), _whole(log), steps, sample=_whole(sample))
+        for stage, fields in dict(since).items():
+            place = Place(*fields)
+            steps = {str(tag): _whole(step) for tag, step in dict(place.tags).items()}
+            position.stages[_whole(stage)] = Cursor(_whole(place.rewinds), _whole(place.log), steps,
+                                                    sample=_whole(place.sample))
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("since takes {stage: [rewinds, log, {tag: step}, sample]}") from error
     return position
@@ -93,7 +94,7 @@ def position_now(run_id: int) -> Position:
     return position
 
 
-def read_changes(run_id: int, position: Position) -> Message | None:
+def read_changes(run_id: int, position: Position) -> Delta | None:
     """What is new since `position`, which moves on; None where nothing is.
 
     The position moves once everything was read: an error half-way loses nothing, the next read finds it all again.
@@ -104,14 +105,14 @@ def read_changes(run_id: int, position: Position) -> Message | None:
     ahead = position.copy()
     message = _read(run_id, ahead)
     position.stages, position.run = ahead.stages, ahead.run
-    return {"type": "delta", **message} if message else None
+    return message if len(message) > 1 else None
 
 
-def _read(run_id: int, position: Position) -> Message:
+def _read(run_id: int, position: Position) -> Delta:
     run, stages = _stages(run_id)
     if run is None:
         raise Behind
-    message: Message = {}
+    message: Delta = {"type": "delta"}
     fresh = []
     for stage in stages:
         cursor = position.stages.setdefault(stage.pk, Cursor(stage.rewinds))
@@ -124,16 +125,21 @@ def _read(run_id: int, position: Position) -> Message:
         if state != cursor.state:
             cursor.state = state
             message.setdefault("stages", []).append(state)
-    told = {"status": run.status, "sentence": run_sentence(run, stages), "progress": round(run_fraction(stages), 4)}
-    if told != position.run:
-        position.run = message["run"] = told
+    state_of_run: RunState = {"status": run.status, "sentence": run_sentence(run, stages),
+                              "progress": round(run_fraction(stages), 4)}
+    if state_of_run != position.run:
+        position.run = message["run"] = state_of_run
     if fresh:
-        parts = {"points": _points(fresh, position), "log": _log(fresh, position), "samples": _samples(fresh, position)}
-        message |= {name: part for name, part in parts.items() if part}
+        if points := _points(fresh, position):
+            message["points"] = points
+        if lines := _log(fresh, position):
+            message["log"] = lines
+        if samples := _samples(fresh, position):
+            message["samples"] = samples
     return message
 
 
-def stage_state(stage: Stage) -> Message:
+def stage_state(stage: Stage) -> StageState:
     """What the page shows of a stage that changes often."""
     return {"id": stage.pk, "status": stage.status, "text": stage_text(stage), "fraction": round(fraction(stage), 4),
             "rewinds": stage.rewinds, "attempt": stage.attempt}
@@ -149,8 +155,8 @@ def _last_steps(stages: list[int]) -> Any:
     return MetricChunk.objects.filter(stage__in=stages).values_list("stage", "tag").annotate(Max("last_step"))
 
 
-def _points(stages: list[int], position: Position) -> list[list[Any]]:
-    """[stage, tag, step of the point before or null, steps, values, times] of each series that grew."""
+def _points(stages: list[int], position: Position) -> list[Points]:
+    """What each series that grew has new."""
     wanted = Q()
     before: dict[tuple[int, str], int | None] = {}
     for stage, tag, last in _last_steps(stages):
@@ -173,13 +179,13 @@ def _points(stages: list[int], position: Position) -> list[list[Any]]:
         if len(series.steps[new]) > MOST_POINTS:
             raise Behind
         position.stages[stage].tags[tag] = int(series.steps[-1])
-        points.append([stage, tag, seen, series.steps[new].tolist(), listed(series.values[new]),
-                       seconds(series.times[new])])
+        points.append(Points(stage, tag, seen, series.steps[new].tolist(), listed(series.values[new]),
+                             seconds(series.times[new])))
     return points
 
 
-def _log(stages: list[int], position: Position) -> list[list[Any]]:
-    """The newest lines, oldest first: [stage, seq, unix time, level, message, code, step]."""
+def _log(stages: list[int], position: Position) -> list[Line]:
+    """The newest lines, oldest first."""
     wanted = Q()
     for stage in stages:
         wanted |= Q(stage=stage, seq__gt=position.stages[stage].log)
@@ -187,16 +193,16 @@ def _log(stages: list[int], position: Position) -> list[list[Any]]:
     lines = list(LogLine.objects.filter(wanted).order_by("-time", "-seq").values_list(*fields)[:MOST_LINES])
     for line in lines:
         position.stages[line[0]].log = max(position.stages[line[0]].log, line[1])
-    return [[stage, seq, time.timestamp(), level, message[:2000], code, step]
+    return [Line(stage, seq, time.timestamp(), level, message[:2000], code, step)
             for stage, seq, time, level, message, code, step in reversed(lines)]
 
 
-def _samples(stages: list[int], position: Position) -> list[list[int]]:
-    """[stage, step, cursor] of new samples; a page asks for the texts when it shows them."""
+def _samples(stages: list[int], position: Position) -> list[NewSample]:
+    """The steps of new samples; a page asks for the texts when it shows them."""
     wanted = Q()
     for stage in stages:
         wanted |= Q(stage=stage, pk__gt=position.stages[stage].sample)
     new: dict[tuple[int, int], int] = {}
     for stage, step, pk in Sample.objects.filter(wanted).order_by("pk").values_list("stage", "step", "pk"):
         new[stage, step] = position.stages[stage].sample = pk
-    return [[stage, step, pk] for (stage, step), pk in new.items()]
+    return [NewSample(stage, step, pk) for (stage, step), pk in new.items()]

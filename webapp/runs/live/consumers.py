@@ -1,9 +1,8 @@
 """The live socket of a run. The browser says how far it has read; what is new comes from the hub.
 
-In: `{"since": {stage: [rewinds, log, {tag: step}, sample]}}`, after every snapshot and every reconnect.
-A socket that has said nothing after half a minute is closed: no browser of ours does that.
-Out: `{"type": "delta", ...}` as `webapp.runs.live.changes` makes it, or `{"type": "resync"}`: take a new snapshot.
-Whoever logs out or leaves the team is closed with 4404 within a second.
+Both ends speak `webapp.runs.live.messages`. In: a `Subscribe`, after every snapshot and every reconnect. A socket that
+has said nothing after half a minute is closed: no browser of ours does that. Out: a `Hello`, then a `Delta` or a
+`Resync` at a time. Whoever logs out or leaves the team is closed with 4404 within a second.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from webapp.runs.live.audience import Watcher, still_allowed
 from webapp.runs.live.changes import position_from
 from webapp.runs.live.hub import EXPELLED, Viewer, hub
+from webapp.runs.live.messages import HELLO, encode
 
 SEND_TIMEOUT = 10.0
 PATIENCE = 30.0  # seconds until the first message has to be there
@@ -37,6 +37,7 @@ class RunConsumer(AsyncWebsocketConsumer):
         self.silence: asyncio.Task[None] | None = None
         if await self._may_see():
             await self.accept()
+            await self.send(text_data=encode(HELLO))
             self.silence = asyncio.create_task(self._close_if_silent())
         else:
             await self.close(NOT_FOUND)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +20,13 @@ from channels.layers import get_channel_layer
 from django.db import connection
 
 from webapp.runs.live.audience import Watcher, still_allowed
-from webapp.runs.live.changes import Behind, Message, Position, position_now, read_changes
+from webapp.runs.live.changes import Behind, Position, position_now, read_changes
+from webapp.runs.live.messages import encode
 
 PERIOD = 0.25  # seconds between two looks at a run
 POLL = 1.0
 QUEUE = 32
-RESYNC = '{"type":"resync"}'
+RESYNC = encode({"type": "resync"})
 EXPELLED = ""  # in place of a message: the viewer may not watch any more
 MOST_WAIT = 30.0
 
@@ -200,10 +200,6 @@ class Watch:
             finally:
                 with contextlib.suppress(Exception):
                     await asyncio.wait_for(layer.group_discard(f"run.{self.run_id}", channel), 2)
-
-
-def encode(message: Message) -> str:
-    return json.dumps(message, separators=(",", ":"), allow_nan=False)
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

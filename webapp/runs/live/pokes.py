@@ -17,12 +17,14 @@ from functools import partial
 from channels.layers import get_channel_layer
 from django.db import transaction
 
+from webapp.runs.live.messages import RUN_CHANGED
+
 SECONDS = 2.0  # at most for one poke
 logger = logging.getLogger("concord.pokes")
 
 
 def poke(*, runs: Iterable[int], team: int) -> None:
-    """After the current transaction: `{"type": "run.changed"}` to each run's group and to the team's."""
+    """After the current transaction: a `RunChanged` to each run's group and to the team's."""
     groups = {f"run.{run}" for run in runs} | {f"runs.team.{team}"}
     transaction.on_commit(partial(_announcer().announce, groups), robust=True)
 
@@ -49,7 +51,7 @@ class _Announcer:
         layer = get_channel_layer()
         for group in sorted(groups):
             try:
-                await asyncio.wait_for(layer.group_send(group, {"type": "run.changed"}), SECONDS)
+                await asyncio.wait_for(layer.group_send(group, RUN_CHANGED), SECONDS)
             except Exception as error:  # whatever a layer may raise: nobody who records waits for it
                 logger.debug("no poke to %s: %s", group, error)
 

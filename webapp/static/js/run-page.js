@@ -230,6 +230,7 @@ class Page {
 
   // What the socket says ---------------------------------------------------------------------------------------------------
 
+  /** @param {import("./messages.js").Message} message */
   hear(message) {
     if (message.type === "resync") return this.resync();
     let turned = false;
@@ -248,15 +249,16 @@ class Page {
     this.add(message.points ?? []);
     for (const line of message.log ?? []) this.heard(line);
     if (message.log) this.log.toEnd();
-    for (const [stage, , key] of message.samples ?? []) this.store.stages.get(stage).sample = key;
+    for (const { stage, key } of message.samples ?? []) this.store.stages.get(stage).sample = key;
     if (message.samples) this.samples.arrived();
     if (turned) refreshRegions(data.state);
     this.settled = true;
   }
 
+  /** @param {import("./messages.js").Line} line */
   heard(line) {
     this.log.add(line);
-    const [stage, , , level, message, code, step] = line;
+    const { stage, level, message, code, step } = line;
     if (level === "warning" && step !== null) data.warnings.push([stage, step, code, message]);
   }
 
@@ -265,7 +267,7 @@ class Page {
     let whole = true;
     for (const series of points) {
       whole = this.store.append(series, { frozen, axis: this.view.axis }) && whole;
-      const [stage, tag] = series;
+      const { stage, tag } = series;
       const charts = this.chartsOf(stage, tag);
       const entry = this.store.entry(stage, tag);
       const tooFine = entry.columns?.x.length > 2.5 * this.pixels() + 200;
@@ -278,9 +280,21 @@ class Page {
 
   say(state) {
     const mark = document.getElementById("live");
-    const word = { live: "live", gone: "not live: log in again" }[state] ?? "reconnecting";
+    const word = { live: "live", gone: "not live: log in again", outdated: "Concord was updated: " }[state]
+      ?? "reconnecting";
     mark.classList.toggle("is-live", state === "live");
     if (mark.textContent !== word) mark.textContent = word;
+    if (state === "outdated") this.offerReload(mark);
+  }
+
+  // What is looked at is in the address, so that a reload shows it again.
+  offerReload(mark) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "button small";
+    button.textContent = "Reload the page";
+    button.addEventListener("click", () => location.reload());
+    mark.append(button);
   }
 }
 

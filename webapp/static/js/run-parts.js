@@ -16,6 +16,7 @@ export const refreshRegions = async (address) => {
   }
 };
 
+/** @param {import("./messages.js").RunState} run */
 export const showRun = ({ sentence, progress }) => {
   const line = document.getElementById("sentence");
   if (line && line.textContent !== sentence) line.textContent = sentence;
@@ -23,6 +24,7 @@ export const showRun = ({ sentence, progress }) => {
   if (bar) bar.value = progress;
 };
 
+/** @param {import("./messages.js").StageState} stage */
 export const showStage = ({ id, text, fraction }) => {
   const box = document.querySelector(`[data-stage="${id}"]`);
   if (!box) return;
@@ -117,7 +119,8 @@ export class Log {
     this.toEnd();
   }
 
-  add([stage, seq, time, level, message, code, step]) {
+  /** @param {import("./messages.js").Line} line */
+  add({ stage, seq, time, level, message, code, step }) {
     const known = this.stages.get(stage);
     if (!known || seq <= known.log) return;
     known.log = seq;

@@ -1,5 +1,7 @@
 // What the page knows of a run's series: columns for the charts, and how far each series has been read.
 
+import { fromPlace } from "./messages.js";
+
 const keyOf = (stage, tag) => `${stage}|${tag}`;
 
 export class Store {
@@ -23,14 +25,14 @@ export class Store {
     return [...this.series.values()].filter((entry) => tags.includes(entry.tag));
   }
 
-  // What the socket needs to hear: {stage: [rewinds, log, {tag: step}, sample]}.
+  // What the socket needs to hear: a place (see messages.js) for each stage.
   cursor() {
-    const since = {};
-    for (const [id, stage] of this.stages) since[id] = [stage.rewinds, stage.log, {}, stage.sample];
+    const places = new Map();
+    for (const [id, { rewinds, log, sample }] of this.stages) places.set(id, { rewinds, log, tags: {}, sample });
     for (const { stage, tag, last } of this.series.values()) {
-      if (last >= 0 && since[stage]) since[stage][2][tag] = last;
+      if (last >= 0 && places.has(stage)) places.get(stage).tags[tag] = last;
     }
-    return since;
+    return Object.fromEntries([...places].map(([id, place]) => [id, fromPlace(place)]));
   }
 
   // Deltas that arrive while a snapshot is on its way wait for it.
@@ -61,9 +63,12 @@ export class Store {
     return whole;
   }
 
-  // Add new points of one series; false where some before them are missing.
+  /**
+   * Add new points of one series; false where some before them are missing.
+   * @param {import("./messages.js").Points} points
+   */
   append(points, { frozen = false, axis = "step" }) {
-    const [stage, tag, before, steps, values, times] = points;
+    const { stage, tag, before, steps, values, times } = points;
     const entry = this.entry(stage, tag);
     if (entry.pending) { entry.pending.push(points); return true; }
     const known = entry.last;

@@ -1,6 +1,6 @@
 """A process that has imported torch and forks stages: a stage then starts in a fraction of a second, not in seven.
 
-    python -m training.stages.fork_server LISTENER LIFELINE
+    python -m training.fork_server LISTENER LIFELINE
 
 Its owner (`training.run.stage_server`) starts it. A client (`training.run.stage_client`) asks for each stage over the
 UNIX socket: the command, the working folder, the environment and the standard streams. The server forks and tells the

@@ -197,13 +197,14 @@ def test_the_learning_rate_warms_up(job_of: Any, tmp_path: Path) -> None:
 
 def test_it_learns_what_the_preference_models_reward(job_of: Any, tmp_path: Path) -> None:
     reporter = Remembering()
-    changes = {"steps": 25, "batch_size": 24, "epochs": 4, "minibatches": 1, "learning_rate": 0.01, "micro_batch": 24}
+    # Wide of the bound below: rounding differs between machines, and a random policy's path with it.
+    changes = {"steps": 30, "batch_size": 48, "epochs": 4, "minibatches": 1, "learning_rate": 0.005, "micro_batch": 48}
     ppo.run(job_of(**changes, kl={"coefficient": 0.01, "adaptive": False}, no_eos_penalty=0), tmp_path / "run",
             reporter)
     first = sum(reporter.metrics[step]["reward/total"] for step in range(1, 6)) / 5
-    last = sum(reporter.metrics[step]["reward/total"] for step in range(21, 26)) / 5
-    assert last > first + 2 * reporter.metrics[1]["reward/total_std"] / math.sqrt(24)
-    assert reporter.metrics[25]["kl/mean"] > 0.1
+    last = sum(reporter.metrics[step]["reward/total"] for step in range(26, 31)) / 5
+    assert last > first + 2 * reporter.metrics[1]["reward/total_std"] / math.sqrt(48)
+    assert reporter.metrics[30]["kl/mean"] > 0.1
 
 
 def test_a_loss_that_is_no_number_is_named(job_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,12 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 
-from training.__main__ import _Tail
 from training.config import Judge
 from training.judges.judge import Answer, as_answer, as_label, verdict_of
 from training.judges.label_book import LabelBook
 from training.judges.pair_index import PairIndex
 from training.ppo.health import _kept
+from training.recipe_run import _Tail
 from training.run import reporting
 from training.run.event_stream import EventReader, NoEvent, event_of, events_of_lines, read_events
 from training.run.events import EVENT_VERSION, TYPES, Event, Kind

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from training.__main__ import _Tail
 from training.ppo.health import _kept
+from training.recipe_run import _Tail
 from training.run.event_stream import event_of, seq_of
 from training.run.reporting import EventFile
 

@@ -11,7 +11,7 @@ import pytest
 from tests.webapp.runs.seeds import add_log, add_points, make_run
 from tests.wire import ARRAYS, SCRIPT, script
 from webapp.accounts.models import Team, User
-from webapp.runs.changes import position_now, read_changes
+from webapp.runs.live.changes import position_now, read_changes
 from webapp.runs.live.messages import Delta, Line, NewSample, Place, Points, RunState, StageState, encode
 from webapp.runs.models import Sample
 

@@ -9,9 +9,9 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 
-from training.config import Judge
+from training.config import JudgeSettings
 from training.judges.judge import Answer, as_answer, as_label, verdict_of
-from training.judges.label_book import LabelBook
+from training.judges.label_ledger import LabelLedger
 from training.judges.pair_index import PairIndex
 from training.ppo.health import _kept
 from training.recipe_run import _Tail
@@ -22,7 +22,7 @@ from training.run.reporting import EventFile
 
 RECORDED = Path(__file__).parent / "recorded"
 VERSIONS = sorted(folder.name for folder in RECORDED.iterdir())
-JUDGE = Judge(kind="openai", model="gpt-4o-mini", base_url="https://judge.example/v1")
+JUDGE = JudgeSettings(kind="openai", model="gpt-4o-mini", base_url="https://judge.example/v1")
 PAIRS = ["24b6d2d26acdf6299039b8d85066bbd2", "d675e6322191c9269a7af9b2e8759d0e", "e22612df6f35ae5cf1612043a16393d4",
          "1ff2ad752b2a0f8a83086a73d049d9a4"]
 
@@ -139,10 +139,10 @@ def test_labels_of_an_older_version_are_not_bought_again(
     (tmp_path / "pairs.jsonl").write_text("".join(
         json.dumps({"digest": pair, "prompt": prompt, "a": "A", "b": "B"}) + "\n" for pair in PAIRS))
     stream = RECORDED / version / "label.jsonl"
-    book = LabelBook(PairIndex(tmp_path / "pairs.jsonl"), "toxicity", False, None, stream)
-    assert book.done.tolist() == [True, False, True, False]
-    assert (book.spent.calls, len(book.half)) == (calls, halves)
-    rows = list(book.rows())
+    ledger = LabelLedger(PairIndex(tmp_path / "pairs.jsonl"), "toxicity", False, None, stream)
+    assert ledger.done.tolist() == [True, False, True, False]
+    assert (ledger.spent.calls, len(ledger.awaiting_second_order)) == (calls, halves)
+    rows = list(ledger.rows())
     assert [row["pair"] for row in rows] == PAIRS[:3] and not any(row.keys() & {"seq", "time", "v"} for row in rows)
 
 

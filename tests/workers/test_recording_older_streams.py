@@ -14,8 +14,8 @@ from tests.training.test_events_of_every_version import RECORDED, VERSIONS, tell
 from tests.workers.conftest import run_before, stage_of
 from webapp.accounts.models import Team, User
 from webapp.labels.models import Label
-from webapp.runs.curves import read_series
 from webapp.runs.models import LogLine, Sample, Stage
+from webapp.runs.series.curves import read_series
 from workers.recording import Recorder
 
 pytestmark = pytest.mark.django_db(transaction=True)

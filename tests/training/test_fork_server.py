@@ -127,8 +127,8 @@ def test_a_server_that_dies_takes_its_stages_with_it_and_the_next_stage_gets_ano
 
 
 def test_the_server_ends_when_its_owner_was_killed(tmp_path: Path) -> None:
-    script = ("from training.run.stage_server import StageServer; import time; server = StageServer(); "
-              "server.command(['x']); print(server.pid, flush=True); time.sleep(600)")
+    script = ("from training.run.stage_server import ENGINE, StageServer; import time; server = StageServer(); "
+              "server.command(ENGINE); print(server.pid, flush=True); time.sleep(600)")
     owner = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     server = int(owner.stdout.readline())
@@ -149,9 +149,16 @@ def test_a_stage_whose_libraries_would_read_other_variables_starts_by_itself(
 
 def test_a_command_whose_server_does_not_answer_runs_by_itself(tmp_path: Path) -> None:
     server = StageServer()
-    client = server.command([sys.executable, "-c", "raise SystemExit(7)"])
+    client = server.command([sys.executable, "-m", "training", "stage", "nowhere"])
     server.close()
-    assert subprocess.run(client, timeout=60).returncode == 7
+    ended = subprocess.run(client, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr[:24]) == (1, "error: There is no job.j")
+
+
+def test_a_command_that_is_not_the_engines_stays_as_it_is() -> None:
+    server = StageServer()
+    assert server.command([sys.executable, "-c", "pass"]) == [sys.executable, "-c", "pass"]
+    assert server.pid is None
 
 
 def test_a_signal_that_comes_before_the_stage_has_begun_reaches_it(tiny_base: Path, tmp_path: Path) -> None:

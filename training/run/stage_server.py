@@ -18,6 +18,7 @@ from pathlib import Path
 
 from training.run import stage_client
 
+ENGINE = [sys.executable, "-m", "training"]
 END_SECONDS = 2.0  # how long a server without stages takes to end, at most
 
 
@@ -43,7 +44,12 @@ class StageServer:
         self._home: Path | None = None
 
     def command(self, command: Sequence[str]) -> list[str]:
-        """The command that runs `command`, one of `jobs.stage_command`, by the server; starts it if it has ended."""
+        """The command that has `command` run by the server, which is started if it has ended.
+
+        Only the engine's own command line is forked; any other command is returned as it is.
+        """
+        if list(command[:3]) != ENGINE:
+            return list(command)
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._start()

@@ -71,8 +71,45 @@ def test_a_change_of_the_adapter_shows_after_folding_again(language: LanguageMod
     assert not torch.allclose(folded_in, before, atol=1e-3)
 
 
-def test_a_bf16_base_keeps_the_forward_that_loses_nothing(tiny_base: Path) -> None:
-    language = language_model.add_adapter(language_model.load(str(tiny_base), CPU, "bf16"), Lora(r=4))
-    assert {parameter.dtype for parameter in language_model.trainable_parameters(language)} == {torch.float32}
-    with fused_lora(language):
-        assert not any("forward" in vars(layer) for layer in language_model.lora_layers(language))
+def with_random_adapter(base: Path, precision: str) -> LanguageModel:
+    torch.manual_seed(0)
+    policy = language_model.add_adapter(language_model.load(base, CPU, precision), Lora(r=4))
+    for parameter in language_model.trainable_parameters(policy):
+        assert parameter.dtype == torch.float32
+        torch.nn.init.normal_(parameter, std=0.1)
+    return policy
+
+
+def test_beside_a_bf16_base_it_is_as_near_to_fp32_as_peft_is(tiny_base: Path) -> None:
+    exact, policy = with_random_adapter(tiny_base, "fp32"), with_random_adapter(tiny_base, "bf16")
+    rollout = rollout_of(policy)
+    truth, of_peft = logprobs_and_gradients(exact, rollout), logprobs_and_gradients(policy, rollout)
+    with fused_lora(policy):
+        fused = logprobs_and_gradients(policy, rollout)
+    for expected, peft, ours in zip(truth, of_peft, fused, strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - expected).norm() < 1.5 * (peft - expected).norm()
+
+
+def test_beside_a_bf16_base_a_zero_adapter_is_the_reference_after_a_refresh(tiny_base: Path) -> None:
+    policy = with_random_adapter(tiny_base, "bf16")
+    rollout = rollout_of(policy)
+    with torch.no_grad(), fused_lora(policy) as refresh:
+        adapted = rollouts.forward_responses(policy, rollout).logprobs
+        for parameter in language_model.trainable_parameters(policy):
+            parameter.zero_()
+        assert torch.equal(rollouts.forward_responses(policy, rollout).logprobs, adapted)
+        refresh()
+        zero = rollouts.forward_responses(policy, rollout).logprobs
+        with language_model.reference(policy):
+            assert torch.equal(rollouts.forward_responses(policy, rollout).logprobs, zero)
+    assert not torch.equal(zero, adapted)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_nothing_is_left_of_it(tiny_base: Path, precision: str) -> None:
+    policy = language_model.add_adapter(language_model.load(tiny_base, CPU, precision), Lora(r=4))
+    before = [set(vars(layer)) for layer in language_model.lora_layers(policy)]
+    with fused_lora(policy):
+        assert [set(vars(layer)) for layer in language_model.lora_layers(policy)] != before
+    assert [set(vars(layer)) for layer in language_model.lora_layers(policy)] == before

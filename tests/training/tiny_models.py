@@ -33,6 +33,7 @@ class Remembering:
         self.samples: list[tuple[int, int, str, str, float, dict[str, float]]] = []
         self.rewinds: list[int] = []
         self.warnings: list[str] = []
+        self.logs: list[str] = []
         self.progressed: list[tuple[int, int]] = []
         self._chances = stop_after
 
@@ -49,7 +50,9 @@ class Remembering:
     def label(self, label: Mapping[str, Any]) -> None: ...
     def answer(self, answer: Mapping[str, Any]) -> None: ...
     def artifact(self, name: str, path: str) -> None: ...
-    def log(self, message: str, level: str = "info") -> None: ...
+
+    def log(self, message: str, level: str = "info") -> None:
+        self.logs.append(message)
 
     def warning(self, code: str, message: str, step: int = 0) -> None:
         self.warnings.append(code)

@@ -279,21 +279,22 @@ def merged(language: LanguageModel) -> Iterator[None]:
     """Within it the adapter is added into the base weights, which makes decoding almost twice as fast.
 
     The original weights are saved and restored: adding and subtracting would leave rounding errors (the code of arXiv
-    2406.07295 drifts in bf16 for this reason). Costs one copy of the adapted weights while it lasts.
+    2406.07295 drifts in bf16 for this reason). Costs one copy of the adapted weights while it lasts. The weights stay
+    where they are in memory: a CUDA graph reads them by their addresses.
     """
     layers = lora_layers(language)
     originals: list[tuple[Any, Tensor]] = []
     try:
         for layer in layers:
-            weight = layer.get_base_layer().weight
-            originals.append((layer, weight.data))
+            weight = layer.get_base_layer().weight.data
+            originals.append((layer, weight.clone()))
             for name in layer.active_adapters:
-                weight.data = weight.data + layer.get_delta_weight(name).to(weight.dtype)
+                weight += layer.get_delta_weight(name).to(weight.dtype)
                 layer.merged_adapters.append(name)
         yield
     finally:
         for layer, original in originals:
-            layer.get_base_layer().weight.data = original
+            layer.get_base_layer().weight.data.copy_(original)
             layer.merged_adapters.clear()
 
 

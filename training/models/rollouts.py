@@ -6,7 +6,7 @@ so that their ratio is exactly 1 before the first step (in TRL's PPO, which took
 not).
 
 Prompts are padded at the left and responses at the right: a response begins at the same column in every row. Positions
-count real tokens. Left out: paged caches, CUDA graphs, speculative decoding.
+count real tokens. Left out: paged caches, speculative decoding.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from training.dialogue import STOP_STRINGS, Dialogue, cut_at_stop
 from training.models.decoding import Decoder
 from training.models.encoding import encode_prompt
 from training.models.language_model import Critic, LanguageModel, SeparateCritic
+from training.models.static_decoder import LOOK_EVERY, can_decode_static, static_decoder
 from training.models.token_statistics import token_statistics
 
 
@@ -128,6 +129,8 @@ def generate(
     language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator
 ) -> Rollout:
     """Sample one whole response per row; arguments as for `decode`."""
+    if prompts.is_cuda and can_decode_static(language.model):
+        return generate_static(language, prompts, prompt_mask, sampling, generator)
     batch, device = len(prompts), prompts.device
     responses = torch.full((batch, sampling.max_new_tokens), language.pad_id, dtype=torch.int64, device=device)
     lengths = torch.zeros(batch, dtype=torch.int64, device=device)
@@ -141,17 +144,50 @@ def generate(
     return Rollout(prompts, prompt_mask, responses[:, :longest].contiguous(), mask, ended)
 
 
+@torch.no_grad()
+def generate_static(
+    language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator
+) -> Rollout:
+    """`generate` by `training.models.static_decoder`: on a GPU each step is the replay of a graph.
+
+    The random numbers of all tokens are drawn at once, so that the answers are those of `decode` as long as no row
+    leaves its batch, and have the same distribution afterwards.
+    """
+    batch, steps = len(prompts), sampling.max_new_tokens
+    decoder = static_decoder(language.model, batch, prompts.shape[1] + steps,
+                             lambda logits, uniform: token_at(logits, sampling, uniform), sampling)
+    ends = _Ends(language, batch, steps)
+    uniform = torch.rand(steps, batch, generator=generator) if sampling.temperature else torch.zeros(steps, batch)
+    decoder.start(prompts, prompt_mask, uniform.to(prompts.device))
+    for step in range(1, steps):
+        if step % LOOK_EVERY == 0 and ends.all_found(decoder.drawn(step).cpu()):
+            break
+        decoder.advance()
+    else:
+        ends.all_found(decoder.drawn(steps).cpu())
+    longest = int(ends.lengths.max())
+    lengths, ended = ends.lengths.to(prompts.device), ends.ended.to(prompts.device)
+    mask = (torch.arange(longest, device=prompts.device) < lengths.unsqueeze(1)).float()
+    responses = decoder.drawn(longest).masked_fill(mask == 0, language.pad_id)
+    return Rollout(prompts, prompt_mask, responses.contiguous(), mask, ended)
+
+
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     """One token per row: [batch, vocabulary] -> [batch] of int64, sampled in fp32 with the CPU's generator.
 
-    The token is the one at which a uniform random number falls in the cumulative probabilities: one random number per
-    row, so that the same seed gives the same answers on every device, up to rounding. At temperature 0 it is the most
-    likely token.
+    One random number per row, so that the same seed gives the same answers on every device, up to rounding. At
+    temperature 0 it is the most likely token, and no number is drawn.
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
+    return token_at(logits, sampling, torch.rand(len(logits), 1, generator=generator).to(logits.device))
+
+
+def token_at(logits: Tensor, sampling: Sampling, uniform: Tensor) -> Tensor:
+    """The token at which a number in [0, 1), [batch, 1], falls in the cumulative probabilities: [batch] of int64."""
+    if sampling.temperature == 0:
+        return logits.argmax(dim=-1)
     probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
-    uniform = torch.rand(len(logits), 1, generator=generator).to(logits.device)
     if sampling.top_p < 1:
         probabilities, order = probabilities.sort(dim=-1, descending=True)
         probabilities = probabilities * (probabilities.cumsum(dim=-1) - probabilities < sampling.top_p)
@@ -216,6 +252,33 @@ def select(rollout: Rollout, rows: Tensor) -> Rollout:
         rollout.prompts[rows, first:], prompt_mask[:, first:], rollout.responses[rows, :length], mask[:, :length],
         rollout.ended[rows],
     )  # fmt: skip
+
+
+class _Ends:
+    """Where the responses of a batch end, found on the host from tokens that a GPU has drawn.
+
+    Attributes:
+        lengths: tokens of each response with its end token, [rows]; all tokens seen so far where there is no end yet.
+        ended: whether an end token or a stop string was found, [rows].
+    """
+
+    def __init__(self, language: LanguageModel, rows: int, steps: int) -> None:
+        self._ends = torch.tensor(language.end_ids)
+        self._stop = _StopStrings(language.tokenizer, rows, steps, torch.device("cpu"))
+        self._rows = torch.arange(rows)
+        self._seen = 0
+        self.lengths = torch.zeros(rows, dtype=torch.int64)
+        self.ended = torch.zeros(rows, dtype=torch.bool)
+
+    def all_found(self, drawn: Tensor) -> bool:
+        """Look at the steps that are new in `drawn`, [rows, steps] on the CPU; whether all responses have ended."""
+        for step in range(self._seen, drawn.shape[1]):
+            going = self._rows[~self.ended]
+            tokens = drawn[going, step]
+            self.lengths[going] += 1
+            self.ended[going] = torch.isin(tokens, self._ends) | self._stop.hit(going, tokens, step)
+        self._seen = drawn.shape[1]
+        return bool(self.ended.all())
 
 
 class _StopStrings:

@@ -10,6 +10,10 @@ from torch import Tensor
 PIECE = 1 << 20
 """Logits processed at a time: on a CPU, at four bytes each, they stay in its cache."""
 
+PIECE_ON_GPU = 1 << 27
+"""There each piece costs a dozen launches and half a gigabyte is little: six rows of a large vocabulary at a time would
+be 700 pieces in a batch."""
+
 
 def token_statistics(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """log p(token) and the entropy of p = softmax(logits / temperature), a piece of rows at a time.
@@ -35,7 +39,7 @@ class _TokenStatistics(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         flat, chosen = logits.data.float().flatten(0, -2), tokens.reshape(-1, 1)
         logprobs, entropies = (torch.empty(len(flat), device=logits.device) for _ in range(2))
-        rows = max(1, PIECE // flat.shape[-1])
+        rows = max(1, (PIECE if flat.device.type == "cpu" else PIECE_ON_GPU) // flat.shape[-1])
         for start in range(0, len(flat), rows):
             part = slice(start, start + rows)
             z = flat[part].div_(temperature)

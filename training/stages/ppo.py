@@ -21,6 +21,7 @@ full fine-tuning, dropout, a replay buffer.
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ from training.models.rollouts import ForwardOutputs, Rollout
 from training.ppo import gradient_conflict, health, parallel
 from training.ppo import policy_gradient as pg
 from training.ppo.learner import Learner, load_learner, save_checkpoint, trainable_parameters
+from training.ppo.micro_batch import MicroBatch
 from training.ppo.samples import report_samples
 from training.reward.loading import load_rewards, principle_metrics
 from training.run.artifacts import Job, newest_checkpoint, read_jsonl, write_json
@@ -78,6 +80,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     rewards_of.constraints.load_state_dict(learner.multipliers)
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
     followed = prompts[: settings.sample_prompts]
+    micro_batch = MicroBatch(settings.micro_batch, reporter)
 
     def save() -> None:
         if parallel.is_main():
@@ -109,10 +112,11 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         scored = time.monotonic()
 
         # 3. Read the answers: log-probabilities under the policy that gave them and under the reference.
+        micro_batch.fit(language, rollout)
         with torch.no_grad(), fused_lora(language):
-            old = compute_logprobs(learner, rollout, settings)
+            old = compute_logprobs(learner, rollout, settings, micro_batch)
             with language_model.reference(language):
-                reference = compute_logprobs(learner, rollout, settings).logprobs
+                reference = compute_logprobs(learner, rollout, settings, micro_batch).logprobs
 
         # 4. Credit: each token pays for its distance from the reference, the last one earns the reward.
         log_ratio = pg.kl_k1(old.logprobs, reference) * rollout.mask
@@ -123,7 +127,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         rate = settings.learning_rate * pg.schedule(
             settings.learning_rate_schedule, learner.step, settings.steps, settings.warmup_steps
         )
-        learnt = learn(learner, experience, settings, rate)
+        learnt = learn(learner, experience, settings, rate, micro_batch)
         ended = time.monotonic()
 
         # 6. Adapt the KL coefficient of the next phase; this phase's is the one reported.
@@ -186,7 +190,9 @@ def credit(
     return Experience(rollout, old, pg.masked_whiten(advantages, rollout.mask), returns)
 
 
-def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) -> dict[str, float]:
+def learn(
+    learner: Learner, experience: Experience, settings: Ppo, rate: float, micro_batch: MicroBatch
+) -> dict[str, float]:
     """Step 5: epochs x minibatches optimizer steps on one phase's answers; returns means over all their tokens.
 
     Raises:
@@ -194,7 +200,7 @@ def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) 
     """
     for group in learner.optimizer.param_groups:
         group["lr"] = rate
-    lengths = experience.rollout.mask.sum(dim=1)
+    responses = experience.rollout.mask
     sums: list[Tensor] = []
     norms: list[float] = []
     language = learner.language
@@ -202,14 +208,9 @@ def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) 
     with fused_lora(language) as refresh_fused_lora, checkpointing:
         for _ in range(settings.epochs):
             first = len(sums)
-            order = torch.randperm(len(lengths), generator=learner.generator).to(lengths.device)
+            order = torch.randperm(len(responses), generator=learner.generator).to(responses.device)
             for minibatch in order.tensor_split(min(settings.minibatches, len(order))):
-                learner.optimizer.zero_grad(set_to_none=True)
-                tokens = lengths[minibatch].sum()
-                for rows in micro_batches(experience.rollout, parallel.shard(minibatch), settings.micro_batch):
-                    loss, parts = losses(learner, experience, rows, settings)
-                    (loss / tokens).backward()
-                    sums.append(parts)
+                sums += micro_batch.attempt(partial(gradients, learner, experience, minibatch, settings))
                 parallel.all_reduce_gradients(trainable_parameters(learner))
                 norms.append(take_step(learner, settings.max_grad_norm))
                 refresh_fused_lora()
@@ -225,6 +226,20 @@ def learn(learner: Learner, experience: Experience, settings: Ppo, rate: float) 
         "optimizer/grad_norm": sum(norms) / len(norms),
         "optimizer/steps": len(norms),
     }
+
+
+def gradients(
+    learner: Learner, experience: Experience, minibatch: Tensor, settings: Ppo, micro_batch: int
+) -> list[Tensor]:
+    """The gradients of a minibatch's mean loss per token, in the parameters; returns the sums of each micro-batch."""
+    learner.optimizer.zero_grad(set_to_none=True)
+    tokens = experience.rollout.mask[minibatch].sum()
+    sums = []
+    for rows in micro_batches(experience.rollout, parallel.shard(minibatch), micro_batch):
+        loss, parts = losses(learner, experience, rows, settings)
+        (loss / tokens).backward()
+        sums.append(parts)
+    return sums
 
 
 def approx_kl(parts: list[Tensor]) -> float:
@@ -263,17 +278,23 @@ def take_step(learner: Learner, max_grad_norm: float) -> float:
     return norm
 
 
-def compute_logprobs(learner: Learner, rollout: Rollout, settings: Ppo) -> ForwardOutputs:
+def compute_logprobs(
+    learner: Learner, rollout: Rollout, settings: Ppo, micro_batch: MicroBatch
+) -> ForwardOutputs:
     """Log-probabilities, entropies and values of whole answers, computed by the same code as in the update."""
     batch, length = rollout.mask.shape
-    outputs = [torch.zeros(batch, length, device=rollout.mask.device) for _ in ForwardOutputs._fields]
     local_rows = parallel.shard(torch.arange(batch, device=rollout.mask.device))
-    for rows in micro_batches(rollout, local_rows, settings.micro_batch):
-        part = rollouts.select(rollout, rows)
-        local_outputs = rollouts.forward_responses(learner.language, part, settings.temperature, learner.value_head)
-        for output, piece in zip(outputs, local_outputs, strict=True):
-            output[rows, : piece.shape[1]] = piece * part.mask
-    return ForwardOutputs(*map(parallel.all_reduce_sum, outputs))
+
+    def local_outputs(size: int) -> list[Tensor]:
+        outputs = [torch.zeros(batch, length, device=rollout.mask.device) for _ in ForwardOutputs._fields]
+        for rows in micro_batches(rollout, local_rows, size):
+            part = rollouts.select(rollout, rows)
+            pieces = rollouts.forward_responses(learner.language, part, settings.temperature, learner.value_head)
+            for output, piece in zip(outputs, pieces, strict=True):
+                output[rows, : piece.shape[1]] = piece * part.mask
+        return outputs
+
+    return ForwardOutputs(*map(parallel.all_reduce_sum, micro_batch.attempt(local_outputs)))
 
 
 def micro_batches(rollout: Rollout, rows: Tensor, size: int) -> tuple[Tensor, ...]:

@@ -1,0 +1,117 @@
+"""Decoding with a cache of fixed size gives the answers of plain decoding; on a GPU its steps are one CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tests.training.tiny_families import ROWS, TOKENIZER, make_family
+from training.config import Lora
+from training.models import language_model, rollouts
+from training.models.language_model import LanguageModel
+from training.models.static_decoder import CAPACITY_STEP, FAMILIES, can_decode_static, static_decoder
+
+PROMPTS = [[{"role": "user", "content": text}]
+           for text in ("Is one odd?", "Say something longer about two, please.", "3?")]
+
+
+def tiny(model_type: str, folder: Path) -> LanguageModel:
+    """A random model of a family that decodes with a static cache."""
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "num_key_value_heads": 2, "max_position_embeddings": 256, "vocab_size": ROWS, "sliding_window": None,
+             "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    if model_type == "gpt2":
+        sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "vocab_size": ROWS, "bos_token_id": None,
+                 "eos_token_id": 1}
+    if model_type in {"gpt_neox", "phi"}:
+        del sizes["num_key_value_heads"]
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    TOKENIZER.save_pretrained(folder)
+    return language_model.load(folder, torch.device("cpu"))
+
+
+Endless = Callable[[LanguageModel], LanguageModel]
+
+
+def both_ways(policy: LanguageModel, sampling: rollouts.Sampling, seed: int = 5) -> tuple[rollouts.Rollout, ...]:
+    ids, mask = rollouts.pad_prompts(policy, PROMPTS, sampling.max_new_tokens)
+    return tuple(way(policy, ids, mask, sampling, torch.Generator().manual_seed(seed))
+                 for way in (rollouts.generate, rollouts.generate_static))
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> Endless:
+    """A policy without end tokens and stop strings: no row leaves its batch, so that both draw the same numbers."""
+    monkeypatch.setattr(rollouts, "STOP_STRINGS", ())
+    return lambda policy: LanguageModel(**{**vars(policy), "end_ids": ()})
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("sampling", [rollouts.Sampling(20, 0.0), rollouts.Sampling(20, 1.0),
+                                      rollouts.Sampling(20, 0.7, 0.9)])
+def test_the_answers_are_those_of_plain_decoding(
+        endless: Endless, family: str, sampling: rollouts.Sampling, tmp_path: Path) -> None:
+    policy = endless(tiny(family, tmp_path))
+    assert can_decode_static(policy.model)
+    plain, static = both_ways(policy, sampling)
+    assert plain.responses.tolist() == static.responses.tolist()
+    assert torch.equal(plain.mask, static.mask) and not static.ended.any()
+
+
+def test_ends_are_found_where_plain_decoding_finds_them(tiny_base: Path) -> None:
+    """The most likely tokens, so that rows which leave the batch change no random number."""
+    policy = language_model.load(tiny_base, torch.device("cpu"))
+    longest = rollouts.Sampling(40, 0.0)
+    plain, _ = both_ways(policy, longest)
+    ends = tuple({int(row[4]) for row in plain.responses})  # what they say fifth shall end them
+    plain, static = both_ways(LanguageModel(**{**vars(policy), "end_ids": ends}), longest)
+    assert plain.ended.all() and torch.equal(plain.ended, static.ended)
+    assert torch.equal(plain.mask, static.mask)
+    assert torch.equal(plain.responses * plain.mask.long(), static.responses * static.mask.long())
+
+
+def test_a_merged_adapter_is_decoded_and_the_base_is_itself_again(endless: Endless, tiny_base: Path) -> None:
+    torch.manual_seed(3)
+    policy = language_model.add_adapter(language_model.load(tiny_base, torch.device("cpu")), Lora(r=4))
+    for parameter in language_model.trainable_parameters(policy):
+        torch.nn.init.normal_(parameter, std=0.5)
+    weights = [layer.get_base_layer().weight for layer in language_model.lora_layers(policy)]
+    before, places = [weight.clone() for weight in weights], [weight.data_ptr() for weight in weights]
+    with language_model.merged(policy):
+        assert not torch.equal(weights[0], before[0])
+        plain, static = both_ways(endless(policy), rollouts.Sampling(12, 0.0))
+    assert plain.responses.tolist() == static.responses.tolist()
+    with language_model.reference(policy):
+        base, _ = both_ways(endless(policy), rollouts.Sampling(12, 0.0))
+    assert base.responses.tolist() != static.responses.tolist()
+    assert all(map(torch.equal, weights, before)) and places == [weight.data_ptr() for weight in weights]
+
+
+def test_a_second_batch_does_not_see_the_first(endless: Endless, tiny_base: Path) -> None:
+    policy = endless(language_model.load(tiny_base, torch.device("cpu")))
+    greedy = rollouts.Sampling(10, 0.0)
+    decoder = static_decoder(policy.model, 3, 40, lambda logits, _: logits.argmax(dim=-1), greedy)
+    assert decoder.capacity == CAPACITY_STEP
+    answers = []
+    for order in (PROMPTS, PROMPTS[::-1], PROMPTS):
+        ids, mask = rollouts.pad_prompts(policy, order, 10)
+        decoder.start(ids, mask, torch.zeros(10, 3))
+        for _ in range(9):
+            decoder.advance()
+        answers.append(decoder.drawn(10).tolist())
+    assert answers[0] == answers[2] == answers[1][::-1]
+
+
+@pytest.mark.parametrize("family", ["mistral", "mamba", "opt"])
+def test_windows_states_and_untested_families_are_decoded_plainly(family: str, tmp_path: Path) -> None:
+    policy = language_model.load(make_family(family, tmp_path), torch.device("cpu"))
+    assert not can_decode_static(policy.model)

@@ -1,0 +1,86 @@
+"""How many responses one pass over the policy reads: as many as the memory of a GPU holds, fewer after an OOM.
+
+A micro-batch changes nothing but rounding: gradients of micro-batches are summed before an optimizer step. On a GPU a
+pass over few rows costs its launches, whatever it computes, so there a micro-batch grows from `ppo.micro_batch` to what
+the memory should hold, estimated from the model's shape. If the device runs out of memory all the same (another process
+may use it), the micro-batch is halved, this is said in the log, and the pass is done again. On a CPU it stays as set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from training.models.language_model import LanguageModel, translate_oom
+from training.models.rollouts import Rollout
+from training.run.reporting import Reporter
+
+SHARE = 0.5
+"""Of the memory that the models leave, for one micro-batch; the rest is for what the estimate forgets."""
+
+Result = TypeVar("Result")
+
+
+class MicroBatch:
+    """The rows of a pass: `rows`, at least those of the settings until an OOM.
+
+    Args:
+        rows: `ppo.micro_batch`.
+        reporter: is told of a halved micro-batch.
+    """
+
+    def __init__(self, rows: int, reporter: Reporter) -> None:
+        self.rows = self._least = rows
+        self._most: int | None = None  # after an OOM
+        self._reporter = reporter
+
+    def fit(self, language: LanguageModel, rollout: Rollout) -> None:
+        """Choose the rows for this phase's prompts and responses."""
+        fitting = max(self._least, rows_that_fit(language, rollout.prompts.shape[1], rollout.responses.shape[1]))
+        self.rows = fitting if self._most is None else min(fitting, self._most)
+
+    def attempt(self, work: Callable[[int], Result]) -> Result:
+        """`work(rows)`, again with half the rows after each OOM. The work must leave nothing behind when it fails.
+
+        Raises:
+            OutOfMemory: one row is too much.
+        """
+        while True:
+            try:
+                return work(self.rows)
+            except torch.OutOfMemoryError as error:
+                if self.rows == 1:
+                    with translate_oom():
+                        raise error
+                self.rows = self._most = self.rows // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._reporter.log(f"The GPU ran out of memory: micro-batches have {self.rows} rows from here on.",
+                               "warning")
+
+
+def rows_that_fit(language: LanguageModel, prompt: int, response: int) -> int:
+    """Rows of `prompt` and `response` tokens whose forward and backward pass the device should hold; 0 on a CPU."""
+    if language.device.type != "cuda":
+        return 0
+    total = torch.cuda.get_device_properties(language.device).total_memory
+    left = (total - torch.cuda.memory_allocated(language.device)) * SHARE
+    return int(left // bytes_per_row(language.model, prompt, response))
+
+
+def bytes_per_row(model: Any, prompt: int, response: int) -> int:
+    """What a forward and backward pass keeps of one row: activations of every layer, and logits where responses are.
+
+    A layer keeps some 12 vectors of the hidden size (norms also in fp32, queries to outputs) and 5 of the intermediate
+    size; half as much again is for what adapters keep. Logits are there in the model's dtype, as fp32, and as the
+    gradient of both.
+    """
+    config = model.config.get_text_config(decoder=True)
+    hidden = int(config.hidden_size)
+    intermediate = int(getattr(config, "intermediate_size", None) or 4 * hidden)
+    item = model.dtype.itemsize
+    activations = 1.5 * config.num_hidden_layers * (12 * hidden + 5 * intermediate) * item
+    logits = config.vocab_size * (2 * item + 2 * 4)
+    return int((prompt + response) * activations + response * logits)

@@ -115,3 +115,18 @@ def test_a_second_batch_does_not_see_the_first(endless: Endless, tiny_base: Path
 def test_windows_states_and_untested_families_are_decoded_plainly(family: str, tmp_path: Path) -> None:
     policy = language_model.load(make_family(family, tmp_path), torch.device("cpu"))
     assert not can_decode_static(policy.model)
+
+
+@pytest.mark.parametrize("vocabulary", [7, 1024, 5000])
+def test_a_token_found_by_blocks_is_the_one_found_by_cumulating_all(vocabulary: int) -> None:
+    generator = torch.Generator().manual_seed(vocabulary)
+    probabilities = torch.rand(500, vocabulary, generator=generator).pow(8)
+    probabilities[:, ::3] = 0
+    probabilities /= probabilities.sum(dim=-1, keepdim=True)
+    uniform = torch.rand(500, 1, generator=generator)
+    uniform[:2] = torch.tensor([[0.0], [1 - 2**-24]])
+    blocks = rollouts.token_in_blocks(probabilities, uniform)
+    cumulated = probabilities.double().cumsum(dim=-1)
+    whole = torch.searchsorted(cumulated, uniform.double() * cumulated[:, -1:] * (1 - 1e-6), right=True).squeeze(1)
+    assert (blocks == whole).float().mean() > 0.99, "but for numbers that fall next to a boundary"
+    assert (probabilities.gather(1, blocks.unsqueeze(1)) > 0).all(), "never a token of probability 0"

@@ -191,11 +191,28 @@ def token_at(logits: Tensor, sampling: Sampling, uniform: Tensor) -> Tensor:
     if sampling.top_p < 1:
         probabilities, order = probabilities.sort(dim=-1, descending=True)
         probabilities = probabilities * (probabilities.cumsum(dim=-1) - probabilities < sampling.top_p)
+    elif logits.is_cuda:
+        return token_in_blocks(probabilities, uniform)
     cumulated = probabilities.cumsum(dim=-1)
     # Strictly below the total, which rounding may leave under 1, and after which there may be zeros.
     index = torch.searchsorted(cumulated, uniform * cumulated[:, -1:] * (1 - 1e-6), right=True)
     index = index.clamp(max=logits.shape[-1] - 1)
     return order.gather(1, index).squeeze(1) if sampling.top_p < 1 else index.squeeze(1)
+
+
+def token_in_blocks(probabilities: Tensor, uniform: Tensor, block: int = 1024) -> Tensor:
+    """`token_at` of probabilities, [batch, vocabulary], for a GPU, which cumulates few long rows slowly: first the
+    block of tokens that the number falls into, then the token in it."""
+    padded = torch.nn.functional.pad(probabilities, (0, -probabilities.shape[-1] % block))
+    blocks = padded.view(len(padded), -1, block)
+    sums = blocks.sum(dim=-1)
+    ends = sums.cumsum(dim=-1)
+    target = uniform * ends[:, -1:] * (1 - 1e-6)
+    chosen = torch.searchsorted(ends, target, right=True).clamp(max=sums.shape[-1] - 1)
+    inside = blocks.gather(1, chosen.unsqueeze(-1).expand(-1, 1, block)).squeeze(1).cumsum(dim=-1)
+    # Strictly below the block's total: rounding may put the rest above it, and zeros may follow it.
+    rest = torch.minimum(target - (ends - sums).gather(1, chosen), inside[:, -1:] * (1 - 1e-6))
+    return (chosen * block + torch.searchsorted(inside, rest, right=True)).squeeze(1)
 
 
 def texts(language: LanguageModel, rollout: Rollout) -> list[str]:

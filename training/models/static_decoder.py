@@ -87,7 +87,9 @@ class StaticDecoder:
         self._step = torch.zeros(1, dtype=torch.int64, device=device)
         self._tokens = torch.zeros(rows, 1, dtype=torch.int64, device=device)
         self._positions = torch.zeros(rows, 1, dtype=torch.int64, device=device)
-        self._visible = torch.zeros(rows, 1, 1, capacity, dtype=torch.bool, device=device)
+        # Added to attention scores: a mask of bools would be turned into one of these in every layer.
+        self._hidden = torch.finfo(model.dtype).min
+        self._mask = torch.zeros(rows, 1, 1, capacity, dtype=model.dtype, device=device)
         self._uniform = torch.zeros(capacity, rows, device=device)
         self._drawn = torch.zeros(capacity, rows, dtype=torch.int64, device=device)
         self._cache = Cache(layer_class_to_replicate=lambda: StaticLayer(capacity, self._column))
@@ -105,16 +107,16 @@ class StaticDecoder:
         self._uniform[:len(uniform)].copy_(uniform)
         self._step.zero_()
         self._column.fill_(width - 1)
-        self._visible.zero_()
-        self._visible[:, 0, 0, :width] = prompt_mask.bool()
+        self._mask.fill_(self._hidden)
+        self._mask[:, 0, 0, :width].masked_fill_(prompt_mask.bool(), 0)
         # A token sees itself and what is before it; padding sees itself alone, for a row that sees nothing has no mean.
         causal = torch.ones(width, width, dtype=torch.bool, device=prompts.device).tril()
         itself = torch.eye(width, dtype=torch.bool, device=prompts.device)
-        seen = torch.zeros(len(prompts), 1, width, self.capacity, dtype=torch.bool, device=prompts.device)
-        seen[:, 0, :, :width] = causal & prompt_mask.bool()[:, None, :] | itself
+        mask = self._mask.new_full((len(prompts), 1, width, self.capacity), self._hidden)
+        mask[:, 0, :, :width].masked_fill_(causal & prompt_mask.bool()[:, None, :] | itself, 0)
         positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
         self._positions.copy_(positions[:, -1:])
-        self._take(self._logits(prompts, seen, positions))
+        self._take(self._logits(prompts, mask, positions))
 
     @torch.no_grad()
     def advance(self) -> None:
@@ -132,11 +134,11 @@ class StaticDecoder:
     def _read_and_draw(self) -> None:
         self._column += 1
         self._positions += 1
-        self._visible.index_fill_(3, self._column, True)
-        self._take(self._logits(self._tokens, self._visible, self._positions))
+        self._mask.index_fill_(3, self._column, 0)
+        self._take(self._logits(self._tokens, self._mask, self._positions))
 
-    def _logits(self, tokens: Tensor, visible: Tensor, positions: Tensor) -> Tensor:
-        output = self._model(input_ids=tokens, attention_mask=visible, position_ids=positions, use_cache=True,
+    def _logits(self, tokens: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        output = self._model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=True,
                              past_key_values=self._cache, logits_to_keep=1)
         logits: Tensor = output.logits[:, -1]
         return logits

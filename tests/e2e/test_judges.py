@@ -42,7 +42,7 @@ def save_and_test(page: Page, server: JudgeServer, name: str) -> None:
 def start_with(page: Page, name: str) -> None:
     """A small run with the saved judge, started from the form, whose estimate is looked at first."""
     page.get_by_role("link", name="New run with it").click()
-    expect(page.locator("#outlook")).to_contain_text("What the judge will be asked")
+    expect(page.locator("#preview")).to_contain_text("What the judge will be asked")
     page.locator("[id='id_data.limit']").fill("100")
     page.locator("[id='id_data.held_out']").fill("10")
     page.locator("[id='id_sample.count']").fill("20")
@@ -51,7 +51,7 @@ def start_with(page: Page, name: str) -> None:
         box.set_checked(box.get_attribute("value") == "conciseness")
     page.locator("[id='id_evaluate.prompts']").fill("4")
     page.get_by_label("Name", exact=True).fill(name)
-    expect(page.locator("#outlook .costs-total")).to_contain_text("$0.0", timeout=20_000)
+    expect(page.locator("#preview .costs-total")).to_contain_text("$0.0", timeout=20_000)
     page.get_by_role("button", name="Start run").click()
     page.wait_for_url("**/runs/*/")
 

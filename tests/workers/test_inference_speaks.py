@@ -14,7 +14,7 @@ from django.conf import settings
 
 from training.errors import ModelUnavailable, OutOfMemory
 from webapp.accounts.models import Team
-from webapp.playground.stream import Request, Sampling, cancel_key, stream_key
+from webapp.playground.stream import ChatSampling, Request, cancel_key, stream_key
 from webapp.runs.models import Stage
 from workers import chat_queue, inference
 
@@ -62,7 +62,7 @@ def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asking(**changes: Any) -> Request:
     return Request(**({"team": 1, "policies": [DEMO, DEMO], "dialogues": [ASK, ASK], "scorer": None,
-                       "sampling": Sampling(max_new_tokens=5)} | changes))
+                       "sampling": ChatSampling(max_new_tokens=5)} | changes))
 
 
 def heard(client: redis.Redis, request: Request) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ def test_an_answer_cut_at_the_limit_says_so(client: redis.Redis, speakers: Calla
 
 def test_pieces_are_gathered_to_about_twenty_a_second(client: redis.Redis, speakers: Callable[..., None]) -> None:
     speakers(Parrot(["x"] * 2000), Parrot(["y"] * 2000))
-    request = asking(sampling=Sampling(max_new_tokens=2000))
+    request = asking(sampling=ChatSampling(max_new_tokens=2000))
     inference.answer(request)
     events = heard(client, request)
     seconds = max(event["seconds"] for event in events if event["kind"] == "answer")
@@ -104,7 +104,7 @@ def test_a_stop_is_obeyed_in_the_middle(
     client: redis.Redis, speakers: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference, "BEAT", 0.0)
-    request = asking(sampling=Sampling(max_new_tokens=1000))
+    request = asking(sampling=ChatSampling(max_new_tokens=1000))
     said: list[None] = []
 
     def stop_after_three() -> None:

@@ -56,7 +56,7 @@ class Sft(Section):
     max_length: int = Field(512, ge=16, le=131_072, description="Tokens per dialogue.")
 
 
-class Sample(Section):
+class SampleSettings(Section):
     pairs: Literal["sampled", "dataset"] = Field("sampled", description=(
         "Pairs to label: two samples of the policy per prompt, or the data set's own chosen and rejected responses."))
     count: int = Field(600, ge=2, le=1_000_000, description="Pairs to sample.")
@@ -83,7 +83,7 @@ class Recipe(Section):
     policy: Policy = Policy()
     preference_model: PreferenceModelSettings = PreferenceModelSettings()
     sft: Sft = Sft()
-    sample: Sample = Sample()
+    sample: SampleSettings = SampleSettings()
     weights: Weights = Weights()
     scalarization: Scalarization = Scalarization()
     baseline: Baseline = Baseline()

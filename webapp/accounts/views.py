@@ -88,8 +88,8 @@ def member_remove(request: TeamRequest, pk: int) -> HttpResponse:
 @require_safe
 def search(request: TeamRequest) -> JsonResponse:
     """What the command palette offers for the words typed so far."""
-    found = finding.find(team=request.team, user=request.user, words=request.GET.get("q", ""))
-    return JsonResponse({"found": [asdict(place) for place in found]})
+    results = finding.find(team=request.team, user=request.user, words=request.GET.get("q", ""))
+    return JsonResponse({"found": [asdict(place) for place in results]})
 
 
 @login_not_required

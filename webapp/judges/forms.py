@@ -82,10 +82,10 @@ class ConnectionForm(forms.Form):
 
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
-        others = Connection.objects.of(self._team).filter(name=name)
+        same_name = Connection.objects.of(self._team).filter(name=name)
         if self._connection:
-            others = others.exclude(pk=self._connection.pk)
-        if others.exists():
+            same_name = same_name.exclude(pk=self._connection.pk)
+        if same_name.exists():
             raise forms.ValidationError("The team has a judge of this name. Choose another.")
         return name
 
@@ -99,32 +99,33 @@ class ConnectionForm(forms.Form):
         return key
 
     def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
-        kind = found.get("kind")
+        values: dict[str, Any] = super().clean() or {}
+        kind = values.get("kind")
         if kind == K.RULE:
-            found |= {"model": "", "base_url": "", "key": ""}
-        elif not found.get("model"):
+            values |= {"model": "", "base_url": "", "key": ""}
+        elif not values.get("model"):
             self.add_error("model", "Give the model’s name.")
         if kind in {K.OPENAI, K.LOCAL}:
-            if kind == K.OPENAI and not is_openai(found.get("base_url", "")):
+            if kind == K.OPENAI and not is_openai(values.get("base_url", "")):
                 self.add_error("base_url", "OpenAI’s address is known. For another one choose a server.")
-            found["base_url"] = ""
+            values["base_url"] = ""
         if kind in {K.LOCAL, K.RULE}:
-            found |= {"key": "", "reasoning": False, "logprobs": "auto"}
-        found["logprobs"] = found.get("logprobs") or "auto"
-        if kind == K.SERVER and not found.get("base_url") and "base_url" not in self.errors:
+            values |= {"key": "", "reasoning": False, "logprobs": "auto"}
+        values["logprobs"] = values.get("logprobs") or "auto"
+        if kind == K.SERVER and not values.get("base_url") and "base_url" not in self.errors:
             self.add_error("base_url", "Give the server’s address; it ends in /v1.")
-        self._check_key(found)
-        if found.get("same_judge") and self._connection and found.get("model") != self._connection.model:
+        self._check_key(values)
+        if values.get("same_judge") and self._connection and values.get("model") != self._connection.model:
             self.add_error("model", "Another model is another judge. Take the tick for the same judge away, or leave "
                                     "the model’s name as it was.")
-        return found
+        return values
 
-    def _check_key(self, found: dict[str, Any]) -> None:
+    def _check_key(self, values: dict[str, Any]) -> None:
         """A saved key never follows its connection to another address: who edits one could send it to themselves."""
         saved = self._connection
-        if (saved and saved.has_key and found.get("base_url", saved.base_url) != saved.base_url
-                and not found.get("key") and not found.get("forget_key") and found.get("kind") in {K.OPENAI, K.SERVER}):
+        if (saved and saved.has_key and values.get("base_url", saved.base_url) != saved.base_url
+                and not values.get("key") and not values.get("forget_key")
+                and values.get("kind") in {K.OPENAI, K.SERVER}):
             self.add_error("key", "The saved key is for the address as it was. Enter the key of the new one, or let "
                                   "the saved one be forgotten.")
 
@@ -148,31 +149,31 @@ class ComparisonForm(forms.Form):
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # A local model needs a GPU worker for itself; a comparison is asked by a worker that has none.
-        self._saved = {str(one.pk): one for one in Connection.objects.of(team).exclude(kind__in=[K.LOCAL, K.RULE])}
+        self._saved = {str(row.pk): row for row in Connection.objects.of(team).exclude(kind__in=[K.LOCAL, K.RULE])}
         paired = Pair.objects.filter(dataset=OuterRef("pk"))
-        self._datasets = {str(one.pk): one for one in Dataset.objects.of(team).filter(Exists(paired))}
+        self._datasets = {str(row.pk): row for row in Dataset.objects.of(team).filter(Exists(paired))}
         judge, judge_b, datasets = self.fields["judge"], self.fields["judge_b"], self.fields["dataset"]
         assert isinstance(judge, forms.ChoiceField)
         assert isinstance(judge_b, forms.ChoiceField)
         assert isinstance(datasets, forms.ChoiceField)
-        asked = [*((pk, one.name) for pk, one in self._saved.items()), ("rule", "The demo world’s rules")]
-        judge.choices, judge_b.choices = asked, [("", "nobody else"), *asked]
-        datasets.choices = [("", "the team’s newest pairs"), *((pk, one.name) for pk, one in self._datasets.items())]
+        judges = [*((pk, saved.name) for pk, saved in self._saved.items()), ("rule", "The demo world’s rules")]
+        judge.choices, judge_b.choices = judges, [("", "no second judge"), *judges]
+        datasets.choices = [("", "the team’s newest pairs"), *((pk, row.name) for pk, row in self._datasets.items())]
 
     def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
+        values: dict[str, Any] = super().clean() or {}
         for name in ("statement_a", "statement_b"):
-            found[name] = " ".join(str(found.get(name, "")).split()).rstrip("?").strip()
-        chosen = [name for name in dict.fromkeys((found.get("judge"), found.get("judge_b"))) if name]
-        same = found["statement_a"] == found["statement_b"]
-        if found["statement_a"] and same and len(chosen) < 2:
+            values[name] = " ".join(str(values.get(name, "")).split()).rstrip("?").strip()
+        chosen = [name for name in dict.fromkeys((values.get("judge"), values.get("judge_b"))) if name]
+        same = values["statement_a"] == values["statement_b"]
+        if values["statement_a"] and same and len(chosen) < 2:
             self.add_error("statement_b", "The two wordings are the same; change one, or choose another judge.")
         elif not same and len(chosen) == 2:
             self.add_error("judge_b", "Change the wording or the judge, not both: nobody could tell which of them "
                                       "made the difference.")
         self.judges = [self._judge(name) for name in chosen]
-        found["dataset"] = self._datasets.get(found.get("dataset", ""))
-        return found
+        values["dataset"] = self._datasets.get(values.get("dataset", ""))
+        return values
 
     def _judge(self, name: str) -> tuple[config.JudgeSettings, str]:
         saved = self._saved.get(name)

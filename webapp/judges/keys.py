@@ -18,15 +18,15 @@ from training.judges.addresses import LOOPBACK
 from webapp import environment
 from webapp.accounts.models import Team
 from webapp.judges.models import Connection
-from webapp.judges.sealing import Sealed, unseal
+from webapp.judges.sealing import UnsealError, unseal
 
 _SAVED = re.compile(r"CONCORD_JUDGE_SAVED_([1-9][0-9]{0,17})_KEY")
 
 
 def saved_number(variable: str) -> int | None:
     """The connection that a recipe's `api_key_env` means, or None for a variable of the environment."""
-    found = _SAVED.fullmatch(variable)
-    return int(found[1]) if found else None
+    match = _SAVED.fullmatch(variable)
+    return int(match[1]) if match else None
 
 
 def saved_key(*, team: Team, judge: config.JudgeSettings) -> str:
@@ -47,7 +47,7 @@ def saved_key(*, team: Team, judge: config.JudgeSettings) -> str:
                           "Choose the saved judge anew, so that its own address is used.")
     try:
         return unseal(connection.sealed_key, connection.key_context)
-    except Sealed:
+    except UnsealError:
         raise BadSettings(f"The key of the judge '{connection.name}' cannot be opened: the site's own key has changed.",
                           "Enter the judge's key again under Judges.") from None
 

@@ -35,20 +35,20 @@ def report_on(connection: Connection) -> dict[str, Any]:
         judge = connection.settings()
         key = key_of(team=connection.team, judge=judge)
     except ValidationError as error:
-        return _told(ConnectionReport(False, "; ".join(message for _, message in field_errors(error))))
+        return _as_dict(ConnectionReport(False, "; ".join(message for _, message in field_errors(error))))
     except TrainingError as problem:
-        return _told(ConnectionReport(False, str(problem)))
+        return _as_dict(ConnectionReport(False, str(problem)))
     if judge.kind == "rule":
         return {"works": True, "reason": "", "facts": [["Answers", "by rule, at once, for nothing"]]}
     if judge.kind == "local":
         return {"works": True, "reason": "", "facts": [["Answers", "on the workers’ machine; it is loaded when a run "
                                                                    "asks it, so nothing was asked now"]]}
     try:
-        return _told(async_to_sync(_ask)(judge, key), judge)
+        return _as_dict(async_to_sync(_ask)(judge, key), judge)
     except TimeoutError:
-        return _told(ConnectionReport(False, f"The judge did not answer within {_patience(judge):.0f} seconds. Is the "
-                                             "address right, and does the server run? A judge that thinks needs the "
-                                             "tick for it: it is then given more time."))
+        return _as_dict(ConnectionReport(False, (
+            f"The judge did not answer within {_patience(judge):.0f} seconds. Check the address, and that the server "
+            "runs. If the judge thinks first, tick “It thinks before its letter”: it then gets more time.")))
     finally:
         del key  # an error page shows local variables where a site is debugged
 
@@ -62,7 +62,7 @@ def _patience(judge: config.JudgeSettings) -> float:
     return PATIENCE_WITH_THOUGHT if judge.reasoning else PATIENCE
 
 
-def _told(report: ConnectionReport, judge: config.JudgeSettings | None = None) -> dict[str, Any]:
+def _as_dict(report: ConnectionReport, judge: config.JudgeSettings | None = None) -> dict[str, Any]:
     facts: list[list[str]] = []
     if report.works:
         facts = [

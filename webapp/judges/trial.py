@@ -13,7 +13,7 @@ from training.dialogue import as_text, parse_hh
 from training.errors import JudgeUnavailable, TrainingError
 from training.judges.addresses import use_allowed_hosts
 from training.judges.choose import make_judge
-from training.judges.judge import Comparison, Verdict, error_verdict
+from training.judges.judge import PairQuestion, Verdict, error_verdict
 from webapp.accounts.models import Team
 from webapp.judges.keys import key_of
 from webapp.labels.models import Pair
@@ -28,7 +28,7 @@ def try_principle(*, team: Team, judge: config.JudgeSettings, principle: str, st
         key = key_of(team=team, judge=judge)
     except TrainingError as problem:
         return error_verdict(str(problem))
-    item = Comparison(parse_hh(prompt), a.strip(), b.strip(), statement, principle)
+    item = PairQuestion(parse_hh(prompt), a.strip(), b.strip(), statement, principle)
     try:
         return async_to_sync(_ask)(judge, key, item)
     except TimeoutError:
@@ -39,7 +39,7 @@ def try_principle(*, team: Team, judge: config.JudgeSettings, principle: str, st
         return error_verdict(str(problem))
 
 
-async def _ask(judge: config.JudgeSettings, key: str, item: Comparison) -> Verdict:
+async def _ask(judge: config.JudgeSettings, key: str, item: PairQuestion) -> Verdict:
     use_allowed_hosts(settings.JUDGE_ALLOWED_HOSTS)
     async with asyncio.timeout(PATIENCE):
         return (await make_judge(judge, key).compare([item]))[0]

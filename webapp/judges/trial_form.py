@@ -39,25 +39,26 @@ class TrialForm(forms.Form):
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # A local model is loaded by the workers only; the web never loads one.
-        self._saved = {f"saved:{one.pk}": one for one in Connection.objects.of(team).exclude(kind="local")}
+        saved = Connection.objects.of(team).exclude(kind="local")
+        self._saved = {f"saved:{connection.pk}": connection for connection in saved}
         kind = self.fields["kind"]
         assert isinstance(kind, forms.ChoiceField)
-        kind.choices = [*KINDS, *((value, one.name) for value, one in self._saved.items())]
+        kind.choices = [*KINDS, *((value, connection.name) for value, connection in self._saved.items())]
 
     def clean_base_url(self) -> str:
         return clean_address(str(self.cleaned_data["base_url"]))
 
     def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
+        values: dict[str, Any] = super().clean() or {}
         if self.errors:
-            return found
+            return values
         try:
-            if saved := self._saved.get(found["kind"]):
+            if saved := self._saved.get(values["kind"]):
                 self.judge = saved.settings()
-                return found
-            self.judge = config.JudgeSettings.model_validate({key: found[key] for key in
+                return values
+            self.judge = config.JudgeSettings.model_validate({key: values[key] for key in
                                                       ("kind", "base_url", "model", "api_key_env")})
         except ValidationError as error:
             for field, message in field_errors(error):
                 self.add_error(field if field in self.fields else None, message)
-        return found
+        return values

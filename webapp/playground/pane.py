@@ -21,7 +21,7 @@ from training.demo_world.language import prompts as demo_prompts
 from webapp.accounts.numbers import row_key
 from webapp.playground import stream
 from webapp.playground.chat_events import LAST, ChatEvent
-from webapp.playground.conversation import Conversation, Turn, drawn, ticks_of, with_rewards
+from webapp.playground.conversation import Conversation, Turn, column_html, ticks_of, with_rewards
 from webapp.playground.gate import CALLER, PREFIX, Caller, Gate
 from webapp.playground.look import HEAD, theme
 from webapp.playground.selectors import NotYours, Policies, policies_of
@@ -41,8 +41,7 @@ async def opened(request: gr.Request) -> tuple[Any, ...]:
     """What the page shows at first: the team's policies, a run's start against its tuned policy."""
     caller = caller_of(request)
     policies = await database_sync_to_async(policies_of)(caller.team or 0)
-    wanted = request.query_params.get("run", "")
-    left, right = policies.pair_for(row_key(wanted))
+    left, right = policies.pair_for(row_key(request.query_params.get("run", "")))
     choices = [(choice.title, choice.key) for choice in policies.choices]
     scorers = [("the right policy's run, else the left's", AUTO), *((run.name, str(run.run)) for run in policies.runs)]
     return (gr.Dropdown(choices=choices, value=left), gr.Dropdown(choices=choices, value=right),
@@ -60,22 +59,22 @@ async def chat(prompt: str, left: str, right: str, scorer: str, temperature: flo
         talk = Conversation(keys)
     try:
         sampling = _sampling(temperature, top_p, longest, seed)
-        asked = _request(caller, policies, prompt.strip(), keys, scorer, sampling, talk)
+        chat_request = _request(caller, policies, prompt.strip(), keys, scorer, sampling, talk)
     except stream.ChatFailed as error:
         status = _status(error.cause, error.remedy)
         yield (*_columns(talk.turns, policies, keys), status, talk, "", *_buttons(False), prompt)
         return
     ticks = await database_sync_to_async(ticks_of)(caller.team or 0)
     turn, status = Turn(prompt.strip()), _status("Waiting for the inference worker ...")
-    yield (*_columns([*talk.turns, turn], policies, keys), status, talk, asked.id, *_buttons(True), "")
+    yield (*_columns([*talk.turns, turn], policies, keys), status, talk, chat_request.id, *_buttons(True), "")
     try:
-        async with aclosing(stream.events(asked)) as events:
+        async with aclosing(stream.events(chat_request)) as events:
             async for event in events:
-                turn, status = advanced(turn, event, ticks, asked.sampling.seed)
+                turn, status = advanced(turn, event, ticks, chat_request.sampling.seed)
                 if event["kind"] in LAST:
                     break
                 columns = _columns([*talk.turns, turn], policies, keys)
-                yield (*columns, status, talk, asked.id, *_buttons(True), gr.skip())
+                yield (*columns, status, talk, chat_request.id, *_buttons(True), gr.skip())
     except stream.ChatFailed as error:
         status = _status(error.cause, error.remedy)
     if any(answer.text for answer in turn.answers):
@@ -129,7 +128,7 @@ async def cleared(left: str, right: str, request: gr.Request) -> tuple[Any, ...]
 
 
 def _request(caller: Caller, policies: Policies, prompt: str, keys: tuple[str, str], scorer: str,
-             sampling: stream.Sampling, talk: Conversation) -> stream.Request:
+             sampling: stream.ChatSampling, talk: Conversation) -> stream.Request:
     """What the worker is asked, checked against what this team may use."""
     if not prompt:
         raise stream.ChatFailed("There is no prompt.", "Write one and send it.")
@@ -149,16 +148,16 @@ def _request(caller: Caller, policies: Policies, prompt: str, keys: tuple[str, s
                           scorer=scoring.run if scoring else None)
 
 
-def _sampling(temperature: float, top_p: float, longest: float, seed: float | None) -> stream.Sampling:
+def _sampling(temperature: float, top_p: float, longest: float, seed: float | None) -> stream.ChatSampling:
     """Settings within their bounds; without a seed a new one is drawn for each prompt."""
     chosen = random.randrange(2**31) if seed is None else int(seed) % 2**31
-    return stream.Sampling(min(max(float(temperature), 0.05), 2.0), min(max(float(top_p), 0.05), 1.0),
-                           min(max(int(longest), 1), 1024), chosen)
+    return stream.ChatSampling(min(max(float(temperature), 0.05), 2.0), min(max(float(top_p), 0.05), 1.0),
+                               min(max(int(longest), 1), 1024), chosen)
 
 
 def _columns(turns: list[Turn], policies: Policies, keys: tuple[str, str]) -> tuple[str, str]:
     titles = {choice.key: choice.title for choice in policies.choices}
-    return drawn(turns, 0, titles.get(keys[0], "")), drawn(turns, 1, titles.get(keys[1], ""))
+    return column_html(turns, 0, titles.get(keys[0], "")), column_html(turns, 1, titles.get(keys[1], ""))
 
 
 def _status(cause: str, remedy: str = "") -> str:

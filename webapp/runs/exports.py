@@ -118,15 +118,15 @@ def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, A
 
     Of two labels of a pair, from before and after its judge moved, the stage takes the first: that of its own address.
     """
-    known = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
+    labels = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
                       judge=stage_settings["judge"]).filter(probability__isnull=False)
-    count = known.count()
+    count = labels.count()
     if count:
         own_judge = judge_name(JudgeSettings.model_validate(stage_settings["judge"]))
         elsewhere = Case(When(judge=own_judge, then=0), default=1)
-        found = known.order_by(elsewhere, "pk").values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)
+        rows = labels.order_by(elsewhere, "pk").values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)
         write_jsonl(path, ({"pair": digest, "principle": stage_settings["principle"],
-                            **dict(zip(_LABEL_FIELDS, values, strict=True))} for digest, *values in found))
+                            **dict(zip(_LABEL_FIELDS, values, strict=True))} for digest, *values in rows))
     return count
 
 

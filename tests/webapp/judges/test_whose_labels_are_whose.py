@@ -62,7 +62,7 @@ def test_the_estimate_counts_only_labels_of_that_server(team: Team, bought: list
         recipe = shipped_recipe("demo")
         sample = recipe.sample.model_copy(update={"pairs": "dataset"})
         recipe = recipe.model_copy(update={"judge": judge, "sample": sample})
-        costs = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
+        costs = costs_of(team=team, recipe=recipe, dataset=None, to_label=["factuality"])
         return costs.lines[0].known if costs else -1
 
     assert (had(ONE), had(TWO)) == (3, 0)

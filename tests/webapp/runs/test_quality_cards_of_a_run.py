@@ -9,7 +9,7 @@ from tests.webapp.runs.seeds import fill, make_run
 from webapp.accounts.models import Team, User
 from webapp.principles.models import Principle
 from webapp.runs.models import Run, Stage
-from webapp.runs.page.quality import model_cards
+from webapp.runs.page.quality_cards import model_cards
 
 pytestmark = pytest.mark.django_db
 

@@ -76,7 +76,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Section:
+class FormSection:
     """One of the five parts of the form: the essentials open, the rest folded."""
 
     key: str
@@ -87,18 +87,18 @@ class Section:
 
 
 SECTIONS = (
-    Section("data", "Data", "Prompts to train on, and prompts kept aside to judge the result.", ("data", "sample"),
-            ("data.limit", "data.held_out", "sample.count")),
-    Section("principles", "Principles and weights", "What a good response is, and what counts how much.", ("weights",),
-            ("weights.mode",)),
-    Section("judge", "Judge", "The feedback model: it compares two responses on one principle at a time.", ("judge",),
-            ("judge.kind", "judge.max_pairs", "judge.model", "judge.base_url", "judge.budget_money")),
-    Section("models", "Models", "The policy that learns, and the preference models that reward it.",
-            ("policy", "preference_model", "sft"), ("policy.base", "preference_model.base", "sft.enabled")),
-    Section("training", "Training", "How principle rewards become one reward, and how the policy follows it.",
-            ("scalarization", "baseline", "ppo", "evaluate", "seed", "repeat", "device", "precision"),
-            ("scalarization.function", "ppo.steps", "ppo.batch_size", "ppo.learning_rate", "ppo.kl.target",
-             "evaluate.prompts")),
+    FormSection("data", "Data", "Prompts to train on, and prompts held out to judge the result.", ("data", "sample"),
+                ("data.limit", "data.held_out", "sample.count")),
+    FormSection("principles", "Principles and weights", "What makes a response good, and how much each part counts.",
+                ("weights",), ("weights.mode",)),
+    FormSection("judge", "Judge", "The feedback model: it compares two responses on one principle at a time.",
+                ("judge",), ("judge.kind", "judge.max_pairs", "judge.model", "judge.base_url", "judge.budget_money")),
+    FormSection("models", "Models", "The policy that learns, and the preference models that reward it.",
+                ("policy", "preference_model", "sft"), ("policy.base", "preference_model.base", "sft.enabled")),
+    FormSection("training", "Training", "How principle rewards become one reward, and how the policy follows it.",
+                ("scalarization", "baseline", "ppo", "evaluate", "seed", "repeat", "device", "precision"),
+                ("scalarization.function", "ppo.steps", "ppo.batch_size", "ppo.learning_rate", "ppo.kl.target",
+                 "evaluate.prompts")),
 )
 
 
@@ -108,7 +108,7 @@ def specs() -> dict[str, Spec]:
     return {spec.path: spec for spec in _leaves(Recipe, "") if spec.path not in OWN_WIDGETS}
 
 
-def folded(section: Section) -> dict[str, list[Spec]]:
+def folded(section: FormSection) -> dict[str, list[Spec]]:
     """What a section keeps folded, by group."""
     groups: dict[str, list[Spec]] = {}
     for spec in specs().values():

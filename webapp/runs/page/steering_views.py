@@ -33,8 +33,8 @@ def run_steer(request: TeamRequest, pk: int) -> HttpResponse:
     action = request.POST.get("action", "")
     if action in {"pause", "go"}:
         touched = labelling_steer(run=run, paused=action == "pause")
-        told = "Labelling is paused; what is in flight still arrives." if action == "pause" else "Labelling goes on."
-        messages.success(request, told if touched else "All labels are there already.")
+        message = "Labelling is paused; what is in flight still arrives." if action == "pause" else "Labelling goes on."
+        messages.success(request, message if touched else "All labels are there already.")
     elif action == "pace":
         form = PaceForm(request.POST)
         if form.is_valid():

@@ -73,10 +73,10 @@ def samples(request: TeamRequest, pk: int) -> HttpResponse:
 def metrics_json(request: TeamRequest, pk: int) -> HttpResponse:
     run = _run(request, pk)
     try:
-        asked = metrics.Asked.from_query(request.GET)
+        query = metrics.ChartQuery.from_query(request.GET)
     except ValueError as error:
         return JsonResponse({"error": str(error)}, status=400)
-    return JsonResponse(metrics.pictures(run, asked), json_dumps_params={"separators": (",", ":")})
+    return JsonResponse(metrics.charts(run, query), json_dumps_params={"separators": (",", ":")})
 
 
 @require_GET

@@ -145,9 +145,9 @@ def _socket_path() -> Path | None:
     """Where our own server listens; None if one is given by its address."""
     if "CONCORD_REDIS_URL" in os.environ:
         return None
-    wanted = settings.VALKEY_SOCKET
-    if len(os.fsencode(wanted)) < LONGEST_SOCKET:
-        return wanted
+    configured = settings.VALKEY_SOCKET
+    if len(os.fsencode(configured)) < LONGEST_SOCKET:
+        return configured
     name = hashlib.sha256(os.fsencode(settings.VAR)).hexdigest()[:12]
     folder = Path(tempfile.gettempdir(), f"concord-{name}")
     folder.mkdir(mode=0o700, exist_ok=True)

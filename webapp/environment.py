@@ -39,7 +39,8 @@ def refuse_misspelt() -> None:
                  or (rest.startswith(setting) and not rest[len(setting):].startswith("_"))]
         near = parts or get_close_matches(rest, sorted(_known), 1, cutoff=0.75)
         if near and not (_FREE.fullmatch(rest) and name.startswith(PREFIX)):
-            raise ImproperlyConfigured(f"{name} is no setting: Concord takes {PREFIX}{near[0]}. Correct the name, or "
+            raise ImproperlyConfigured(f"{name} is not a setting: Concord takes {PREFIX}{near[0]}. Correct the name, "
+                                       "or "
                                        "remove the variable.")
 
 

@@ -112,8 +112,8 @@ def answer(request: Request) -> None:
             writer.emit({"kind": "failed", "cause": error.cause, "remedy": error.remedy})
         except Exception:
             log.exception("chat %s", request.id)
-            writer.emit({"kind": "failed", "cause": "The inference worker met an error that it does not know.",
-                         "remedy": "Its log says which; send the prompt again."})
+            writer.emit({"kind": "failed", "cause": "An unexpected error occurred in the inference worker.",
+                         "remedy": "See its log for details, then send the prompt again."})
         else:
             writer.emit({"kind": "finished", "cancelled": False})
 
@@ -133,7 +133,7 @@ def _writer(request: Request) -> Iterator[ChatWriter]:
         try:
             yield ChatWriter(client, request.id)
         except redis.RedisError:
-            log.exception("chat %s: its stream cannot be written", request.id)
+            log.exception("chat %s: cannot write its stream", request.id)
 
 
 def _refuse(request: Request, cause: str, remedy: str) -> None:
@@ -172,7 +172,7 @@ def converse(request: Request, writer: ChatWriter) -> None:
 
 
 def stream_answers(policies: list[ChatPolicy], request: Request, writer: ChatWriter) -> list[str]:
-    """Both answers, a piece of each in turn; they are written about twenty times a second.
+    """Both answers, a piece of each in turn; they are written about twenty times per second.
 
     The two must not share base weights: the adapter of one would be on while the other draws.
     """
@@ -208,7 +208,8 @@ def score(request: Request, answers: list[str]) -> Scored:
     """Rewards of both answers by the scoring run's preference models, weights and scalarization."""
     run = Run.objects.filter(team_id=request.team, pk=request.scorer or 0).first()
     if run is None:
-        raise ModelUnavailable("The run that was to score the answers is gone.", "Choose another one under settings.")
+        raise ModelUnavailable("The run that scores the answers no longer exists.",
+                               "Choose another run under “Sampling and scoring”.")
     rewards = _loaded.get(("rewards", run.pk), lambda: _principle_rewards(run))
     scores = rewards(request.dialogues, answers, 2)
     principles: list[PrincipleScore] = [
@@ -231,7 +232,7 @@ def _principle_rewards(run: Run) -> PrincipleRewards:
         scorer = PreferenceModels.load(folders, _device(recipe.device), recipe.precision)
     rewards = PrincipleRewards(scorer, weights, Scalarization.model_validate(recipe.scalarization.model_dump()))
     if not rewards.constraints.use_learnt(stages["ppo"].folder):
-        log.warning("run %s: its multipliers were not kept; scored with those that the training began with", run.pk)
+        log.warning("run %s: its multipliers were not stored; scoring with their initial values", run.pk)
     return rewards
 
 
@@ -247,8 +248,8 @@ def _policy(request: Request, side: int, writer: ChatWriter) -> ChatPolicy:
     needed = policy.count_tokens(request.dialogues[side])
     if needed > room:
         raise BadSettings(
-            f"The conversation with policy {'AB'[side]} has {needed} tokens; with an answer of up to "
-            f"{request.sampling.max_new_tokens} there is room for {max(0, room)}.",
+            f"The conversation with policy {'AB'[side]} has {needed} tokens. With an answer of up to "
+            f"{request.sampling.max_new_tokens} tokens, {max(0, room)} fit.",
             "Start a new conversation, shorten the prompt, or allow a shorter answer.")
     return policy
 
@@ -269,7 +270,7 @@ def _stage(team: int, stage_id: int | None) -> Stage | None:
         return None
     stage = Stage.objects.filter(team_id=team, pk=stage_id, status=Stage.Status.SUCCEEDED).first()
     if stage is None:
-        raise ModelUnavailable("This policy's files are no longer there.", "Reload the page and choose another one.")
+        raise ModelUnavailable("The files of this policy no longer exist.", "Reload the page and choose another one.")
     return stage
 
 
@@ -302,6 +303,6 @@ def _warm_up() -> None:
             policy = _loaded.get(("policy", None, None, DEMO_WORLD), lambda: _load_policy(DEMO_WORLD, None, None))
             next(policy.stream([{"role": "user", "content": "Hello"}], max_new_tokens=2), None)
         except TrainingError as error:
-            log.warning("not warmed up: %s", error)
+            log.warning("could not load the demo policy in advance: %s", error)
             return
-    log.info("warm after %.1f s", time.monotonic() - began)
+    log.info("loaded the demo policy in %.1f s", time.monotonic() - began)

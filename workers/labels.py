@@ -100,7 +100,7 @@ class LabelRecorder:
         return storable(name)[:300]
 
     def _pair_ids(self, digests: list[str]) -> dict[str, int]:
-        """Not kept from batch to batch: a pair comes once a stage, and there may be a million."""
+        """Not kept from batch to batch: a pair comes once per stage, and there may be a million."""
         ids = _ids(self._stage.team_id, digests)
         unknown = [digest for digest in digests if digest not in ids]
         if unknown and self._pairs is not None:

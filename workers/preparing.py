@@ -89,7 +89,7 @@ def _corrected_labels(stage: Stage, item: StagePlan, runs: list[Run], stages: di
         corrections = exports.corrections_of(team=runs[0].team, label_settings=label.settings, labels=path)
         digest = exports.corrections_digest(corrections)
         if digest != runs[0].corrections.get(label.principle, ""):
-            logger.info("labels of %s were corrected: what reads them is another stage now", label.principle)
+            logger.info("labels of %s were corrected: the stages that read them are replaced", label.principle)
             for run in runs:
                 repoint(run=run, corrections={label.principle: digest})
                 advance(run=run)

@@ -128,13 +128,13 @@ def _take_back(stage: Stage) -> None:
     elif crashes < MOST_CRASHES:
         if not expired.update(status=S.QUEUED, queued_at=now, **let_go):
             return
-        logger.warning("%s lost its worker and is queued again", stage)
+        logger.warning("%s lost its worker and was requeued", stage)
         enqueue(stage)
     else:
         expired.update(
             status=S.FAILED, finished_at=now, failure_kind="worker lost",
-            cause=f"The worker that ran this stage went silent {crashes} times.",
-            remedy="Look at the workers' log and at the machine's memory, then resume: it goes on from its last "
+            cause=f"The worker that ran this stage stopped responding {crashes} times.",
+            remedy="Check the workers' log and the machine's memory, then resume: it continues from its last "
                    "checkpoint.",
             details=last_lines(stage.folder / "output.log"), **let_go)
     advance_users(stage)

@@ -55,7 +55,7 @@ def run_stage(stage_id: int, shutdown: threading.Event = SHUTDOWN) -> None:
         try:
             _Attempt(stage, lease, shutdown).run()
         except LeaseLost:
-            logger.warning("%s is somebody else's now", stage)
+            logger.warning("%s now belongs to another worker", stage)
 
 
 class _Attempt:
@@ -78,7 +78,8 @@ class _Attempt:
                 raise LeaseLost from error
             logger.exception("the supervisor of %s failed", self.stage)
             self._fail("bug", f"The stage could not be run: {type(error).__name__}: {error}.",
-                       "Report this with the details below. Resuming may help.", traceback.format_exc())
+                       "Try to resume. If it fails again, report this error with the details below.",
+                       traceback.format_exc())
 
     def _run(self) -> None:
         stage = self.stage
@@ -173,16 +174,16 @@ class _Attempt:
         """The process ended without a word: killed from outside, or it crashed. It goes on from its checkpoint."""
         crashes = self.stage.crashes + 1
         if code == STOPPED:
-            cause = "The process was told to stop by somebody else than Concord."
+            cause = "The process was stopped from outside Concord."
         elif code < 0:
-            cause = (f"The process was killed by the system ({signal.Signals(-code).name}), most often because "
+            cause = (f"The system killed the process ({signal.Signals(-code).name}), most likely because "
                      "memory ran out.")
         else:
             cause = f"The process ended with code {code} and gave no reason."
         if crashes < MOST_CRASHES:
             return self._requeue(crashes=crashes)
-        remedy = ("Lower the batch size or take a smaller model, then resume: it goes on from its last checkpoint."
-                  if code < 0 else "Look at the last lines of its output below, then resume.")
+        remedy = ("Lower the batch size or use a smaller model, then resume: it continues from its last checkpoint."
+                  if code < 0 else "Read the last lines of its output below, then resume.")
         log = processes.last_lines(self.stage.folder / "output.log")
         return self._fail("killed", f"{cause} It was started {crashes} times.", remedy, log, crashes=crashes)
 

@@ -275,7 +275,7 @@ def test_a_stage_that_is_not_the_teams_or_not_done_is_not_loaded(
     stage = stage_of(team if fields else other_team, **fields)
     request = asking(team=team.pk, policies=[{"stage": stage.pk, "sft": None, "base": "demo-world"}, DEMO])
     inference.answer(request)
-    assert heard(client, request)[-1]["cause"] == "This policy's files are no longer there."
+    assert heard(client, request)[-1]["cause"] == "The files of this policy no longer exist."
     assert loads == []
 
 

@@ -46,7 +46,9 @@ def _cut_row(row: DatasetRow) -> DatasetRow:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ... (the download has the rest)"
+    if len(text) <= SHOWN_CHARACTERS:
+        return text
+    return f"{text[:SHOWN_CHARACTERS]} ... (cut here; the download has the full text)"
 
 
 def rejected_page(*, dataset: Dataset, page: str | None) -> Page[RejectedRow]:

@@ -22,8 +22,8 @@ from webapp.principles.models import Principle, PrincipleVersion
 DEMO = "demo-world"
 DEFAULTS = {"pair": DEMO, "dataset": DEMO, "layout": "paper", "few_shot": "0", "pairs": "1000"}
 OFFERED = 30  # newest pairs
-LAYOUTS = [("paper", "the paper’s, principle first"),
-           ("shared_prefix", "principle last, for servers that keep prefixes")]
+LAYOUTS = [("paper", "as in the paper, principle first"),
+           ("shared_prefix", "principle last, for servers that cache prefixes")]
 
 
 class QuestionForm(forms.Form):
@@ -32,9 +32,9 @@ class QuestionForm(forms.Form):
     principle = forms.ChoiceField()
     pair = forms.ChoiceField()
     layout = forms.ChoiceField(choices=LAYOUTS)
-    few_shot = forms.IntegerField(label="Examples before it", min_value=0, max_value=4)
-    reasoning = forms.BooleanField(label="Let the judge think before its letter", required=False)
-    dataset = forms.ChoiceField(label="Cost on")
+    few_shot = forms.IntegerField(label="Examples before the question", min_value=0, max_value=4)
+    reasoning = forms.BooleanField(label="Let the judge think before it answers", required=False)
+    dataset = forms.ChoiceField(label="Estimate the cost on")
     pairs = forms.IntegerField(label="Pairs", min_value=1, max_value=1_000_000)
 
     def __init__(self, data: Any, *, team: Team) -> None:

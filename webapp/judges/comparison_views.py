@@ -38,10 +38,11 @@ def principle_compare(request: TeamRequest, pk: int) -> HttpResponse:
             statement_b=values["statement_b"], judges=form.judges, pairs=values["pairs"], dataset=values["dataset"])
         if comparison:
             return redirect("judges:comparison_detail", pk=comparison.pk)
-        form.add_error("dataset", "There are no pairs yet. A run samples some, or labels those of a data set.")
+        form.add_error("dataset", "There are no pairs yet. Start a run first: it samples pairs, or uses those of a "
+                                  "data set.")
     earlier = Comparison.objects.of(request.team).filter(principle=principle).select_related("created_by")[:SHOWN]
     return render(request, "judges/compare.html", {"form": form, "principle": principle, "latest": latest,
-                                                   "before": earlier})
+                                                   "earlier": earlier})
 
 
 @require_safe
@@ -59,7 +60,7 @@ def comparison_state(request: TeamRequest, pk: int) -> HttpResponse:
 def comparison_again(request: TeamRequest, pk: int) -> HttpResponse:
     comparison = get_object_or_404(Comparison.objects.of(request.team), pk=pk)
     if not comparisons.comparison_again(comparison=comparison):
-        messages.error(request, "It is under way, or done.")
+        messages.error(request, "This comparison is still running, or done.")
     return redirect("judges:comparison_detail", pk=pk)
 
 
@@ -80,7 +81,7 @@ def _ask_before_spending(request: TeamRequest, form: ComparisonForm, principle: 
     if calls <= ASKED_ABOUT:
         return None
     return ask_first(
-        request, question=f"Ask up to {calls:,} times?", button=f"Ask up to {calls:,} times",
+        request, question=f"Ask the judge up to {calls:,} times?", button=f"Ask up to {calls:,} times",
         back=reverse("judges:principle_compare", args=[principle.pk]),
         consequences=[f"{pairs:,} pairs are shown to {' and '.join(title for _, title in form.judges)}.",
-                      "What has been labelled before is not asked again, so it may be fewer."])
+                      "Pairs that are already labelled are not asked about again, so it may be fewer calls."])

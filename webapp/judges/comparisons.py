@@ -98,7 +98,8 @@ def comparison_run(*, comparison_id: int) -> None:
     except TrainingError as problem:
         _settle(comparison, S.FAILED, str(problem))
     except Exception:
-        _settle(comparison, S.FAILED, "Something unforeseen happened. The workers' log has the details.")
+        _settle(comparison, S.FAILED, "An unexpected error occurred. See the workers' log for details, then send it "
+                                      "again.")
         raise
     else:
         _settle(comparison, S.DONE)

@@ -150,5 +150,5 @@ def _budget(recipe: Recipe, expected: Estimate) -> str:
               (judge.budget_money, expected.money.likely, "money"))
     for limit, likely, what in limits:
         if limit and likely > limit:
-            return f"The budget in {what} will stop the run after some {limit / likely:.0%} of what it asks."
+            return f"The budget in {what} will stop the run after about {limit / likely:.0%} of its calls."
     return ""

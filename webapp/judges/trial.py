@@ -32,7 +32,7 @@ def try_principle(*, team: Team, judge: config.JudgeSettings, principle: str, st
     try:
         return async_to_sync(_ask)(judge, key, item)
     except TimeoutError:
-        return error_verdict(f"The judge did not answer within {PATIENCE:.0f} seconds. Is the server’s address right?")
+        return error_verdict(f"The judge did not answer within {PATIENCE:.0f} seconds. Check the server’s address.")
     except JudgeUnavailable as problem:
         return error_verdict(f"{problem.cause} Check the server’s address, the model’s name and the key.")
     except TrainingError as problem:

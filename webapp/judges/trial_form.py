@@ -27,12 +27,12 @@ class TrialForm(forms.Form):
     base_url = forms.CharField(
         label="Server", max_length=500, required=False, widget=forms.URLInput(
             attrs={"placeholder": "https://api.openai.com/v1"}),
-        help_text="Ends in /v1. Empty: OpenAI’s.")
+        help_text="It ends in /v1. Leave empty for OpenAI.")
     model = forms.CharField(max_length=200, required=False, help_text="Its name on the server.")
     api_key_env = forms.CharField(
         label="Variable with the key", max_length=100, required=False,
-        help_text="Set by the administrator, for the hosts they listed. A key of your own belongs to a judge saved "
-                  "under Judges.")
+        help_text="Set by the administrator for certain hosts. To use a key of your own, save the judge under "
+                  "Judges.")
 
     judge: config.JudgeSettings
 

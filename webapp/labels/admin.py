@@ -128,7 +128,7 @@ class LabelAdmin(TeamAdmin):
     def sureness(self, label: Label) -> str:
         return "–" if label.confidence is None else f"{label.confidence:.2f}"
 
-    @admin.display(description="A better, with A first and with B first")
+    @admin.display(description="Probability that A is better: A first, B first")
     def both_orders(self, label: Label) -> str:
         return ", ".join("–" if value is None else f"{value:.3f}" for value in (label.p_shown, label.p_swapped))
 
@@ -182,7 +182,7 @@ class LabelAdmin(TeamAdmin):
                 self.message_user(request, " ".join([*form.problems, "Nothing was changed."]), messages.ERROR)
                 return None
             if queryset.count() != selectors.labels_of(team, form.chosen).count():  # a lookup of the admin's own
-                self.message_user(request, "The list is filtered by something that actions on all labels do not know. "
+                self.message_user(request, "The list has a filter that an action on all labels cannot apply. "
                                            "Nothing was changed.", messages.ERROR)
                 return None
             action = bulk.draft(team=team, by=by, kind=kind, filters=form.chosen)

@@ -115,7 +115,7 @@ class Cell:
 
 def lines(principles: Mapping[int, Principle], labels: QuerySet[Label],
           prices: Mapping[str, Price]) -> list[QualityLine]:
-    """A line for each principle and judge; `prices` are dollars a million tokens by the judge's name. One query."""
+    """A line for each principle and judge; `prices` are dollars per million tokens by the judge's name. One query."""
     who = ("principle_version__principle", "judge", "prompt_version")
     counts = {"n": Count("pk"), "usable": Count("probability"), "both": Count("order_gap"),
               "flips": Count("pk", filter=Q(order_flip=True)), "sureness": Coalesce(Sum("confidence"), 0.0),

@@ -81,7 +81,7 @@ def _filter(request: TeamRequest) -> LabelFilterForm:
 
 def _require_reviewer(request: TeamRequest) -> None:
     if not services.may_review(request.user, request.team):
-        raise PermissionDenied("Only staff of the team may review labels.")
+        raise PermissionDenied("Only members who are staff can review labels.")
 
 
 def _pair_context(request: TeamRequest, shown: Pair) -> dict[str, Any]:

@@ -43,7 +43,7 @@ async def opened(request: gr.Request) -> tuple[Any, ...]:
     policies = await database_sync_to_async(policies_of)(caller.team or 0)
     left, right = policies.pair_for(row_key(request.query_params.get("run", "")))
     choices = [(choice.title, choice.key) for choice in policies.choices]
-    scorers = [("the right policy's run, else the left's", AUTO), *((run.name, str(run.run)) for run in policies.runs)]
+    scorers = [("the run of policy B, else of policy A", AUTO), *((run.name, str(run.run)) for run in policies.runs)]
     return (gr.Dropdown(choices=choices, value=left), gr.Dropdown(choices=choices, value=right),
             gr.Dropdown(choices=scorers, value=AUTO), Conversation(), *_columns([], policies, (left, right)),
             gr.Row(visible=any(map(policies.speaks_demo, (left, right)))))
@@ -88,7 +88,7 @@ def advanced(turn: Turn, event: ChatEvent, ticks: dict[str, dict[str, str]], see
     """The turn after an event of the stream, and what the status line says then."""
     match event["kind"]:
         case "waiting":
-            return turn, _status("The inference worker is busy with another chat; this one is next.")
+            return turn, _status("The inference worker is busy with other chats; this one is waiting.")
         case "loading":
             return turn, _status(f"Loading policy {'AB'[event['side']]} ...")
         case "piece":
@@ -109,7 +109,7 @@ def advanced(turn: Turn, event: ChatEvent, ticks: dict[str, dict[str, str]], see
                     turn = turn.with_answer(index, note="stopped", complete=True)
             return turn, _status("Stopped.")
         case "finished":
-            return turn, _status(f"Done. Seed {seed}.")
+            return turn, _status(f"Done, with seed {seed}.")
     return turn, _status("The inference worker has started ...")
 
 
@@ -131,16 +131,17 @@ def _request(caller: Caller, policies: Policies, prompt: str, keys: tuple[str, s
              sampling: stream.ChatSampling, talk: Conversation) -> stream.Request:
     """What the worker is asked, checked against what this team may use."""
     if not prompt:
-        raise stream.ChatFailed("There is no prompt.", "Write one and send it.")
+        raise stream.ChatFailed("The prompt is empty.", "Write a prompt and send it.")
     if len(prompt) > LONGEST_PROMPT:
-        raise stream.ChatFailed(f"The prompt has {len(prompt):,} characters; at most {LONGEST_PROMPT:,} are taken.",
+        raise stream.ChatFailed(f"The prompt has {len(prompt):,} characters; the limit is {LONGEST_PROMPT:,}.",
                                 "Shorten it.")
     if len(talk.turns) >= MOST_TURNS:
-        raise stream.ChatFailed(f"This conversation has {MOST_TURNS} turns.", "Start a new one.")
+        raise stream.ChatFailed(f"This conversation has reached the limit of {MOST_TURNS} turns.",
+                                "Start a new conversation.")
     try:
         references = [policies.reference(key) for key in keys]
     except NotYours:
-        raise stream.ChatFailed("One of these policies is not there for your team.",
+        raise stream.ChatFailed("One of these policies is not available to your team.",
                                 "Reload the page and choose again.") from None
     scoring = policies.scorer(keys, None if scorer == AUTO else row_key(scorer))
     return stream.Request(team=caller.team or 0, policies=references, sampling=sampling,
@@ -183,7 +184,8 @@ def build() -> gr.Blocks:
         status = gr.HTML(js_on_load=None, elem_id="status", apply_default_css=False)
         with gr.Row(elem_id="ask"):
             prompt = gr.Textbox(label="Prompt to both", lines=1, max_lines=8, max_length=LONGEST_PROMPT, scale=6,
-                                elem_id="prompt", placeholder="Ask both; Enter sends, Shift+Enter breaks the line")
+                                elem_id="prompt", placeholder="Ask both policies. Enter sends, Shift+Enter starts a "
+                                                              "new line.")
             with gr.Column(scale=1, min_width=120, elem_id="buttons"):
                 send = gr.Button("Send", variant="primary", elem_id="send")
                 halt = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
@@ -197,7 +199,7 @@ def build() -> gr.Blocks:
                 top_p = gr.Slider(0.05, 1.0, value=1.0, step=0.05, label="Top p")
             with gr.Row():
                 longest = gr.Slider(1, 1024, value=64, step=1, label="Longest answer, in tokens")
-                seed = gr.Number(value=0, precision=0, label="Seed (empty: a new one each time)")
+                seed = gr.Number(value=0, precision=0, label="Seed (leave empty for a new one each time)")
                 scorer = gr.Dropdown(label="Scored by the preference models of", choices=[], interactive=True)
 
         ask = {"fn": chat, "inputs": [prompt, left, right, scorer, temperature, top_p, longest, seed, talk],

@@ -26,7 +26,7 @@ from webapp.playground.chat_events import LAST, PROTOCOL, ChatEvent
 TASK, QUEUE = "workers.chat", "inference"
 LIFETIME = 600  # seconds that a chat's keys live
 WORKER_PATIENCE = 3.0  # seconds after which it is asked whether there is a worker at all
-OTHER_VERSION = "Bring the web and the workers to the same version and start them again; then send the prompt again."
+OTHER_VERSION = "Install the same version for the web and the workers and restart them; then send the prompt again."
 RESTART = "Start Concord again with `manage.py up`."
 NO_WORKER = (
     "Start everything with `manage.py up`, or the worker alone with "
@@ -135,7 +135,7 @@ async def _read(client: redis.asyncio.Redis, chat: str) -> AsyncIterator[ChatEve
             last, waiting_since, checked = entry, time.monotonic(), True
             event: ChatEvent = json.loads(fields[b"event"])
             if event["kind"] == "started" and event.get("protocol", 1) != PROTOCOL:
-                raise ChatFailed("The inference worker is of another version of Concord.", OTHER_VERSION)
+                raise ChatFailed("The inference worker runs another version of Concord.", OTHER_VERSION)
             yield event
             if event["kind"] in LAST:
                 return
@@ -146,8 +146,8 @@ async def _read(client: redis.asyncio.Redis, chat: str) -> AsyncIterator[ChatEve
                 raise ChatFailed("The inference worker is not running.", NO_WORKER)
             yield {"kind": "waiting"}
         if waited > LIFETIME / 2:
-            raise ChatFailed("The inference worker has said nothing for five minutes.",
-                             "Look at its log, and start it again.")
+            raise ChatFailed("The inference worker has not responded for 5 minutes.",
+                             "Check its log, and restart it.")
 
 
 def _send(request: Request) -> None:

@@ -86,7 +86,7 @@ def test_only_the_first_bad_rows_are_kept_and_all_are_counted(
 
 @pytest.mark.parametrize(("body", "filename", "said"), [
     (b"no gzip", "data.jsonl.gz", "could not be read"),
-    (b"", "data.jsonl", "holds no rows"),
+    (b"", "data.jsonl", "has no rows"),
     (b"frage,antwort\nWarum?,Darum.\n", "data.csv", "None of the columns"),
     (b"PAR1 nonsense", "data.parquet", "Parquet"),
     (jsonl({"prompt": ""}, {"prompt": " "}), "data.jsonl", "None of its 2 rows"),

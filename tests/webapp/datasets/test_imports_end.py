@@ -53,7 +53,7 @@ def test_whatever_goes_wrong_ends_the_import_with_a_message(
 
     dataset.refresh_from_db()
     assert dataset.status == "failed"
-    assert type(error).__name__ in dataset.error and "try again or report it" in dataset.error
+    assert type(error).__name__ in dataset.error and "try again or report the error" in dataset.error
     assert any(record.exc_info for record in caplog.records)
 
 

@@ -148,7 +148,7 @@ def test_a_judge_that_is_gone_fails_it_with_the_reason_and_it_can_be_sent_again(
 
     comparisons.comparison_run(comparison_id=comparison.pk)
     address = reverse("judges:comparison_detail", args=[comparison.pk])
-    assert "is not there" in owner_client.get(address).content.decode()
+    assert "does not exist" in owner_client.get(address).content.decode()
     with django_capture_on_commit_callbacks(execute=True):
         owner_client.post(reverse("judges:comparison_again", args=[comparison.pk]))
     assert Comparison.objects.get().status == "queued"

@@ -68,7 +68,7 @@ def test_a_budget_that_will_not_do_is_named(team: Team) -> None:
 
     assert costs is not None
     share = 50 / (200 + recipe.evaluate.prompts * (1 + len(recipe.principles)) * 2)
-    assert costs.budget == f"The budget in calls will stop the run after some {share:.0%} of what it asks."
+    assert costs.budget == f"The budget in calls will stop the run after about {share:.0%} of its calls."
 
 
 def test_the_first_hundred_replies_put_the_estimate_right(team: Team) -> None:
@@ -105,7 +105,7 @@ def test_the_run_form_shows_calls_tokens_price_and_time(team: Team, owner_client
 def test_without_a_price_there_is_no_money_to_show(team: Team, owner_client: Client) -> None:
     fields = fields_of(RecipeForm.from_recipe(team, asking(price_in=0.0, price_out=0.0)))
 
-    assert "set a price" in owner_client.post(f"{NEW}preview/", fields).content.decode()
+    assert "enter a price" in owner_client.post(f"{NEW}preview/", fields).content.decode()
 
 
 def test_money_is_short_and_true() -> None:

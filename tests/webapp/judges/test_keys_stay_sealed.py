@@ -99,12 +99,12 @@ def test_a_key_moved_to_another_row_or_address_of_the_database_does_not_open(jud
     Connection.objects.filter(pk=judge.pk).update(base_url="https://evil.example/v1")
     judge.refresh_from_db()
 
-    with pytest.raises(BadSettings, match="cannot be opened"):
+    with pytest.raises(BadSettings, match="cannot be decrypted"):
         saved_key(team=team, judge=judge.settings())
 
 
 def test_a_key_of_one_team_is_not_found_by_another(judge: Connection, other_team: Team) -> None:
-    with pytest.raises(BadSettings, match="is not there"):
+    with pytest.raises(BadSettings, match="does not exist"):
         saved_key(team=other_team, judge=judge.settings())
 
 

@@ -78,7 +78,7 @@ def test_without_javascript_the_whole_page_comes_back_with_the_label(owner_clien
     page = ask(owner_client, toxicity, htmx=False, **RULE)
 
     assert "<html" in page
-    assert "Order gap" in page
+    assert "Gap between the orders" in page
 
 
 def test_a_principle_without_a_rule_says_which_have_one(owner_client: Client, team: Team) -> None:

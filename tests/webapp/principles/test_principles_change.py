@@ -47,8 +47,8 @@ def test_the_question_around_a_statement_is_not_asked_twice(
 
 
 @pytest.mark.parametrize(("changes", "field", "message"), [
-    ({"name": "Politeness!"}, "name", "small letters"),
-    ({"name": "toxicity"}, "name", "has a principle of this name"),
+    ({"name": "Politeness!"}, "name", "lower-case letters"),
+    ({"name": "toxicity"}, "name", "has a principle with this name"),
     ({"name": "x", "statement": " "}, "statement", "required"),
     ({"name": "x", "statement": "y" * 2001}, "statement", "2000"),
     ({"name": "x", "hue": "red"}, "hue", "valid"),

@@ -44,7 +44,7 @@ def test_the_heads_of_a_shared_trunk_have_a_card_each_in_the_recipes_order() -> 
              "toxicity": {"head": 0, "accuracy": 0.52, "accuracy_low": 0.4, "accuracy_high": 0.6, "decided": 50}}
     found = model_cards([stage("preference_model", {"architecture": "shared_trunk", "cards": cards})], named)
     assert [card.principle.name for card in found if card.principle] == ["toxicity", "empathy"]
-    assert [card.accuracy.is_a_coin for card in found if card.accuracy] == [True, False]
+    assert [card.accuracy.may_be_chance for card in found if card.accuracy] == [True, False]
 
 
 def test_the_most_alike_is_the_strongest_correlation_whatever_its_sign() -> None:
@@ -74,7 +74,7 @@ def test_a_learning_curve_says_whether_more_labels_would_help(owner_client: Clie
         one.save()
     page = owner_client.get(f"/runs/{made.pk}/").content.decode()
     for words in ("Would more labels help?", "50 % to 65 %, 64 labels", "80 % to 95 %, 510 labels",
-                  "9 pairs won, 1 lost", "more labels may help still", "more labels may be wasted"):
+                  "9 pairs won, 1 lost", "more labels may help further", "more labels may not help"):
         assert words in page, words
 
 

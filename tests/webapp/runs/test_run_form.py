@@ -152,7 +152,7 @@ def test_another_teams_data_set_is_not_there(
     theirs = _dataset(other_team, stranger)
     data = posted(team, shipped_recipe("small_gpu"), source=f"dataset:{theirs.pk}")
     answer = owner_client.post(NEW, data)
-    assert "not there any more" in answer.context["form"].errors["data.source"][0]
+    assert "no longer exists" in answer.context["form"].errors["data.source"][0]
     assert theirs.name not in owner_client.get(NEW).content.decode()
     assert not Run.objects.exists()
 
@@ -190,7 +190,7 @@ def test_pasted_yaml_that_is_wrong_is_kept_with_the_reason(
 def test_a_file_of_the_server_is_no_source(team: Team, owner_client: Client) -> None:
     text = as_yaml(shipped_recipe("small_gpu")).replace("Anthropic/hh-rlhf", "/etc/passwd")
     answer = owner_client.post(NEW, {"yaml": text, "use_yaml": "1"})
-    assert "import it under Datasets" in answer.context["form"].errors["data.source"][0]
+    assert "Import it under Datasets" in answer.context["form"].errors["data.source"][0]
 
 
 def test_the_preview_counts_stages_and_calls(team: Team, owner_client: Client) -> None:
@@ -267,9 +267,9 @@ def test_a_data_set_of_the_hub_is_no_choice_until_it_is_imported(team: Team, own
     assert "Anthropic/hh-rlhf (not imported)" in preset.content.decode()
     answer = owner_client.post(NEW, posted(team, shipped_recipe("small_gpu")))
     assert answer.status_code == 422
-    assert "Import it as a data set" in answer.context["form"].errors["data.source"][0]
+    assert "Import it under Datasets" in answer.context["form"].errors["data.source"][0]
     junk = owner_client.post(NEW, posted(team, shipped_recipe("small_gpu"), data__source="../etc"))
-    assert "import it under Datasets" in junk.context["form"].errors["data.source"][0]
+    assert "Import it under Datasets" in junk.context["form"].errors["data.source"][0]
 
 
 def _leaves(value: Any, prefix: str = "") -> list[str]:

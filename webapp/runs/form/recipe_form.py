@@ -222,10 +222,10 @@ class RecipeForm:
 
     def _check_sources(self, recipe: Recipe) -> None:
         if self.source.startswith("dataset:") and self.dataset is None:
-            self._add("data.source", "This data set is not there any more, or is not ready; choose another.")
+            self._add("data.source", "This data set no longer exists or is not ready. Choose another one.")
         if self.source == "hub" and not is_hub_id(recipe.data.source):
-            self._add("data.source", f"'{recipe.data.source}' is no data set of your team; import it under Datasets, "
-                                     "then choose it here.")
+            self._add("data.source", f"'{recipe.data.source}' is not a data set of your team. Import it under "
+                                     "Datasets, then choose it here.")
         if address_error := address_problem(recipe.judge):
             self._add("judge.base_url", address_error)
         else:

@@ -41,7 +41,7 @@ class Cursor:
 
 @dataclass
 class Position:
-    """How far a run has been read: one cursor a stage, and what was last said of the run."""
+    """How far a run has been read: one cursor per stage, and what was last said of the run."""
 
     stages: dict[int, Cursor] = field(default_factory=dict)
     run: RunState | None = None
@@ -62,15 +62,15 @@ def position_from(since: Any) -> Position:
     try:
         for stage, fields in dict(since).items():
             place = Place(*fields)
-            steps = {str(tag): _whole(step) for tag, step in dict(place.tags).items()}
-            position.stages[_whole(stage)] = Cursor(_whole(place.rewinds), _whole(place.log), steps,
-                                                    sample=_whole(place.sample))
+            steps = {str(tag): _whole_number(step) for tag, step in dict(place.tags).items()}
+            position.stages[_whole_number(stage)] = Cursor(
+                _whole_number(place.rewinds), _whole_number(place.log), steps, sample=_whole_number(place.sample))
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("since takes {stage: [rewinds, log, {tag: step}, sample]}") from error
     return position
 
 
-def _whole(number: Any) -> int:
+def _whole_number(number: Any) -> int:
     """A whole number that every database can hold. Raises TypeError, ValueError or OverflowError where it is none."""
     value = int(number)
     if abs(value) > _LARGEST:

@@ -48,8 +48,8 @@ class Progress:
         return self.stage.status != S.SUCCEEDED
 
     @property
-    def a_minute(self) -> float | None:
-        """Labels a minute, as the time that is left says."""
+    def per_minute(self) -> float | None:
+        """Labels per minute, from the time that is left."""
         stage = self.stage
         if stage.status != S.RUNNING or self.paused or not stage.eta_seconds:
             return None

@@ -47,8 +47,8 @@ def start_paper(request: TeamRequest) -> HttpResponse:
     count = len(recipes_to_start(request.team))
     question = ask_first(
         request, question=f"Start {count} runs?", button=f"Start {count} runs", back=reverse("runs:paper"),
-        consequences=["They train one after another on the workers; stages that they share are computed once. Each can "
-                      "be cancelled by itself."])
+        consequences=["The workers train them one after another and compute shared stages only once. You can cancel "
+                      "each run separately."])
     if question is not None:
         return question
     paper_start(team=request.team, user=request.user)
@@ -71,5 +71,5 @@ def recipes_to_start(team: Team) -> list[Recipe]:
 
 
 def recipes_of_the_paper() -> list[Recipe]:
-    """One an arm and a seed; the arms of smaller models are the command line's, which can cut a base."""
+    """One per arm and seed; the arms of smaller models are the command line's, which can cut a base."""
     return [recipe for arm in arms(demo_recipe()) for recipe in repetitions(arm, SEEDS)]

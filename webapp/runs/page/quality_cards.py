@@ -24,7 +24,7 @@ class MeasuredShare:
     n: int
 
     @property
-    def is_a_coin(self) -> bool:
+    def may_be_chance(self) -> bool:
         return self.low < 0.5
 
 
@@ -74,11 +74,11 @@ class ModelCard:
     @property
     def most_alike(self) -> tuple[Principle | None, float] | None:
         """The principle that its scores go with, or against, the most."""
-        return max(self.alike, key=lambda other: abs(other[1]), default=None)
+        return max(self.alike, key=lambda item: abs(item[1]), default=None)
 
 
 def model_cards(stages: Sequence[Stage], named: Named) -> list[ModelCard]:
-    """A card a principle, in the order of the pipeline; none for a model that is not trained yet."""
+    """One card per principle, in the order of the pipeline; none for a model that is not trained yet."""
     weights = next((stage.summary for stage in stages if stage.kind == "weights" and stage.summary), None)
     correlations: dict[str, dict[str, float]] = (weights or {}).get("correlations", {})
     return [_card(name, card, correlations.get(name, {}), named) for name, card in _cards_by_name(stages)]

@@ -139,7 +139,7 @@ class RunPage:
 
     @property
     def cards(self) -> list[ModelCard]:
-        """A card a preference model: how far its scores can be trusted."""
+        """One card per preference model: how far its scores can be trusted."""
         return model_cards(self.stages, self._principle)
 
     @property

@@ -32,10 +32,10 @@ class ChartQuery:
         """Raises ValueError, naming what cannot be used."""
         tags = frozenset(tag for tag in query.get("tags", "").split(",") if tag)
         if len(tags) > MOST_TAGS:
-            raise ValueError(f"tags: at most {MOST_TAGS} at a time")
+            raise ValueError(f"tags: at most {MOST_TAGS} in one request")
         axis = query.get("x", "step")
         if axis not in ("step", "time"):
-            raise ValueError("x: 'step' or 'time'")
+            raise ValueError("x: must be 'step' or 'time'")
         width = _number(query, "width", 800.0) or 800.0
         return cls(tags, Window(
             int(min(max(width, 10), 8000)), _number(query, "from", None), _number(query, "to", None),
@@ -47,9 +47,9 @@ def _number(query: QueryDict, name: str, default: float | None) -> float | None:
     try:
         value = float(text) if text else default
     except ValueError as error:
-        raise ValueError(f"{name}: '{text}' is no number") from error
+        raise ValueError(f"{name}: '{text}' is not a number") from error
     if value is not None and not math.isfinite(value):
-        raise ValueError(f"{name}: '{text}' is no finite number")
+        raise ValueError(f"{name}: '{text}' is not a finite number")
     return value
 
 

@@ -45,7 +45,7 @@ class _GrowingChunk:
 
 
 class SeriesWriter:
-    """Writes the series of one stage. There is one writer a stage at a time: who holds its lease."""
+    """Writes the series of one stage. There is one writer per stage at a time: who holds its lease."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage

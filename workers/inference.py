@@ -27,7 +27,7 @@ from training.config import DEMO_WORLD, Scalarization
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
 from training.run.model_names import models_at
 from training.run.pipeline import plan, served_by
-from webapp.playground.chat_events import PROTOCOL, PrincipleScore, Scored
+from webapp.playground.chat_events import PROTOCOL, AnswersScored, PrincipleScore
 from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
@@ -204,7 +204,7 @@ def stream_answers(policies: list[ChatPolicy], request: Request, writer: ChatWri
     return answers
 
 
-def score(request: Request, answers: list[str]) -> Scored:
+def score(request: Request, answers: list[str]) -> AnswersScored:
     """Rewards of both answers by the scoring run's preference models, weights and scalarization."""
     run = Run.objects.filter(team_id=request.team, pk=request.scorer or 0).first()
     if run is None:

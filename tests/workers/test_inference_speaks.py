@@ -286,8 +286,8 @@ def test_a_conversation_without_room_for_an_answer_is_refused(
     request = asking(team=team.pk, dialogues=[long, long])
     inference.answer(request)
     failed = heard(client, request)[-1]
-    assert failed["cause"] == ("The conversation with policy A has 96 tokens; with an answer of up to 5 there is room "
-                               "for 95.")
+    assert failed["cause"] == ("The conversation with policy A has 96 tokens. With an answer of up to 5 tokens, 95 "
+                               "fit.")
 
 
 def test_the_models_used_last_stay() -> None:

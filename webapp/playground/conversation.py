@@ -8,7 +8,7 @@ from typing import Any
 from django.template.loader import render_to_string
 
 from training.dialogue import Dialogue
-from webapp.playground.chat_events import Scored
+from webapp.playground.chat_events import AnswersScored
 from webapp.principles.models import Principle
 
 SIDES = ("A", "B")
@@ -62,7 +62,7 @@ class Conversation:
         return [*messages, {"role": "user", "content": prompt}]
 
 
-def with_rewards(turn: Turn, event: Scored, ticks: dict[str, dict[str, str]]) -> Turn:
+def with_rewards(turn: Turn, event: AnswersScored, ticks: dict[str, dict[str, str]]) -> Turn:
     """The turn with the rewards of a `rewards` event under both answers."""
     for side in (0, 1):
         scores = tuple(

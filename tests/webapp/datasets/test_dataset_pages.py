@@ -264,7 +264,7 @@ def test_a_data_set_that_runs_came_from_stays(owner_client: Client, owner: User,
 
     page = owner_client.post(address("delete", dataset), follow=True).content.decode()
 
-    assert "runs were started from it (first try)" in page
+    assert "runs use it (first try)" in page
     assert dataset.rows.count() == 2
 
 

@@ -172,7 +172,7 @@ def test_an_import_without_a_single_good_row_ends_early(
         dataset.refresh_from_db()
 
     assert (hopeless.status, hopeless.rows_read) == ("failed", 6)
-    assert "None of its first 6 rows could be used. Row 1: the prompt is empty. See the reasons" in hopeless.error
+    assert "None of the first 6 rows could be used. Row 1: the prompt is empty. Read the reasons" in hopeless.error
     assert (late.status, late.rows_good, late.rows_bad) == ("ready", 3, 4)
 
 

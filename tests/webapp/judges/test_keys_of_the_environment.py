@@ -70,7 +70,7 @@ def test_the_run_form_says_it_at_the_variable_and_starts_nothing(team: Team, own
 
     answer = owner_client.post("/runs/new/", fields_of(RecipeForm.from_recipe(team, recipe)))
 
-    assert "not for the host 'evil.example'" in " ".join(answer.context["form"].errors["judge.api_key_env"])
+    assert "may not be sent to the host 'evil.example'" in " ".join(answer.context["form"].errors["judge.api_key_env"])
     assert not Run.objects.of(team).exists()
 
 

@@ -53,7 +53,7 @@ def test_all_keys_are_sealed_anew_by_one_command(
     settings.SECRET_KEY = "another"
 
     judge.refresh_from_db()
-    assert "1 keys sealed anew" in capsys.readouterr().out
+    assert "1 keys are sealed with the newest key" in capsys.readouterr().out
     assert unseal(judge.sealed_key, judge.key_context) == KEY
 
 

@@ -65,7 +65,7 @@ async def test_both_answers_stream_and_get_their_rewards(
     assert "−1.00" in left
     assert "+2.50" in right, "the difference"
     assert "hue-toxicity" in right
-    assert "Seed 7" in status
+    assert "seed 7" in status
     assert [turn.prompt for turn in talk.turns] == ["Is it so?"]
     assert asked[0].scorer == run.pk
 

@@ -91,7 +91,7 @@ async def test_a_stranger_and_nobody_are_refused(
         assert (answer["type"], answer["code"]) == ("websocket.close", 4404)
 
 
-async def test_a_member_hears_a_point_that_was_poked(run: tuple[Run, Stage], teammate: User) -> None:
+async def test_a_member_hears_a_point_after_a_notification(run: tuple[Run, Stage], teammate: User) -> None:
     made, ppo = run
     browser = await listening(made, teammate)
     await sync_to_async(add_points)(ppo, "kl/mean", [1], [0.5])
@@ -100,7 +100,7 @@ async def test_a_member_hears_a_point_that_was_poked(run: tuple[Run, Stage], tea
     await browser.leave()
 
 
-async def test_a_lost_poke_costs_a_second_and_no_number(run: tuple[Run, Stage], owner: User) -> None:
+async def test_a_lost_notification_costs_a_second_and_no_number(run: tuple[Run, Stage], owner: User) -> None:
     made, ppo = run
     browser = await listening(made, owner)
     await sync_to_async(add_points)(ppo, "kl/mean", [1, 2], [0.5, 0.6])

@@ -3,7 +3,7 @@
     python benchmarks/live_latency.py [--seconds 40] [--viewers 10]
 
 Concord is started as `manage.py up` does it. A stage that only reports (`synthetic_stage.py`) writes some ten lines a
-second; the real supervisor tails it, records it and pokes; one viewer is a real Chromium with the run's page open, the
+second; the real supervisor tails, records and notifies; one viewer is a real Chromium with the run's page open, the
 others are WebSockets. For each line: the time at which Chromium is about to paint the frame after the one in which the
 reward's chart was drawn with it, less the time that stands in the line.
 

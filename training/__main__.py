@@ -42,24 +42,26 @@ Preset = Literal["demo", "small_gpu", "large_gpu"]
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description="Multi-objective RL from AI feedback.")
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run a recipe, or go on with it; what is complete is not done again")
+    run = commands.add_parser("run", help="run a recipe, or continue it; complete stages are skipped")
     run.add_argument("recipe", help="a YAML file, or the name of a preset")
     run.add_argument("--out", type=Path, required=True, help="the folder of the run")
     _add_models_option(run)
-    run.add_argument("--stage-only", metavar="NAME", help="run this one stage; what it reads must be complete")
+    run.add_argument("--stage-only", metavar="NAME",
+                     help="run only this stage; the stages it reads from must be complete")
     stage = commands.add_parser("stage", help="run one stage from its job.json")
     stage.add_argument("folder", type=Path)
-    stage.add_argument("--die-with-parent", action="store_true", help="stop when the parent process goes away")
+    stage.add_argument("--die-with-parent", action="store_true", help="stop when the parent process ends")
     commands.add_parser("presets", help="list the recipes that come with Concord")
-    paper = commands.add_parser("paper", help="do the paper's experiments again, or go on with them; write the report")
+    paper = commands.add_parser("paper", help="reproduce the paper's experiments, or continue, and write the report")
     paper.add_argument("--out", type=Path, required=True, help="the folder of the experiment")
     _add_models_option(paper)
     paper.add_argument("--recipe", help="a YAML file, or the name of a preset; without it: the demo world")
     paper.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="repetitions of PPO and evaluation")
-    paper.add_argument("--jobs", type=int, default=2, help="stages at a time")
-    paper.add_argument("--phases", type=int, help="PPO phases of every policy, in place of the recipe's")
-    paper.add_argument("--single", type=int, default=4, help="single-principle baselines at most, the weightiest")
-    paper.add_argument("--docs", type=Path, help="a folder that gets paper.md and images/paper/ as well")
+    paper.add_argument("--jobs", type=int, default=2, help="how many stages run at the same time")
+    paper.add_argument("--phases", type=int, help="PPO phases of every policy, instead of the recipe's")
+    paper.add_argument("--single", type=int, default=4,
+                       help="at most this many single-principle baselines, those of the largest weights")
+    paper.add_argument("--docs", type=Path, help="also write paper.md and images/paper/ to this folder")
     options = parser.parse_args(arguments)
     try:
         if options.command == "presets":
@@ -115,16 +117,16 @@ def _stage(folder: Path, die_with_parent: bool) -> int:
     variable = jobs.read_job(folder).runtime.get("judge", {}).get("api_key_env", "")
     if variable:
         use_key(os.environ.get(variable, ""))
-    if (listed := os.environ.get(addresses.VARIABLE)) is not None:
-        addresses.use_allowed_hosts(host.strip() for host in listed.split(",") if host.strip())
-    code = _in_company(folder, die_with_parent) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else runner.run_stage(
-        folder, die_with_parent)
+    if (allowed_hosts := os.environ.get(addresses.VARIABLE)) is not None:
+        addresses.use_allowed_hosts(host.strip() for host in allowed_hosts.split(",") if host.strip())
+    run = _as_one_of_several if int(os.environ.get("WORLD_SIZE", "1")) > 1 else runner.run_stage
+    code = run(folder, die_with_parent)
     if code == jobs.LOCKED:
         print(f"{folder.name}: another process has this stage", file=sys.stderr)
     return code
 
 
-def _in_company(folder: Path, die_with_parent: bool) -> int:
+def _as_one_of_several(folder: Path, die_with_parent: bool) -> int:
     """The stage in several processes, as `accelerate launch` starts them: the first one is the stage to the world."""
     job = jobs.read_job(folder)
     if job.kind != "ppo" or job.settings["ppo"].get("algorithm", "ppo") != "ppo":
@@ -145,17 +147,17 @@ def _paper(options: argparse.Namespace) -> int:
 
     recipe = _read_recipe(options.recipe) if options.recipe else demo_recipe()
     if options.phases is not None:
-        whole_recipe = recipe.model_dump(mode="json")
-        whole_recipe["ppo"]["steps"] = options.phases
-        recipe = check_recipe(whole_recipe)
+        values = recipe.model_dump(mode="json")
+        values["ppo"]["steps"] = options.phases
+        recipe = check_recipe(values)
     if recipe.judge.api_key_env:
         use_key(os.environ.get(recipe.judge.api_key_env, ""))
     threads = max(1, (os.cpu_count() or 1) // max(1, options.jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
-    given = [f"--recipe {Path(options.recipe).name}"] if options.recipe else []
-    given += [f"--seeds {' '.join(map(str, options.seeds))}", f"--jobs {options.jobs}"]
-    given += [f"--phases {options.phases}"] if options.phases is not None else []
-    command = f"python -m training paper --out DIR {' '.join(given)}"
+    flags = [f"--recipe {Path(options.recipe).name}"] if options.recipe else []
+    flags += [f"--seeds {' '.join(map(str, options.seeds))}", f"--jobs {options.jobs}"]
+    flags += [f"--phases {options.phases}"] if options.phases is not None else []
+    command = f"python -m training paper --out DIR {' '.join(flags)}"
     with forking(allowed=_may_fork()) as forked:
         is_done = reproduce(recipe, options.out, command, environment, _print, seeds=options.seeds, jobs=options.jobs,
                             single=options.single, docs=options.docs, forked=forked)

@@ -61,7 +61,7 @@ def run_recipe(recipe: Recipe, out: Path, only: str | None = None, fork: bool = 
             if only is not None and stage.name != only:
                 continue
             if is_complete(folder):
-                tell(f"{stage.name}: done before")
+                tell(f"{stage.name}: already complete")
                 continue
             _prepare(recipe, stage, folders, files)
             command = [*stage_command(folder), "--die-with-parent"]
@@ -89,7 +89,7 @@ def _follow(stage: StagePlan, folder: Path, command: Sequence[str], tell: Tell) 
     """Start the stage's process and show its progress on one line; Ctrl-C asks it to stop and waits."""
     # A session of its own, so that Ctrl-C reaches the stage once, through us.
     process = subprocess.Popen(command, start_new_session=True)
-    started, shown, tail = time.monotonic(), "", _Tail(folder / "events.jsonl")
+    started, printed, tail = time.monotonic(), "", _Tail(folder / "events.jsonl")
     while True:
         try:
             code = process.wait(timeout=0.5)
@@ -100,12 +100,12 @@ def _follow(stage: StagePlan, folder: Path, command: Sequence[str], tell: Tell) 
             process.send_signal(signal.SIGTERM)
             continue
         line = f"{stage.name}: {tail.line()}"
-        if sys.stdout.isatty() and line != shown:
+        if sys.stdout.isatty() and line != printed:
             print(f"\r\033[K{line}", end="", flush=True)
-            shown = line
+            printed = line
         if code is not None:
             seconds = time.monotonic() - started
-            tell(f"{chr(13) if shown else ''}{line} ({seconds:.0f} s)")
+            tell(f"{chr(13) if printed else ''}{line} ({seconds:.0f} s)")
             return code
 
 
@@ -133,10 +133,10 @@ class _Tail:
 
 def _explain(stage: StagePlan, folder: Path, code: int, tell: Tell, tell_error: Tell) -> None:
     if code == STOPPED:
-        tell(f"{stage.name}: stopped; the same command goes on from here")
+        tell(f"{stage.name}: stopped; run the same command to continue")
     elif (folder / "failure.json").is_file():
         failure = read_json(folder / "failure.json")
         tell_error(f"{stage.name} failed ({failure['kind']}): {failure['cause']} {failure['remedy']}")
         tell_error(f"details: {folder / 'failure.json'}")
     elif code != LOCKED:
-        tell_error(f"{stage.name}: the process ended with code {code}; the same command tries again")
+        tell_error(f"{stage.name}: the process ended with code {code}; run the same command to try again")

@@ -33,7 +33,7 @@ def database_settings(url: str, var: Path) -> dict[str, Any]:
     if scheme == "sqlite":
         return _sqlite(private_file(_sqlite_file(url)) if url else var / "concord.sqlite3", var)
     start = re.split("[^A-Za-z0-9+-]", url)[0][:40]
-    raise ImproperlyConfigured(f"CONCORD_DATABASE_URL begins with {start!r}, which is no database that Concord runs "
+    raise ImproperlyConfigured(f"CONCORD_DATABASE_URL begins with {start!r}, which is not a database that Concord runs "
                                f"on. {_FORMS}")
 
 
@@ -50,8 +50,8 @@ def _postgresql(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"CONCORD_DATABASE_URL names no database. {_FORMS}")
     ports = str(parts.get("port") or "").split(",")  # libpq takes several hosts, each with a port or without one
     if not all(port == "" or port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536 for port in ports):
-        raise ImproperlyConfigured("CONCORD_DATABASE_URL has a port that is no number from 1 to 65535. In a password, "
-                                   f"/ is written %2F, : is %3A, @ is %40, # is %23, and % is %25. {_FORMS}")
+        raise ImproperlyConfigured("CONCORD_DATABASE_URL has a port that is not a number from 1 to 65535. In a "
+                                   f"password, / is written %2F, : is %3A, @ is %40, # is %23, and % is %25. {_FORMS}")
     settings: dict[str, Any] = {name: str(parts.pop(key, "")) for key, name in _NAMES.items()}
     return {"ENGINE": "django.db.backends.postgresql", **settings, "OPTIONS": parts, "CONN_HEALTH_CHECKS": True}
 

@@ -35,11 +35,12 @@ def refuse_misspelt() -> None:
         if not name.strip().upper().startswith(PREFIX) or name.removeprefix(PREFIX) in _known:
             continue
         rest = name.strip().upper().removeprefix(PREFIX)
-        parts = [known for known in sorted(_known) if (len(rest) > 2 and known.startswith(rest))
-                 or (rest.startswith(known) and not rest[len(known):].startswith("_"))]
+        parts = [setting for setting in sorted(_known) if (len(rest) > 2 and setting.startswith(rest))
+                 or (rest.startswith(setting) and not rest[len(setting):].startswith("_"))]
         near = parts or get_close_matches(rest, sorted(_known), 1, cutoff=0.75)
         if near and not (_FREE.fullmatch(rest) and name.startswith(PREFIX)):
-            raise ImproperlyConfigured(f"{name} is no setting: Concord takes {PREFIX}{near[0]}. Correct the name, or "
+            raise ImproperlyConfigured(f"{name} is not a setting: Concord takes {PREFIX}{near[0]}. Correct the name, "
+                                       "or "
                                        "remove the variable.")
 
 

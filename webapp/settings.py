@@ -26,8 +26,8 @@ def _secret_key() -> str:
     """From the environment; on a laptop one is made once and kept in a file that only its owner reads."""
     if PRODUCTION:
         return env.text("CONCORD_SECRET_KEY")
-    if given := env.text("CONCORD_SECRET_KEY", ""):
-        return given
+    if key := env.text("CONCORD_SECRET_KEY", ""):
+        return key
     path = VAR / "secret.key"
     if not path.exists():
         path.touch(mode=0o600)

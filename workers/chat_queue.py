@@ -49,8 +49,8 @@ class ChatQueue:
                 self._waiting.append(request)
                 self._change.notify_all()
                 return
-        self._refuse(request, f"{MOST_WAITING} chats are waiting for the inference worker, or it is being stopped.",
-                     "Try again in some minutes.")
+        self._refuse(request, f"The inference worker has {MOST_WAITING} chats waiting, or is being stopped.",
+                     "Try again in a few minutes.")
 
     def close(self) -> None:
         """The worker ends: everyone who waits, and whoever is being answered, hears it now."""

@@ -27,7 +27,7 @@ from training.config import DEMO_WORLD, Scalarization
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
 from training.run.model_names import models_at
 from training.run.pipeline import plan, served_by
-from webapp.playground.chat_events import PROTOCOL, PrincipleScore, Rewards
+from webapp.playground.chat_events import PROTOCOL, AnswersScored, PrincipleScore
 from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
@@ -88,97 +88,97 @@ _turn = threading.Lock()  # the models are used by one thread at a time
 @shared_task(name=TASK)
 def chat(request: dict[str, Any]) -> None:
     """Let a chat wait for its turn; the page hears everything, the broker nothing."""
-    asked = Request.from_json(request)
-    with _writer(asked) as writer:
+    chat_request = Request.from_json(request)
+    with _writer(chat_request) as writer:
         if writer.cancelled():
             return
         writer.emit({"kind": "started", "protocol": PROTOCOL})
         if _chats.is_busy:
             writer.emit({"kind": "waiting"})
-        _chats.put(asked)
+        _chats.put(chat_request)
 
 
-def answer(asked: Request) -> None:
+def answer(request: Request) -> None:
     """Answer a chat whose turn has come, score the answers, and say how it ended."""
-    with _writer(asked) as writer:
+    with _writer(request) as writer:
         try:
             if writer.cancelled():
                 raise Cancelled
             with _turn:
-                converse(asked, writer)
+                converse(request, writer)
         except Cancelled:
             writer.emit({"kind": "finished", "cancelled": True})
         except TrainingError as error:
             writer.emit({"kind": "failed", "cause": error.cause, "remedy": error.remedy})
         except Exception:
-            log.exception("chat %s", asked.id)
-            writer.emit({"kind": "failed", "cause": "The inference worker met an error that it does not know.",
-                         "remedy": "Its log says which; send the prompt again."})
+            log.exception("chat %s", request.id)
+            writer.emit({"kind": "failed", "cause": "An unexpected error occurred in the inference worker.",
+                         "remedy": "See its log for details, then send the prompt again."})
         else:
             writer.emit({"kind": "finished", "cancelled": False})
 
 
-def _answer_and_let_go(asked: Request) -> None:
+def _answer_and_let_go(request: Request) -> None:
     """In the thread that answers: it keeps no connection to the database while it waits for the next chat."""
     try:
-        answer(asked)
+        answer(request)
     finally:
         connection.close()
 
 
 @contextmanager
-def _writer(asked: Request) -> Iterator[ChatWriter]:
+def _writer(request: Request) -> Iterator[ChatWriter]:
     """The worker's end of a chat's stream. Without Redis nobody can be told anything, and the chat ends in the log."""
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         try:
-            yield ChatWriter(client, asked.id)
+            yield ChatWriter(client, request.id)
         except redis.RedisError:
-            log.exception("chat %s: its stream cannot be written", asked.id)
+            log.exception("chat %s: cannot write its stream", request.id)
 
 
-def _refuse(asked: Request, cause: str, remedy: str) -> None:
-    with _writer(asked) as writer:
+def _refuse(request: Request, cause: str, remedy: str) -> None:
+    with _writer(request) as writer:
         writer.emit({"kind": "failed", "cause": cause, "remedy": remedy})
 
 
-def _is_stopped(asked: Request) -> bool:
+def _is_stopped(request: Request) -> bool:
     stopped = False
-    with _writer(asked) as writer:
+    with _writer(request) as writer:
         stopped = writer.cancelled()
     return stopped
 
 
-def _stopped(asked: Request) -> None:
-    with _writer(asked) as writer:
+def _stopped(request: Request) -> None:
+    with _writer(request) as writer:
         writer.emit({"kind": "finished", "cancelled": True})
 
 
 _chats = ChatQueue(_answer_and_let_go, _refuse, _is_stopped, _stopped)
 
 
-def converse(asked: Request, writer: ChatWriter) -> None:
+def converse(request: Request, writer: ChatWriter) -> None:
     """One chat from the models to the rewards.
 
     Raises:
         Cancelled: the person stopped it.
         TrainingError: a model is not there, cannot be loaded, or cannot take the prompt.
     """
-    policies = [_policy(asked, side, writer) for side in (0, 1)]
-    answers = stream_answers(policies, asked, writer)
-    if asked.scorer is not None:
+    policies = [_policy(request, side, writer) for side in (0, 1)]
+    answers = stream_answers(policies, request, writer)
+    if request.scorer is not None:
         if writer.cancelled():
             raise Cancelled
-        writer.emit(score(asked, answers))
+        writer.emit(score(request, answers))
 
 
-def stream_answers(policies: list[ChatPolicy], asked: Request, writer: ChatWriter) -> list[str]:
-    """Both answers, a piece of each in turn; they are written about twenty times a second.
+def stream_answers(policies: list[ChatPolicy], request: Request, writer: ChatWriter) -> list[str]:
+    """Both answers, a piece of each in turn; they are written about twenty times per second.
 
     The two must not share base weights: the adapter of one would be on while the other draws.
     """
     began = beat = time.monotonic()
-    sampling = asdict(asked.sampling)
-    going = {side: policies[side].stream(asked.dialogues[side], **sampling) for side in (0, 1)}
+    sampling = asdict(request.sampling)
+    going = {side: policies[side].stream(request.dialogues[side], **sampling) for side in (0, 1)}
     pieces, answers, first = ["", ""], ["", ""], True
     while going:
         for side, stream in list(going.items()):
@@ -189,7 +189,7 @@ def stream_answers(policies: list[ChatPolicy], asked: Request, writer: ChatWrite
                 tokens = policies[side].count_tokens(answers[side])
                 writer.emit({"kind": "answer", "side": side, "text": answers[side], "tokens": tokens,
                              "seconds": round(time.monotonic() - began, 2),
-                             "ended": tokens < asked.sampling.max_new_tokens})
+                             "ended": tokens < request.sampling.max_new_tokens})
                 continue
             pieces[side] += piece
             answers[side] += piece
@@ -204,17 +204,19 @@ def stream_answers(policies: list[ChatPolicy], asked: Request, writer: ChatWrite
     return answers
 
 
-def score(asked: Request, answers: list[str]) -> Rewards:
+def score(request: Request, answers: list[str]) -> AnswersScored:
     """Rewards of both answers by the scoring run's preference models, weights and scalarization."""
-    run = Run.objects.filter(team_id=asked.team, pk=asked.scorer or 0).first()
+    run = Run.objects.filter(team_id=request.team, pk=request.scorer or 0).first()
     if run is None:
-        raise ModelUnavailable("The run that was to score the answers is gone.", "Choose another one under settings.")
+        raise ModelUnavailable("The run that scores the answers no longer exists.",
+                               "Choose another run under “Sampling and scoring”.")
     rewards = _loaded.get(("rewards", run.pk), lambda: _principle_rewards(run))
-    found = rewards(asked.dialogues, answers, 2)
+    scores = rewards(request.dialogues, answers, 2)
     principles: list[PrincipleScore] = [
-        {"name": name, "scores": _rounded(found.standardised[:, column]), "parts": _rounded(found.weighted[:, column])}
+        {"name": name, "scores": _rounded(scores.standardised[:, column]),
+         "parts": _rounded(scores.weighted[:, column])}
         for column, name in enumerate(rewards.names)]
-    return {"kind": "rewards", "principles": principles, "totals": _rounded(found.total)}
+    return {"kind": "rewards", "principles": principles, "totals": _rounded(scores.total)}
 
 
 def _principle_rewards(run: Run) -> PrincipleRewards:
@@ -230,24 +232,24 @@ def _principle_rewards(run: Run) -> PrincipleRewards:
         scorer = PreferenceModels.load(folders, _device(recipe.device), recipe.precision)
     rewards = PrincipleRewards(scorer, weights, Scalarization.model_validate(recipe.scalarization.model_dump()))
     if not rewards.constraints.use_learnt(stages["ppo"].folder):
-        log.warning("run %s: its multipliers were not kept; scored with those that the training began with", run.pk)
+        log.warning("run %s: its multipliers were not stored; scoring with their initial values", run.pk)
     return rewards
 
 
-def _policy(asked: Request, side: int, writer: ChatWriter) -> ChatPolicy:
+def _policy(request: Request, side: int, writer: ChatWriter) -> ChatPolicy:
     """The policy of a side, loaded if need be and seen to have room for the prompt."""
-    reference = asked.policies[side]
-    tuned, started = _stage(asked.team, reference["stage"]), _stage(asked.team, reference["sft"])
+    reference = request.policies[side]
+    tuned, started = _stage(request.team, reference["stage"]), _stage(request.team, reference["sft"])
     key = ("policy", reference["stage"], reference["sft"], reference["base"])
     if key not in _loaded:
         writer.emit({"kind": "loading", "side": side})
     policy = _loaded.get(key, lambda: _load_policy(reference["base"], started, tuned))
-    room = policy.longest - asked.sampling.max_new_tokens
-    needed = policy.count_tokens(asked.dialogues[side])
+    room = policy.longest - request.sampling.max_new_tokens
+    needed = policy.count_tokens(request.dialogues[side])
     if needed > room:
         raise BadSettings(
-            f"The conversation with policy {'AB'[side]} has {needed} tokens; with an answer of up to "
-            f"{asked.sampling.max_new_tokens} there is room for {max(0, room)}.",
+            f"The conversation with policy {'AB'[side]} has {needed} tokens. With an answer of up to "
+            f"{request.sampling.max_new_tokens} tokens, {max(0, room)} fit.",
             "Start a new conversation, shorten the prompt, or allow a shorter answer.")
     return policy
 
@@ -255,11 +257,11 @@ def _policy(asked: Request, side: int, writer: ChatWriter) -> ChatPolicy:
 def _load_policy(base: str, started: Stage | None, tuned: Stage | None) -> ChatPolicy:
     from training.models.chat import ChatPolicy
 
-    told = tuned.settings if tuned else started.settings if started else {}
+    stage_settings = tuned.settings if tuned else started.settings if started else {}
     with models_at(models_home()):
         return ChatPolicy.load(base, started.folder / "model" if started else None,
                                tuned.folder / "adapter" if tuned else None,
-                               told.get("device", "auto"), told.get("precision", "fp32"))
+                               stage_settings.get("device", "auto"), stage_settings.get("precision", "fp32"))
 
 
 def _stage(team: int, stage_id: int | None) -> Stage | None:
@@ -268,7 +270,7 @@ def _stage(team: int, stage_id: int | None) -> Stage | None:
         return None
     stage = Stage.objects.filter(team_id=team, pk=stage_id, status=Stage.Status.SUCCEEDED).first()
     if stage is None:
-        raise ModelUnavailable("This policy's files are no longer there.", "Reload the page and choose another one.")
+        raise ModelUnavailable("The files of this policy no longer exist.", "Reload the page and choose another one.")
     return stage
 
 
@@ -301,6 +303,6 @@ def _warm_up() -> None:
             policy = _loaded.get(("policy", None, None, DEMO_WORLD), lambda: _load_policy(DEMO_WORLD, None, None))
             next(policy.stream([{"role": "user", "content": "Hello"}], max_new_tokens=2), None)
         except TrainingError as error:
-            log.warning("not warmed up: %s", error)
+            log.warning("could not load the demo policy in advance: %s", error)
             return
-    log.info("warm after %.1f s", time.monotonic() - began)
+    log.info("loaded the demo policy in %.1f s", time.monotonic() - began)

@@ -38,10 +38,10 @@ def insert_new(model: type[Model], rows: Iterable[Mapping[str, Any]]) -> None:
                  f"VALUES ({', '.join(['%s'] * len(columns))}) ON CONFLICT DO NOTHING")
 
     def values(row: Mapping[str, Any]) -> list[Any]:
-        whole = {**prepared, **row}
+        full_row = {**prepared, **row}
         for column, field in json.items():
-            whole[column] = field.get_db_prep_save(row[column], connection)
-        return [whole[column] for column in columns]
+            full_row[column] = field.get_db_prep_save(row[column], connection)
+        return [full_row[column] for column in columns]
 
     with connection.cursor() as cursor:
         cursor.executemany(statement, list(map(values, rows)))

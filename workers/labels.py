@@ -27,8 +27,8 @@ _BATCH = 500
 _JUDGED = ["model", "probability", "p_shown", "p_swapped", "order_gap", "confidence", "order_flip", "error", "tokens"]
 
 
-class _Held(NamedTuple):
-    """A label that is there: its row, and whether it is an error that another answer would replace."""
+class _StoredLabel(NamedTuple):
+    """A label in the database: its row, and whether it is an error that another answer would replace."""
 
     pk: int
     failed: bool
@@ -48,12 +48,12 @@ class LabelRecorder:
         """Insert what is new; a label that was an error before is replaced, any other stays as it was bought."""
         latest = {event["pair"]: event for event in events}
         pairs = self._pair_ids(list(latest))
-        held = self._held(list(pairs.values()))
+        stored = self._stored_labels(list(pairs.values()))
         fresh, mended = [], []
         for digest, event in latest.items():
             if digest not in pairs:
                 continue
-            before = held.get((pairs[digest], self._judge_of(event), event["prompt_version"]))
+            before = stored.get((pairs[digest], self._judge_of(event), event["prompt_version"]))
             if before is None:
                 fresh.append(self._columns(event, pairs[digest]))
             elif before.failed and event["probability"] is not None:
@@ -68,16 +68,16 @@ class LabelRecorder:
             self._version = principle_version(self._stage)
         return self._version
 
-    def _held(self, pairs: list[int]) -> dict[tuple[int, str, str], _Held]:
-        """Which labels of these pairs there are, without their rows."""
-        found: dict[tuple[int, str, str], _Held] = {}
+    def _stored_labels(self, pairs: list[int]) -> dict[tuple[int, str, str], _StoredLabel]:
+        """The labels of these pairs that are in the database, without their rows."""
+        stored: dict[tuple[int, str, str], _StoredLabel] = {}
         for start in range(0, len(pairs), _BATCH):
-            there = Label.objects.alias(version=_unindexed("principle_version_id")).filter(
+            labels = Label.objects.alias(version=_unindexed("principle_version_id")).filter(
                 version=self.version.pk, pair__in=pairs[start: start + _BATCH]).order_by()
-            for pk, pair, judge, version, probability in there.values_list("pk", "pair_id", "judge", "prompt_version",
+            for pk, pair, judge, version, probability in labels.values_list("pk", "pair_id", "judge", "prompt_version",
                                                                           "probability"):
-                found[pair, judge, version] = _Held(pk, probability is None)
-        return found
+                stored[pair, judge, version] = _StoredLabel(pk, probability is None)
+        return stored
 
     def _columns(self, event: LabelBody, pair: int) -> dict[str, Any]:
         probability, shown, swapped = event["probability"], event["p_shown"], event["p_swapped"]
@@ -100,15 +100,15 @@ class LabelRecorder:
         return storable(name)[:300]
 
     def _pair_ids(self, digests: list[str]) -> dict[str, int]:
-        """Not kept from batch to batch: a pair comes once a stage, and there may be a million."""
-        found = _ids(self._stage.team_id, digests)
-        unknown = [digest for digest in digests if digest not in found]
+        """Not kept from batch to batch: a pair comes once per stage, and there may be a million."""
+        ids = _ids(self._stage.team_id, digests)
+        unknown = [digest for digest in digests if digest not in ids]
         if unknown and self._pairs is not None:
             if self._index is None:
                 self._index = PairIndex(self._pairs)
-            found |= record_pairs(team_id=self._stage.team_id, dataset=self._dataset,
+            ids |= record_pairs(team_id=self._stage.team_id, dataset=self._dataset,
                                   rows=self._index.rows_of(unknown))
-        return found
+        return ids
 
 
 def record_pairs_file(stage: Stage, path: Path) -> None:
@@ -147,8 +147,8 @@ def dataset_of(stage: Stage) -> Dataset | None:
 def principle_version(stage: Stage) -> PrincipleVersion:
     """The team's version with the stage's wording; a wording that came with a recipe's YAML becomes a new version."""
     name, statement = stage.settings["principle"], stage.settings["statement"]
-    found = PrincipleVersion.objects.filter(principle__team=stage.team_id, principle__name=name, statement=statement)
-    if version := found.order_by("number").first():
+    versions = PrincipleVersion.objects.filter(principle__team=stage.team_id, principle__name=name, statement=statement)
+    if version := versions.order_by("number").first():
         return version
     principle, _ = Principle.objects.get_or_create(team_id=stage.team_id, name=name)
     newest = principle.versions.order_by("-number").first()
@@ -163,9 +163,9 @@ def _unindexed(column: str) -> CombinedExpression:
 
 
 def _ids(team_id: int, digests: list[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    ids: dict[str, int] = {}
     for start in range(0, len(digests), _BATCH):  # SQLite bounds the number of parameters
         part = Pair.objects.alias(owner=_unindexed("team_id")).filter(
             owner=team_id, digest__in=digests[start: start + _BATCH]).order_by()
-        found |= dict(part.values_list("digest", "pk"))
-    return found
+        ids |= dict(part.values_list("digest", "pk"))
+    return ids

@@ -25,7 +25,7 @@ from webapp.runs.models import Stage
 
 HOST = socket.gethostname()[:200]
 LOOK = 0.5  # seconds between two looks at the row: how soon a cancelled stage hears of it
-AWAY = (OperationalError, InterfaceError)  # the database cannot be reached, or is full, or busy: it may come back
+DB_DOWN = (OperationalError, InterfaceError)  # the database cannot be reached, is full or is busy: it may come back
 
 logger = logging.getLogger("concord.workers")
 T = TypeVar("T")
@@ -40,17 +40,17 @@ def claim(stage_id: int) -> Stage | None:
     return Stage.objects.get(pk=stage_id, lease_token=token) if taken else None
 
 
-def patiently(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
-    """Call again while the database is away."""
+def retry_while_db_is_down(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
+    """Call, and call again while the database cannot be reached; the error goes on once `give_up` says so."""
     wait = 0.2
     while True:
         try:
             return call()
-        except AWAY as error:
+        except DB_DOWN as error:
             connection.close()  # the next query opens a new one
             if give_up():
                 raise
-            logger.warning("the database is away, waiting: %s", error)
+            logger.warning("the database cannot be reached, trying again: %s", error)
             time.sleep(wait)
             wait = min(wait * 2, 5.0)
 
@@ -87,18 +87,18 @@ class Lease:
         renewed = time.monotonic()
         while not self._done.wait(LOOK):
             try:
-                asked = self._ours.values_list("stop_requested", flat=True).first()
-                if asked and not self._done.is_set():
+                stop_requested = self._ours.values_list("stop_requested", flat=True).first()
+                if stop_requested and not self._done.is_set():
                     self.stop.set()
-                held = asked is not None
-                if held and time.monotonic() - renewed > settings.LEASE_SECONDS / 5:
+                is_ours = stop_requested is not None
+                if is_ours and time.monotonic() - renewed > settings.LEASE_SECONDS / 5:
                     until = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
-                    held = self.write(lease_until=until)
+                    is_ours = self.write(lease_until=until)
                     renewed = time.monotonic()
-            except AWAY:
+            except DB_DOWN:
                 connection.close()
                 continue
-            if not held:
+            if not is_ours:
                 self.lost.set()
                 break
         connection.close()

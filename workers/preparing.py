@@ -53,9 +53,9 @@ def prepare(stage: Stage) -> Prepared | None:
         shared = exports.data_files(team=run.team, recipe=recipe, dataset=run.dataset, digests=run.file_digests)
         files = {role: shared[role] for role in item.files}
     if item.kind == "label":
-        known = stage.folder / "files" / "known_labels.jsonl"
-        if exports.write_known_labels(known, team=run.team, stage_settings=item.settings):
-            files["known_labels"] = known
+        path = stage.folder / "files" / "known_labels.jsonl"
+        if exports.write_known_labels(path, team=run.team, stage_settings=item.settings):
+            files["known_labels"] = path
     if item.kind in {"preference_model", "draw"}:
         corrected = _corrected_labels(stage, item, runs, stages)
         if corrected is None:
@@ -80,7 +80,7 @@ def _corrected_labels(stage: Stage, item: StagePlan, runs: list[Run], stages: di
 
     None where people corrected labels since the stage was planned: its runs are then pointed at what it now is.
     """
-    found: dict[str, Path] = {}
+    corrected: dict[str, Path] = {}
     for role, name in item.inputs.items():
         label = stages[name]
         if label.kind != "label":
@@ -89,13 +89,13 @@ def _corrected_labels(stage: Stage, item: StagePlan, runs: list[Run], stages: di
         corrections = exports.corrections_of(team=runs[0].team, label_settings=label.settings, labels=path)
         digest = exports.corrections_digest(corrections)
         if digest != runs[0].corrections.get(label.principle, ""):
-            logger.info("labels of %s were corrected: what reads them is another stage now", label.principle)
+            logger.info("labels of %s were corrected: the stages that read them are replaced", label.principle)
             for run in runs:
                 repoint(run=run, corrections={label.principle: digest})
                 advance(run=run)
             return None
         if corrections:
             key = "labels" if role == "label" else role.replace("label:", "labels:", 1)
-            found[key] = stage.folder / "files" / f"{key.replace(':', '-')}.jsonl"
-            write_jsonl(found[key], exports.corrected(read_jsonl(path), corrections))
-    return found
+            corrected[key] = stage.folder / "files" / f"{key.replace(':', '-')}.jsonl"
+            write_jsonl(corrected[key], exports.corrected(read_jsonl(path), corrections))
+    return corrected

@@ -21,11 +21,11 @@ from kombu.exceptions import ChannelError, OperationalError
 
 from webapp.celery import app
 from webapp.datasets.services import imports_requeue
-from webapp.judges.wordings import comparisons_send_again
+from webapp.judges.comparisons import comparisons_send_again
 from webapp.labels import bulk
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import GPU, IO, advance, advance_users, enqueue, queue_of
-from workers.leases import AWAY
+from workers.leases import DB_DOWN
 from workers.processes import last_lines
 from workers.supervisor import MOST_CRASHES
 
@@ -54,7 +54,7 @@ def _try(work: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None
     """Do it; a database that is away is everybody's, and ends the round."""
     try:
         work(*arguments, **named)
-    except AWAY:
+    except DB_DOWN:
         raise
     except Exception:
         logger.exception("reaping: %s %s", getattr(work, "__name__", work), arguments)
@@ -128,13 +128,13 @@ def _take_back(stage: Stage) -> None:
     elif crashes < MOST_CRASHES:
         if not expired.update(status=S.QUEUED, queued_at=now, **let_go):
             return
-        logger.warning("%s lost its worker and is queued again", stage)
+        logger.warning("%s lost its worker and was requeued", stage)
         enqueue(stage)
     else:
         expired.update(
             status=S.FAILED, finished_at=now, failure_kind="worker lost",
-            cause=f"The worker that ran this stage went silent {crashes} times.",
-            remedy="Look at the workers' log and at the machine's memory, then resume: it goes on from its last "
+            cause=f"The worker that ran this stage stopped responding {crashes} times.",
+            remedy="Check the workers' log and the machine's memory, then resume: it continues from its last "
                    "checkpoint.",
             details=last_lines(stage.folder / "output.log"), **let_go)
     advance_users(stage)

@@ -17,7 +17,7 @@ from django.db.models import F
 from training.run.event_stream import Batch, EventReader
 from training.run.events import ArtifactEvent, Event, LabelEvent, LogEvent, ProgressEvent, WarningEvent
 from training.text import storable
-from webapp.runs.live.pokes import poke
+from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.models import LogLine, RunStage, Sample, Stage
 from webapp.runs.series.writer import SeriesWriter
 from workers.labels import LabelRecorder
@@ -70,7 +70,7 @@ class Recorder:
             raise
         self._stage.events_offset, self._stage.events_seq = batch.offset, batch.seq
         runs = RunStage.objects.filter(stage=self._stage).values_list("run_id", flat=True)
-        poke(runs=list(runs), team=self._stage.team_id)
+        notify_run_changed(runs=list(runs), team=self._stage.team_id)
         return True
 
     def _record(self, batch: Batch) -> None:

@@ -21,12 +21,12 @@ from training.errors import TrainingError
 from training.run.artifacts import read_json
 from training.run.jobs import DONE, FAILED, LOCKED, STOPPED
 from training.text import storable
-from webapp.runs.live.pokes import poke
+from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.models import RunStage, Stage
 from webapp.runs.scheduling import GPU, advance_users, enqueue, queue_of
 from workers import processes
 from workers.labels import record_pairs_file
-from workers.leases import AWAY, HOST, Lease, claim, patiently
+from workers.leases import DB_DOWN, HOST, Lease, claim, retry_while_db_is_down
 from workers.pacing import Pacing
 from workers.preparing import Prepared, prepare
 from workers.recording import LeaseLost, Recorder
@@ -50,12 +50,12 @@ def run_stage(stage_id: int, shutdown: threading.Event = SHUTDOWN) -> None:
     stage = claim(stage_id)
     if stage is None:
         return
-    _announce(stage)
+    _notify(stage)
     with Lease(stage) as lease:
         try:
             _Attempt(stage, lease, shutdown).run()
         except LeaseLost:
-            logger.warning("%s is somebody else's now", stage)
+            logger.warning("%s now belongs to another worker", stage)
 
 
 class _Attempt:
@@ -69,7 +69,7 @@ class _Attempt:
     def run(self) -> None:
         try:
             self._run()
-        except (LeaseLost, *AWAY):
+        except (LeaseLost, *DB_DOWN):
             raise
         except TrainingError as error:  # from preparing: the data cannot serve
             self._fail(error.kind, error.cause, error.remedy)
@@ -78,23 +78,24 @@ class _Attempt:
                 raise LeaseLost from error
             logger.exception("the supervisor of %s failed", self.stage)
             self._fail("bug", f"The stage could not be run: {type(error).__name__}: {error}.",
-                       "Report this with the details below. Resuming may help.", traceback.format_exc())
+                       "Try to resume. If it fails again, report this error with the details below.",
+                       traceback.format_exc())
 
     def _run(self) -> None:
         stage = self.stage
         if stage.host in {"", HOST}:
             processes.kill_leftover(stage.pid, stage.folder)
-        prepared = patiently(lambda: prepare(stage), self._hopeless)
+        prepared = retry_while_db_is_down(lambda: prepare(stage), self._should_give_up)
         if prepared is None:
             return self._settle(status=S.WAITING)
         if self.shutdown.is_set():
             return self._requeue()
-        patiently(self._forget_a_lost_stream, self._hopeless)
-        patiently(self.pacing.look, self._hopeless)
+        retry_while_db_is_down(self._forget_a_lost_stream, self._should_give_up)
+        retry_while_db_is_down(self.pacing.look, self._should_give_up)
         code = self._supervise(prepared)
-        patiently(lambda: self._finish(code), self._hopeless)
+        retry_while_db_is_down(lambda: self._finish(code), self._should_give_up)
 
-    def _hopeless(self) -> bool:
+    def _should_give_up(self) -> bool:
         """Whether to wait no longer for the database: the lease then runs out, and `reap` queues the stage."""
         return self.lease.lost.is_set() or self.shutdown.is_set()
 
@@ -117,7 +118,7 @@ class _Attempt:
         command = processes.forked(prepared.command) if queue_of(self.stage) == GPU else prepared.command
         process = processes.start(command, self.stage.folder, stage_environment)
         try:
-            if not patiently(lambda: self.lease.write(host=HOST, pid=process.pid), self._hopeless):
+            if not retry_while_db_is_down(lambda: self.lease.write(host=HOST, pid=process.pid), self._should_give_up):
                 raise LeaseLost
             code = self._follow(process, Recorder(self.stage, self.lease.token, prepared.pairs))
             logger.info("%s ended with code %s", self.stage, code)
@@ -133,11 +134,11 @@ class _Attempt:
             try:
                 more = recorder.record_new()
                 self.pacing.look()
-            except AWAY as error:
+            except DB_DOWN as error:
                 connection.close()
-                if code is not None and self._hopeless():
+                if code is not None and self._should_give_up():
                     raise
-                logger.warning("cannot record %s, waiting for the database: %s", self.stage, error)
+                logger.warning("cannot record %s until the database is back: %s", self.stage, error)
                 more = True
                 time.sleep(0.5)
             if code is not None and not more:
@@ -173,16 +174,16 @@ class _Attempt:
         """The process ended without a word: killed from outside, or it crashed. It goes on from its checkpoint."""
         crashes = self.stage.crashes + 1
         if code == STOPPED:
-            cause = "The process was told to stop by somebody else than Concord."
+            cause = "The process was stopped from outside Concord."
         elif code < 0:
-            cause = (f"The process was killed by the system ({signal.Signals(-code).name}), most often because "
+            cause = (f"The system killed the process ({signal.Signals(-code).name}), most likely because "
                      "memory ran out.")
         else:
             cause = f"The process ended with code {code} and gave no reason."
         if crashes < MOST_CRASHES:
             return self._requeue(crashes=crashes)
-        remedy = ("Lower the batch size or take a smaller model, then resume: it goes on from its last checkpoint."
-                  if code < 0 else "Look at the last lines of its output below, then resume.")
+        remedy = ("Lower the batch size or use a smaller model, then resume: it continues from its last checkpoint."
+                  if code < 0 else "Read the last lines of its output below, then resume.")
         log = processes.last_lines(self.stage.folder / "output.log")
         return self._fail("killed", f"{cause} It was started {crashes} times.", remedy, log, crashes=crashes)
 
@@ -202,19 +203,19 @@ class _Attempt:
             if changes["status"] == S.QUEUED and send:
                 enqueue(self.stage)
         advance_users(self.stage)
-        _announce(self.stage)
+        _notify(self.stage)
 
 
-def _announce(stage: Stage) -> None:
+def _notify(stage: Stage) -> None:
     runs = RunStage.objects.filter(stage=stage).values_list("run_id", flat=True)
-    poke(runs=list(runs), team=stage.team_id)
+    notify_run_changed(runs=list(runs), team=stage.team_id)
 
 
 def _summary(stage: Stage) -> dict[str, Any]:
     """The stage's small results, as the pages show them."""
-    found: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for name in SUMMARIES:
         if (stage.folder / name).is_file():
             value = read_json(stage.folder / name)
-            found |= value if isinstance(value, dict) else {name.removesuffix(".json"): value}
-    return found
+            summary |= value if isinstance(value, dict) else {name.removesuffix(".json"): value}
+    return summary

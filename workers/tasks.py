@@ -25,7 +25,7 @@ def import_dataset(dataset_id: int) -> None:
 
 @app.task(name="workers.compare_wordings")
 def compare_wordings(comparison_id: int) -> None:
-    from webapp.judges.wordings import comparison_run
+    from webapp.judges.comparisons import comparison_run
 
     comparison_run(comparison_id=comparison_id)
 

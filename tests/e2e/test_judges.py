@@ -29,9 +29,9 @@ def save_and_test(page: Page, server: JudgeServer, name: str) -> None:
     page.get_by_label("Server’s address").fill(server.base_url)
     page.get_by_label("Model").fill("rule")
     page.get_by_label("API key").fill(KEY)
-    page.get_by_label("Price in").fill("1")
-    page.get_by_label("Price out").fill("2")
-    page.get_by_label("Requests a minute").fill("60")  # slow enough to be paused half-way
+    page.get_by_label("Price of input").fill("1")
+    page.get_by_label("Price of output").fill("2")
+    page.get_by_label("Requests per minute").fill("60")  # slow enough to be paused half-way
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
     page.get_by_role("button", name="Test connection").click()
@@ -42,7 +42,7 @@ def save_and_test(page: Page, server: JudgeServer, name: str) -> None:
 def start_with(page: Page, name: str) -> None:
     """A small run with the saved judge, started from the form, whose estimate is looked at first."""
     page.get_by_role("link", name="New run with it").click()
-    expect(page.locator("#outlook")).to_contain_text("What the judge will be asked")
+    expect(page.locator("#preview")).to_contain_text("What the judge will be asked")
     page.locator("[id='id_data.limit']").fill("100")
     page.locator("[id='id_data.held_out']").fill("10")
     page.locator("[id='id_sample.count']").fill("20")
@@ -51,7 +51,7 @@ def start_with(page: Page, name: str) -> None:
         box.set_checked(box.get_attribute("value") == "conciseness")
     page.locator("[id='id_evaluate.prompts']").fill("4")
     page.get_by_label("Name", exact=True).fill(name)
-    expect(page.locator("#outlook .costs-total")).to_contain_text("$0.0", timeout=20_000)
+    expect(page.locator("#preview .costs-total")).to_contain_text("$0.0", timeout=20_000)
     page.get_by_role("button", name="Start run").click()
     page.wait_for_url("**/runs/*/")
 
@@ -64,8 +64,8 @@ def test_a_judge_is_saved_tested_asked_paused_and_let_go_on(page: Page, server: 
     wait_for("the first questions of the run", lambda: len(server.questions) > 1, 120)
     page.get_by_role("button", name="Pause labelling").click()
     expect(labelling.locator(".badge.is-stopped").first).to_be_visible()
-    page.get_by_label("Requests a minute").fill("0")
-    page.get_by_role("button", name="Set the pace").click()
+    page.get_by_label("Requests per minute").fill("0")
+    page.get_by_role("button", name="Set the rates").click()
     expect(labelling.locator(".badge.is-stopped").first).to_be_visible()
     page.get_by_role("button", name="Resume labelling").click()
     expect(page.locator(".run-steps .step.is-done", has_text="Labels")).to_be_visible(timeout=60_000)
@@ -84,7 +84,7 @@ def compare_two_wordings(page: Page) -> None:
     page.get_by_role("link", name="Compare wordings").click()
     page.get_by_label("Wording B").fill("fuller and richer")
     page.get_by_label("Judge", exact=True).select_option(label="The tests’ judge")
-    page.get_by_label("How many").fill("5")
+    page.get_by_label("Number of pairs").fill("5")
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.get_by_role("heading", name="Pairs that differ")).to_be_visible(timeout=60_000)
-    expect(page.get_by_text("flipped with the order").first).to_be_visible()
+    expect(page.get_by_text("flipped when the order changed").first).to_be_visible()

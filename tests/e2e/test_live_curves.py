@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from webapp.runs.series.curves import Series, Window, listed, picture, seconds
+from webapp.runs.series.curves import Series, Window, chart_series, listed, seconds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.once]
 
@@ -37,10 +37,10 @@ def grown(page: Page, axis: str, weight: float, known: int) -> tuple[dict[str, A
                seconds(series.times[i:i + 1])] for i in range(known, len(steps))]
     page.goto("/runs/")
     loaded, columns = page.evaluate(GROWN, [
-        picture(Series(*(column[:known] for column in series)), window),
+        chart_series(Series(*(column[:known] for column in series)), window),
         {"early": points[:2], "late": points[2:]}, {"axis": axis, "weight": weight, "frozen": False}])
     assert loaded
-    return columns, picture(series, window)
+    return columns, chart_series(series, window)
 
 
 @pytest.mark.parametrize("known", [1, 2, 5])

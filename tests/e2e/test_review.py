@@ -19,7 +19,7 @@ def test_a_label_is_overridden_in_the_review_and_taken_back(page: Page, finished
     page.reload()
     expect(page.get_by_text("overridden").first).to_be_visible()
     page.get_by_role("button", name=re.compile("^Undo")).click()
-    expect(page.get_by_text("Taken back").first).to_be_visible()
+    expect(page.get_by_text("The last decision is taken back").first).to_be_visible()
 
 
 def test_an_override_trains_one_preference_model_anew_and_buys_no_label(page: Page, finished_run: int) -> None:

@@ -34,7 +34,7 @@ def start(page: Page, recipe: str, name: str, steps: str) -> None:
     page.goto("/runs/new/")
     page.get_by_text("Paste YAML", exact=True).click()
     page.get_by_role("textbox", name="Recipe as YAML").fill(recipe)
-    page.get_by_role("button", name="Fill the form from it").click()
+    page.get_by_role("button", name="Fill in the form from this YAML").click()
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Steps", exact=True).fill(steps)
     page.get_by_role("button", name="Start run").click()

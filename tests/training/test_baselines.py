@@ -120,5 +120,5 @@ def test_no_label_at_all_is_an_error_that_says_what_to_do(tmp_path: Path) -> Non
 
 
 def test_a_principle_that_the_recipe_lacks_cannot_be_the_baseline() -> None:
-    with pytest.raises(BadSettings, match=r"'empathy' is none of this recipe's.*factuality"):
+    with pytest.raises(BadSettings, match=r"'empathy' is not in this recipe.*factuality"):
         recipe(baseline={"kind": "single_principle", "principle": "empathy"})

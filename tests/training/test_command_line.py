@@ -52,7 +52,7 @@ def test_a_recipe_runs_stage_by_stage_and_buys_no_label_twice(tmp_path: Path) ->
         assert "label:toxicity: 16/16 labels" in first.stdout
         paid = len(server.requests)
         again = command("run", str(path), "--out", str(tmp_path / "out"), "--stage-only", "label:toxicity")
-        assert "label:toxicity: done before" in again.stdout and len(server.requests) == paid == 32
+        assert "label:toxicity: already complete" in again.stdout and len(server.requests) == paid == 32
     folder = tmp_path / "out" / read_json(tmp_path / "out" / "stages.json")["label:toxicity"]
     assert len(list(read_jsonl(folder / "labels.jsonl"))) == 16
 

@@ -13,7 +13,7 @@ from training.config import JudgeSettings
 from training.judges.judge import Answer, as_answer, as_label, verdict_of
 from training.judges.label_ledger import LabelLedger
 from training.judges.pair_index import PairIndex
-from training.ppo.health import _kept
+from training.ppo.health import _earlier_events
 from training.recipe_run import _Tail
 from training.run import reporting
 from training.run.event_stream import EventReader, NoEvent, event_of, events_of_lines, read_events
@@ -125,7 +125,7 @@ def test_a_stream_of_an_older_version_is_read_to_its_last_line(version: str, sta
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_resumed_stage_and_the_command_line_know_what_an_older_version_told(version: str) -> None:
     path = RECORDED / version / "ppo.jsonl"
-    assert [(event["kind"], event["step"]) for event in _kept(path, 4)] == [
+    assert [(event["kind"], event["step"]) for event in _earlier_events(path, 4)] == [
         ("metric", 1), ("metric", 2), ("sample", 2), ("sample", 2), ("metric", 3), ("metric", 4), ("sample", 4)]
     assert _Tail(path).line() == "4/4 steps  reward/total 1"
 

@@ -89,9 +89,9 @@ def test_it_learns_what_the_preference_models_reward(job_of: Any, tmp_path: Path
 
 
 def test_a_group_that_does_not_fill_the_batch_is_refused_with_the_nearest_that_does(tiny_base: Path) -> None:
-    with pytest.raises(ValidationError, match="batch_size 64 is no multiple of group_size 12; choose 60"):
+    with pytest.raises(ValidationError, match="batch_size 64 is not a multiple of group_size 12; choose 60"):
         make_recipe(tiny_base, ppo={"algorithm": "grpo", "batch_size": 64, "group_size": 12, "minibatches": 1})
-    with pytest.raises(ValidationError, match="cannot be cut into 5 equal minibatches"):
+    with pytest.raises(ValidationError, match="cannot be divided into 5 equal minibatches"):
         make_recipe(tiny_base, ppo={"algorithm": "grpo", "batch_size": 64, "group_size": 8, "minibatches": 5})
     make_recipe(tiny_base, ppo={"batch_size": 64, "group_size": 12, "minibatches": 5})  # nothing to PPO
 

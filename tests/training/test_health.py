@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.training.tiny_models import PROMPTS, Remembering
 from training.errors import JudgeUnavailable
-from training.judges.judge import Comparison, Verdict
+from training.judges.judge import PairQuestion, Verdict
 from training.ppo.health import SampleJudge, Watch, WatchedReporter
 
 
@@ -193,7 +193,7 @@ class Likes:
 
     def __init__(self, best: str | None) -> None:
         self.best = best
-        self.asked: list[Comparison] = []
+        self.asked: list[PairQuestion] = []
 
     async def compare(self, items: Any, on_verdict: Any = None) -> list[Verdict]:
         self.asked += items

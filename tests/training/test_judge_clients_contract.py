@@ -17,11 +17,11 @@ from training.errors import JudgeUnavailable
 from training.judges.addresses import AddressGuard
 from training.judges.batch_judge import BatchJudge
 from training.judges.connection_test import test_connection as try_connection
-from training.judges.judge import Comparison
+from training.judges.judge import PairQuestion
 from training.judges.openai_judge import OpenAIJudge
 
 KEY = "sk-very-secret-0123456789"
-QUESTION = Comparison([{"role": "user", "content": "What is two and two?"}], "Four.", "A fish.", "more factual")
+QUESTION = PairQuestion([{"role": "user", "content": "What is two and two?"}], "Four.", "A fish.", "more factual")
 OPEN = AddressGuard(("127.0.0.1",))
 
 

@@ -11,17 +11,17 @@ from tests.training.scripted_server import Reply, completion, failure, letters, 
 from training.config import JudgeSettings
 from training.errors import JudgeUnavailable, StopRequested
 from training.judges.choose import make_judge
-from training.judges.judge import Comparison, Verdict
+from training.judges.judge import PairQuestion, Verdict
 
 KEY = "sk-very-secret-0123456789"
-PAIR = Comparison([{"role": "user", "content": "How are you?"}], "Well.", "You fool!", "less toxic", "toxicity")
+PAIR = PairQuestion([{"role": "user", "content": "How are you?"}], "Well.", "You fool!", "less toxic", "toxicity")
 
 
 def settings(base_url: str, **changes: Any) -> JudgeSettings:
     return JudgeSettings.model_validate({"kind": "openai", "model": "judge-7b", "base_url": base_url, **changes})
 
 
-async def ask(base_url: str, items: list[Comparison] | None = None, **changes: Any) -> list[Verdict]:
+async def ask(base_url: str, items: list[PairQuestion] | None = None, **changes: Any) -> list[Verdict]:
     return await make_judge(settings(base_url, **changes), KEY).compare(items or [PAIR])
 
 

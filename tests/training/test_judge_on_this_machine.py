@@ -10,7 +10,7 @@ import torch
 from tests.training.tiny_families import make_family
 from training.config import DEMO_WORLD, JudgeSettings
 from training.errors import BadSettings
-from training.judges.judge import Comparison
+from training.judges.judge import PairQuestion
 from training.models import language_model
 from training.models.language_model import LanguageModel
 from training.models.local_judge import first_share, next_logprobs
@@ -50,13 +50,13 @@ def test_a_letters_probability_is_that_of_all_its_spellings() -> None:
 
 async def test_a_model_that_knows_no_letters_is_an_error_and_no_guess() -> None:
     judge = make_stage_judge(JudgeSettings(kind="local", model=DEMO_WORLD))
-    [verdict] = await judge.compare([Comparison([{"role": "user", "content": "Who?"}], "Ada.", "Bo.", "kinder")])
+    [verdict] = await judge.compare([PairQuestion([{"role": "user", "content": "Who?"}], "Ada.", "Bo.", "kinder")])
     assert verdict.probability is None and verdict.error.startswith("unreadable") and verdict.calls == 2
 
 
 async def test_a_question_longer_than_the_judge_is_refused_alone(tmp_path: Path) -> None:
     judge = make_stage_judge(JudgeSettings(kind="local", model=str(make_family("gpt2", tmp_path / "short"))))
-    long = Comparison([{"role": "user", "content": "Who? " * 50}], "Ada.", "Bo.", "kinder")
+    long = PairQuestion([{"role": "user", "content": "Who? " * 50}], "Ada.", "Bo.", "kinder")
     verdicts = await judge.compare([long])
     assert "tokens, and the judge 48 positions" in verdicts[0].error and verdicts[0].probability is None
 

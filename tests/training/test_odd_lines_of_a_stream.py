@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.ppo.health import _kept
+from training.ppo.health import _earlier_events
 from training.recipe_run import _Tail
 from training.run.event_stream import event_of, seq_of
 from training.run.reporting import EventFile
@@ -29,7 +29,7 @@ def stream(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def test_the_health_watch_hears_what_can_be_read(stream: Path) -> None:
-    assert [event["step"] for event in _kept(stream, 9)] == [1, 2]
+    assert [event["step"] for event in _earlier_events(stream, 9)] == [1, 2]
 
 
 def test_the_command_line_shows_what_can_be_read(stream: Path) -> None:

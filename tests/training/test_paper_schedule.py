@@ -62,7 +62,7 @@ def test_every_stage_runs_once_after_what_it_reads(
     played = (tmp_path / "stages" / "played").read_text().split("\n")[:-1]
     assert sorted(played) == sorted(["sample", "label:toxicity", "label:conciseness", "preference_model:toxicity",
                                      "preference_model:conciseness", "weights", "ppo", "ppo", "evaluate", "evaluate"])
-    assert lines[0] == "10 stages, 0 of them done before" and lines[-1].startswith("10/10  evaluate of 'Two'")
+    assert lines[0] == "10 stages, 0 of them already complete" and lines[-1].startswith("10/10  evaluate of 'Two'")
 
 
 def test_what_is_complete_is_not_done_again(

@@ -11,7 +11,7 @@ import torch
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
 from training.config import Lora
 from training.errors import BadData
-from training.judges.judge import Comparison, Verdict, verdict_from_orders
+from training.judges.judge import PairQuestion, Verdict, verdict_from_orders
 from training.models import language_model
 from training.run.artifacts import Job, read_json, read_jsonl
 from training.run.pipeline import pair_digest
@@ -59,7 +59,7 @@ def test_no_prompts_is_bad_data(tmp_path: Path, tiny_base: Path) -> None:
 class LikesLong:
     """A judge that prefers the longer answer, except that it will not speak of toxicity."""
 
-    asked: list[Comparison]
+    asked: list[PairQuestion]
 
     def __init__(self) -> None:
         self.asked = []

@@ -156,8 +156,8 @@ def test_the_total_is_computed_again_from_its_parts(function: str) -> None:
 
 @pytest.mark.parametrize(("given", "message"), [
     ({"function": "constrained"}, "needs a principle with a threshold"),
-    ({"function": "constrained", "thresholds": {"factuality": 0, "toxicity": 0}}, "take one out of 'thresholds'"),
-    ({"caps": {"empathy": 1.0}}, "name empathy, no principle of this recipe"),
+    ({"function": "constrained", "thresholds": {"factuality": 0, "toxicity": 0}}, "remove one from 'thresholds'"),
+    ({"caps": {"empathy": 1.0}}, "name empathy, not in this recipe"),
 ])
 def test_limits_that_cannot_be_are_refused_with_the_way_out(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -14,7 +14,7 @@ from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_reci
 from training.config import JudgeSettings, Lora, Recipe, shipped_recipe
 from training.errors import BudgetSpent, StopRequested
 from training.judges.addresses import AddressGuard
-from training.judges.judge import Comparison, Verdict
+from training.judges.judge import PairQuestion, Verdict
 from training.judges.openai_judge import OpenAIJudge
 from training.judges.verdict_ledger import VerdictLedger, buy_verdicts
 from training.models import language_model
@@ -22,7 +22,7 @@ from training.run.artifacts import read_json
 from training.run.jobs import runtime_of
 from training.stages import evaluate
 
-ITEMS = [Comparison([{"role": "user", "content": f"Question {number}?"}], "Short.", "A longer answer.", "shorter")
+ITEMS = [PairQuestion([{"role": "user", "content": f"Question {number}?"}], "Short.", "A longer answer.", "shorter")
          for number in range(10)]
 
 

@@ -26,7 +26,7 @@ def said(**sections: Any) -> dict[str, str]:
     ("ppo", "learning_rate", float("nan"), "must be a number, and neither infinite nor NaN (given: nan)"),
     ("ppo", "batch_size", "many", "must be a whole number (given: 'many')"),
     ("ppo", "batch_size", 2.5, "must be a whole number (given: 2.5)"),
-    ("ppo", "lerning_rate", 1, "is no setting of a recipe; check its spelling, or take it out (given: 1)"),
+    ("ppo", "lerning_rate", 1, "is not a setting of a recipe; check its spelling, or remove it (given: 1)"),
     ("sft", "enabled", "maybe", "must be true or false (given: 'maybe')"),
     ("data", "source", "", "must not be empty"),
     ("data", "columns", 3, "must be a mapping, such as {prompt: question} (given: 3)"),

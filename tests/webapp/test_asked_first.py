@@ -31,7 +31,7 @@ def test_a_data_set_is_deleted_after_a_question_with_its_rows(owner_client: Clie
                                      rows_read=1494)
     address = reverse("datasets:delete", args=[dataset.pk])
     page = owner_client.post(address).content.decode()
-    assert "Delete “A &lt;b&gt;”?" in page and "Delete it with 1,494 rows" in page
+    assert "Delete “A &lt;b&gt;”?" in page and "Delete the data set and its 1,494 rows" in page
     assert Dataset.objects.exists()
     answered(owner_client, page, address)
     assert not Dataset.objects.exists()
@@ -70,6 +70,6 @@ def test_more_than_a_hundred_calls_of_a_judge_are_asked_about(
     page = owner_client.post(address, form).content.decode()
     assert Comparison.objects.exists() is not asks
     if asks:
-        assert "Ask up to 104 times?" in page
+        assert "Ask the judge up to 104 times?" in page
         answered(owner_client, page, address)
     assert Comparison.objects.get().statement_b == "much less toxic"

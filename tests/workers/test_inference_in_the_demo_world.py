@@ -16,7 +16,7 @@ from training.models.language_model import add_adapter, load, pick_device
 from training.preference_models import CARD, new_model, save
 from training.run.artifacts import write_json
 from webapp.accounts.models import Team
-from webapp.playground.stream import Request, Sampling, stream_key
+from webapp.playground.stream import ChatSampling, Request, stream_key
 from webapp.runs.models import Run, RunStage, Stage
 from workers import inference
 
@@ -59,7 +59,7 @@ def chat(team: Team, run: Run, **changes: Any) -> list[dict[str, Any]]:
     policies = [{"stage": None, "sft": None, "base": "demo-world"},
                 {"stage": run.stages.get(kind="ppo").pk, "sft": None, "base": "demo-world"}]
     asked = {"team": team.pk, "policies": policies, "dialogues": [ASK, ASK], "scorer": run.pk,
-             "sampling": Sampling(max_new_tokens=24, seed=3)} | changes
+             "sampling": ChatSampling(max_new_tokens=24, seed=3)} | changes
     request = Request(**asked)
     inference.answer(request)
     with redis.Redis.from_url(settings.REDIS_URL) as client:

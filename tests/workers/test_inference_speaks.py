@@ -14,7 +14,7 @@ from django.conf import settings
 
 from training.errors import ModelUnavailable, OutOfMemory
 from webapp.accounts.models import Team
-from webapp.playground.stream import Request, Sampling, cancel_key, stream_key
+from webapp.playground.stream import ChatSampling, Request, cancel_key, stream_key
 from webapp.runs.models import Stage
 from workers import chat_queue, inference
 
@@ -62,7 +62,7 @@ def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asking(**changes: Any) -> Request:
     return Request(**({"team": 1, "policies": [DEMO, DEMO], "dialogues": [ASK, ASK], "scorer": None,
-                       "sampling": Sampling(max_new_tokens=5)} | changes))
+                       "sampling": ChatSampling(max_new_tokens=5)} | changes))
 
 
 def heard(client: redis.Redis, request: Request) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ def test_an_answer_cut_at_the_limit_says_so(client: redis.Redis, speakers: Calla
 
 def test_pieces_are_gathered_to_about_twenty_a_second(client: redis.Redis, speakers: Callable[..., None]) -> None:
     speakers(Parrot(["x"] * 2000), Parrot(["y"] * 2000))
-    request = asking(sampling=Sampling(max_new_tokens=2000))
+    request = asking(sampling=ChatSampling(max_new_tokens=2000))
     inference.answer(request)
     events = heard(client, request)
     seconds = max(event["seconds"] for event in events if event["kind"] == "answer")
@@ -104,7 +104,7 @@ def test_a_stop_is_obeyed_in_the_middle(
     client: redis.Redis, speakers: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference, "BEAT", 0.0)
-    request = asking(sampling=Sampling(max_new_tokens=1000))
+    request = asking(sampling=ChatSampling(max_new_tokens=1000))
     said: list[None] = []
 
     def stop_after_three() -> None:
@@ -275,7 +275,7 @@ def test_a_stage_that_is_not_the_teams_or_not_done_is_not_loaded(
     stage = stage_of(team if fields else other_team, **fields)
     request = asking(team=team.pk, policies=[{"stage": stage.pk, "sft": None, "base": "demo-world"}, DEMO])
     inference.answer(request)
-    assert heard(client, request)[-1]["cause"] == "This policy's files are no longer there."
+    assert heard(client, request)[-1]["cause"] == "The files of this policy no longer exist."
     assert loads == []
 
 
@@ -286,8 +286,8 @@ def test_a_conversation_without_room_for_an_answer_is_refused(
     request = asking(team=team.pk, dialogues=[long, long])
     inference.answer(request)
     failed = heard(client, request)[-1]
-    assert failed["cause"] == ("The conversation with policy A has 96 tokens; with an answer of up to 5 there is room "
-                               "for 95.")
+    assert failed["cause"] == ("The conversation with policy A has 96 tokens. With an answer of up to 5 tokens, 95 "
+                               "fit.")
 
 
 def test_the_models_used_last_stay() -> None:

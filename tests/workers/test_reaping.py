@@ -60,7 +60,8 @@ def test_a_stage_whose_worker_went_silent_is_queued_again_and_the_third_time_fai
         reap()  # another worker's
         stage.refresh_from_db()
         assert (stage.crashes, stage.lease_token) == (crash, "")
-    assert stage.status == Stage.Status.FAILED and "silent 3 times" in stage.cause and "resume" in stage.remedy
+    assert stage.status == Stage.Status.FAILED
+    assert "stopped responding 3 times" in stage.cause and "resume" in stage.remedy
     assert Run.objects.get().status == Run.Status.FAILED
 
 

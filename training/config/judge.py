@@ -28,23 +28,25 @@ class JudgeSettings(Section):
     base_url: str = Field("", max_length=500, description="The server's address, ending in /v1; empty: OpenAI's.")
     api_key_env: Annotated[str, StringConstraints(pattern=r"^((OPENAI|CONCORD_JUDGE)[A-Z0-9_]*_KEY)?$")] = Field(
         "", description="The environment variable that holds the key (OPENAI_API_KEY or CONCORD_JUDGE_..._KEY).")
-    both_orders: bool = Field(True, description="Ask each pair in both orders and average: takes position bias out.")
+    both_orders: bool = Field(True, description=(
+        "Ask about each pair in both orders and average, which removes position bias."))
     layout: Layout = Field("paper", description="The paper's question, or the principle last, so that the calls on a "
                                                 "pair share a prefix that servers keep.")
-    few_shot: int = Field(0, ge=0, le=4, description="Worked examples before the question, half of them answered B.")
-    reasoning: bool = Field(False, description="The judge thinks before its letter: dearer, and slower.")
+    few_shot: int = Field(0, ge=0, le=4, description=(
+        "Solved examples before the question; half of them have the answer B."))
+    reasoning: bool = Field(False, description="The judge thinks before it answers: costs more and takes longer.")
     max_pairs: int = Field(600, ge=2, le=1_000_000, description="At most this many pairs are labelled per principle.")
     logprobs: Literal["auto", "yes", "no"] = Field(
-        "auto", description="Log-probabilities of the letters: as the server can, or never without, or not asked for.")
+        "auto", description="Log-probabilities of the answer: if the server gives them, always, or never.")
     samples: int = Field(4, ge=1, le=32, description="Answers sampled where the server gives no log-probabilities.")
     mode: Literal["live", "batch"] = Field(
-        "live", description="Ask at once, or through the provider's Batch API: cheaper, and done within a day.")
-    concurrency: int = Field(16, ge=1, le=512, description="Requests in flight at most.")
+        "live", description="Ask at once, or through the provider's Batch API, which is cheaper and takes up to a day.")
+    concurrency: int = Field(16, ge=1, le=512, description="At most this many requests in flight.")
     timeout: int = Field(60, ge=1, le=3600, description="Seconds that a request may take.")
     requests_per_minute: int = Field(0, ge=0, le=10_000_000, description=(
-        "Requests per minute at most; 0: as the server allows."))
+        "At most this many requests per minute; 0: as many as the server allows."))
     tokens_per_minute: int = Field(0, ge=0, le=10_000_000_000, description=(
-        "Tokens per minute at most; 0: as the server allows."))
+        "At most this many tokens per minute; 0: as many as the server allows."))
     budget_calls: int = Field(0, ge=0, le=1_000_000_000, description="Answers that a run's labels and evaluation "
                                                                      "may cost; 0: no limit.")
     budget_tokens: int = Field(0, ge=0, le=1_000_000_000_000, description="Tokens that a run's labels and "

@@ -47,12 +47,13 @@ class Ppo(Section):
     whiten_rewards: bool = Field(False, description=(
         "Scale the rewards of tokens to deviation 1 in each phase; advantages are whitened in any case."))
     target_kl_stop: float = Field(0.0, ge=0, le=100, description=(
-        "End a phase's epochs once the policy is so far from the one that answered, in nats per token; 0: never."))
+        "End a phase's epochs once the policy has moved this far since its rollouts, in nats per token; 0: never."))
     reward_clip: float = Field(10.0, gt=0, le=1000, description="Rewards are clipped to plus and minus this.")
-    no_eos_penalty: float = Field(1.0, ge=0, le=100, description="Taken from the reward of a response without an end.")
+    no_eos_penalty: float = Field(1.0, ge=0, le=100, description=(
+        "Subtracted from the reward of a response that does not end."))
     max_grad_norm: float = Field(1.0, gt=0, le=1000, description="Gradient clipping.")
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature of the rollouts.")
-    max_new_tokens: int = Field(128, ge=1, le=8192, description="Longest response.")
+    max_new_tokens: int = Field(128, ge=1, le=8192, description="At most this many tokens per response.")
     micro_batch: int = Field(16, ge=1, le=65_536, description=(
         "Rows in one forward and backward pass; gradients of a minibatch are accumulated exactly, so it changes the "
         "memory and not the result. On a GPU, more where its memory holds them, and half as many after an OOM."))
@@ -76,9 +77,9 @@ class Ppo(Section):
                 raise ValueError(f"{self.algorithm} has no '{name}'; leave it at {default}, or choose the algorithm "
                                  "ppo")
         if self.batch_size % self.group_size:
-            raise ValueError(f"batch_size {self.batch_size} is no multiple of group_size {self.group_size}; "
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of group_size {self.group_size}; "
                              f"choose {max(1, self.batch_size // self.group_size) * self.group_size}")
         if self.batch_size % self.minibatches:
-            raise ValueError(f"batch_size {self.batch_size} cannot be cut into {self.minibatches} equal minibatches, "
-                             f"which {self.algorithm} asks for; choose minibatches that divide it")
+            raise ValueError(f"batch_size {self.batch_size} cannot be divided into {self.minibatches} equal "
+                             f"minibatches, which {self.algorithm} needs; choose minibatches that divide it")
         return self

@@ -19,19 +19,20 @@ class PreferenceModelSettings(Section):
         "One adapter per principle on a shared base; one trunk with one head per principle, all scored in one "
         "pass; or the whole base trained for each principle."))
     labels: LabelUse = Field("soft", description=(
-        "Learn the judge's probability, its harder answer, or that answer by a margin as large as its log-odds."))
+        "Learn the judge's probability, its answer rounded to A or B, or that answer with its log-odds as margin."))
     lora: Lora = Lora(r=8, alpha=32, dropout=0.1)
     lora_layers: int = Field(0, ge=0, le=1000, description=(
-        "Adapt only so many of the upper layers, 0 for all: what is below is computed once for all principles."))
-    debias_length: bool = Field(False, description="Take the linear part of the response's length out of the score.")
+        "Adapt only this many of the upper layers (0: all); the layers below are computed once for all principles."))
+    debias_length: bool = Field(False, description="Remove the linear effect of response length from the score.")
     learning_curve: bool = Field(False, description=(
-        "Train on an eighth, a quarter and a half of the pairs as well, to see whether more labels would help; not "
-        "twice the time."))
+        "Train on an eighth, a quarter and a half of the pairs as well, to see whether more labels would help; takes "
+        "less than twice the time."))
     epochs: int = Field(1, ge=1, le=100, description="Passes over the labelled pairs.")
     learning_rate: float = Field(5e-5, gt=0, le=1, description="Peak of a cosine schedule.")
     warmup_steps: int = Field(250, ge=0, le=100_000, description="Steps of linear warm-up (at most a tenth of all).")
     batch_size: int = Field(32, ge=1, le=4096, description="Pairs per step.")
-    max_length: int = Field(512, ge=16, le=131_072, description="Tokens of prompt and response; cut at the left.")
+    max_length: int = Field(512, ge=16, le=131_072, description=(
+        "At most this many tokens of prompt and response; the beginning is cut."))
     held_out: float = Field(0.15, gt=0, lt=0.9, description="Share of the pairs kept for accuracy and calibration.")
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 
-class Principle(BaseModel):
+class LibraryPrinciple(BaseModel):
     """One principle.
 
     `symbol` and `hue` (a colour-blind-safe hex colour) are how every page and every chart shows it.
@@ -31,7 +31,7 @@ class Principle(BaseModel):
 
 
 @cache
-def library() -> dict[str, Principle]:
+def library() -> dict[str, LibraryPrinciple]:
     """The shipped principles by name, in the paper's order."""
     text = files("training.config").joinpath("principle_texts", "library.yaml").read_text(encoding="utf-8")
-    return {entry["name"]: Principle.model_validate(entry) for entry in yaml.safe_load(text)}
+    return {entry["name"]: LibraryPrinciple.model_validate(entry) for entry in yaml.safe_load(text)}

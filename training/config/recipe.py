@@ -26,7 +26,7 @@ class Data(Section):
     source: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
         "Where prompts come from: 'demo-world', a JSONL, CSV or Parquet file, or a hub id like 'Anthropic/hh-rlhf'."))
     split: str = Field("train", max_length=100, description="The split of a hub data set.")
-    columns: dict[str, str] = Field({}, description="Column mapping, e.g. {prompt: question}; empty: recognised.")
+    columns: dict[str, str] = Field({}, description="Column mapping, e.g. {prompt: question}; empty: detected.")
     limit: int = Field(4000, ge=4, le=1_000_000, description="At most this many rows are used.")
     held_out: int = Field(300, ge=2, le=100_000, description="Prompts kept for evaluation; never trained on.")
 
@@ -56,21 +56,22 @@ class Sft(Section):
     max_length: int = Field(512, ge=16, le=131_072, description="Tokens per dialogue.")
 
 
-class Sample(Section):
+class SampleSettings(Section):
     pairs: Literal["sampled", "dataset"] = Field("sampled", description=(
         "Pairs to label: two samples of the policy per prompt, or the data set's own chosen and rejected responses."))
     count: int = Field(600, ge=2, le=1_000_000, description="Pairs to sample.")
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature.")
-    max_new_tokens: int = Field(24, ge=1, le=8192, description="Longest response.")
+    max_new_tokens: int = Field(24, ge=1, le=8192, description="At most this many tokens per response.")
     batch_size: int = Field(128, ge=1, le=4096, description="Responses generated at a time.")
 
 
 class Evaluate(Section):
-    prompts: int = Field(300, ge=2, le=100_000, description="Held-out prompts on which the policy meets its base.")
+    prompts: int = Field(300, ge=2, le=100_000, description=(
+        "Held-out prompts on which the policy is compared with its base."))
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature.")
-    max_new_tokens: int = Field(128, ge=1, le=8192, description="Longest response.")
+    max_new_tokens: int = Field(128, ge=1, le=8192, description="At most this many tokens per response.")
     best_of: int = Field(0, ge=0, le=1024, description=(
-        "Also compare the best of so many of the base's answers, chosen by the reward, with the base; 0: no."))
+        "Also compare the base with the best of this many of its answers, chosen by the reward; 0: do not."))
 
 
 class Recipe(Section):
@@ -83,7 +84,7 @@ class Recipe(Section):
     policy: Policy = Policy()
     preference_model: PreferenceModelSettings = PreferenceModelSettings()
     sft: Sft = Sft()
-    sample: Sample = Sample()
+    sample: SampleSettings = SampleSettings()
     weights: Weights = Weights()
     scalarization: Scalarization = Scalarization()
     baseline: Baseline = Baseline()
@@ -91,7 +92,7 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything random.")
     repeat: int = Field(0, ge=0, le=1_000_000, description=(
-        "Number of a repetition: PPO and evaluation are sampled again, on the same pairs, labels and models."))
+        "Number of this repetition: PPO and evaluation are sampled again, on the same pairs, labels and models."))
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Number format of the weights in forward passes.")
 
@@ -103,7 +104,7 @@ class Recipe(Section):
         if doubled:
             raise ValueError(f"principle named twice: {', '.join(doubled)}; remove one")
         if math.fsum(abs(choice.weight) for choice in chosen) == 0:
-            raise ValueError("all weights are zero; give at least one principle a weight")
+            raise ValueError("all weights are zero; give at least one principle a non-zero weight")
         unworded = [choice.name for choice in chosen if not choice.statement and choice.name not in library()]
         if unworded:
             raise ValueError(f"not in the library: {', '.join(unworded)}; give each a 'statement'")
@@ -115,13 +116,13 @@ class Recipe(Section):
             raise ValueError("the rule judge knows the demo world only; choose a judge on a server for this data")
         names = [choice.name for choice in self.principles]
         if self.baseline.principle and self.baseline.principle not in names:
-            raise ValueError(f"the baseline's principle '{self.baseline.principle}' is none of this recipe's; "
+            raise ValueError(f"the baseline's principle '{self.baseline.principle}' is not in this recipe; "
                              f"choose one of {', '.join(names)}")
         if self.baseline.kind in {"single_pm", "pooled_pm"} and CONSTITUTION in names:
             raise ValueError(f"'{CONSTITUTION}' is the name of the baseline's preference model; rename the principle")
         strange = sorted({*self.scalarization.caps, *self.scalarization.thresholds} - set(names))
         if strange:
-            raise ValueError(f"'caps' and 'thresholds' name {', '.join(strange)}, no principle of this recipe; "
+            raise ValueError(f"'caps' and 'thresholds' name {', '.join(strange)}, not in this recipe; "
                              f"name only {', '.join(names)}")
         if self.scalarization.function == "constrained" and self.baseline.kind == "none":
             self._can_be_constrained()
@@ -134,8 +135,8 @@ class Recipe(Section):
         if not bound:
             raise ValueError("'constrained' needs a principle with a threshold in 'thresholds', e.g. {toxicity: 0.5}")
         if all(choice.name in bound or choice.weight == 0 for choice in self.principles):
-            raise ValueError("'constrained' needs a principle with a weight that is no constraint; "
-                             "take one out of 'thresholds'")
+            raise ValueError("'constrained' needs a principle with a weight that is not a constraint; "
+                             "remove one from 'thresholds'")
 
     @property
     def weights_by_name(self) -> dict[str, float]:

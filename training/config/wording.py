@@ -12,7 +12,7 @@ from pydantic import ValidationError
 # By pydantic's type of error; filled in from its context, and from the value given.
 _WORDS = {
     "missing": "is needed",
-    "extra_forbidden": "is no setting of a recipe; check its spelling, or take it out",
+    "extra_forbidden": "is not a setting of a recipe; check its spelling, or remove it",
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be above {gt}",
     "less_than_equal": "must be at most {le}",

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from training.data.reading import Preview, preview_file, read_hub, read_rows
+from training.data.reading import FilePreview, preview_file, read_hub, read_rows
 from training.data.rows import BadRow, Columns, Format, Row, can_be_named
 from training.errors import BadData
 from training.text import storable
@@ -44,10 +44,10 @@ def _nothing() -> None:
 # The side that asks ---------------------------------------------------------------------------------------------------
 
 
-def preview_in_subprocess(path: Path, filename: str, columns: Columns | None = None) -> Preview:
+def preview_in_subprocess(path: Path, filename: str, columns: Columns | None = None) -> FilePreview:
     """`reading.preview_file` in a limited process; any failure is the preview's `problem`."""
     if not _AT_ONCE.acquire(timeout=PREVIEW_PATIENCE):
-        return Preview(problem=BadData("Other files are being previewed.", "Load this page again in a moment."))
+        return FilePreview(problem=BadData("Other files are being previewed.", "Load this page again in a moment."))
     try:
         request = {"preview": True, "path": str(path.absolute()), "filename": filename, "columns": dict(columns or {}),
                    "memory": PREVIEW_MEMORY, "cpu": PREVIEW_CPU}
@@ -62,7 +62,7 @@ def preview_in_subprocess(path: Path, filename: str, columns: Columns | None = N
     finally:
         _AT_ONCE.release()
     if "preview" not in answer:
-        return Preview(problem=_why_it_ended(process.returncode, answer, "The first rows of the file"))
+        return FilePreview(problem=_why_it_ended(process.returncode, answer, "The first rows of the file"))
     return _preview_of(answer["preview"])
 
 
@@ -168,10 +168,10 @@ def _why_it_ended(code: int, answer: dict[str, Any], what: str) -> BadData:
     return BadData(f"{what} made the reader end (code {code}).", "It may be damaged; save it again in another format.")
 
 
-def _preview_of(answer: dict[str, Any]) -> Preview:
+def _preview_of(answer: dict[str, Any]) -> FilePreview:
     rows: list[Row | BadRow] = [Row(*item["row"]) if "row" in item else BadRow(*item["bad"]) for item in answer["rows"]]
-    return Preview(answer["columns"], Format(*answer["format"]) if answer["format"] else None, rows,
-                   BadData(*answer["problem"]) if answer["problem"] else None, answer["unused"])
+    return FilePreview(answer["columns"], Format(*answer["format"]) if answer["format"] else None, rows,
+                       BadData(*answer["problem"]) if answer["problem"] else None, answer["unused"])
 
 
 # The process itself ---------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"end": True}
 
 
-def _shown(preview: Preview) -> dict[str, Any]:
+def _shown(preview: FilePreview) -> dict[str, Any]:
     """A preview reduced to what a page can show: texts are cut, and columns with unusable names are left out."""
     return {
         "columns": [name for name in preview.columns if can_be_named(name)],

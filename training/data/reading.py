@@ -34,7 +34,7 @@ PREVIEW_BYTES = 16_000_000  # decompressed, that a preview reads
 
 
 @dataclass
-class Preview:
+class FilePreview:
     """What a file looks like: its columns, the format if it is recognised, the first rows, and a problem if there is
     one."""
 
@@ -111,10 +111,10 @@ def _row(number: int, record: Mapping[str, Any] | str, form: Format | None, colu
         return BadRow(number, str(problem))
 
 
-def preview_file(source: IO[bytes], filename: str, columns: Columns | None = None, count: int = 20) -> Preview:
+def preview_file(source: IO[bytes], filename: str, columns: Columns | None = None, count: int = 20) -> FilePreview:
     """The columns, the format and the first rows of a file; what is wrong with it stands in `problem`."""
     first: list[Record] = []
-    result = Preview()
+    result = FilePreview()
     try:
         for record in read_records(source, filename, PREVIEW_BYTES):
             first.append(record)

@@ -25,7 +25,7 @@ from training.config import JudgeSettings
 from training.errors import JudgeUnavailable
 from training.judges import sdk
 from training.judges.addresses import AddressGuard
-from training.judges.judge import Answer, Comparison, Listener, PairRequest, Verdict, collect, verdict_of
+from training.judges.judge import Answer, Listener, PairQuestion, PairRequest, Verdict, collect, verdict_of
 from training.judges.prompt import question_of
 from training.judges.protocol import error_message, failure_kind, is_retryable, parse, read_body, safe, scrubbed
 from training.judges.rate_controller import RateController
@@ -62,7 +62,7 @@ class BatchJudge:
         self._capabilities = ServerCapabilities.of(settings)  # for the next batch
         self._batch_capabilities = self._capabilities.copy()  # of the current batch
 
-    async def compare(self, items: Sequence[Comparison],
+    async def compare(self, items: Sequence[PairQuestion],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
         """See `judges.Judge`."""
         return await collect(self, items, on_verdict)

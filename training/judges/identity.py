@@ -21,7 +21,7 @@ _SHORTENED = re.compile(r"openai:(.*)@([^/]*)#[0-9a-f]{16}", re.DOTALL)
 def judge_name(settings: JudgeSettings) -> str:
     """What a label names as its judge.
 
-    >>> judge_name(Judge(kind="openai", model="gpt-4o-mini"))
+    >>> judge_name(JudgeSettings(kind="openai", model="gpt-4o-mini"))
     'openai:gpt-4o-mini@https://api.openai.com/v1'
     """
     if settings.kind == "rule":

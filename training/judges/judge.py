@@ -20,7 +20,7 @@ from training.judges.rate_controller import RateController
 from training.run.events import AnswerBody, LabelBody
 
 
-class Comparison(NamedTuple):
+class PairQuestion(NamedTuple):
     """Two responses to one prompt and what is asked about them; `principle` None asks which is better overall."""
 
     prompt: Dialogue
@@ -79,7 +79,7 @@ class PairRequest(NamedTuple):
     """One pair to judge. `first_order_answer` is the answer to its first order where it is already bought."""
 
     key: int
-    item: Comparison
+    item: PairQuestion
     first_order_answer: Answer | None = None
 
 
@@ -102,7 +102,7 @@ class Listener(Protocol):
 class Judge(Protocol):
     """Anything that compares responses."""
 
-    async def compare(self, items: Sequence[Comparison],
+    async def compare(self, items: Sequence[PairQuestion],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
         """Verdicts in the order of `items`.
 
@@ -146,7 +146,7 @@ class _Collector:
     def notice(self, text: str, warn: bool = True) -> None: ...
 
 
-async def collect(judge: StreamingJudge, items: Sequence[Comparison],
+async def collect(judge: StreamingJudge, items: Sequence[PairQuestion],
                   on_verdict: Callable[[int, Verdict], None] | None) -> list[Verdict]:
     """`Judge.compare` by `StreamingJudge.stream`."""
     collector = _Collector(on_verdict)

@@ -25,7 +25,7 @@ from training.errors import JudgeUnavailable, StopRequested, TrainingError
 from training.judges import sdk
 from training.judges.addresses import AddressGuard, guarded_connector
 from training.judges.exchange import RawReply, Refused, Reply, TransientError
-from training.judges.judge import Answer, Comparison, Listener, PairRequest, Verdict, both_orders, collect
+from training.judges.judge import Answer, Listener, PairQuestion, PairRequest, Verdict, both_orders, collect
 from training.judges.limits import read_limits, retry_after, wait_named_in
 from training.judges.protocol import Reading, error_message, is_retryable, read_reply, safe, scrubbed
 from training.judges.rate_controller import LONGEST_PAUSE, LONGEST_WAIT, LOOK, RateController
@@ -70,7 +70,7 @@ class OpenAIJudge:
         self._session: aiohttp.ClientSession | None = None
         self._stopping: list[BaseException] = []
 
-    async def compare(self, items: Sequence[Comparison],
+    async def compare(self, items: Sequence[PairQuestion],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
         """See `judges.Judge`."""
         return await collect(self, items, on_verdict)

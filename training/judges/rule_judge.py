@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from training.demo_world import rules
 from training.dialogue import last_user_message
 from training.errors import BadSettings
-from training.judges.judge import Comparison, Listener, PairRequest, Verdict, collect, verdict_from_orders
+from training.judges.judge import Listener, PairQuestion, PairRequest, Verdict, collect, verdict_from_orders
 
 
 class RuleJudge:
     """A Judge that applies `training.demo_world.rules`."""
 
-    async def compare(self, items: Sequence[Comparison],
+    async def compare(self, items: Sequence[PairQuestion],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
         """See `judges.Judge`. Raises BadSettings for a principle that no rule decides."""
         return await collect(self, items, on_verdict)
@@ -29,7 +29,7 @@ class RuleJudge:
             listener.judged(request, verdict_from_orders(shown, swapped, tokens=0, model="rules"))
 
 
-def _first_is_better(item: Comparison, first: str, second: str) -> float:
+def _first_is_better(item: PairQuestion, first: str, second: str) -> float:
     prompt = last_user_message(item.prompt)
     if item.principle is None:
         return rules.overall_preference(prompt, first, second)

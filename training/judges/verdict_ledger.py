@@ -14,7 +14,7 @@ import orjson
 
 from training.config import JudgeSettings
 from training.judges.identity import judge_name
-from training.judges.judge import Answer, Comparison, PairRequest, StreamingJudge, Verdict
+from training.judges.judge import Answer, PairQuestion, PairRequest, StreamingJudge, Verdict
 from training.judges.prompt import prompt_version
 from training.judges.rate_controller import RateController
 from training.judges.spending import Spending
@@ -40,23 +40,23 @@ class VerdictLedger:
     def close(self) -> None:
         self._file.close()
 
-    def key(self, item: Comparison) -> str:
+    def key(self, item: PairQuestion) -> str:
         return digest_of([*self._judge, *item])[:32]
 
-    def verdict(self, item: Comparison) -> Verdict | None:
+    def verdict(self, item: PairQuestion) -> Verdict | None:
         """The verdict that was bought; None where there is none or only an error."""
         verdict = self._verdicts.get(self.key(item))
         return verdict if verdict is not None and verdict.probability is not None else None
 
-    def first_order(self, item: Comparison) -> Answer | None:
+    def first_order(self, item: PairQuestion) -> Answer | None:
         """The answer to the first of two orders, where the second is still to be asked."""
         return self._first_orders.get(self.key(item))
 
-    def add(self, item: Comparison, verdict: Verdict) -> None:
+    def add(self, item: PairQuestion, verdict: Verdict) -> None:
         self._verdicts[self.key(item)] = verdict
         self._write({"key": self.key(item), "verdict": verdict._asdict()})
 
-    def add_first_order(self, item: Comparison, answer: Answer) -> None:
+    def add_first_order(self, item: PairQuestion, answer: Answer) -> None:
         self._first_orders[self.key(item)] = answer
         self._write({"key": self.key(item), "answer": answer._asdict()})
 
@@ -109,7 +109,7 @@ class _Listener:
             self._warn(text)
 
 
-def buy_verdicts(judge: StreamingJudge, items: Sequence[Comparison], ledger: VerdictLedger,
+def buy_verdicts(judge: StreamingJudge, items: Sequence[PairQuestion], ledger: VerdictLedger,
                  on_verdict: Callable[[], None], look: Callable[[], None],
                  warn: Callable[[str], None]) -> list[Verdict]:
     """A verdict for each item, in their order; only those missing in the ledger are asked for.

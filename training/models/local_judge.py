@@ -17,7 +17,7 @@ from transformers import DynamicCache
 from training.config import JudgeSettings
 from training.errors import BadSettings
 from training.judges.answers import LEAST_MASS, letter_of
-from training.judges.judge import Answer, Comparison, Listener, PairRequest, Verdict, collect, verdict_of
+from training.judges.judge import Answer, Listener, PairQuestion, PairRequest, Verdict, collect, verdict_of
 from training.judges.prompt import question_of
 from training.judges.rate_controller import RateController
 from training.models import language_model
@@ -38,7 +38,7 @@ class LocalJudge:
         self.settings = settings
         self._language: LanguageModel | None = None
 
-    async def compare(self, items: Sequence[Comparison],
+    async def compare(self, items: Sequence[PairQuestion],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
         """See `judges.Judge`."""
         return await collect(self, items, on_verdict)

@@ -13,7 +13,7 @@ from pathlib import Path
 from training.config import JudgeSettings
 from training.dialogue import Dialogue
 from training.judges.identity import judge_name
-from training.judges.judge import Comparison, Verdict
+from training.judges.judge import PairQuestion, Verdict
 from training.judges.prompt import PROMPT_VERSION, prompt_version
 from training.models.stage_judge import make_stage_judge
 from training.run.artifacts import digest_of, read_jsonl
@@ -54,7 +54,7 @@ class Overall:
 
         if not questions:
             return []
-        items = [Comparison(*question) for question in questions]
+        items = [PairQuestion(*question) for question in questions]
         return [verdict.probability for verdict in asyncio.run(make_stage_judge(self._settings).compare(items, keep))]
 
     def _key(self, question: Question) -> str:

@@ -72,7 +72,7 @@ def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, e
     """
     waiting = [work for work in todo if not is_complete(work.folder)]
     total, running = len(waiting), dict[Path, tuple[Work, subprocess.Popen[bytes], float]]()
-    tell(f"{len(todo)} stages, {len(todo) - total} of them done before")
+    tell(f"{len(todo)} stages, {len(todo) - total} of them already complete")
     try:
         while waiting or running:
             for work in [work for work in waiting if all(is_complete(need) for need in work.needs.values())]:
@@ -89,7 +89,7 @@ def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, e
                 tell(f"{done}/{total}  {work.plan.name} of '{work.recipe.name}' ({time.monotonic() - started:.0f} s)")
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        tell("stopping at the next safe points; the same command goes on from here")
+        tell("stopping at the next safe points; run the same command to continue")
         return False
     finally:
         for _, process, _ in running.values():

@@ -1,12 +1,12 @@
 """Health of a training run: warnings where its numbers go wrong while the reward may still look well. Torch-free.
 
 A run can end in success and be worthless: the policy has found what the preference models like and people do not. These
-rules read the metrics that a stage reports anyway, and warn, each once an episode: a rule that has warned is quiet
+rules read the metrics that a stage reports anyway, and warn, each once per episode: a rule that has warned is quiet
 until its number has come back to a milder bound (hysteresis), so that a curve along a bound gives one warning, not
 fifty. Nothing is ever stopped. A warning names the step and the samples that show it best.
 
     not_a_number      a reported number is NaN or infinite
-    kl_blow_up        KL above 2.5 times its target; where it is not steered, above 0.5 nats a token
+    kl_blow_up        KL above 2.5 times its target; where it is not steered, above 0.5 nats per token
     entropy_collapse  entropy under a fifth of what it was at the start
     length_drift      responses twice as long, or half as long, as at the start
     principles_apart  a principle fell by 0.5 from its best while another rose
@@ -29,7 +29,7 @@ from training.config import Ppo
 from training.dialogue import Dialogue
 from training.errors import JudgeUnavailable
 from training.judges.choose import judge_settings
-from training.judges.judge import Comparison, Judge
+from training.judges.judge import Judge, PairQuestion
 from training.models.stage_judge import make_stage_judge
 from training.quality.win_rates import win_rate
 from training.run.artifacts import Job
@@ -38,7 +38,7 @@ from training.run.events import AnswerBody, LabelBody, MetricEvent, SampleEvent
 from training.run.reporting import Reporter
 
 SMOOTH = 5
-"""A level is the mean of so many points: one odd batch is no illness."""
+"""A level is the mean of so many points: a single odd batch does not warn."""
 
 WORST = 3
 """So many samples are named."""
@@ -96,15 +96,19 @@ class _BestJudged(NamedTuple):
     reward: float
 
 
-State = tuple[Finding, bool, bool]
-"""What a rule says at a step: the finding as it would be told, whether it is so, whether it is well again."""
+class RuleResult(NamedTuple):
+    """What a rule says at a step: the warning it would give, whether it fires, whether its number has recovered."""
+
+    finding: Finding
+    fires: bool
+    recovered: bool
 
 
 class Watch:
-    """The rules over one run's metrics. `look` is called once a step, in the order of the steps.
+    """The rules over one run's metrics. `look` is called once per step, in the order of the steps.
 
     Args:
-        kl_target: wanted KL in nats a response; None where it is not steered.
+        kl_target: the KL to hold, in nats per response; None where it is not steered.
     """
 
     def __init__(self, kl_target: float | None) -> None:
@@ -115,62 +119,62 @@ class Watch:
         self._under_way: set[tuple[str, str]] = set()
 
     def look(self, step: int, values: Mapping[str, float]) -> list[Finding]:
-        """What begins to be wrong at this step."""
+        """The warnings whose rules begin to fire at this step."""
         for tag, value in values.items():
             if math.isfinite(value) and (tag in FOLLOWED or _principle_of(tag)):
                 self._levels[tag].add(value)
-        found: list[Finding] = []
-        for finding, bad, well in self._states(step, values):
+        new: list[Finding] = []
+        for finding, fires, recovered in self._results(step, values):
             key = (finding.code, finding.principle)
-            if bad and key not in self._under_way:
+            if fires and key not in self._under_way:
                 self._under_way.add(key)
-                found.append(finding)
-            elif well:
+                new.append(finding)
+            elif recovered:
                 self._under_way.discard(key)
-        return found
+        return new
 
-    def _states(self, step: int, values: Mapping[str, float]) -> list[State]:
-        """What every rule says that can be applied."""
-        states = [_numbers(values)]
+    def _results(self, step: int, values: Mapping[str, float]) -> list[RuleResult]:
+        """The result of every rule that can be applied."""
+        results = [_numbers(values)]
         for tag, rule in (("kl/mean", self._kl), ("policy/entropy", self._entropy), ("response/length", self._length)):
             if tag in values and self._levels[tag].known:
-                states.append(rule())
+                results.append(rule())
         names = {name: tag for tag in values if (name := _principle_of(tag)) and self._levels[tag].known}
         now = {name: self._levels[tag].now for name, tag in names.items()}
-        states += [self._principle(step, name, now) for name in names]
+        results += [self._principle(step, name, now) for name in names]
         if "judge/win_rate" in values:
-            states.append(self._judge(step, values["judge/win_rate"], values.get("judge/pairs", 1.0)))
-        return states
+            results.append(self._judge(step, values["judge/win_rate"], values.get("judge/pairs", 1.0)))
+        return results
 
-    def _kl(self) -> State:
+    def _kl(self) -> RuleResult:
         kl = self._levels["kl/mean"].now
         if self._kl_target is not None:
             bound, text = 2.5 * self._kl_target, f"2.5 times its target of {self._kl_target:g}"
         else:
             length = self._levels["response/length"]
             bound = 0.5 * (length.now if length.known else math.inf)
-            text = "half a nat a token"
-        return Finding("kl_blow_up", (
-            f"The KL to the reference is {kl:.1f} nats a response, above {text}: the policy is where no preference "
+            text = "half a nat per token"
+        return RuleResult(Finding("kl_blow_up", (
+            f"The KL to the reference is {kl:.1f} nats per response, above {text}: the policy is where no preference "
             "model has seen it. Raise 'ppo.kl.coefficient' or lower 'ppo.learning_rate'."),
-            ), kl > bound, kl < 0.6 * bound
+            ), kl > bound, kl < 0.6 * bound)
 
-    def _entropy(self) -> State:
+    def _entropy(self) -> RuleResult:
         level = self._levels["policy/entropy"]
-        return Finding("entropy_collapse", (
-            f"The entropy is {level.now:.2f} nats a token, {level.start:.2f} at the start: the policy gives the same "
+        return RuleResult(Finding("entropy_collapse", (
+            f"The entropy is {level.now:.2f} nats per token, {level.start:.2f} at the start: the policy gives the same "
             "answers again and again. Raise 'ppo.kl.coefficient' or stop earlier."),
-            ), level.now < 0.2 * level.start, level.now > 0.3 * level.start
+            ), level.now < 0.2 * level.start, level.now > 0.3 * level.start)
 
-    def _length(self) -> State:
+    def _length(self) -> RuleResult:
         level = self._levels["response/length"]
         start, now = level.start, level.now
-        return Finding("length_drift", (
+        return RuleResult(Finding("length_drift", (
             f"Responses have {now:.0f} tokens, {start:.0f} at the start: a preference model may pay for length. Look "
             "at the samples and at each preference model's correlation with length."),
-            ), now > 2 * start or now < 0.5 * start, start / 1.6 < now < 1.6 * start
+            ), now > 2 * start or now < 0.5 * start, start / 1.6 < now < 1.6 * start)
 
-    def _principle(self, step: int, name: str, now: Mapping[str, float]) -> State:
+    def _principle(self, step: int, name: str, now: Mapping[str, float]) -> RuleResult:
         """Scores are standardised: 1 is the spread of the answers that the preference model learnt from."""
         if name not in self._best or now[name] >= self._best[name].level:
             self._best[name] = _Best(now[name], step, dict(now))
@@ -183,9 +187,9 @@ class Watch:
             f"{name} has fallen by {fall:.2f} from its best at step {best.step} while {riser} rose by {rise:.2f}: one "
             f"is bought with the other. Raise the weight of {name}, or choose a scalarization that minds the worst "
             "principle."), name)
-        return finding, fall >= 0.5 and rise >= 0.25, fall < 0.25
+        return RuleResult(finding, fall >= 0.5 and rise >= 0.25, fall < 0.25)
 
-    def _judge(self, step: int, rate: float, pairs: float) -> State:
+    def _judge(self, step: int, rate: float, pairs: float) -> RuleResult:
         reward = self._levels["reward/total"].now if self._levels["reward/total"].known else 0.0
         if self._best_judged is None or rate >= self._best_judged.win_rate:
             self._best_judged = _BestJudged(rate, step, reward)
@@ -197,13 +201,13 @@ class Watch:
             f"The judge prefers the policy to its start in {rate:.0%} of the samples, {best.win_rate:.0%} at step "
             f"{best.step}, while the reward rose by {rise:.2f}: the reward is being gamed. Stop at about step "
             f"{best.step}, or raise 'ppo.kl.coefficient'."))
-        return finding, fall > bound and rise > 0, fall < bound / 2
+        return RuleResult(finding, fall > bound and rise > 0, fall < bound / 2)
 
 
-def _numbers(values: Mapping[str, float]) -> State:
-    odd = sorted(tag for tag, value in values.items() if not math.isfinite(value))
-    message = f"No finite number: {', '.join(odd)}. Lower 'ppo.learning_rate' if it stays so."
-    return Finding("not_a_number", message), bool(odd), not odd
+def _numbers(values: Mapping[str, float]) -> RuleResult:
+    not_finite = sorted(tag for tag, value in values.items() if not math.isfinite(value))
+    message = f"No finite number: {', '.join(not_finite)}. Lower 'ppo.learning_rate' if it stays so."
+    return RuleResult(Finding("not_a_number", message), bool(not_finite), not not_finite)
 
 
 def _principle_of(tag: str) -> str:
@@ -240,11 +244,11 @@ class SampleJudge:
             JudgeUnavailable: the judge cannot be reached.
         """
         differing = [index for index, answer in sorted(self._now.items()) if answer != self._first[index]]
-        items = [Comparison(self._prompts[index], self._now[index], self._first[index]) for index in differing]
+        items = [PairQuestion(self._prompts[index], self._now[index], self._first[index]) for index in differing]
         verdicts = asyncio.run(self._judge.compare(items)) if items else []
         even = [0.5] * (len(self._now) - len(differing))
-        found = win_rate([*even, *(verdict.probability for verdict in verdicts)])
-        return {"judge/win_rate": found.win_rate, "judge/pairs": float(found.n)}
+        result = win_rate([*even, *(verdict.probability for verdict in verdicts)])
+        return {"judge/win_rate": result.win_rate, "judge/pairs": float(result.n)}
 
 
 class _Seen(TypedDict):
@@ -292,7 +296,7 @@ class WatchedReporter:
     def rewind(self, step: int) -> None:
         self._inner.rewind(step)
         self._watch = self._new()
-        for event in _kept(self._past, step):
+        for event in _earlier_events(self._past, step):
             if event["kind"] == "metric":
                 self._watch.look(event["step"], event["values"])
             else:
@@ -337,7 +341,7 @@ class WatchedReporter:
         self._inner.checkpoint_if_stopped(save)
 
 
-def watched(reporter: Reporter, job: Job, folder: Path, prompts: Sequence[Dialogue]) -> WatchedReporter:
+def with_health_watch(reporter: Reporter, job: Job, folder: Path, prompts: Sequence[Dialogue]) -> WatchedReporter:
     """The reporter of a ppo stage with the health watch in it; `folder` is the stage's, `prompts` those it follows."""
     settings = Ppo.model_validate(job.settings["ppo"])
     target = settings.kl.target if settings.kl.adaptive and settings.algorithm == "ppo" else None
@@ -345,14 +349,14 @@ def watched(reporter: Reporter, job: Job, folder: Path, prompts: Sequence[Dialog
     return WatchedReporter(reporter, lambda: Watch(target), folder / "events.jsonl", judge)
 
 
-def _kept(past: Path | None, step: int) -> list[MetricEvent | SampleEvent]:
+def _earlier_events(past: Path | None, step: int) -> list[MetricEvent | SampleEvent]:
     """Metrics and samples of earlier attempts up to a step, each step's last report of it."""
     if past is None or not past.is_file():
         return []
-    kept: list[MetricEvent | SampleEvent] = []
+    events: list[MetricEvent | SampleEvent] = []
     for _, event in read_events(past, "metric", "sample", "rewind"):
         if event["kind"] == "rewind":
-            kept = [earlier for earlier in kept if earlier["step"] <= event["step"]]
+            events = [earlier for earlier in events if earlier["step"] <= event["step"]]
         elif event["kind"] == "metric" or event["kind"] == "sample":
-            kept.append(event)
-    return [event for event in kept if event["step"] <= step]
+            events.append(event)
+    return [event for event in events if event["step"] <= step]

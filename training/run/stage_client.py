@@ -46,7 +46,7 @@ def ask(path: str, command: Sequence[str]) -> socket.socket:
     return connection
 
 
-class Stage:
+class ForkedStage:
     """The stage behind a connection: what the server says of it, and the signals passed on to it."""
 
     def __init__(self, connection: socket.socket, die_with_parent: bool) -> None:
@@ -111,9 +111,9 @@ def end_as(code: int) -> NoReturn:
 
 def main(arguments: Sequence[str]) -> NoReturn:
     path, command = arguments[0], arguments[2:]
-    stage: Stage | None = None
+    stage: ForkedStage | None = None
     try:
-        stage = Stage(ask(path, command), _DIE_WITH_PARENT in command)
+        stage = ForkedStage(ask(path, command), _DIE_WITH_PARENT in command)
         if (code := stage.wait()) is not None:
             end_as(code)
     except (EOFError, OSError):

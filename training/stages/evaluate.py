@@ -23,7 +23,7 @@ from training.config import Evaluate, Policy
 from training.dialogue import Dialogue
 from training.errors import BadData
 from training.judges.choose import judge_settings
-from training.judges.judge import Comparison, StreamingJudge, Verdict
+from training.judges.judge import PairQuestion, StreamingJudge, Verdict
 from training.judges.verdict_ledger import VerdictLedger, buy_verdicts
 from training.models import language_model, rollouts
 from training.models.language_model import LanguageModel
@@ -113,7 +113,7 @@ def ask(
     differing = [i for i in range(len(prompts)) if tuned[i] != plain[i]]
     questions: list[tuple[str, str, str | None]] = [("overall", "", None)]
     questions += [(name, statement, name) for name, statement in principles.items()]
-    items = [Comparison(prompts[i], tuned[i], plain[i], statement, principle)
+    items = [PairQuestion(prompts[i], tuned[i], plain[i], statement, principle)
              for _, statement, principle in questions for i in differing]
     done = sum(ledger.verdict(item) is not None for item in items)
 

@@ -17,7 +17,7 @@ from typing import Any
 from training.errors import BadData, JudgeUnavailable
 from training.judges.choose import judge_settings
 from training.judges.control import ControlFile
-from training.judges.judge import Answer, Comparison, PairRequest, Verdict, as_answer, as_label
+from training.judges.judge import Answer, PairQuestion, PairRequest, Verdict, as_answer, as_label
 from training.judges.label_ledger import LabelLedger
 from training.judges.pair_index import PairIndex
 from training.judges.rate_controller import RateController
@@ -70,7 +70,7 @@ class _LabelListener:
         principle, statement = self._job.settings["principle"], self._job.settings["statement"]
         for position, pair in self._pairs.rows(self._ledger.open):
             self._digests[position] = pair["digest"]
-            item = Comparison(pair["prompt"], pair["a"], pair["b"], statement, principle)
+            item = PairQuestion(pair["prompt"], pair["a"], pair["b"], statement, principle)
             yield PairRequest(position, item, self._ledger.awaiting_second_order.get(position))
 
     def answered(self, request: PairRequest, answer: Answer) -> None:

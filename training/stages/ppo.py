@@ -66,7 +66,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     prompts: list[Dialogue] = [row["prompt"] for row in read_jsonl(job.files["prompts"])]
     if not prompts:
         raise BadData("There are no prompts to train on.", "Import a data set with prompts.")
-    reporter = health.watched(reporter, job, folder, prompts[: settings.sample_prompts])
+    reporter = health.with_health_watch(reporter, job, folder, prompts[: settings.sample_prompts])
     if settings.algorithm != "ppo":
         from training.ppo import group_policy  # TRL takes a second to import
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from training.config import Policy, Sample
+from training.config import Policy, SampleSettings
 from training.dialogue import Dialogue
 from training.errors import BadData
 from training.models import language_model, rollouts
@@ -35,7 +35,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         BadData: there are no prompts, or the policy never gives two different answers.
         ModelUnavailable: the policy's base cannot be loaded.
     """
-    settings = Sample.model_validate(job.settings["sample"])
+    settings = SampleSettings.model_validate(job.settings["sample"])
     policy = Policy.model_validate(job.settings["policy"])
     prompts = spread([row["prompt"] for row in read_jsonl(job.files["prompts"])], settings.count)
     base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
@@ -83,7 +83,7 @@ def spread(prompts: list[Dialogue], count: int) -> list[Dialogue]:
 
 
 def _draw_pairs(
-    language: LanguageModel, prompts: list[Dialogue], settings: Sample, generator: torch.Generator
+    language: LanguageModel, prompts: list[Dialogue], settings: SampleSettings, generator: torch.Generator
 ) -> tuple[list[tuple[str, str]], int]:
     """Two answers to each prompt, different where a few redraws can make them so, and the tokens of all first draws."""
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)

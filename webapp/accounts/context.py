@@ -45,9 +45,9 @@ def frame(request: HttpRequest) -> dict[str, object]:
 def nav(path: str, staff: bool) -> list[NavItem]:
     """The places of the rail; `path` is where one is."""
     places = [*_RAIL, ("Review", "admin:index", "review")] if staff else _RAIL
-    found = [(title, _address(name), icon) for title, name, icon in places]
+    items = [(title, _address(name), icon) for title, name, icon in places]
     return [NavItem(title, address, icon, path.startswith(address), apart=icon == "review")
-            for title, address, icon in found if address]
+            for title, address, icon in items if address]
 
 
 def _address(name: str) -> str:

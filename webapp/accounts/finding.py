@@ -20,7 +20,7 @@ _SEARCHABLE: dict[str, tuple[int, type[TeamOwned]]] = {}  # by kind, with the pl
 
 
 @dataclass(frozen=True)
-class Place:
+class SearchResult:
     title: str
     kind: str
     address: str
@@ -35,16 +35,16 @@ def make_searchable(model: type[TeamOwned], *, place: int) -> None:
     _SEARCHABLE[str(model._meta.model_name)] = (place, model)
 
 
-def find(*, team: Team, user: User, words: str) -> list[Place]:
+def find(*, team: Team, user: User, words: str) -> list[SearchResult]:
     """Places whose title holds the words, in any case; without words the pages alone."""
-    wanted = words.strip().lower()[:100]
-    pages = [Place(item.title, "page", item.address) for item in nav("", user.is_staff)]
-    pages += [Place(title, "action", reverse(name)) for title, name in _ACTIONS]
-    return [place for place in pages if wanted in place.title.lower()] + (list(_rows(team, wanted)) if wanted else [])
+    text = words.strip().lower()[:100]
+    pages = [SearchResult(item.title, "page", item.address) for item in nav("", user.is_staff)]
+    pages += [SearchResult(title, "action", reverse(name)) for title, name in _ACTIONS]
+    return [place for place in pages if text in place.title.lower()] + (list(_rows(team, text)) if text else [])
 
 
-def _rows(team: Team, wanted: str) -> Iterator[Place]:
+def _rows(team: Team, text: str) -> Iterator[SearchResult]:
     for kind, (_, model) in sorted(_SEARCHABLE.items(), key=lambda item: item[1][0]):
-        found = model.objects.of(team).filter(name__icontains=wanted).order_by("-pk")
-        for pk, name in found.values_list("pk", "name")[:EACH]:
-            yield Place(name, kind, reverse(f"{kind}s:detail", args=[pk]))
+        matches = model.objects.of(team).filter(name__icontains=text).order_by("-pk")
+        for pk, name in matches.values_list("pk", "name")[:EACH]:
+            yield SearchResult(name, kind, reverse(f"{kind}s:detail", args=[pk]))

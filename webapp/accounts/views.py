@@ -62,9 +62,10 @@ def member_add(request: TeamRequest) -> HttpResponse:
     user = User.objects.filter(username=name, is_active=True).first()
     if user:
         services.member_add(team=request.team, user=user)
-        messages.success(request, f"{name} is a member now.")
+        messages.success(request, f"{name} is now a member.")
     else:
-        messages.error(request, f"Nobody here has the login name “{name}”. Accounts are made where the server runs.")
+        messages.error(request, f"No account has the login name “{name}”. An administrator can create one with "
+                                "`manage.py createsuperuser`.")
     return redirect("team")
 
 
@@ -74,22 +75,22 @@ def member_remove(request: TeamRequest, pk: int) -> HttpResponse:
     name = membership.user.get_username()
     question = ask_first(
         request, question=f"Remove {name} from {request.team.name}?", button=f"Remove {name}", back=reverse("team"),
-        consequences=[f"{name} sees nothing of the team from then on. What they made stays with the team.",
-                      "A member can add them again."])
+        consequences=[f"{name} loses access to everything of the team. What they created stays with the team.",
+                      "Any member can add them again."])
     if question is not None:
         return question
     if services.member_remove(team=request.team, user=membership.user):
-        messages.success(request, f"{membership.user.get_username()} sees nothing of the team any more.")
+        messages.success(request, f"{membership.user.get_username()} is no longer a member of the team.")
     else:
-        messages.error(request, "The last member stays: nobody could get back in.")
+        messages.error(request, "The last member cannot be removed: nobody could add members again.")
     return redirect("team")
 
 
 @require_safe
 def search(request: TeamRequest) -> JsonResponse:
     """What the command palette offers for the words typed so far."""
-    found = finding.find(team=request.team, user=request.user, words=request.GET.get("q", ""))
-    return JsonResponse({"found": [asdict(place) for place in found]})
+    results = finding.find(team=request.team, user=request.user, words=request.GET.get("q", ""))
+    return JsonResponse({"found": [asdict(place) for place in results]})
 
 
 @login_not_required

@@ -22,18 +22,18 @@ class UploadForm(forms.Form):
     file = forms.FileField(
         help_text="JSONL, JSON, CSV or Parquet; the first two and CSV may be gzipped (.gz).",
         widget=forms.FileInput(attrs={"accept": ",".join((*SUFFIXES, ".gz"))}))
-    name = forms.CharField(max_length=200, required=False, help_text="Empty: the file’s name.")
+    name = forms.CharField(max_length=200, required=False, help_text="Leave empty to use the file’s name.")
 
     def clean_file(self) -> UploadedFile:
         file: UploadedFile = self.cleaned_data["file"]
         if not str(file.name).lower().endswith(SUFFIXES):
-            raise forms.ValidationError(f"“{file.name}” has an ending that is not known. Known are "
+            raise forms.ValidationError(f"“{file.name}” is of an unknown type. Upload a file that ends in "
                                         f"{', '.join(SUFFIXES)}.")
         size, limit = file.size or 0, settings.UPLOAD_LIMIT_BYTES
         if size > limit:
             raise forms.ValidationError(
-                f"The file has {filesizeformat(size)}; at most {filesizeformat(limit)} are taken. Compress or split it "
-                "or raise CONCORD_UPLOAD_LIMIT_MB.")
+                f"The file has {filesizeformat(size)}; the limit is {filesizeformat(limit)}. Compress or split it, "
+                "or raise CONCORD_UPLOAD_LIMIT_MB on the server.")
         return file
 
     def clean(self) -> dict[str, Any]:
@@ -47,13 +47,13 @@ class HubForm(forms.Form):
     hub_id = forms.CharField(
         label="Hub id", max_length=200, widget=forms.TextInput(attrs={"placeholder": "Anthropic/hh-rlhf"}))
     split = forms.CharField(max_length=100, initial="train")
-    name = forms.CharField(max_length=200, required=False, help_text="Empty: the id.")
+    name = forms.CharField(max_length=200, required=False, help_text="Leave empty to use the id.")
 
     def clean_hub_id(self) -> str:
         hub_id: str = self.cleaned_data["hub_id"]
         if not is_hub_id(hub_id):
-            raise forms.ValidationError(f"“{hub_id}” is no id of the hub. An id looks like Anthropic/hh-rlhf; a file "
-                                        "of your own is uploaded on the left.")
+            raise forms.ValidationError(f"“{hub_id}” is not a hub id. An id looks like Anthropic/hh-rlhf. To use a "
+                                        "file of your own, upload it with the other form.")
         return hub_id
 
     def clean(self) -> dict[str, Any]:

@@ -54,15 +54,16 @@ def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview
         form = ColumnsForm(mapping)
         return ImportPreview(form, form.mapping if form.is_valid() else None)
     if not path.is_file():
-        return ImportPreview(problem=BadData("The uploaded file is no longer there.",
-                                             "Discard this and upload it again."))
+        return ImportPreview(problem=BadData("The uploaded file no longer exists.",
+                                             "Discard this data set and upload the file again."))
     names = {role: str(mapping[role]) for role, _ in ROLES if mapping.get(role)}
     not_used = {role: "" for role in PROMPT_PARTS if mapping.get(role) == ""}
     try:
         seen = preview_in_subprocess(path, dataset.filename, names | not_used)
     except Exception:
         logger.exception("The file of data set %s could not be previewed", dataset.pk)
-        return ImportPreview(problem=BadData("The file could not be previewed: an unexpected error, now in the log.",
+        return ImportPreview(problem=BadData("The file could not be previewed because of an unexpected error; the "
+                                             "server's log has it.",
                                              "Discard it and save it in another format, or report it."))
     preview = ImportPreview(problem=seen.problem, recognised=seen.format)
     preview.rows = [(number, row, isinstance(row, Row)) for number, row in enumerate(seen.rows, 1)]

@@ -34,7 +34,7 @@ BATCH, BATCH_BYTES = 1000, 10_000_000
 KEPT_BAD_ROWS = 10_000
 HOPELESS_ROWS = 20_000  # with no good one among them, an import ends
 MAX_ATTEMPTS = 5
-_SEE_REASONS = "See the reasons below, then choose other columns or mend the file."
+_SEE_REASONS = "Read the reasons below, then choose other columns or correct the file."
 HEARTBEAT_TIMEOUT = timedelta(seconds=60)
 logger = logging.getLogger("concord.datasets")
 
@@ -58,9 +58,9 @@ def claim(dataset_id: int) -> Dataset | None:
         return None
     dataset = free.filter(claim=token).first()
     if dataset is not None and dataset.attempts > MAX_ATTEMPTS:
-        _fail(dataset, f"Its import stopped {MAX_ATTEMPTS} times after {dataset.rows_read:,} rows and left no error: "
-                       "the worker was killed, or the database was unavailable. Look at the workers' log and at the "
-                       "machine's memory, then try again.")
+        _fail(dataset, f"The import stopped {MAX_ATTEMPTS} times after {dataset.rows_read:,} rows without an error "
+                       "message: the worker was killed, or the database was unavailable. Check the workers' log and "
+                       "the machine's memory, then try again.")
         return None
     return dataset
 
@@ -101,7 +101,7 @@ def run(dataset: Dataset) -> None:
                 _record(dataset, read, [item for item in batch if item[0] > read])
                 read = last
             if last >= HOPELESS_ROWS and not tally.good:
-                raise BadData(f"None of its first {last:,} rows could be used.{_first_reason(dataset)}", _SEE_REASONS)
+                raise BadData(f"None of the first {last:,} rows could be used.{_first_reason(dataset)}", _SEE_REASONS)
         _finish(dataset, tally)
     except BadData as problem:
         _fail(dataset, str(problem))
@@ -113,8 +113,8 @@ def run(dataset: Dataset) -> None:
     except Exception as error:
         logger.exception("The import of data set %s failed", dataset.pk)
         words = storable(" ".join(str(error).split()))[:300]
-        _fail(dataset, f"An unexpected error: {type(error).__name__}: {words}. The workers' log has the details; look "
-                       "at the file, then try again or report it.")
+        _fail(dataset, f"An unexpected error: {type(error).__name__}: {words}. See the workers' log for details, check "
+                       "the file, then try again or report the error.")
     except BaseException:
         _release_claim(dataset)
         raise
@@ -138,7 +138,7 @@ def _source(dataset: Dataset) -> Iterator[Row | BadRow]:
         return read_hub(dataset.hub_id, dataset.split, dataset.columns, heartbeat)
     path = settings.UPLOADS / dataset.upload
     if not path.is_file():
-        raise BadData("The uploaded file is no longer there.", "Delete this data set and upload the file again.")
+        raise BadData("The uploaded file no longer exists.", "Delete this data set and upload the file again.")
     return read_rows(path, dataset.filename, dataset.columns, heartbeat)
 
 
@@ -185,8 +185,8 @@ def _finish(dataset: Dataset, tally: _Tally) -> None:
     dataset.refresh_from_db(fields=["rows_good", "rows_bad"])
     if not dataset.rows_good:
         if not dataset.rows_bad:
-            raise BadData("It holds no rows.", "Choose another file.")
-        raise BadData(f"None of its {dataset.rows_bad:,} rows could be used.{_first_reason(dataset)}", _SEE_REASONS)
+            raise BadData("The data set has no rows.", "Choose another file.")
+        raise BadData(f"None of the {dataset.rows_bad:,} rows could be used.{_first_reason(dataset)}", _SEE_REASONS)
     _claimed(dataset).update(status=Dataset.Status.READY, kind=tally.kind, digest=tally.digest.hexdigest(), claim="")
 
 

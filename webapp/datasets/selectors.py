@@ -16,7 +16,7 @@ ROWS_PER_PAGE, BAD_ROWS_PER_PAGE = 25, 100
 SHOWN_CHARACTERS, SHOWN_MESSAGES = 20_000, 50  # of a text and of a prompt, on a page; a download has all of it
 
 
-class _Counted(Paginator):
+class _CountedPages(Paginator):
     """A paginator that was told how many there are: the import counted."""
 
     def __init__(self, rows: QuerySet[Any], per_page: int, count: int) -> None:
@@ -32,7 +32,7 @@ def dataset_list(*, team: Team) -> QuerySet[Dataset]:
 def rows_page(*, dataset: Dataset, page: str | None) -> Page[DatasetRow]:
     """The rows of one page. One row is held whole at a time: 25 of the longest would be 75 MB, and their page more."""
     rows = DatasetRow.objects.filter(dataset=dataset).select_related("text").order_by("number")
-    shown = _Counted(rows, ROWS_PER_PAGE, dataset.rows_good).get_page(page)
+    shown = _CountedPages(rows, ROWS_PER_PAGE, dataset.rows_good).get_page(page)
     of_page = cast("QuerySet[DatasetRow]", shown.object_list)
     shown.object_list = [_cut_row(row) for row in of_page.iterator(chunk_size=1)]
     return shown
@@ -46,7 +46,9 @@ def _cut_row(row: DatasetRow) -> DatasetRow:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ... (the download has the rest)"
+    if len(text) <= SHOWN_CHARACTERS:
+        return text
+    return f"{text[:SHOWN_CHARACTERS]} ... (cut here; the download has the full text)"
 
 
 def rejected_page(*, dataset: Dataset, page: str | None) -> Page[RejectedRow]:

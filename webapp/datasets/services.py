@@ -83,7 +83,7 @@ def dataset_delete(*, dataset: Dataset) -> None:
     runs = list(dataset.runs.values_list("name", flat=True)[:4])
     if runs:
         named = ", ".join(runs[:3]) + (" and others" if len(runs) > 3 else "")
-        raise DatasetInUse(f"It cannot be deleted: runs were started from it ({named}). Their settings name it.")
+        raise DatasetInUse(f"This data set cannot be deleted: runs use it ({named}).")
     _rows_delete(dataset)
     upload = source_path(dataset)
     dataset.delete()

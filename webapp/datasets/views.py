@@ -84,7 +84,7 @@ def dataset_restart(request: TeamRequest, pk: int) -> HttpResponse:
     """Import again from the start, with the columns as they are."""
     dataset = get_object_or_404(Dataset.objects.of(request.team), pk=pk)
     if not services.dataset_import_start(dataset=dataset, columns=dataset.columns):
-        messages.error(request, "It has been imported already.")
+        messages.error(request, "This data set is already imported.")
     return redirect("datasets:detail", pk=pk)
 
 
@@ -95,7 +95,7 @@ def dataset_rename(request: TeamRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         services.dataset_rename(dataset=dataset, name=form.cleaned_data["name"])
     else:
-        messages.error(request, "A name has between 1 and 200 characters.")
+        messages.error(request, "Enter a name of 1 to 200 characters.")
     return redirect("datasets:detail", pk=pk)
 
 
@@ -105,8 +105,8 @@ def dataset_delete(request: TeamRequest, pk: int) -> HttpResponse:
     if dataset.rows_read > ROWS_DELETED_AT_ONCE and not dataset.runs.exists():
         question = ask_first(
             request, question=f"Delete “{dataset.name}”?", back=reverse("datasets:detail", args=[pk]),
-            button=f"Delete it with {dataset.rows_read:,} rows",
-            consequences=["Its file and its rows are gone for good. Labels of its pairs stay."])
+            button=f"Delete the data set and its {dataset.rows_read:,} rows",
+            consequences=["The file and its rows are deleted for good. Labels of its pairs stay."])
         if question is not None:
             return question
     try:

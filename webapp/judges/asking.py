@@ -22,8 +22,8 @@ from webapp.principles.models import Principle, PrincipleVersion
 DEMO = "demo-world"
 DEFAULTS = {"pair": DEMO, "dataset": DEMO, "layout": "paper", "few_shot": "0", "pairs": "1000"}
 OFFERED = 30  # newest pairs
-LAYOUTS = [("paper", "the paper’s, principle first"),
-           ("shared_prefix", "principle last, for servers that keep prefixes")]
+LAYOUTS = [("paper", "as in the paper, principle first"),
+           ("shared_prefix", "principle last, for servers that cache prefixes")]
 
 
 class QuestionForm(forms.Form):
@@ -32,9 +32,9 @@ class QuestionForm(forms.Form):
     principle = forms.ChoiceField()
     pair = forms.ChoiceField()
     layout = forms.ChoiceField(choices=LAYOUTS)
-    few_shot = forms.IntegerField(label="Examples before it", min_value=0, max_value=4)
-    reasoning = forms.BooleanField(label="Let the judge think before its letter", required=False)
-    dataset = forms.ChoiceField(label="Cost on")
+    few_shot = forms.IntegerField(label="Examples before the question", min_value=0, max_value=4)
+    reasoning = forms.BooleanField(label="Let the judge think before it answers", required=False)
+    dataset = forms.ChoiceField(label="Estimate the cost on")
     pairs = forms.IntegerField(label="Pairs", min_value=1, max_value=1_000_000)
 
     def __init__(self, data: Any, *, team: Team) -> None:
@@ -43,10 +43,11 @@ class QuestionForm(forms.Form):
         self._team = team
         pairs = [(str(pk), text[:60]) for pk, text in Pair.objects.of(team).values_list("pk", "excerpt")[:OFFERED]]
         ready = Dataset.objects.of(team).filter(status=Dataset.Status.READY)
-        self._datasets = {str(one.pk): one for one in ready.only("pk", "name", "kind", "rows_good")}
+        self._datasets = {str(dataset.pk): dataset for dataset in ready.only("pk", "name", "kind", "rows_good")}
         self._offer("principle", [(str(pk), name) for pk, name in names])
         self._offer("pair", [(DEMO, "the demo world’s example"), *pairs])
-        self._offer("dataset", [(DEMO, "the demo world"), *((pk, one.name) for pk, one in self._datasets.items())])
+        names_of_datasets = ((pk, dataset.name) for pk, dataset in self._datasets.items())
+        self._offer("dataset", [(DEMO, "the demo world"), *names_of_datasets])
 
     def _offer(self, name: str, choices: list[tuple[str, str]]) -> None:
         field = self.fields[name]
@@ -79,16 +80,16 @@ def question_for(*, team: Team, connection: Connection, form: QuestionForm) -> Q
     """What the form describes; None where it is not valid or the judge reads no question."""
     if not form.is_valid() or connection.kind == Connection.Kind.RULE:
         return None
-    found = form.cleaned_data
-    worded = {name: found[name] for name in ("layout", "few_shot")}
-    worded["reasoning"] = found["reasoning"] or connection.reasoning
+    values = form.cleaned_data
+    worded = {name: values[name] for name in ("layout", "few_shot")}
+    worded["reasoning"] = values["reasoning"] or connection.reasoning
     judge = config.JudgeSettings.model_validate(connection.recipe_fields() | worded)
-    version = PrincipleVersion.objects.filter(principle__team=team, principle=found["principle"]).select_related(
+    version = PrincipleVersion.objects.filter(principle__team=team, principle=values["principle"]).select_related(
         "principle").order_by("-number").first()
     if version is None:
         return None
-    prompt, a, b = _pair(team, found["pair"])
-    dataset, pairs = form.dataset_chosen, found["pairs"]
+    prompt, a, b = _pair(team, values["pair"])
+    dataset, pairs = form.dataset_chosen, values["pairs"]
     recipe = shipped_recipe("demo").model_copy(update={"judge": judge})
     if dataset is not None and dataset.kind == Dataset.Kind.PAIRS:
         recipe = recipe.model_copy(update={"sample": recipe.sample.model_copy(update={"pairs": "dataset"})})

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from webapp.accounts.confirming import ask_first
 from webapp.accounts.middleware import TeamRequest
-from webapp.judges import wordings
+from webapp.judges import comparisons
 from webapp.judges.forms import ComparisonForm
 from webapp.judges.models import Comparison
 from webapp.principles.models import Principle
@@ -29,19 +29,20 @@ def principle_compare(request: TeamRequest, pk: int) -> HttpResponse:
     form = ComparisonForm(request.POST or None, team=request.team,
                           initial={"statement_a": statement, "statement_b": statement})
     if request.method == "POST" and form.is_valid():
-        found = form.cleaned_data
+        values = form.cleaned_data
         question = _ask_before_spending(request, form, principle)
         if question is not None:
             return question
-        made = wordings.comparison_start(
-            team=request.team, user=request.user, principle=principle, statement_a=found["statement_a"],
-            statement_b=found["statement_b"], judges=form.judges, pairs=found["pairs"], dataset=found["dataset"])
-        if made:
-            return redirect("judges:comparison_detail", pk=made.pk)
-        form.add_error("dataset", "There are no pairs yet. A run samples some, or labels those of a data set.")
-    before = Comparison.objects.of(request.team).filter(principle=principle).select_related("created_by")[:SHOWN]
+        comparison = comparisons.comparison_start(
+            team=request.team, user=request.user, principle=principle, statement_a=values["statement_a"],
+            statement_b=values["statement_b"], judges=form.judges, pairs=values["pairs"], dataset=values["dataset"])
+        if comparison:
+            return redirect("judges:comparison_detail", pk=comparison.pk)
+        form.add_error("dataset", "There are no pairs yet. Start a run first: it samples pairs, or uses those of a "
+                                  "data set.")
+    earlier = Comparison.objects.of(request.team).filter(principle=principle).select_related("created_by")[:SHOWN]
     return render(request, "judges/compare.html", {"form": form, "principle": principle, "latest": latest,
-                                                   "before": before})
+                                                   "earlier": earlier})
 
 
 @require_safe
@@ -58,15 +59,15 @@ def comparison_state(request: TeamRequest, pk: int) -> HttpResponse:
 @require_POST
 def comparison_again(request: TeamRequest, pk: int) -> HttpResponse:
     comparison = get_object_or_404(Comparison.objects.of(request.team), pk=pk)
-    if not wordings.comparison_again(comparison=comparison):
-        messages.error(request, "It is under way, or done.")
+    if not comparisons.comparison_again(comparison=comparison):
+        messages.error(request, "This comparison is still running, or done.")
     return redirect("judges:comparison_detail", pk=pk)
 
 
 def _context(request: TeamRequest, pk: int) -> dict[str, Any]:
-    found = Comparison.objects.of(request.team).select_related("principle", "created_by")
-    comparison = get_object_or_404(found, pk=pk)
-    return {"comparison": comparison, "principle": comparison.principle, "result": wordings.result_of(comparison),
+    comparisons_of_team = Comparison.objects.of(request.team).select_related("principle", "created_by")
+    comparison = get_object_or_404(comparisons_of_team, pk=pk)
+    return {"comparison": comparison, "principle": comparison.principle, "result": comparisons.result_of(comparison),
             "under_way": comparison.status in {Comparison.Status.QUEUED, Comparison.Status.RUNNING}}
 
 
@@ -74,13 +75,13 @@ def _ask_before_spending(request: TeamRequest, form: ComparisonForm, principle: 
     """The question before many calls; None where there are few, where they cost nothing, or where a person agreed."""
     judges = [judge for judge, _ in form.judges]
     cleaned = form.cleaned_data
-    pairs = wordings.pairs_of(team=request.team, dataset=cleaned["dataset"])[:cleaned["pairs"]].count()
+    pairs = comparisons.pairs_of(team=request.team, dataset=cleaned["dataset"])[:cleaned["pairs"]].count()
     calls = sum(pairs * (2 if judge.both_orders else 1) * (2 if len(judges) == 1 else 1)
                 for judge in judges if judge.kind != "rule")
     if calls <= ASKED_ABOUT:
         return None
     return ask_first(
-        request, question=f"Ask up to {calls:,} times?", button=f"Ask up to {calls:,} times",
+        request, question=f"Ask the judge up to {calls:,} times?", button=f"Ask up to {calls:,} times",
         back=reverse("judges:principle_compare", args=[principle.pk]),
         consequences=[f"{pairs:,} pairs are shown to {' and '.join(title for _, title in form.judges)}.",
-                      "What has been labelled before is not asked again, so it may be fewer."])
+                      "Pairs that are already labelled are not asked about again, so it may be fewer calls."])

@@ -62,30 +62,31 @@ def pairs_of(recipe: Recipe, dataset: Dataset | None) -> int:
     return min(recipe.judge.max_pairs, recipe.data.limit, rows)
 
 
-def costs_of(*, team: Team, recipe: Recipe, dataset: Dataset | None, wanted: Sequence[str]) -> Costs | None:
-    """What labelling `wanted` principles and evaluating will ask of a judge; None for the rules, which cost nothing."""
+def costs_of(*, team: Team, recipe: Recipe, dataset: Dataset | None, to_label: Sequence[str]) -> Costs | None:
+    """The cost of labelling the principles `to_label` and of the evaluation; None for the rule judge, which is free."""
     judge = recipe.judge
     if judge.kind == "rule":
         return None
-    texts, pairs, known = sample_of(recipe, dataset), pairs_of(recipe, dataset), _known(team, recipe, dataset)
+    texts, pairs = sample_of(recipe, dataset), pairs_of(recipe, dataset)
+    labels_owned = _owned_labels(team, recipe, dataset)
     orders = 2 if judge.both_orders else 1
     ours = principles_by_name(team)
     lines = []
     for choice in recipe.principles:
-        if choice.name not in wanted:
+        if choice.name not in to_label:
             continue
-        had = min(known.get((choice.name, choice.wording), 0), pairs)
-        lines.append(Cost(choice.name, ours.get(choice.name) or Principle(name=choice.name), had,
-                          _asked(recipe, texts, choice.wording, (pairs - had) * orders)))
+        owned = min(labels_owned.get((choice.name, choice.wording), 0), pairs)
+        lines.append(Cost(choice.name, ours.get(choice.name) or Principle(name=choice.name), owned,
+                          _estimate_of(recipe, texts, choice.wording, (pairs - owned) * orders)))
     questions = recipe.evaluate.prompts * (1 + len(recipe.principles)) * orders
-    lines.append(Cost("evaluation", None, 0, _asked(recipe, texts, "", questions)))
-    found = Costs(lines, bool(judge.price_in or judge.price_out))
-    return Costs(lines, found.priced, _budget(recipe, found.total))
+    lines.append(Cost("evaluation", None, 0, _estimate_of(recipe, texts, "", questions)))
+    unbudgeted = Costs(lines, bool(judge.price_in or judge.price_out))
+    return Costs(lines, unbudgeted.priced, _budget(recipe, unbudgeted.total))
 
 
 def question_costs(*, recipe: Recipe, dataset: Dataset | None, calls: int, wording: str) -> Estimate:
     """The same for some calls about one wording."""
-    return _asked(recipe, sample_of(recipe, dataset), wording, calls)
+    return _estimate_of(recipe, sample_of(recipe, dataset), wording, calls)
 
 
 def so_far(first: Estimate, *, calls: int, tokens_in: int, tokens_out: int, seconds: float, recipe: Recipe,
@@ -125,29 +126,29 @@ def sample_of(recipe: Recipe, dataset: Dataset | None) -> list[Texts]:
     return [(prompt, chosen, rejected) for prompt, chosen, rejected in texts]
 
 
-def _asked(recipe: Recipe, texts: Sequence[Texts], wording: str, calls: int) -> Estimate:
+def _estimate_of(recipe: Recipe, texts: Sequence[Texts], wording: str, calls: int) -> Estimate:
     questions = [question_of(recipe.judge, prompt, a, b, wording) for prompt, a, b in texts] if calls > 0 else []
     return estimate(questions, recipe.judge, len(questions) / calls if questions else 1.0)
 
 
-def _known(team: Team, recipe: Recipe, dataset: Dataset | None) -> dict[tuple[str, str], int]:
+def _owned_labels(team: Team, recipe: Recipe, dataset: Dataset | None) -> dict[tuple[str, str], int]:
     """Labels that need not be bought again, by principle and wording; sure only of pairs of the data's own."""
     if recipe.sample.pairs == "sampled":
         return {}
     names = label_names(team_id=team.pk, judge=recipe.judge)
-    had = Label.objects.of(team).filter(judge__in=names, prompt_version=prompt_version(recipe.judge),
+    labels = Label.objects.of(team).filter(judge__in=names, prompt_version=prompt_version(recipe.judge),
                                         pair__dataset=dataset, probability__isnull=False)
-    rows = had.order_by().values_list("principle_version__principle__name", "principle_version__statement").annotate(
+    rows = labels.order_by().values_list("principle_version__principle__name", "principle_version__statement").annotate(
         Count("pair", distinct=True))
     return {(name, statement): count for name, statement, count in rows}
 
 
-def _budget(recipe: Recipe, asked: Estimate) -> str:
+def _budget(recipe: Recipe, expected: Estimate) -> str:
     judge = recipe.judge
-    tokens = asked.tokens_in.likely + asked.tokens_out.likely
-    limits = ((judge.budget_calls, asked.calls, "calls"), (judge.budget_tokens, tokens, "tokens"),
-              (judge.budget_money, asked.money.likely, "money"))
+    tokens = expected.tokens_in.likely + expected.tokens_out.likely
+    limits = ((judge.budget_calls, expected.calls, "calls"), (judge.budget_tokens, tokens, "tokens"),
+              (judge.budget_money, expected.money.likely, "money"))
     for limit, likely, what in limits:
         if limit and likely > limit:
-            return f"The budget in {what} will stop the run after some {limit / likely:.0%} of what it asks."
+            return f"The budget in {what} will stop the run after about {limit / likely:.0%} of its calls."
     return ""

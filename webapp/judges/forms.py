@@ -44,30 +44,32 @@ class ConnectionForm(forms.Form):
     base_url = forms.CharField(
         label="Server’s address", max_length=500, required=False,
         widget=forms.URLInput(attrs={"placeholder": "http://gpu-box:8000/v1"}),
-        help_text="Ends in /v1: vLLM, llama.cpp, ollama, TGI, or another service. OpenAI needs none.")
+        help_text="It ends in /v1. For vLLM, llama.cpp, ollama, TGI or another service; leave it empty for OpenAI.")
     same_judge = forms.BooleanField(
-        label="It is the same judge at another address: its labels stay its own", required=False)
+        label="It is the same judge at a new address: keep its labels", required=False)
     model = forms.CharField(max_length=200, required=False, help_text="Its name on the server, a hub id or a folder.")
-    reasoning = forms.BooleanField(label="It thinks before its letter: dearer, and slower", required=False)
+    reasoning = forms.BooleanField(label="It thinks before it answers (costs more and takes longer)", required=False)
     logprobs = forms.ChoiceField(
         label="Log-probabilities", choices=LOGPROBS, required=False, initial="auto",
-        help_text="They say how sure the judge is in one call. Without them several answers are drawn and counted.")
+        help_text="They show in one call how sure the judge is. Without them, Concord samples several answers and "
+                  "counts them.")
     key = forms.CharField(
         label="API key", max_length=1000, required=False, strip=True,
         widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-        help_text="Kept encrypted, used for this address only, and never shown again.")
-    forget_key = forms.BooleanField(label="Forget the key that is saved", required=False)
-    price_in = forms.FloatField(label="Price in", min_value=0, max_value=10_000, required=False,
+        help_text="Stored encrypted, sent to this address only, and never shown again.")
+    forget_key = forms.BooleanField(label="Delete the saved key", required=False)
+    price_in = forms.FloatField(label="Price of input", min_value=0, max_value=10_000, required=False,
                                 widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
-                                help_text="Dollars a million tokens. Empty: the list price, where one is known.")
-    price_out = forms.FloatField(label="Price out", min_value=0, max_value=10_000, required=False,
+                                help_text="Dollars per million input tokens. Leave empty to use the list price, if it "
+                                          "is known.")
+    price_out = forms.FloatField(label="Price of output", min_value=0, max_value=10_000, required=False,
                                  widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
-                                 help_text="Dollars a million tokens.")
+                                 help_text="Dollars per million output tokens.")
     concurrency = forms.IntegerField(label="Requests in flight", min_value=1, max_value=512, initial=16)
-    requests_per_minute = forms.IntegerField(label="Requests a minute", min_value=0, max_value=10_000_000, initial=0,
-                                             help_text="0: as many as the server takes.")
-    tokens_per_minute = forms.IntegerField(label="Tokens a minute", min_value=0, max_value=2_000_000_000, initial=0,
-                                           help_text="0: as many as the server takes.")
+    requests_per_minute = forms.IntegerField(label="Requests per minute", min_value=0, max_value=10_000_000, initial=0,
+                                             help_text="0: as many as the server allows.")
+    tokens_per_minute = forms.IntegerField(label="Tokens per minute", min_value=0, max_value=2_000_000_000, initial=0,
+                                           help_text="0: as many as the server allows.")
 
     def __init__(self, *args: Any, team: Team, connection: Connection | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,16 +79,16 @@ class ConnectionForm(forms.Form):
         if connection is None or not connection.has_key:
             del self.fields["forget_key"]
         else:
-            self.fields["key"].label = "Another API key"
-            self.fields["key"].help_text = "Empty: the one that is saved stays. It is never shown."
+            self.fields["key"].label = "New API key"
+            self.fields["key"].help_text = "Leave empty to keep the saved key, which is never shown."
 
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
-        others = Connection.objects.of(self._team).filter(name=name)
+        same_name = Connection.objects.of(self._team).filter(name=name)
         if self._connection:
-            others = others.exclude(pk=self._connection.pk)
-        if others.exists():
-            raise forms.ValidationError("The team has a judge of this name. Choose another.")
+            same_name = same_name.exclude(pk=self._connection.pk)
+        if same_name.exists():
+            raise forms.ValidationError("Your team already has a judge with this name. Choose another name.")
         return name
 
     def clean_base_url(self) -> str:
@@ -95,38 +97,40 @@ class ConnectionForm(forms.Form):
     def clean_key(self) -> str:
         key = str(self.cleaned_data["key"])
         if any(ord(letter) < 33 or ord(letter) > 126 for letter in key):
-            raise forms.ValidationError("A key holds no spaces and no letters beyond ASCII. Paste it again.")
+            raise forms.ValidationError("A key has no spaces and only ASCII characters. Paste it again.")
         return key
 
     def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
-        kind = found.get("kind")
+        values: dict[str, Any] = super().clean() or {}
+        kind = values.get("kind")
         if kind == K.RULE:
-            found |= {"model": "", "base_url": "", "key": ""}
-        elif not found.get("model"):
-            self.add_error("model", "Give the model’s name.")
+            values |= {"model": "", "base_url": "", "key": ""}
+        elif not values.get("model"):
+            self.add_error("model", "Enter the model’s name.")
         if kind in {K.OPENAI, K.LOCAL}:
-            if kind == K.OPENAI and not is_openai(found.get("base_url", "")):
-                self.add_error("base_url", "OpenAI’s address is known. For another one choose a server.")
-            found["base_url"] = ""
+            if kind == K.OPENAI and not is_openai(values.get("base_url", "")):
+                self.add_error("base_url", "OpenAI needs no address. For another server, choose “a server that speaks "
+                                           "OpenAI's protocol”.")
+            values["base_url"] = ""
         if kind in {K.LOCAL, K.RULE}:
-            found |= {"key": "", "reasoning": False, "logprobs": "auto"}
-        found["logprobs"] = found.get("logprobs") or "auto"
-        if kind == K.SERVER and not found.get("base_url") and "base_url" not in self.errors:
-            self.add_error("base_url", "Give the server’s address; it ends in /v1.")
-        self._check_key(found)
-        if found.get("same_judge") and self._connection and found.get("model") != self._connection.model:
-            self.add_error("model", "Another model is another judge. Take the tick for the same judge away, or leave "
-                                    "the model’s name as it was.")
-        return found
+            values |= {"key": "", "reasoning": False, "logprobs": "auto"}
+        values["logprobs"] = values.get("logprobs") or "auto"
+        if kind == K.SERVER and not values.get("base_url") and "base_url" not in self.errors:
+            self.add_error("base_url", "Enter the server’s address; it ends in /v1.")
+        self._check_key(values)
+        if values.get("same_judge") and self._connection and values.get("model") != self._connection.model:
+            self.add_error("model", "A different model is a different judge. Untick “It is the same judge”, or "
+                                    "restore the model’s name.")
+        return values
 
-    def _check_key(self, found: dict[str, Any]) -> None:
+    def _check_key(self, values: dict[str, Any]) -> None:
         """A saved key never follows its connection to another address: who edits one could send it to themselves."""
         saved = self._connection
-        if (saved and saved.has_key and found.get("base_url", saved.base_url) != saved.base_url
-                and not found.get("key") and not found.get("forget_key") and found.get("kind") in {K.OPENAI, K.SERVER}):
-            self.add_error("key", "The saved key is for the address as it was. Enter the key of the new one, or let "
-                                  "the saved one be forgotten.")
+        if (saved and saved.has_key and values.get("base_url", saved.base_url) != saved.base_url
+                and not values.get("key") and not values.get("forget_key")
+                and values.get("kind") in {K.OPENAI, K.SERVER}):
+            self.add_error("key", "The saved key belongs to the old address. Enter a key for the new address, or tick "
+                                  "“Delete the saved key”.")
 
 
 class ComparisonForm(forms.Form):
@@ -137,42 +141,42 @@ class ComparisonForm(forms.Form):
     statement_b = forms.CharField(label="Wording B: which response is …", max_length=2000,
                                   widget=forms.Textarea(attrs={"rows": 3}))
     judge = forms.ChoiceField(help_text="Saved judges, and the demo world’s rules.")
-    judge_b = forms.ChoiceField(label="Against another judge", required=False,
-                                help_text="With one wording: both judges are asked by it.")
+    judge_b = forms.ChoiceField(label="Second judge", required=False,
+                                help_text="To compare two judges, keep the same wording on both sides.")
     dataset = forms.ChoiceField(label="Pairs", required=False)
-    pairs = forms.IntegerField(label="How many", min_value=2, max_value=300, initial=100,
-                               help_text="The newest ones; both sides are asked about each, in both orders.")
+    pairs = forms.IntegerField(label="Number of pairs", min_value=2, max_value=300, initial=100,
+                               help_text="The newest pairs. Each side is asked about every pair, in both orders.")
 
     judges: list[tuple[config.JudgeSettings, str]]
 
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # A local model needs a GPU worker for itself; a comparison is asked by a worker that has none.
-        self._saved = {str(one.pk): one for one in Connection.objects.of(team).exclude(kind__in=[K.LOCAL, K.RULE])}
+        self._saved = {str(row.pk): row for row in Connection.objects.of(team).exclude(kind__in=[K.LOCAL, K.RULE])}
         paired = Pair.objects.filter(dataset=OuterRef("pk"))
-        self._datasets = {str(one.pk): one for one in Dataset.objects.of(team).filter(Exists(paired))}
+        self._datasets = {str(row.pk): row for row in Dataset.objects.of(team).filter(Exists(paired))}
         judge, judge_b, datasets = self.fields["judge"], self.fields["judge_b"], self.fields["dataset"]
         assert isinstance(judge, forms.ChoiceField)
         assert isinstance(judge_b, forms.ChoiceField)
         assert isinstance(datasets, forms.ChoiceField)
-        asked = [*((pk, one.name) for pk, one in self._saved.items()), ("rule", "The demo world’s rules")]
-        judge.choices, judge_b.choices = asked, [("", "nobody else"), *asked]
-        datasets.choices = [("", "the team’s newest pairs"), *((pk, one.name) for pk, one in self._datasets.items())]
+        judges = [*((pk, saved.name) for pk, saved in self._saved.items()), ("rule", "The demo world’s rules")]
+        judge.choices, judge_b.choices = judges, [("", "no second judge"), *judges]
+        datasets.choices = [("", "the team’s newest pairs"), *((pk, row.name) for pk, row in self._datasets.items())]
 
     def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
+        values: dict[str, Any] = super().clean() or {}
         for name in ("statement_a", "statement_b"):
-            found[name] = " ".join(str(found.get(name, "")).split()).rstrip("?").strip()
-        chosen = [name for name in dict.fromkeys((found.get("judge"), found.get("judge_b"))) if name]
-        same = found["statement_a"] == found["statement_b"]
-        if found["statement_a"] and same and len(chosen) < 2:
+            values[name] = " ".join(str(values.get(name, "")).split()).rstrip("?").strip()
+        chosen = [name for name in dict.fromkeys((values.get("judge"), values.get("judge_b"))) if name]
+        same = values["statement_a"] == values["statement_b"]
+        if values["statement_a"] and same and len(chosen) < 2:
             self.add_error("statement_b", "The two wordings are the same; change one, or choose another judge.")
         elif not same and len(chosen) == 2:
-            self.add_error("judge_b", "Change the wording or the judge, not both: nobody could tell which of them "
+            self.add_error("judge_b", "Change the wording or the judge, not both: otherwise you cannot tell which one "
                                       "made the difference.")
         self.judges = [self._judge(name) for name in chosen]
-        found["dataset"] = self._datasets.get(found.get("dataset", ""))
-        return found
+        values["dataset"] = self._datasets.get(values.get("dataset", ""))
+        return values
 
     def _judge(self, name: str) -> tuple[config.JudgeSettings, str]:
         saved = self._saved.get(name)

@@ -18,15 +18,15 @@ from training.judges.addresses import LOOPBACK
 from webapp import environment
 from webapp.accounts.models import Team
 from webapp.judges.models import Connection
-from webapp.judges.sealing import Sealed, unseal
+from webapp.judges.sealing import UnsealError, unseal
 
 _SAVED = re.compile(r"CONCORD_JUDGE_SAVED_([1-9][0-9]{0,17})_KEY")
 
 
 def saved_number(variable: str) -> int | None:
     """The connection that a recipe's `api_key_env` means, or None for a variable of the environment."""
-    found = _SAVED.fullmatch(variable)
-    return int(found[1]) if found else None
+    match = _SAVED.fullmatch(variable)
+    return int(match[1]) if match else None
 
 
 def saved_key(*, team: Team, judge: config.JudgeSettings) -> str:
@@ -40,15 +40,17 @@ def saved_key(*, team: Team, judge: config.JudgeSettings) -> str:
         return ""
     connection = Connection.objects.of(team).filter(pk=number).first()
     if connection is None or not connection.sealed_key:
-        raise BadSettings(f"The saved judge that '{judge.api_key_env}' names is not there, or has no key.",
-                          "Choose another judge in 'judge', or save its connection again under Judges.")
+        raise BadSettings(f"The saved judge that '{judge.api_key_env}' refers to does not exist or has no key.",
+                          "Choose another judge, or save this one again under Judges.")
     if connection.base_url != judge.base_url:
-        raise BadSettings(f"The key of the judge '{connection.name}' is for another address than '{judge.base_url}'.",
-                          "Choose the saved judge anew, so that its own address is used.")
+        raise BadSettings(f"The key of the judge '{connection.name}' belongs to another address, not to "
+                          f"'{judge.base_url}'.",
+                          "Choose the saved judge again, so that its own address is used.")
     try:
         return unseal(connection.sealed_key, connection.key_context)
-    except Sealed:
-        raise BadSettings(f"The key of the judge '{connection.name}' cannot be opened: the site's own key has changed.",
+    except UnsealError:
+        raise BadSettings(f"The key of the judge '{connection.name}' cannot be decrypted: the site's own key has "
+                          "changed.",
                           "Enter the judge's key again under Judges.") from None
 
 
@@ -64,13 +66,13 @@ def check_key_host(judge: config.JudgeSettings) -> None:
     try:
         address = parse_address(judge.base_url or OPENAI)
     except BadAddress as error:
-        raise BadSettings(f"'judge.base_url' cannot be used: {error}.", "Give the judge's address.") from None
+        raise BadSettings(f"'judge.base_url' cannot be used: {error}.", "Correct the judge's address.") from None
     hosts = {normal_host(host) for host in settings.JUDGE_KEY_HOSTS.get(variable, [])}
     if settings.JUDGE_KEYS_TO_LOOPBACK:
         hosts |= set(LOOPBACK)
     if address.host not in hosts:
         raise BadSettings(
-            f"The key in {variable} is not for the host '{address.host}'.",
+            f"The key in {variable} may not be sent to the host '{address.host}'.",
             f"Save the judge with its key under Judges, or ask the administrator to add {variable}={address.host} to "
             "CONCORD_JUDGE_KEY_HOSTS.")
 
@@ -79,7 +81,7 @@ def key_of(*, team: Team, judge: config.JudgeSettings) -> str:
     """The key that this judge is asked with from this process; "" where it needs none.
 
     Raises:
-        BadSettings: the recipe names a key that is not to be had.
+        BadSettings: the recipe names a key that is not available.
     """
     if not judge.api_key_env:
         return ""
@@ -88,5 +90,5 @@ def key_of(*, team: Team, judge: config.JudgeSettings) -> str:
     check_key_host(judge)
     if key := environment.text(judge.api_key_env, ""):
         return key
-    raise BadSettings(f"The variable {judge.api_key_env} is not set where the web server runs.",
-                      "Set it, or leave the field empty for a server that asks for no key.")
+    raise BadSettings(f"The variable {judge.api_key_env} is not set on the web server.",
+                      "Set it, or leave the field empty if the server needs no key.")

@@ -1,6 +1,6 @@
 """What common models cost: list prices, for estimates, each of which a connection may put right.
 
-Dollars a million tokens in and out, as their makers published them in 2025. Prices change; a connection's own price
+Dollars per million tokens, in and out, as their makers published them in 2025. Prices change; a connection's own price
 always counts before these. Left out: discounts for cached input and for batches.
 """
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 
-class Sealed(Exception):
+class UnsealError(Exception):
     """The text cannot be opened here: another key sealed it, or it was sealed for another place."""
 
 
@@ -29,14 +29,14 @@ def unseal(token: str, context: str) -> str:
     """What was sealed for this context.
 
     Raises:
-        Sealed: with no word of what is inside.
+        UnsealError: with no word of what is inside.
     """
     try:
-        found, text = json.loads(_fernet().decrypt(token.encode()))
+        sealed_for, text = json.loads(_fernet().decrypt(token.encode()))
     except InvalidToken:
-        raise Sealed from None
-    if found != context:
-        raise Sealed
+        raise UnsealError from None
+    if sealed_for != context:
+        raise UnsealError
     return str(text)
 
 
@@ -44,12 +44,12 @@ def reseal(token: str) -> str:
     """The same secret for the same place, sealed with the newest key.
 
     Raises:
-        Sealed: no key of this site opens it.
+        UnsealError: no key of this site opens it.
     """
     try:
         return _fernet().rotate(token.encode()).decode()
     except InvalidToken:
-        raise Sealed from None
+        raise UnsealError from None
 
 
 def _fernet() -> MultiFernet:

@@ -12,45 +12,48 @@ from webapp.accounts.numbers import row_key
 from webapp.judges.identity import label_names
 from webapp.judges.keys import saved_number
 from webapp.judges.models import Connection, SameJudge
-from webapp.labels import quality
+from webapp.labels import label_quality
 from webapp.labels.models import Label
 from webapp.labels.prices import Price
 
 
 @dataclass(frozen=True)
-class Row:
+class ConnectionRow:
     """A judge as the list shows it, with how many labels the team has from a judge of its name."""
 
     connection: Connection
     labels: int
 
 
-def connection_rows(*, team: Team) -> list[Row]:
+def connection_rows(*, team: Team) -> list[ConnectionRow]:
     """All saved judges; three queries."""
     counted = dict(Label.objects.of(team).order_by().values_list("judge").annotate(Count("pk")))
     groups = _groups(team)
-    return [Row(one, sum(counted.get(name, 0) for name in groups.get(one.label_name, [one.label_name])))
-            for one in Connection.objects.of(team)]
+    rows = []
+    for connection in Connection.objects.of(team):
+        names = groups.get(connection.label_name, [connection.label_name])
+        rows.append(ConnectionRow(connection, sum(counted.get(name, 0) for name in names)))
+    return rows
 
 
-def lines_of(connection: Connection) -> list[quality.Line]:
+def lines_of(connection: Connection) -> list[label_quality.QualityLine]:
     """How good the labels of this judge are, by principle."""
     team = connection.team
     names = label_names(team_id=team.pk, judge=connection.settings())
     labels = Label.objects.of(team).filter(judge__in=names)
     prices = dict.fromkeys(names, connection.price) if connection.price else {}
-    return quality.lines(quality.principles_of(team), labels, prices)
+    return label_quality.lines(label_quality.principles_of(team), labels, prices)
 
 
 def prices_by_name(*, team: Team) -> dict[str, Price]:
     """Prices by the name that labels give their judge; of several connections to one model the first that has one."""
-    found: dict[str, Price] = {}
+    prices: dict[str, Price] = {}
     groups = _groups(team)
     for connection in Connection.objects.of(team):
         if price := connection.price:
             for name in groups.get(connection.label_name, [connection.label_name]):
-                found.setdefault(name, price)
-    return found
+                prices.setdefault(name, price)
+    return prices
 
 
 def _groups(team: Team) -> dict[str, list[str]]:
@@ -73,7 +76,7 @@ def saved_judge_of(team: Team, judge: config.JudgeSettings) -> Connection | None
     if judge.kind == "rule":
         return None
     number = saved_number(judge.api_key_env)
-    found = Connection.objects.of(team)
-    found = found.filter(pk=number) if number else found.filter(model=judge.model, base_url=judge.base_url)
+    place = {"pk": number} if number else {"model": judge.model, "base_url": judge.base_url}
+    candidates = Connection.objects.of(team).filter(**place)
     same = {"kind": judge.kind, "model": judge.model, "base_url": judge.base_url, "api_key_env": judge.api_key_env}
-    return next((one for one in found if same.items() <= one.recipe_fields().items()), None)
+    return next((row for row in candidates if same.items() <= row.recipe_fields().items()), None)

@@ -11,7 +11,7 @@ from webapp.accounts.models import Team, User
 from webapp.judges import testing
 from webapp.judges.identity import say_same_judge
 from webapp.judges.models import Connection
-from webapp.judges.sealing import Sealed, reseal, seal
+from webapp.judges.sealing import UnsealError, reseal, seal
 
 _FIELDS = ("name", "kind", "base_url", "model", "reasoning", "logprobs", "price_in", "price_out", "concurrency",
            "requests_per_minute", "tokens_per_minute")
@@ -20,7 +20,7 @@ _MATTERS = ("kind", "base_url", "model", "reasoning", "logprobs")  # what a test
 
 @transaction.atomic
 def connection_create(*, team: Team, user: User, key: str = "", **fields: Any) -> Connection:
-    connection = Connection.objects.create(team=team, created_by=user, **_given(fields))
+    connection = Connection.objects.create(team=team, created_by=user, **_stored_fields(fields))
     _keep_key(connection, key)
     return connection
 
@@ -36,7 +36,7 @@ def connection_edit(*, connection: Connection, key: str = "", forget_key: bool =
     locked = Connection.objects.select_for_update().get(pk=connection.pk)
     before = {name: getattr(locked, name) for name in _MATTERS}
     name_before = locked.label_name
-    for name, value in _given(fields).items():
+    for name, value in _stored_fields(fields).items():
         setattr(locked, name, value)
     if any(getattr(locked, name) != value for name, value in before.items()) or key or forget_key:
         locked.report, locked.tested_at = {}, None
@@ -69,7 +69,7 @@ def keys_reseal() -> tuple[int, int]:
     for connection in Connection.objects.select_for_update().exclude(sealed_key=""):
         try:
             connection.sealed_key = reseal(connection.sealed_key)
-        except Sealed:
+        except UnsealError:
             lost += 1
             continue
         connection.save(update_fields=["sealed_key"])
@@ -77,7 +77,7 @@ def keys_reseal() -> tuple[int, int]:
     return done, lost
 
 
-def _given(fields: dict[str, Any]) -> dict[str, Any]:
+def _stored_fields(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: fields[name] for name in _FIELDS if name in fields}
 
 

@@ -20,8 +20,8 @@ from webapp.judges.models import Connection
 PATIENCE = 20.0  # seconds
 PATIENCE_WITH_THOUGHT = 60.0  # for a judge that is said to think before its letter
 
-_THINKS = "yes, before its letter"
-_THINKS_UNTOLD = "yes, though nobody said that it may: tick “It thinks before its letter” when you edit it"
+_THINKS = "yes, before it answers"
+_THINKS_UNTOLD = "yes, though this is not set: edit the judge and tick “It thinks before it answers”"
 
 
 def guard() -> AddressGuard:
@@ -35,20 +35,20 @@ def report_on(connection: Connection) -> dict[str, Any]:
         judge = connection.settings()
         key = key_of(team=connection.team, judge=judge)
     except ValidationError as error:
-        return _told(ConnectionReport(False, "; ".join(message for _, message in field_errors(error))))
+        return _as_dict(ConnectionReport(False, "; ".join(message for _, message in field_errors(error))))
     except TrainingError as problem:
-        return _told(ConnectionReport(False, str(problem)))
+        return _as_dict(ConnectionReport(False, str(problem)))
     if judge.kind == "rule":
-        return {"works": True, "reason": "", "facts": [["Answers", "by rule, at once, for nothing"]]}
+        return {"works": True, "reason": "", "facts": [["Answers", "by rule, at once, free of charge"]]}
     if judge.kind == "local":
         return {"works": True, "reason": "", "facts": [["Answers", "on the workers’ machine; it is loaded when a run "
-                                                                   "asks it, so nothing was asked now"]]}
+                                                                   "asks it, so it was not asked now"]]}
     try:
-        return _told(async_to_sync(_ask)(judge, key), judge)
+        return _as_dict(async_to_sync(_ask)(judge, key), judge)
     except TimeoutError:
-        return _told(ConnectionReport(False, f"The judge did not answer within {_patience(judge):.0f} seconds. Is the "
-                                             "address right, and does the server run? A judge that thinks needs the "
-                                             "tick for it: it is then given more time."))
+        return _as_dict(ConnectionReport(False, (
+            f"The judge did not answer within {_patience(judge):.0f} seconds. Check the address, and that the server "
+            "runs. If the judge thinks first, tick “It thinks before it answers”: it then gets more time.")))
     finally:
         del key  # an error page shows local variables where a site is debugged
 
@@ -62,17 +62,17 @@ def _patience(judge: config.JudgeSettings) -> float:
     return PATIENCE_WITH_THOUGHT if judge.reasoning else PATIENCE
 
 
-def _told(report: ConnectionReport, judge: config.JudgeSettings | None = None) -> dict[str, Any]:
+def _as_dict(report: ConnectionReport, judge: config.JudgeSettings | None = None) -> dict[str, Any]:
     facts: list[list[str]] = []
     if report.works:
         facts = [
-            ["Answered by", report.model or "a model that does not say its name"],
+            ["Answered by", report.model or "a model that did not give its name"],
             ["Answered in", f"{1000 * report.latency:.0f} ms"],
-            ["Log-probabilities", f"yes, of the {report.top_logprobs} likeliest tokens: one call an order"
-             if report.logprobs else "no: several answers are drawn for each order and counted"],
+            ["Log-probabilities", f"yes, of the {report.top_logprobs} likeliest tokens: one call per order"
+             if report.logprobs else "no: several answers are sampled for each order and counted"],
             *([["Thinks", _THINKS if judge and judge.reasoning else _THINKS_UNTOLD]] if report.thinks else []),
             ["Limits seen", _limits(report)],
-            ["Tokens", f"{report.tokens_in} in, {report.tokens_out} out" if report.tokens_in else "not told"],
+            ["Tokens", f"{report.tokens_in} in, {report.tokens_out} out" if report.tokens_in else "not reported"],
         ]
     return {"works": report.works, "reason": report.reason, "facts": facts, "logprobs": report.logprobs}
 
@@ -80,7 +80,7 @@ def _told(report: ConnectionReport, judge: config.JudgeSettings | None = None) -
 def _limits(report: ConnectionReport) -> str:
     limits = report.limits
     if limits is None:
-        return "none told"
-    parts = [f"{value:,} {name} a minute".replace(",", "\u202f") for value, name in
+        return "none reported"
+    parts = [f"{value:,} {name} per minute".replace(",", "\u202f") for value, name in
              ((limits.limit_requests, "requests"), (limits.limit_tokens, "tokens")) if value is not None]
-    return ", ".join(parts) or "none told"
+    return ", ".join(parts) or "none reported"

@@ -13,7 +13,7 @@ from training.dialogue import as_text, parse_hh
 from training.errors import JudgeUnavailable, TrainingError
 from training.judges.addresses import use_allowed_hosts
 from training.judges.choose import make_judge
-from training.judges.judge import Comparison, Verdict, error_verdict
+from training.judges.judge import PairQuestion, Verdict, error_verdict
 from webapp.accounts.models import Team
 from webapp.judges.keys import key_of
 from webapp.labels.models import Pair
@@ -28,18 +28,18 @@ def try_principle(*, team: Team, judge: config.JudgeSettings, principle: str, st
         key = key_of(team=team, judge=judge)
     except TrainingError as problem:
         return error_verdict(str(problem))
-    item = Comparison(parse_hh(prompt), a.strip(), b.strip(), statement, principle)
+    item = PairQuestion(parse_hh(prompt), a.strip(), b.strip(), statement, principle)
     try:
         return async_to_sync(_ask)(judge, key, item)
     except TimeoutError:
-        return error_verdict(f"The judge did not answer within {PATIENCE:.0f} seconds. Is the server’s address right?")
+        return error_verdict(f"The judge did not answer within {PATIENCE:.0f} seconds. Check the server’s address.")
     except JudgeUnavailable as problem:
         return error_verdict(f"{problem.cause} Check the server’s address, the model’s name and the key.")
     except TrainingError as problem:
         return error_verdict(str(problem))
 
 
-async def _ask(judge: config.JudgeSettings, key: str, item: Comparison) -> Verdict:
+async def _ask(judge: config.JudgeSettings, key: str, item: PairQuestion) -> Verdict:
     use_allowed_hosts(settings.JUDGE_ALLOWED_HOSTS)
     async with asyncio.timeout(PATIENCE):
         return (await make_judge(judge, key).compare([item]))[0]

@@ -27,37 +27,38 @@ class TrialForm(forms.Form):
     base_url = forms.CharField(
         label="Server", max_length=500, required=False, widget=forms.URLInput(
             attrs={"placeholder": "https://api.openai.com/v1"}),
-        help_text="Ends in /v1. Empty: OpenAI’s.")
+        help_text="It ends in /v1. Leave empty for OpenAI.")
     model = forms.CharField(max_length=200, required=False, help_text="Its name on the server.")
     api_key_env = forms.CharField(
         label="Variable with the key", max_length=100, required=False,
-        help_text="Set by the administrator, for the hosts they listed. A key of your own belongs to a judge saved "
-                  "under Judges.")
+        help_text="Set by the administrator for certain hosts. To use a key of your own, save the judge under "
+                  "Judges.")
 
     judge: config.JudgeSettings
 
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # A local model is loaded by the workers only; the web never loads one.
-        self._saved = {f"saved:{one.pk}": one for one in Connection.objects.of(team).exclude(kind="local")}
+        saved = Connection.objects.of(team).exclude(kind="local")
+        self._saved = {f"saved:{connection.pk}": connection for connection in saved}
         kind = self.fields["kind"]
         assert isinstance(kind, forms.ChoiceField)
-        kind.choices = [*KINDS, *((value, one.name) for value, one in self._saved.items())]
+        kind.choices = [*KINDS, *((value, connection.name) for value, connection in self._saved.items())]
 
     def clean_base_url(self) -> str:
         return clean_address(str(self.cleaned_data["base_url"]))
 
     def clean(self) -> dict[str, Any]:
-        found: dict[str, Any] = super().clean() or {}
+        values: dict[str, Any] = super().clean() or {}
         if self.errors:
-            return found
+            return values
         try:
-            if saved := self._saved.get(found["kind"]):
+            if saved := self._saved.get(values["kind"]):
                 self.judge = saved.settings()
-                return found
-            self.judge = config.JudgeSettings.model_validate({key: found[key] for key in
+                return values
+            self.judge = config.JudgeSettings.model_validate({key: values[key] for key in
                                                       ("kind", "base_url", "model", "api_key_env")})
         except ValidationError as error:
             for field, message in field_errors(error):
                 self.add_error(field if field in self.fields else None, message)
-        return found
+        return values

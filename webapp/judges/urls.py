@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.judges import comparison_views, quality_views, views
+from webapp.judges import comparison_views, label_quality_views, views
 
 app_name = "judges"
 urlpatterns = [
@@ -20,4 +20,4 @@ urlpatterns = [
 ]
 
 # Under the addresses of labels: it shows the prices of the judges as well.
-label_pages = [path("quality/", quality_views.label_quality, name="quality")]
+label_pages = [path("quality/", label_quality_views.label_quality_page, name="quality")]

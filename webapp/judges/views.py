@@ -34,7 +34,7 @@ def connection_new(request: TeamRequest) -> HttpResponse:
     form = ConnectionForm(request.POST or None, team=request.team)
     if request.method == "POST" and form.is_valid():
         connection = services.connection_create(team=request.team, user=request.user, **form.cleaned_data)
-        messages.success(request, f"{connection.name} is saved. Test it before you spend on it.")
+        messages.success(request, f"{connection.name} is saved. Test it before you spend money on it.")
         return redirect("judges:detail", pk=connection.pk)
     return render(request, "judges/form.html", {"form": form})
 
@@ -46,7 +46,7 @@ def connection_edit(request: TeamRequest, pk: int) -> HttpResponse:
                           initial=initial_of(connection))
     if request.method == "POST" and form.is_valid():
         services.connection_edit(connection=connection, **form.cleaned_data)
-        messages.success(request, "Saved. Runs that exist keep the address and the model they were started with.")
+        messages.success(request, "Saved. Existing runs keep the address and the model they were started with.")
         return redirect("judges:detail", pk=pk)
     return render(request, "judges/form.html", {"form": form, "connection": connection})
 
@@ -55,7 +55,7 @@ def connection_edit(request: TeamRequest, pk: int) -> HttpResponse:
 def connection_delete(request: TeamRequest, pk: int) -> HttpResponse:
     connection = get_object_or_404(Connection.objects.of(request.team), pk=pk)
     services.connection_delete(connection=connection)
-    messages.success(request, f"{connection.name} and its key are forgotten. Its labels stay.")
+    messages.success(request, f"{connection.name} and its key are deleted. Its labels stay.")
     return redirect("judges:list")
 
 
@@ -64,7 +64,8 @@ def connection_claim(request: TeamRequest, pk: int) -> HttpResponse:
     """Labels of its model from before servers were noted are this judge's."""
     connection = get_object_or_404(Connection.objects.of(request.team), pk=pk)
     count = identity.claim_labels(connection)
-    messages.success(request, f"{count} labels are {connection.name}’s now." if count else "There are no such labels.")
+    messages.success(request, f"{count:,} labels now belong to {connection.name}."
+                     if count else "There are no labels to assign.")
     return redirect("judges:detail", pk=pk)
 
 

@@ -85,13 +85,13 @@ class TeamAdmin(ModelAdmin):
 
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "",
                     extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        found = self.get_object(request, object_id)
-        if found is None:
+        row = self.get_object(request, object_id)
+        if row is None:
             raise Http404
-        context = self.page_context(found) | {"title": str(found), "subtitle": None}
+        context = self.page_context(row) | {"title": str(row), "subtitle": None}
         return super().change_view(request, object_id, form_url, (extra_context or {}) | context)
 
-    def page_context(self, found: Any) -> dict[str, Any]:
+    def page_context(self, row: Any) -> dict[str, Any]:
         """What the side-by-side view needs."""
         raise NotImplementedError
 
@@ -128,7 +128,7 @@ class LabelAdmin(TeamAdmin):
     def sureness(self, label: Label) -> str:
         return "–" if label.confidence is None else f"{label.confidence:.2f}"
 
-    @admin.display(description="A better, with A first and with B first")
+    @admin.display(description="Probability that A is better: A first, B first")
     def both_orders(self, label: Label) -> str:
         return ", ".join("–" if value is None else f"{value:.3f}" for value in (label.p_shown, label.p_swapped))
 
@@ -140,8 +140,8 @@ class LabelAdmin(TeamAdmin):
     def review_state(self, label: Label) -> str:
         return label.get_review_display()
 
-    def page_context(self, found: Label) -> dict[str, Any]:
-        return side_by_side(found.pair) | {"label": found, "changes": selectors.changes_of(found)[:20]}
+    def page_context(self, row: Label) -> dict[str, Any]:
+        return side_by_side(row.pair) | {"label": row, "changes": selectors.changes_of(row)[:20]}
 
     def save_model(self, request: HttpRequest, obj: Label, form: Any, change: bool) -> None:
         """The row itself is never saved from here: a decision goes through the services."""
@@ -149,8 +149,8 @@ class LabelAdmin(TeamAdmin):
         try:
             if not decision.is_valid():
                 raise ValidationError([message for errors in decision.errors.values() for message in errors])
-            said = decide(obj, decision.cleaned_data, request.user)  # type: ignore[arg-type]
-            messages.success(request, said)
+            message = decide(obj, decision.cleaned_data, request.user)  # type: ignore[arg-type]
+            messages.success(request, message)
         except ValidationError as error:
             messages.error(request, " ".join(error.messages))
 
@@ -182,7 +182,7 @@ class LabelAdmin(TeamAdmin):
                 self.message_user(request, " ".join([*form.problems, "Nothing was changed."]), messages.ERROR)
                 return None
             if queryset.count() != selectors.labels_of(team, form.chosen).count():  # a lookup of the admin's own
-                self.message_user(request, "The list is filtered by something that actions on all labels do not know. "
+                self.message_user(request, "The list has a filter that an action on all labels cannot apply. "
                                            "Nothing was changed.", messages.ERROR)
                 return None
             action = bulk.draft(team=team, by=by, kind=kind, filters=form.chosen)
@@ -218,8 +218,8 @@ class PairAdmin(TeamAdmin):
     def human_choice(self, pair: Pair) -> str:
         return {1.0: "A", 0.0: "B", None: "–"}.get(pair.human, "neither")
 
-    def page_context(self, found: Pair) -> dict[str, Any]:
-        return side_by_side(found)
+    def page_context(self, row: Pair) -> dict[str, Any]:
+        return side_by_side(row)
 
 
 def side_by_side(pair: Pair) -> dict[str, Any]:

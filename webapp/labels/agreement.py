@@ -1,6 +1,6 @@
 """Agreement of two who choose between A and B: raw, and beyond chance (Cohen's kappa, 1960), with n and base rates.
 
-Who is undecided (a probability of exactly one half) has named no winner and is counted nowhere. Pure functions.
+An answer with a probability of exactly 0.5 names no winner and is not counted. Pure functions.
 Left out: weighted kappa, intervals by bootstrap (the interval here is Wilson's, on the raw share).
 """
 
@@ -58,7 +58,7 @@ class Agreement:
 def in_words(kappa: float | None) -> str:
     """The strength of an agreement in the words of Landis and Koch (1977)."""
     if kappa is None:
-        return "not to be told"
+        return "undefined"
     steps = ((0.0, "none"), (0.2, "slight"), (0.4, "fair"), (0.6, "moderate"), (0.8, "substantial"))
     return next((words for limit, words in steps if kappa <= limit), "almost perfect")
 

@@ -95,15 +95,15 @@ def undo(*, action: BulkAction, by: User) -> BulkAction:
         ValidationError: it is under way, or was taken back already.
     """
     if action.is_active:
-        raise ValidationError("This action is still under way; wait until it has ended, then undo it.")
+        raise ValidationError("This action is still running. Wait until it has ended, then undo it.")
     if BulkAction.objects.filter(undoes=action).exists():
-        raise ValidationError("This action was taken back already.")
+        raise ValidationError("This action is already undone.")
     undoing = BulkAction(team=action.team, by=by, kind=Kind.UNDO, undoes=action, batch=uuid.uuid4().hex)
     undoing.total = _made_by(action).count() + _undone_by(action).count()
     try:
         return start(action=undoing)
     except IntegrityError:  # somebody else was a moment earlier
-        raise ValidationError("This action was taken back already.") from None
+        raise ValidationError("This action is already undone.") from None
 
 
 def run(*, action_id: int) -> None:
@@ -125,7 +125,7 @@ def run(*, action_id: int) -> None:
     except (DatabaseError, ValueError, TypeError, KeyError, ValidationError) as error:
         logger.exception("the action %s on many labels", action_id)
         _end(action, Status.FAILED, f"It stopped after {action.changed:,} labels ({type(error).__name__}: {error}). "
-                                    "Undo takes those back; the workers' log has the details.")
+                                    "Undo reverses these; see the workers' log for details.")
     else:
         _end(action, Status.DONE, "")
 

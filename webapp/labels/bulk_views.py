@@ -29,7 +29,8 @@ def bulk_new(request: TeamRequest) -> HttpResponse:
     _require_reviewer(request)
     kind = request.POST.get("kind", "") or request.GET.get("kind", "")
     if kind not in ASKABLE:
-        raise PermissionDenied(f"Labels can be approved, rejected or taken back, not “{kind[:40]}”.")
+        raise PermissionDenied(f"“{kind[:40]}” is not possible: labels can be approved, rejected, or have their last "
+                               "decision taken back.")
     form = LabelFilterForm(request.team, request.GET, selectors.filter_choices(request.team, request.GET))
     if problems := [*form.problems, *form.unread({"kind", "page"})]:
         messages.error(request, " ".join([*problems, "Nothing was changed."]))
@@ -100,4 +101,4 @@ def _action(request: TeamRequest, pk: int) -> BulkAction:
 
 def _require_reviewer(request: TeamRequest) -> None:
     if not services.may_review(request.user, request.team):
-        raise PermissionDenied("Only staff of the team may review labels.")
+        raise PermissionDenied("Only members who are staff can review labels.")

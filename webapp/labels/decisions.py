@@ -21,9 +21,10 @@ def decide(label: Label, decision: dict[str, Any], by: User) -> str:
             return "Approved."
         case "reject":
             services.label_reject(label=label, by=by)
-            return "Rejected: no preference model trains on this label."
+            return "Rejected: no preference model will train on this label."
         case "undo":
-            return "Taken back." if services.label_undo(label=label) else "There is nothing to take back."
+            undone = services.label_undo(label=label)
+            return "The last decision is taken back." if undone else "There is nothing to take back."
     probability = {"a": 1.0, "b": 0.0, "tie": 0.5}.get(decision["action"], decision["probability"])
     services.label_override(label=label, probability=probability, by=by)
-    return f"Set: A is better with probability {probability:.2f}."
+    return f"Saved: the probability that A is better is {probability:.2f}."

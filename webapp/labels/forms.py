@@ -39,7 +39,7 @@ class LabelFilterForm(forms.Form):
             self.fields[name].choices = offered  # type: ignore[attr-defined]
         for field in self.fields.values():
             field.widget.attrs["aria-label"] = field.label
-            field.error_messages["invalid_choice"] = f"{field.label}: this team has no “%(value)s”."
+            field.error_messages["invalid_choice"] = f"{field.label}: your team has no “%(value)s”."
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -53,12 +53,12 @@ class LabelFilterForm(forms.Form):
         self.is_valid()
         return [str(message) for messages in self.errors.values() for message in messages]
 
-    def unread(self, others: Collection[str]) -> list[str]:
+    def unread(self, other_names: Collection[str]) -> list[str]:
         """What the address holds and this filter does not read, in sentences: a name that is neither a field's nor one
-        of the `others`, and a field that comes twice. Whoever wrote it wanted fewer labels than match."""
+        of the `other_names`, and a field that comes twice. Whoever wrote it wanted fewer labels than match."""
         sentences = []
         for name, values in self.data.lists():  # type: ignore[attr-defined]
-            if name not in self.fields and name not in others:
+            if name not in self.fields and name not in other_names:
                 sentences.append(f"There is no filter “{name[:40]}”.")
             elif len(values) > 1:
                 sentences.append(f"The filter “{name[:40]}” is given {len(values)} times.")
@@ -88,5 +88,5 @@ class DecisionForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         if cleaned.get("action") == "exact" and cleaned.get("probability") is None and not self.errors:
-            self.add_error("probability", "Give the probability that A is better, from 0 to 1.")
+            self.add_error("probability", "Enter the probability that A is better, from 0 to 1.")
         return cleaned

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Price(NamedTuple):
-    """Dollars a million tokens."""
+    """Dollars per million tokens."""
 
     tokens_in: float
     tokens_out: float

@@ -62,27 +62,27 @@ def _newest(rows: QuerySet[Any], chosen: str) -> list[tuple[int, str]]:
 
 def condition(team: Team, chosen: Mapping[str, Any]) -> Q:
     """A filter (`forms.LabelFilterForm.chosen`) as a condition on the team's labels."""
-    wanted = Q()
+    matching = Q()
     if "pk" in chosen:  # labels that were ticked one by one
-        wanted &= Q(pk__in=chosen["pk"])
+        matching &= Q(pk__in=chosen["pk"])
     if name := chosen.get("principle"):
-        wanted &= Q(principle_version__in=_versions(team, name))
+        matching &= Q(principle_version__in=_versions(team, name))
     if dataset := chosen.get("dataset"):
-        wanted &= Q(pair__dataset=None) if dataset == NO_DATASET else Q(pair__dataset=dataset)
+        matching &= Q(pair__dataset=None) if dataset == NO_DATASET else Q(pair__dataset=dataset)
     if run := chosen.get("run"):
-        wanted &= OWNERS["run"].labels_of(team, int(run))
+        matching &= OWNERS["run"].labels_of(team, int(run))
     if judge := chosen.get("judge"):
-        wanted &= Q(judge=judge)
+        matching &= Q(judge=judge)
     if band := chosen.get("confidence"):
-        wanted &= Q(probability=None) if band == "error" else _within(*BANDS[band])
+        matching &= Q(probability=None) if band == "error" else _within(*BANDS[band])
     if orders := chosen.get("orders"):
-        wanted &= Q(order_flip=True) if orders == "flip" else Q(order_flip=False, order_gap__isnull=False)
+        matching &= Q(order_flip=True) if orders == "flip" else Q(order_flip=False, order_gap__isnull=False)
     if review := chosen.get("review"):
-        wanted &= Q(review=review)
+        matching &= Q(review=review)
     if words := chosen.get("q"):
         pairs = Pair.objects.of(team).filter(*(Q(excerpt__icontains=word) for word in words.split()))
-        wanted &= Q(pair__in=pairs.order_by().values("pk"))
-    return wanted
+        matching &= Q(pair__in=pairs.order_by().values("pk"))
+    return matching
 
 
 def labels_of(team: Team, chosen: Mapping[str, Any]) -> QuerySet[Label]:
@@ -96,7 +96,7 @@ def narrow(labels: QuerySet[Label]) -> QuerySet[Label]:
 
 
 @dataclass(frozen=True)
-class Quality:
+class PrincipleQuality:
     """How good the labels of one principle are; `principle` is None for all together."""
 
     principle: Principle | None
@@ -116,7 +116,7 @@ class Quality:
         return self.sureness / (self.n - self.errors) if self.n > self.errors else None
 
 
-def quality(team: Team, labels: QuerySet[Label]) -> list[Quality]:
+def quality_by_principle(team: Team, labels: QuerySet[Label]) -> list[PrincipleQuality]:
     """A line for each principle that has labels among those given; two queries."""
     rows = labels.order_by().values("principle_version").annotate(
         n=Count("pk"), errors=Count("pk", filter=Q(probability=None)), sureness=Coalesce(Sum("confidence"), 0.0),
@@ -124,17 +124,18 @@ def quality(team: Team, labels: QuerySet[Label]) -> list[Quality]:
         reviewed=Count("pk", filter=~Q(review=Label.Review.OPEN)))
     versions = PrincipleVersion.objects.filter(principle__team=team).select_related("principle").defer("statement")
     owner = {version.pk: version.principle for version in versions}
-    lines: dict[int, list[Quality]] = {}
+    lines: dict[int, list[PrincipleQuality]] = {}
     for row in rows:
         principle = owner[row["principle_version"]]
-        line = Quality(principle, row["n"], row["errors"], row["both"], row["flips"], row["sureness"], row["reviewed"])
+        line = PrincipleQuality(principle, row["n"], row["errors"], row["both"], row["flips"], row["sureness"],
+                                row["reviewed"])
         lines.setdefault(principle.pk, []).append(line)
     return [overall(versions, versions[0].principle) for _, versions in sorted(lines.items())]
 
 
-def overall(lines: Sequence[Quality], principle: Principle | None = None) -> Quality:
+def overall(lines: Sequence[PrincipleQuality], principle: Principle | None = None) -> PrincipleQuality:
     """Several lines as one."""
-    return Quality(principle, *(sum(getattr(line, name) for line in lines) for name in (
+    return PrincipleQuality(principle, *(sum(getattr(line, name) for line in lines) for name in (
         "n", "errors", "both", "flips", "sureness", "reviewed")))
 
 

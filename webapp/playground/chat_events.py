@@ -58,7 +58,7 @@ class PrincipleScore(TypedDict):
     parts: list[float]
 
 
-class Rewards(TypedDict):
+class AnswersScored(TypedDict):
     """What both answers are worth; the parts add up to the totals."""
 
     kind: Literal["rewards"]
@@ -81,5 +81,5 @@ class Finished(TypedDict):
     cancelled: bool
 
 
-ChatEvent: TypeAlias = Started | Waiting | Loading | Piece | Answered | Rewards | Failed | Finished
+ChatEvent: TypeAlias = Started | Waiting | Loading | Piece | Answered | AnswersScored | Failed | Finished
 LAST = {"failed", "finished"}

@@ -8,7 +8,7 @@ from typing import Any
 from django.template.loader import render_to_string
 
 from training.dialogue import Dialogue
-from webapp.playground.chat_events import Rewards
+from webapp.playground.chat_events import AnswersScored
 from webapp.principles.models import Principle
 
 SIDES = ("A", "B")
@@ -24,7 +24,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownAnswer:
     text: str = ""
     note: str = ""
     scores: tuple[Score, ...] = ()
@@ -38,12 +38,12 @@ class Turn:
     """One prompt and both answers to it."""
 
     prompt: str
-    answers: tuple[Answer, Answer] = (Answer(), Answer())
+    answers: tuple[ShownAnswer, ShownAnswer] = (ShownAnswer(), ShownAnswer())
 
     def with_answer(self, side: int, **changes: Any) -> Turn:
-        one, other = self.answers
+        left, right = self.answers
         changed = replace(self.answers[side], **changes)
-        return replace(self, answers=(changed, other) if side == 0 else (one, changed))
+        return replace(self, answers=(changed, right) if side == 0 else (left, changed))
 
 
 @dataclass
@@ -55,14 +55,14 @@ class Conversation:
 
     def dialogue(self, side: int, prompt: str) -> Dialogue:
         """What a side is asked: all turns that it has answered, then the prompt."""
-        told: Dialogue = []
+        messages: Dialogue = []
         for turn in self.turns:
             if text := turn.answers[side].text:
-                told += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": text}]
-        return [*told, {"role": "user", "content": prompt}]
+                messages += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": text}]
+        return [*messages, {"role": "user", "content": prompt}]
 
 
-def with_rewards(turn: Turn, event: Rewards, ticks: dict[str, dict[str, str]]) -> Turn:
+def with_rewards(turn: Turn, event: AnswersScored, ticks: dict[str, dict[str, str]]) -> Turn:
     """The turn with the rewards of a `rewards` event under both answers."""
     for side in (0, 1):
         scores = tuple(
@@ -81,7 +81,7 @@ def ticks_of(team_id: int) -> dict[str, dict[str, str]]:
     return {row["name"]: {"name": row["name"], "symbol": row["symbol"]} for row in rows}
 
 
-def drawn(turns: list[Turn], side: int, title: str) -> str:
+def column_html(turns: list[Turn], side: int, title: str) -> str:
     """One column as HTML; every text in it is escaped."""
     rows = [{"prompt": turn.prompt, "answer": turn.answers[side]} for turn in turns]
     return render_to_string("playground/_column.html", {"rows": rows, "side": SIDES[side], "title": title})

@@ -84,19 +84,19 @@ class Gate:
         headers = _headers(scope)
         path = scope["path"].removeprefix(PREFIX)
         if not _host_allowed(headers):
-            await _refuse(send, 400, "This host is not served here.")
+            await _refuse(send, 400, "Unknown host name.")
             return
         caller = await database_sync_to_async(identify)(headers.get("cookie", ""))
         if caller is None:
             await _to_login(send) if path in {"", "/"} else await _refuse(send, 401, "Log in first.")
         elif caller.team is None:
-            await _refuse(send, 403, "You belong to no team yet.")
+            await _refuse(send, 403, "You are not in a team yet. Ask a member of your team to add you.")
         elif scope["method"] not in _SAFE and not _from_this_site(scope, headers):
             await _refuse(send, 403, "This request comes from another site.")
         elif not _OPEN.match(path):
             await _refuse(send, 404, "There is nothing here.")
         elif scope["method"] not in _SAFE and row_key(headers.get("content-length")) is None:
-            await _refuse(send, 411, "The length of the request is missing.")
+            await _refuse(send, 411, "The request does not state its length.")
         elif (row_key(headers.get("content-length")) or 0) > LONGEST_BODY:
             await _refuse(send, 413, "This request is too large.")
         else:
@@ -112,7 +112,7 @@ class Gate:
         try:
             may_pass = self._sessions.may_pass(user, path, scope.get("query_string", b"").decode("latin-1"), body)
         except ValueError:
-            await _refuse(send, 400, "The body of the request is no JSON object.")
+            await _refuse(send, 400, "The body of the request is not a JSON object.")
             return
         if not may_pass:
             await _refuse(send, 403, "This session belongs to somebody else. Reload the page.")

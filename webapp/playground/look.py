@@ -32,9 +32,9 @@ def theme() -> gr.themes.Base:
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans", "sans-serif")
     base = gr.themes.Base(font=list(fonts), font_mono=["ui-monospace", "monospace"], radius_size="sm", text_size="md",
                           spacing_size="sm")
-    known = {name: value for name, value in _COLOURS.items() if hasattr(base, name)}
-    dark = {f"{name}_dark": value for name, value in known.items() if hasattr(base, f"{name}_dark")}
-    return base.set(**known, **dark)
+    colours = {name: value for name, value in _COLOURS.items() if hasattr(base, name)}
+    dark = {f"{name}_dark": value for name, value in colours.items() if hasattr(base, f"{name}_dark")}
+    return base.set(**colours, **dark)
 
 
 HEAD = "".join(f'<link rel="stylesheet" href="{address}">'

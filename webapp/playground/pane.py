@@ -21,7 +21,7 @@ from training.demo_world.language import prompts as demo_prompts
 from webapp.accounts.numbers import row_key
 from webapp.playground import stream
 from webapp.playground.chat_events import LAST, ChatEvent
-from webapp.playground.conversation import Conversation, Turn, drawn, ticks_of, with_rewards
+from webapp.playground.conversation import Conversation, Turn, column_html, ticks_of, with_rewards
 from webapp.playground.gate import CALLER, PREFIX, Caller, Gate
 from webapp.playground.look import HEAD, theme
 from webapp.playground.selectors import NotYours, Policies, policies_of
@@ -41,10 +41,9 @@ async def opened(request: gr.Request) -> tuple[Any, ...]:
     """What the page shows at first: the team's policies, a run's start against its tuned policy."""
     caller = caller_of(request)
     policies = await database_sync_to_async(policies_of)(caller.team or 0)
-    wanted = request.query_params.get("run", "")
-    left, right = policies.pair_for(row_key(wanted))
+    left, right = policies.pair_for(row_key(request.query_params.get("run", "")))
     choices = [(choice.title, choice.key) for choice in policies.choices]
-    scorers = [("the right policy's run, else the left's", AUTO), *((run.name, str(run.run)) for run in policies.runs)]
+    scorers = [("the run of policy B, else of policy A", AUTO), *((run.name, str(run.run)) for run in policies.runs)]
     return (gr.Dropdown(choices=choices, value=left), gr.Dropdown(choices=choices, value=right),
             gr.Dropdown(choices=scorers, value=AUTO), Conversation(), *_columns([], policies, (left, right)),
             gr.Row(visible=any(map(policies.speaks_demo, (left, right)))))
@@ -60,22 +59,22 @@ async def chat(prompt: str, left: str, right: str, scorer: str, temperature: flo
         talk = Conversation(keys)
     try:
         sampling = _sampling(temperature, top_p, longest, seed)
-        asked = _request(caller, policies, prompt.strip(), keys, scorer, sampling, talk)
+        chat_request = _request(caller, policies, prompt.strip(), keys, scorer, sampling, talk)
     except stream.ChatFailed as error:
         status = _status(error.cause, error.remedy)
         yield (*_columns(talk.turns, policies, keys), status, talk, "", *_buttons(False), prompt)
         return
     ticks = await database_sync_to_async(ticks_of)(caller.team or 0)
     turn, status = Turn(prompt.strip()), _status("Waiting for the inference worker ...")
-    yield (*_columns([*talk.turns, turn], policies, keys), status, talk, asked.id, *_buttons(True), "")
+    yield (*_columns([*talk.turns, turn], policies, keys), status, talk, chat_request.id, *_buttons(True), "")
     try:
-        async with aclosing(stream.events(asked)) as events:
+        async with aclosing(stream.events(chat_request)) as events:
             async for event in events:
-                turn, status = advanced(turn, event, ticks, asked.sampling.seed)
+                turn, status = advanced(turn, event, ticks, chat_request.sampling.seed)
                 if event["kind"] in LAST:
                     break
                 columns = _columns([*talk.turns, turn], policies, keys)
-                yield (*columns, status, talk, asked.id, *_buttons(True), gr.skip())
+                yield (*columns, status, talk, chat_request.id, *_buttons(True), gr.skip())
     except stream.ChatFailed as error:
         status = _status(error.cause, error.remedy)
     if any(answer.text for answer in turn.answers):
@@ -89,7 +88,7 @@ def advanced(turn: Turn, event: ChatEvent, ticks: dict[str, dict[str, str]], see
     """The turn after an event of the stream, and what the status line says then."""
     match event["kind"]:
         case "waiting":
-            return turn, _status("The inference worker is busy with another chat; this one is next.")
+            return turn, _status("The inference worker is busy with other chats; this one is waiting.")
         case "loading":
             return turn, _status(f"Loading policy {'AB'[event['side']]} ...")
         case "piece":
@@ -110,7 +109,7 @@ def advanced(turn: Turn, event: ChatEvent, ticks: dict[str, dict[str, str]], see
                     turn = turn.with_answer(index, note="stopped", complete=True)
             return turn, _status("Stopped.")
         case "finished":
-            return turn, _status(f"Done. Seed {seed}.")
+            return turn, _status(f"Done, with seed {seed}.")
     return turn, _status("The inference worker has started ...")
 
 
@@ -129,19 +128,20 @@ async def cleared(left: str, right: str, request: gr.Request) -> tuple[Any, ...]
 
 
 def _request(caller: Caller, policies: Policies, prompt: str, keys: tuple[str, str], scorer: str,
-             sampling: stream.Sampling, talk: Conversation) -> stream.Request:
+             sampling: stream.ChatSampling, talk: Conversation) -> stream.Request:
     """What the worker is asked, checked against what this team may use."""
     if not prompt:
-        raise stream.ChatFailed("There is no prompt.", "Write one and send it.")
+        raise stream.ChatFailed("The prompt is empty.", "Write a prompt and send it.")
     if len(prompt) > LONGEST_PROMPT:
-        raise stream.ChatFailed(f"The prompt has {len(prompt):,} characters; at most {LONGEST_PROMPT:,} are taken.",
+        raise stream.ChatFailed(f"The prompt has {len(prompt):,} characters; the limit is {LONGEST_PROMPT:,}.",
                                 "Shorten it.")
     if len(talk.turns) >= MOST_TURNS:
-        raise stream.ChatFailed(f"This conversation has {MOST_TURNS} turns.", "Start a new one.")
+        raise stream.ChatFailed(f"This conversation has reached the limit of {MOST_TURNS} turns.",
+                                "Start a new conversation.")
     try:
         references = [policies.reference(key) for key in keys]
     except NotYours:
-        raise stream.ChatFailed("One of these policies is not there for your team.",
+        raise stream.ChatFailed("One of these policies is not available to your team.",
                                 "Reload the page and choose again.") from None
     scoring = policies.scorer(keys, None if scorer == AUTO else row_key(scorer))
     return stream.Request(team=caller.team or 0, policies=references, sampling=sampling,
@@ -149,16 +149,16 @@ def _request(caller: Caller, policies: Policies, prompt: str, keys: tuple[str, s
                           scorer=scoring.run if scoring else None)
 
 
-def _sampling(temperature: float, top_p: float, longest: float, seed: float | None) -> stream.Sampling:
+def _sampling(temperature: float, top_p: float, longest: float, seed: float | None) -> stream.ChatSampling:
     """Settings within their bounds; without a seed a new one is drawn for each prompt."""
     chosen = random.randrange(2**31) if seed is None else int(seed) % 2**31
-    return stream.Sampling(min(max(float(temperature), 0.05), 2.0), min(max(float(top_p), 0.05), 1.0),
-                           min(max(int(longest), 1), 1024), chosen)
+    return stream.ChatSampling(min(max(float(temperature), 0.05), 2.0), min(max(float(top_p), 0.05), 1.0),
+                               min(max(int(longest), 1), 1024), chosen)
 
 
 def _columns(turns: list[Turn], policies: Policies, keys: tuple[str, str]) -> tuple[str, str]:
     titles = {choice.key: choice.title for choice in policies.choices}
-    return drawn(turns, 0, titles.get(keys[0], "")), drawn(turns, 1, titles.get(keys[1], ""))
+    return column_html(turns, 0, titles.get(keys[0], "")), column_html(turns, 1, titles.get(keys[1], ""))
 
 
 def _status(cause: str, remedy: str = "") -> str:
@@ -184,7 +184,8 @@ def build() -> gr.Blocks:
         status = gr.HTML(js_on_load=None, elem_id="status", apply_default_css=False)
         with gr.Row(elem_id="ask"):
             prompt = gr.Textbox(label="Prompt to both", lines=1, max_lines=8, max_length=LONGEST_PROMPT, scale=6,
-                                elem_id="prompt", placeholder="Ask both; Enter sends, Shift+Enter breaks the line")
+                                elem_id="prompt", placeholder="Ask both policies. Enter sends, Shift+Enter starts a "
+                                                              "new line.")
             with gr.Column(scale=1, min_width=120, elem_id="buttons"):
                 send = gr.Button("Send", variant="primary", elem_id="send")
                 halt = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
@@ -198,7 +199,7 @@ def build() -> gr.Blocks:
                 top_p = gr.Slider(0.05, 1.0, value=1.0, step=0.05, label="Top p")
             with gr.Row():
                 longest = gr.Slider(1, 1024, value=64, step=1, label="Longest answer, in tokens")
-                seed = gr.Number(value=0, precision=0, label="Seed (empty: a new one each time)")
+                seed = gr.Number(value=0, precision=0, label="Seed (leave empty for a new one each time)")
                 scorer = gr.Dropdown(label="Scored by the preference models of", choices=[], interactive=True)
 
         ask = {"fn": chat, "inputs": [prompt, left, right, scorer, temperature, top_p, longest, seed, talk],

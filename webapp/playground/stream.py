@@ -26,7 +26,7 @@ from webapp.playground.chat_events import LAST, PROTOCOL, ChatEvent
 TASK, QUEUE = "workers.chat", "inference"
 LIFETIME = 600  # seconds that a chat's keys live
 WORKER_PATIENCE = 3.0  # seconds after which it is asked whether there is a worker at all
-OTHER_VERSION = "Bring the web and the workers to the same version and start them again; then send the prompt again."
+OTHER_VERSION = "Install the same version for the web and the workers and restart them; then send the prompt again."
 RESTART = "Start Concord again with `manage.py up`."
 NO_WORKER = (
     "Start everything with `manage.py up`, or the worker alone with "
@@ -44,7 +44,7 @@ class ChatFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Sampling:
+class ChatSampling:
     temperature: float = 1.0
     top_p: float = 1.0
     max_new_tokens: int = 64
@@ -58,7 +58,7 @@ class Request:
     team: int
     policies: list[dict[str, Any]]
     dialogues: list[Dialogue]
-    sampling: Sampling
+    sampling: ChatSampling
     scorer: int | None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -67,7 +67,7 @@ class Request:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Request:
-        return cls(**(value | {"sampling": Sampling(**value["sampling"])}))
+        return cls(**(value | {"sampling": ChatSampling(**value["sampling"])}))
 
 
 def stream_key(chat: str) -> str:
@@ -128,26 +128,26 @@ async def cancel(chat: str) -> None:
 
 
 async def _read(client: redis.asyncio.Redis, chat: str) -> AsyncIterator[ChatEvent]:
-    last, waiting_since, asked = "0", time.monotonic(), False
+    last, waiting_since, checked = "0", time.monotonic(), False
     while True:
         answer: Any = await client.xread({stream_key(chat): last}, count=200, block=500)
         for entry, fields in answer[0][1] if answer else ():
-            last, waiting_since, asked = entry, time.monotonic(), True
+            last, waiting_since, checked = entry, time.monotonic(), True
             event: ChatEvent = json.loads(fields[b"event"])
             if event["kind"] == "started" and event.get("protocol", 1) != PROTOCOL:
-                raise ChatFailed("The inference worker is of another version of Concord.", OTHER_VERSION)
+                raise ChatFailed("The inference worker runs another version of Concord.", OTHER_VERSION)
             yield event
             if event["kind"] in LAST:
                 return
         waited = time.monotonic() - waiting_since
-        if not asked and waited > WORKER_PATIENCE:
-            asked = True
+        if not checked and waited > WORKER_PATIENCE:
+            checked = True
             if not await asyncio.to_thread(_worker_listens):
                 raise ChatFailed("The inference worker is not running.", NO_WORKER)
             yield {"kind": "waiting"}
         if waited > LIFETIME / 2:
-            raise ChatFailed("The inference worker has said nothing for five minutes.",
-                             "Look at its log, and start it again.")
+            raise ChatFailed("The inference worker has not responded for 5 minutes.",
+                             "Check its log, and restart it.")
 
 
 def _send(request: Request) -> None:

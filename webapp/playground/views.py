@@ -16,8 +16,7 @@ from webapp.playground.selectors import policies_of
 def page(request: TeamRequest) -> HttpResponse:
     """The pane, opened on the run that the address names; without a finished run, what to do first."""
     policies = policies_of(request.team.pk)
-    wanted = request.GET.get("run", "")
-    run = row_key(wanted)
+    run = row_key(request.GET.get("run", ""))
     keys = policies.pair_for(run)
     query = urlencode({"run": run} if run is not None else {})
     return render(request, "playground/page.html", {

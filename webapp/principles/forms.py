@@ -22,21 +22,22 @@ class PrincipleForm(forms.Form):
 
     name = forms.RegexField(
         r"^[a-z0-9][a-z0-9_-]*\Z", max_length=64,
-        help_text="Small letters, digits and hyphens. Labels and files carry it, so it never changes.",
-        error_messages={"invalid": "Use small letters, digits, hyphens and underscores only."})
+        help_text="Lower-case letters, digits, hyphens and underscores. It cannot be changed later: labels and files "
+                  "refer to it.",
+        error_messages={"invalid": "Use only lower-case letters, digits, hyphens and underscores."})
     statement = forms.CharField(
         label="Which response is …", max_length=2000, widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="Completes the question that the judge is asked, such as “more polite, and never curt”.")
+        help_text="Completes the question to the judge, for example “more polite, and never curt”.")
     polarity = forms.ChoiceField(
         label="A higher score means", initial=Principle.Polarity.VIRTUE, widget=forms.RadioSelect, choices=[
             (Principle.Polarity.VIRTUE, "more of what the name says"),
-            (Principle.Polarity.VICE, "less of it: the name says the vice"),
+            (Principle.Polarity.VICE, "less of it: the name is a fault"),
         ])
-    description = forms.CharField(max_length=300, required=False, help_text="One line for lists.")
+    description = forms.CharField(max_length=300, required=False, help_text="One line, shown in lists.")
     symbol = forms.ChoiceField(choices=[(symbol, symbol) for symbol in SYMBOLS], widget=forms.RadioSelect)
     hue = forms.RegexField(
         r"^#[0-9A-Fa-f]{6}\Z", label="Colour", widget=forms.TextInput(attrs={"type": "color"}),
-        help_text="Pages darken or lighten it as far as it must be to stay readable.")
+        help_text="Pages darken or lighten it where that is needed for contrast.")
 
     def __init__(self, *args: Any, team: Team, principle: Principle | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,7 +60,8 @@ class PrincipleForm(forms.Form):
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
         if Principle.objects.of(self._team).filter(name=name).exists():
-            raise forms.ValidationError("The team has a principle of this name. Edit that one, or choose another name.")
+            raise forms.ValidationError("Your team already has a principle with this name. Edit it, or choose another "
+                                        "name.")
         return name
 
     def clean_statement(self) -> str:

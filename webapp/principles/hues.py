@@ -36,8 +36,8 @@ def readable(hue: str, background: str, ratio: float) -> str:
     return _hex(target)
 
 
-def contrast(one: str, other: str) -> float:
-    high, low = sorted((_luminance(_rgb(one)), _luminance(_rgb(other))), reverse=True)
+def contrast(first: str, second: str) -> float:
+    high, low = sorted((_luminance(_rgb(first)), _luminance(_rgb(second))), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 

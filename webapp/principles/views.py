@@ -20,7 +20,7 @@ def principle_new(request: TeamRequest) -> HttpResponse:
     form = PrincipleForm(request.POST or None, team=request.team)
     if request.method == "POST" and form.is_valid():
         principle = services.principle_create(team=request.team, user=request.user, **form.cleaned_data)
-        messages.success(request, f"{principle.name} is there. Try it on a pair before you spend labels on it.")
+        messages.success(request, f"{principle.name} is created. Try it on a pair before you buy labels for it.")
         return redirect("principles:detail", pk=principle.pk)
     return render(request, "principles/form.html", {"form": form})
 
@@ -34,8 +34,8 @@ def principle_edit(request: TeamRequest, pk: int) -> HttpResponse:
     form = PrincipleForm(request.POST or None, team=request.team, principle=principle, initial=initial)
     if request.method == "POST" and form.is_valid():
         version = services.principle_edit(principle=principle, user=request.user, **form.cleaned_data)
-        messages.success(request, f"This is version {version.number} now. Runs that exist keep theirs."
-                         if version else "Saved. The wording is the same, so the version is too.")
+        messages.success(request, f"Saved as version {version.number}. Existing runs keep their version."
+                         if version else "Saved. The wording is unchanged, so there is no new version.")
         return redirect("principles:detail", pk=principle.pk)
     labels = latest.labels.count() if latest else 0
     return render(request, "principles/form.html", {"form": form, "principle": principle, "latest": latest,
@@ -47,8 +47,8 @@ def principle_archive(request: TeamRequest, pk: int) -> HttpResponse:
     principle = get_object_or_404(Principle.objects.of(request.team), pk=pk)
     archived = request.POST.get("archived") == "1"
     services.principle_archive(principle=principle, archived=archived)
-    messages.success(request, f"{principle.name} is archived: new runs do not offer it, old ones keep it."
-                     if archived else f"{principle.name} is back.")
+    messages.success(request, f"{principle.name} is archived: it is not offered in new runs. Existing runs keep it."
+                     if archived else f"{principle.name} is restored.")
     return redirect("principles:detail", pk=principle.pk)
 
 

@@ -46,21 +46,22 @@ def file_digests(recipe: Recipe, dataset: Dataset | None) -> dict[str, str]:
     chosen = recipe.data.model_dump(mode="json")
     if dataset is None:
         if recipe.data.source != DEMO_WORLD:
-            raise BadSettings(f"'{recipe.data.source}' is not imported.", "Import it as a data set, then choose that.")
+            raise BadSettings(f"'{recipe.data.source}' is not imported.",
+                              "Import it under Datasets, then choose it here.")
         if recipe.sft.enabled:
-            raise BadData("The demo world has prompts only, and no responses to fine-tune on.",
+            raise BadData("The demo world has only prompts, and no responses to fine-tune on.",
                           "Choose other data, or switch 'sft' off.")
         world = _world_digest()
         return {role: digest_of([role, world, chosen["limit" if role == "prompts" else "held_out"], recipe.seed])
                 for role in ("prompts", "held_out")}
     if dataset.status != Dataset.Status.READY:
         raise BadData(f"The data set '{dataset.name}' is not ready: {dataset.get_status_display()}.",
-                      "Wait until it is imported, or choose another.")
+                      "Wait until its import is done, or choose another data set.")
     if recipe.sample.pairs == "dataset" and dataset.kind != Dataset.Kind.PAIRS:
-        raise BadData(f"The data set '{dataset.name}' holds no pairs of a chosen and a rejected response.",
+        raise BadData(f"The data set '{dataset.name}' has no pairs of a chosen and a rejected response.",
                       "Choose other data, or set 'sample.pairs' to 'sampled'.")
     if recipe.sft.enabled and dataset.kind == Dataset.Kind.PROMPTS:
-        raise BadData(f"The data set '{dataset.name}' holds no responses to fine-tune on.",
+        raise BadData(f"The data set '{dataset.name}' has no responses to fine-tune on.",
                       "Choose other data, or switch 'sft' off.")
     cut = {key: chosen[key] for key in ("limit", "held_out")}
     return {role: digest_of([role, dataset.digest, cut]) for role in ("prompts", "held_out", "pairs", "dialogues")}
@@ -118,15 +119,15 @@ def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, A
 
     Of two labels of a pair, from before and after its judge moved, the stage takes the first: that of its own address.
     """
-    known = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
+    labels = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
                       judge=stage_settings["judge"]).filter(probability__isnull=False)
-    count = known.count()
+    count = labels.count()
     if count:
         own_judge = judge_name(JudgeSettings.model_validate(stage_settings["judge"]))
         elsewhere = Case(When(judge=own_judge, then=0), default=1)
-        found = known.order_by(elsewhere, "pk").values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)
+        rows = labels.order_by(elsewhere, "pk").values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)
         write_jsonl(path, ({"pair": digest, "principle": stage_settings["principle"],
-                            **dict(zip(_LABEL_FIELDS, values, strict=True))} for digest, *values in found))
+                            **dict(zip(_LABEL_FIELDS, values, strict=True))} for digest, *values in rows))
     return count
 
 

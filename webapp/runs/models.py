@@ -1,4 +1,4 @@
-"""Runs, their stages, and what stages report. The database says what runs; the broker only carries pokes."""
+"""Runs, their stages, and what stages report. The database says what runs; the broker only carries notifications."""
 
 from __future__ import annotations
 

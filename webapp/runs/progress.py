@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
+from webapp.accounts.durations import duration
 from webapp.runs.models import Run, Stage
 
 KINDS = {
@@ -17,20 +18,6 @@ KINDS = {
 # Rough shares of a run's time, for one bar over all of it; parallel stages of a kind share theirs.
 SHARES = {"sft": 2.0, "sample": 1.0, "label": 1.0, "draw": 0.1, "preference_model": 2.0, "weights": 0.1, "ppo": 6.0,
           "evaluate": 1.0}
-
-
-def duration(seconds: float | None) -> str:
-    """'45 s', '3 min', '2 h 05 min', '3 d 4 h'."""
-    if seconds is None:
-        return ""
-    whole = max(round(seconds), 0)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min" if whole >= 600 or whole % 60 == 0 else f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
 def left(seconds: float | None) -> str:

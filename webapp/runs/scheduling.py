@@ -11,7 +11,7 @@ from training.config import read_exactly
 from training.run.pipeline import StagePlan, identities, needs_torch, plan
 from webapp.accounts.models import Team
 from webapp.celery import send
-from webapp.runs.live.pokes import poke
+from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.models import Run, RunStage, Stage
 
 IO, GPU = "io", "gpu"
@@ -48,7 +48,7 @@ def advance(*, run: Run) -> None:
                 enqueue(stage)
             stage.status = S.QUEUED
     _settle(run, list(stages.values()))
-    poke(runs=[run.pk], team=run.team_id)
+    notify_run_changed(runs=[run.pk], team=run.team_id)
 
 
 def advance_users(stage: Stage) -> None:
@@ -100,12 +100,12 @@ def repoint(*, run: Run, corrections: Mapping[str, str]) -> None:
     """Labels were corrected: the run's stages from the touched preference models on become others."""
     merged = {**run.corrections, **corrections}
     planned = plan(read_exactly(run.recipe))
-    found = identities(planned, run.file_digests, merged)
+    identity_by_name = identities(planned, run.file_digests, merged)
     uses = {use.name: use for use in run.uses.select_related("stage")}
     for item in planned:
         use = uses[item.name]
-        if use.stage.identity != found[item.name]:
-            use.stage, use.reused = stage_for(team=run.team, item=item, identity=found[item.name])
+        if use.stage.identity != identity_by_name[item.name]:
+            use.stage, use.reused = stage_for(team=run.team, item=item, identity=identity_by_name[item.name])
             use.save(update_fields=["stage", "reused"])
     Run.objects.filter(pk=run.pk).update(corrections=merged)
     run.corrections = merged

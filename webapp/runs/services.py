@@ -15,7 +15,7 @@ from training.run.pipeline import StagePlan, identities, plan
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
 from webapp.runs import exports
-from webapp.runs.live.pokes import poke
+from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, RunStage, Stage
 from webapp.runs.scheduling import advance, revive, stage_for, unshared
@@ -43,12 +43,12 @@ def run_create(*, team: Team, user: User, recipe: Recipe, dataset: Dataset | Non
     Raises:
         TrainingError: the data cannot serve this recipe, or its models or the disk cannot (`training.run.checks`).
     """
-    planned, found, digests, corrections = _identified(team, recipe, dataset)
+    planned, identity_by_name, digests, corrections = _identified(team, recipe, dataset)
     run = Run.objects.create(team=team, name=recipe.name, recipe=recipe.model_dump(mode="json"), dataset=dataset,
                              file_digests=digests, corrections=corrections, created_by=user)
     stages = []
     for position, item in enumerate(planned):
-        stage, reused = stage_for(team=team, item=item, identity=found[item.name])
+        stage, reused = stage_for(team=team, item=item, identity=identity_by_name[item.name])
         if stage.status == Stage.Status.SUCCEEDED and not is_complete(stage.folder):  # its files were deleted
             Stage.objects.filter(pk=stage.pk, status=Stage.Status.SUCCEEDED).update(status=Stage.Status.STOPPED)
             stage.status, reused = Stage.Status.STOPPED, False
@@ -71,7 +71,7 @@ def run_cancel(*, run: Run, user: User) -> None:
     ours.filter(status=Stage.Status.QUEUED).update(status=Stage.Status.STOPPED)
     ours.filter(status=Stage.Status.RUNNING).update(stop_requested=True)
     run.refresh_from_db(fields=["status", "finished_at"])
-    poke(runs=[run.pk], team=run.team_id)
+    notify_run_changed(runs=[run.pk], team=run.team_id)
 
 
 @transaction.atomic
@@ -93,20 +93,20 @@ def preview(*, team: Team, recipe: Recipe, dataset: Dataset | None) -> list[Stag
     Raises:
         BadSettings, BadData: the data cannot serve this recipe.
     """
-    planned, found, _, _ = _identified(team, recipe, dataset)
-    stages = {stage.identity: stage for stage in
-              Stage.objects.filter(team=team, identity__in=found.values()).defer("settings", "summary", "details")}
+    planned, identity_by_name, _, _ = _identified(team, recipe, dataset)
+    known_stages = Stage.objects.filter(team=team, identity__in=identity_by_name.values())
+    stages = {stage.identity: stage for stage in known_stages.defer("settings", "summary", "details")}
     uses = RunStage.objects.filter(stage__in=[stage.pk for stage in stages.values()]).order_by("-run_id")
     first_user = dict(uses.values_list("stage_id", "run_id"))
     rows = []
     for item in planned:
-        stage = stages.get(found[item.name])
+        stage = stages.get(identity_by_name[item.name])
         state: State = "to run"
         if stage is not None and stage.status == Stage.Status.SUCCEEDED:
             state = "reused"
         elif stage is not None and stage.is_active:
             state = "running"
-        rows.append(StagePreview(item.name, item.kind, item.principle or "", found[item.name], state,
+        rows.append(StagePreview(item.name, item.kind, item.principle or "", identity_by_name[item.name], state,
                                  first_user.get(stage.pk) if stage is not None and state != "to run" else None))
     return rows
 

@@ -35,7 +35,7 @@ def test_who_is_in_no_team_is_told_so(db: None) -> None:
     answer = logged_in(loner).get(reverse("principles:list"))
 
     assert answer.status_code == 403
-    assert "in no team yet" in answer.content.decode()
+    assert "not in a team yet" in answer.content.decode()
 
 
 def test_a_member_of_two_teams_chooses_where_to_work(owner: User, owner_client: Client, other_team: Team) -> None:

@@ -33,7 +33,7 @@ def test_after_too_many_wrong_passwords_the_page_says_to_wait(owner: User) -> No
     assert guess(client, owner) == 429
     answer = client.post(reverse("login"), {"username": owner.username, "password": right(owner)})
     assert answer.status_code == 429
-    assert "Wait a quarter of an hour" in answer.content.decode()
+    assert "Wait 15 minutes" in answer.content.decode()
 
 
 def test_a_client_cannot_escape_by_writing_an_address_of_its_own(owner: User) -> None:

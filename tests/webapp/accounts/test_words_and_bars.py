@@ -8,7 +8,8 @@ import pytest
 from django.template import Context, Template
 from django.utils import timezone
 
-from webapp.accounts.templatetags.concord import ago, duration, percent, signed, thousands
+from webapp.accounts.durations import duration
+from webapp.accounts.templatetags.concord import ago, percent, signed, thousands
 
 
 def rendered(text: str, **context: object) -> str:
@@ -31,7 +32,8 @@ def test_an_old_time_is_a_date() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "words"), [
-    (0.4, "0 s"), (48, "48 s"), (200, "3 min 20 s"), (1500, "25 min"), (7500, "2 h 5 min"), (7200, "2 h")])
+    (0.4, "0 s"), (48, "48 s"), (200, "3 min 20 s"), (1500, "25 min"), (7500, "2 h 5 min"), (7200, "2 h"),
+    (277_300, "3 d 5 h"), (259_200, "3 d")])
 def test_a_duration_is_as_exact_as_one_cares(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 

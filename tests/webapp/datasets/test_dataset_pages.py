@@ -52,7 +52,7 @@ def test_an_upload_is_kept_under_a_random_name_in_the_teams_folder(owner_client:
 
 
 @pytest.mark.parametrize(("filename", "body", "said"), [
-    ("data.exe", b"MZ", "an ending that is not known"),
+    ("data.exe", b"MZ", "of an unknown type"),
     ("data.jsonl", b"", "empty"),
 ])
 def test_what_is_no_data_is_refused(owner_client: Client, filename: str, body: bytes, said: str) -> None:
@@ -145,7 +145,7 @@ def test_a_hub_id_is_imported_by_a_worker(
 def test_a_path_is_refused_where_a_hub_id_is_asked_for(owner_client: Client, hub_id: str) -> None:
     page = owner_client.post(reverse("datasets:new"), {"hub_id": hub_id, "split": "train", "name": ""})
 
-    assert "is no id of the hub" in page.content.decode()
+    assert "is not a hub id" in page.content.decode()
     assert not Dataset.objects.exists()
 
 
@@ -264,7 +264,7 @@ def test_a_data_set_that_runs_came_from_stays(owner_client: Client, owner: User,
 
     page = owner_client.post(address("delete", dataset), follow=True).content.decode()
 
-    assert "runs were started from it (first try)" in page
+    assert "runs use it (first try)" in page
     assert dataset.rows.count() == 2
 
 

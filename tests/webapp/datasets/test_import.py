@@ -86,10 +86,10 @@ def test_only_the_first_bad_rows_are_kept_and_all_are_counted(
 
 @pytest.mark.parametrize(("body", "filename", "said"), [
     (b"no gzip", "data.jsonl.gz", "could not be read"),
-    (b"", "data.jsonl", "holds no rows"),
+    (b"", "data.jsonl", "has no rows"),
     (b"frage,antwort\nWarum?,Darum.\n", "data.csv", "None of the columns"),
     (b"PAR1 nonsense", "data.parquet", "Parquet"),
-    (jsonl({"prompt": ""}, {"prompt": " "}), "data.jsonl", "None of its 2 rows"),
+    (jsonl({"prompt": ""}, {"prompt": " "}), "data.jsonl", "None of the 2 rows"),
 ])
 def test_a_file_that_cannot_be_used_says_why_and_what_to_do(
     team: Team, owner: User, body: bytes, filename: str, said: str,

@@ -180,7 +180,7 @@ def test_a_page_of_long_rows_stays_small_and_the_download_is_whole(
 
     page = owner_client.get(reverse("datasets:detail", args=[dataset.pk])).content.decode()
 
-    assert len(page) < 1_500_000 and "the download has the rest" in page
+    assert len(page) < 1_500_000 and "the download has the full text" in page
     assert dataset.rows.select_related("text")[0].text.chosen == long
 
 

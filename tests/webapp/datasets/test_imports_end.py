@@ -53,7 +53,7 @@ def test_whatever_goes_wrong_ends_the_import_with_a_message(
 
     dataset.refresh_from_db()
     assert dataset.status == "failed"
-    assert type(error).__name__ in dataset.error and "try again or report it" in dataset.error
+    assert type(error).__name__ in dataset.error and "try again or report the error" in dataset.error
     assert any(record.exc_info for record in caplog.records)
 
 
@@ -172,7 +172,7 @@ def test_an_import_without_a_single_good_row_ends_early(
         dataset.refresh_from_db()
 
     assert (hopeless.status, hopeless.rows_read) == ("failed", 6)
-    assert "None of its first 6 rows could be used. Row 1: the prompt is empty. See the reasons" in hopeless.error
+    assert "None of the first 6 rows could be used. Row 1: the prompt is empty. Read the reasons" in hopeless.error
     assert (late.status, late.rows_good, late.rows_bad) == ("ready", 3, 4)
 
 

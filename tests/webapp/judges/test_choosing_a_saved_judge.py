@@ -98,7 +98,7 @@ def test_another_teams_judge_cannot_be_chosen(judge: Connection, other_team: Tea
 
     assert form.saved_judge is None
     assert not form.is_valid()
-    assert "is not there" in " ".join(form.errors["judge.api_key_env"])
+    assert "does not exist" in " ".join(form.errors["judge.api_key_env"])
 
 
 def test_another_teams_judge_in_the_address_or_in_the_form_is_none(
@@ -142,7 +142,7 @@ def test_the_stage_is_told_the_key_through_its_environment_alone(labelling: Stag
 def test_a_run_whose_judge_was_deleted_says_so(labelling: Stage, judge: Connection) -> None:
     judge.delete()
 
-    with pytest.raises(BadSettings, match="is not there"):
+    with pytest.raises(BadSettings, match="does not exist"):
         prepare(labelling)
 
 

@@ -14,7 +14,7 @@ from tests.judge_server import JudgeServer, judge_server
 from tests.webapp.judges.conftest import KEY
 from training.judges import judge as engine
 from webapp.accounts.models import Team, User
-from webapp.judges import wordings
+from webapp.judges import comparisons
 from webapp.judges.models import Comparison, ComparisonAnswer, Connection
 from webapp.judges.services import connection_create
 from webapp.labels.models import Label, Pair, PairText
@@ -69,9 +69,9 @@ def test_two_wordings_are_asked_about_the_same_pairs(
     assert answer.headers["Location"] == reverse("judges:comparison_detail", args=[comparison.pk])
     assert sent == [("workers.compare_wordings", (comparison.pk,), "jobs")]
 
-    wordings.comparison_run(comparison_id=comparison.pk)
+    comparisons.comparison_run(comparison_id=comparison.pk)
     page = owner_client.get(answer.headers["Location"]).content.decode()
-    found = wordings.result_of(Comparison.objects.get())
+    found = comparisons.result_of(Comparison.objects.get())
     assert (found.pairs, found.a.usable, found.b.usable) == (4, 4, 4)
     assert found.agreement.raw == 0, "the shorter one is more concise, the other fuller"
     assert len(found.differing) == 4
@@ -87,9 +87,9 @@ def test_two_judges_are_asked_by_one_wording(
     other = connection_create(team=team, user=owner, key=KEY, name="Cheap", kind="server", model="small",
                               base_url=server.base_url, price_in=0.5, price_out=0.5)
     answer = start(judge=str(saved.pk), judge_b=str(other.pk), statement_b="more concise")
-    wordings.comparison_run(comparison_id=Comparison.objects.get().pk)
+    comparisons.comparison_run(comparison_id=Comparison.objects.get().pk)
 
-    found = wordings.result_of(Comparison.objects.get())
+    found = comparisons.result_of(Comparison.objects.get())
     assert (found.a.title, found.b.title) == ("Local", "Cheap")
     assert (found.a.usable, found.b.usable, found.agreement.raw) == (4, 4, 1), "the server answers both by one rule"
     assert set(server.questions.values()) == {2}, "each question twice, once for each judge"
@@ -117,10 +117,10 @@ def test_what_was_answered_is_not_asked_again(
         start: Any, saved: Connection, pairs: list[Pair], server: JudgeServer, owner_client: Client) -> None:
     start(judge=str(saved.pk))
     comparison = Comparison.objects.get()
-    wordings.comparison_run(comparison_id=comparison.pk)
+    comparisons.comparison_run(comparison_id=comparison.pk)
     asked = sum(server.questions.values())
 
-    wordings.comparison_run(comparison_id=comparison.pk)  # the task came twice
+    comparisons.comparison_run(comparison_id=comparison.pk)  # the task came twice
     assert sum(server.questions.values()) == asked == 16
 
 
@@ -133,8 +133,8 @@ def test_labels_that_were_bought_before_are_taken_as_they_are(
                              prompt_version="1", probability=0.9, p_shown=0.9, p_swapped=0.9)
     start(judge=str(saved.pk))
 
-    wordings.comparison_run(comparison_id=Comparison.objects.get().pk)
-    found = wordings.result_of(Comparison.objects.get())
+    comparisons.comparison_run(comparison_id=Comparison.objects.get().pk)
+    found = comparisons.result_of(Comparison.objects.get())
     assert sum(server.questions.values()) == 8, "the other wording only"
     assert (found.a.usable, found.a.tokens) == (4, 0)
 
@@ -146,9 +146,9 @@ def test_a_judge_that_is_gone_fails_it_with_the_reason_and_it_can_be_sent_again(
     comparison = Comparison.objects.get()
     saved.delete()
 
-    wordings.comparison_run(comparison_id=comparison.pk)
+    comparisons.comparison_run(comparison_id=comparison.pk)
     address = reverse("judges:comparison_detail", args=[comparison.pk])
-    assert "is not there" in owner_client.get(address).content.decode()
+    assert "does not exist" in owner_client.get(address).content.decode()
     with django_capture_on_commit_callbacks(execute=True):
         owner_client.post(reverse("judges:comparison_again", args=[comparison.pk]))
     assert Comparison.objects.get().status == "queued"
@@ -158,7 +158,7 @@ def test_a_judge_that_is_gone_fails_it_with_the_reason_and_it_can_be_sent_again(
 def test_one_that_is_under_way_is_not_sent_twice(start: Any, pairs: list[Pair], sent: Sent) -> None:
     start(judge="rule")
 
-    assert not wordings.comparison_again(comparison=Comparison.objects.get())
+    assert not comparisons.comparison_again(comparison=Comparison.objects.get())
 
 
 def test_one_that_was_lost_with_its_worker_is_sent_again(start: Any, pairs: list[Pair]) -> None:
@@ -166,20 +166,20 @@ def test_one_that_was_lost_with_its_worker_is_sent_again(start: Any, pairs: list
     comparison = Comparison.objects.get()
     Comparison.objects.update(status="running", seen_at=comparison.seen_at - timedelta(minutes=3))
 
-    assert wordings.comparison_again(comparison=comparison)
+    assert comparisons.comparison_again(comparison=comparison)
 
 
 def test_a_failed_answer_is_counted_and_compared_nowhere(
         start: Any, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     class Sulking:
-        async def compare(self, items: Sequence[engine.Comparison], *_: object) -> list[engine.Verdict]:
+        async def compare(self, items: Sequence[engine.PairQuestion], *_: object) -> list[engine.Verdict]:
             return [engine.error_verdict("refused: no") for _ in items]
 
-    monkeypatch.setattr(wordings, "make_judge", lambda *_: Sulking())
+    monkeypatch.setattr(comparisons, "make_judge", lambda *_: Sulking())
     start(judge="rule")
-    wordings.comparison_run(comparison_id=Comparison.objects.get().pk)
+    comparisons.comparison_run(comparison_id=Comparison.objects.get().pk)
 
-    found = wordings.result_of(Comparison.objects.get())
+    found = comparisons.result_of(Comparison.objects.get())
     assert (found.a.answered, found.a.usable, found.agreement.n) == (4, 0, 0)
 
 
@@ -203,6 +203,6 @@ def test_the_page_renews_itself_until_all_is_answered(
     address = reverse("judges:comparison_state", args=[comparison.pk])
     assert "every 1s" in owner_client.get(address).content.decode()
 
-    wordings.comparison_run(comparison_id=comparison.pk)
+    comparisons.comparison_run(comparison_id=comparison.pk)
     assert "every 1s" not in owner_client.get(address).content.decode()
     assert ComparisonAnswer.objects.filter(probability=None).count() == 0

@@ -38,12 +38,12 @@ def dataset_of(team: Team, letters: int, rows: int = 10) -> Dataset:
 
 
 def test_rules_cost_nothing(team: Team) -> None:
-    assert costs_of(team=team, recipe=shipped_recipe("demo"), dataset=None, wanted=["factuality"]) is None
+    assert costs_of(team=team, recipe=shipped_recipe("demo"), dataset=None, to_label=["factuality"]) is None
 
 
 def test_each_principle_is_asked_about_each_pair_in_both_orders(team: Team) -> None:
     recipe = asking(max_pairs=100)
-    costs = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality", "conciseness"])
+    costs = costs_of(team=team, recipe=recipe, dataset=None, to_label=["factuality", "conciseness"])
 
     assert costs is not None
     assert [(line.title, line.estimate.calls) for line in costs.lines] == [
@@ -52,7 +52,7 @@ def test_each_principle_is_asked_about_each_pair_in_both_orders(team: Team) -> N
 
 
 def test_longer_responses_cost_more(team: Team) -> None:
-    short, long = (costs_of(team=team, recipe=of_pairs(asking()), dataset=dataset_of(team, letters), wanted=["bias"])
+    short, long = (costs_of(team=team, recipe=of_pairs(asking()), dataset=dataset_of(team, letters), to_label=["bias"])
                    for letters in (10, 4010))
 
     assert short is not None
@@ -64,16 +64,16 @@ def test_longer_responses_cost_more(team: Team) -> None:
 
 def test_a_budget_that_will_not_do_is_named(team: Team) -> None:
     recipe = asking(max_pairs=100, budget_calls=50)
-    costs = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
+    costs = costs_of(team=team, recipe=recipe, dataset=None, to_label=["factuality"])
 
     assert costs is not None
     share = 50 / (200 + recipe.evaluate.prompts * (1 + len(recipe.principles)) * 2)
-    assert costs.budget == f"The budget in calls will stop the run after some {share:.0%} of what it asks."
+    assert costs.budget == f"The budget in calls will stop the run after about {share:.0%} of its calls."
 
 
 def test_the_first_hundred_replies_put_the_estimate_right(team: Team) -> None:
     recipe = asking(max_pairs=500)
-    costs = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
+    costs = costs_of(team=team, recipe=recipe, dataset=None, to_label=["factuality"])
     assert costs is not None
     first = costs.lines[0].estimate
 
@@ -85,7 +85,7 @@ def test_the_first_hundred_replies_put_the_estimate_right(team: Team) -> None:
 
 def test_characters_that_were_counted_tell_a_long_beginning_from_dear_tokens(team: Team) -> None:
     recipe = asking(max_pairs=500)
-    costs = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
+    costs = costs_of(team=team, recipe=recipe, dataset=None, to_label=["factuality"])
     assert costs is not None
     first = costs.lines[0].estimate
     # The first hundred questions are twice as long as the mean, at four characters a token.
@@ -105,7 +105,7 @@ def test_the_run_form_shows_calls_tokens_price_and_time(team: Team, owner_client
 def test_without_a_price_there_is_no_money_to_show(team: Team, owner_client: Client) -> None:
     fields = fields_of(RecipeForm.from_recipe(team, asking(price_in=0.0, price_out=0.0)))
 
-    assert "set a price" in owner_client.post(f"{NEW}preview/", fields).content.decode()
+    assert "enter a price" in owner_client.post(f"{NEW}preview/", fields).content.decode()
 
 
 def test_money_is_short_and_true() -> None:

@@ -28,7 +28,7 @@ def errors_of(answer: Any) -> dict[str, str]:
 
 
 def test_a_team_without_judges_is_told_what_one_is(owner_client: Client) -> None:
-    assert "No judge is saved yet" in owner_client.get(reverse("judges:list")).content.decode()
+    assert "No saved judges yet" in owner_client.get(reverse("judges:list")).content.decode()
 
 
 def test_a_judge_is_saved_with_its_key(owner_client: Client, team: Team) -> None:
@@ -60,14 +60,14 @@ def test_what_is_wrong_is_said_at_its_field(
 def test_two_judges_of_a_team_have_two_names(owner_client: Client, team: Team) -> None:
     send(owner_client)
 
-    assert "of this name" in errors_of(send(owner_client))["name"]
+    assert "with this name" in errors_of(send(owner_client))["name"]
 
 
 def test_the_key_does_not_follow_a_judge_to_another_address(judge: Connection, owner_client: Client) -> None:
     address = reverse("judges:edit", args=[judge.pk])
     moved = {"kind": "server", "base_url": "https://other.example/v1", "model": "m"}
 
-    assert "for the address as it was" in errors_of(send(owner_client, to=address, **moved))["key"]
+    assert "belongs to the old address" in errors_of(send(owner_client, to=address, **moved))["key"]
     assert send(owner_client, to=address, **moved, key="sk-new").status_code == 302
     judge.refresh_from_db()
     assert saved_key(team=judge.team, judge=judge.settings()) == "sk-new"

@@ -42,7 +42,7 @@ def test_a_listed_host_gets_the_key_however_its_address_is_written(address: str,
     "https://evil.example/v1", "https://vllm.lan.evil.example/v1", "https://evil.example/vllm.lan", "", "https://[::1",
     "http://127.0.0.1:9/v1", "https://notvllm.lan/v1"])
 def test_any_other_host_does_not(address: str, team: Team) -> None:
-    with pytest.raises(BadSettings, match=r"is not for the host|cannot be used") as refused:
+    with pytest.raises(BadSettings, match=r"may not be sent to the host|cannot be used") as refused:
         key_of(team=team, judge=lab(address))
     assert "sesame" not in str(refused.value)
 
@@ -70,7 +70,7 @@ def test_the_run_form_says_it_at_the_variable_and_starts_nothing(team: Team, own
 
     answer = owner_client.post("/runs/new/", fields_of(RecipeForm.from_recipe(team, recipe)))
 
-    assert "not for the host 'evil.example'" in " ".join(answer.context["form"].errors["judge.api_key_env"])
+    assert "may not be sent to the host 'evil.example'" in " ".join(answer.context["form"].errors["judge.api_key_env"])
     assert not Run.objects.of(team).exists()
 
 
@@ -80,7 +80,7 @@ def test_a_stage_of_such_a_run_is_never_prepared(team: Team, owner: User, sent: 
     run = run_create(team=team, user=owner, recipe=recipe, dataset=None)
     stage = run.stages.filter(kind="label").order_by("pk")[0]
 
-    with pytest.raises(BadSettings, match="is not for the host"):
+    with pytest.raises(BadSettings, match="may not be sent to the host"):
         prepare(Stage.objects.get(pk=stage.pk))
 
 

@@ -110,7 +110,7 @@ def test_a_saved_judge_of_any_manner_is_tested_as_a_run_asks_it(
         saved = connection_create(team=team, user=owner, name="Odd", kind="server", model="m", base_url=server.base_url)
         page = ask(owner_client, saved)
     assert saved.report["works"], saved.report
-    assert ("though nobody said that it may" in page) == mood.startswith("thinks")
+    assert ("though this is not set" in page) == mood.startswith("thinks")
 
 
 def test_a_judge_that_thinks_is_saved_as_one_and_asked_to(team: Team, owner_client: Client) -> None:
@@ -119,7 +119,7 @@ def test_a_judge_that_thinks_is_saved_as_one_and_asked_to(team: Team, owner_clie
                   "requests_per_minute": "0", "tokens_per_minute": "0", "reasoning": "on", "logprobs": "no"}
         assert owner_client.post(reverse("judges:new"), fields).status_code == 302
         saved = Connection.objects.of(team).get()
-        assert "yes, before its letter" in ask(owner_client, saved)
+        assert "yes, before it answers" in ask(owner_client, saved)
         assert all(body["max_tokens"] == 1024 and "logprobs" not in body for body in server.requests)
     assert saved.settings().reasoning and saved.settings().logprobs == "no"
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from training.errors import JudgeUnavailable
-from training.judges.judge import Comparison, Verdict, verdict_from_orders
+from training.judges.judge import PairQuestion, Verdict, verdict_from_orders
 from webapp.accounts.models import Team
 from webapp.judges import trial
 from webapp.labels.models import Pair, PairText
@@ -31,7 +31,7 @@ class FakeJudge:
     def __init__(self, answer: Verdict | Exception | None) -> None:
         self.answer, self.asked, self.key = answer, [], ""  # type: ignore[var-annotated]
 
-    async def compare(self, items: Sequence[Comparison], on_verdict: object = None) -> list[Verdict]:
+    async def compare(self, items: Sequence[PairQuestion], on_verdict: object = None) -> list[Verdict]:
         self.asked.extend(items)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -78,7 +78,7 @@ def test_without_javascript_the_whole_page_comes_back_with_the_label(owner_clien
     page = ask(owner_client, toxicity, htmx=False, **RULE)
 
     assert "<html" in page
-    assert "Order gap" in page
+    assert "Gap between the orders" in page
 
 
 def test_a_principle_without_a_rule_says_which_have_one(owner_client: Client, team: Team) -> None:

@@ -62,7 +62,7 @@ def test_the_estimate_counts_only_labels_of_that_server(team: Team, bought: list
         recipe = shipped_recipe("demo")
         sample = recipe.sample.model_copy(update={"pairs": "dataset"})
         recipe = recipe.model_copy(update={"judge": judge, "sample": sample})
-        costs = costs_of(team=team, recipe=recipe, dataset=None, wanted=["factuality"])
+        costs = costs_of(team=team, recipe=recipe, dataset=None, to_label=["factuality"])
         return costs.lines[0].known if costs else -1
 
     assert (had(ONE), had(TWO)) == (3, 0)
@@ -76,7 +76,7 @@ def test_a_judge_that_moved_keeps_its_labels_where_a_person_says_so(
               "requests_per_minute": "0", "tokens_per_minute": "0", "same_judge": "on"}
 
     page = owner_client.get(reverse("judges:edit", args=[judge.pk])).content.decode()
-    assert "the same judge at another address" in page
+    assert "the same judge at a new address" in page
     assert owner_client.post(reverse("judges:edit", args=[judge.pk]), fields).status_code == 302
 
     assert known(TWO, team, tmp_path) == known(ONE, team, tmp_path) == 3
@@ -101,7 +101,7 @@ def test_another_model_is_never_the_same_judge(team: Team, owner: User, owner_cl
         "name": "Lab", "kind": "server", "model": "b", "base_url": TWO.base_url, "concurrency": "16",
         "requests_per_minute": "0", "tokens_per_minute": "0", "same_judge": "on"})
 
-    assert "Another model is another judge" in str(answer.context["form"].errors["model"])
+    assert "A different model is a different judge" in str(answer.context["form"].errors["model"])
 
 
 def test_a_judge_that_moves_twice_keeps_all_and_another_team_gets_nothing(team: Team, other_team: Team) -> None:
@@ -188,14 +188,14 @@ def test_a_person_may_say_whose_they_are_and_then_nobody_else_gets_them(
         team: Team, owner: User, owner_client: Client, old: list[Label], tmp_path: Path) -> None:
     first, second = (connection_create(team=team, user=owner, name=name, kind="server", model="local-model",
                                        base_url=judge.base_url) for name, judge in (("1", ONE), ("2", TWO)))
-    assert "3 labels of local-model name no server" in owner_client.get(
+    assert "3 labels of local-model have no server" in owner_client.get(
         reverse("judges:detail", args=[first.pk])).content.decode()
 
     assert owner_client.post(reverse("judges:claim", args=[first.pk])).status_code == 302
 
     assert (known(ONE, team, tmp_path), known(TWO, team, tmp_path)) == (3, 0)
     assert claim_labels(second) == 0
-    assert "name no server" not in owner_client.get(reverse("judges:detail", args=[second.pk])).content.decode()
+    assert "have no server" not in owner_client.get(reverse("judges:detail", args=[second.pk])).content.decode()
 
 
 @pytest.mark.parametrize("asked", [ONE, TWO])

@@ -68,4 +68,4 @@ def test_two_principles_are_near_duplicates_or_in_conflict(
 
 def test_kappa_has_words() -> None:
     assert [in_words(kappa) for kappa in (None, -0.2, 0.1, 0.5, 0.95)] == [
-        "not to be told", "none", "slight", "moderate", "almost perfect"]
+        "undefined", "none", "slight", "moderate", "almost perfect"]

@@ -75,7 +75,7 @@ def test_a_label_that_the_judge_could_not_give_is_not_approved(reviewer: User, p
 def test_a_member_who_is_not_staff_only_looks(teammate_client: Client, label: Label) -> None:
     assert teammate_client.post(f"/labels/{label.pk}/judge/", {"action": "a"}).status_code == 403
     page = teammate_client.get(f"/labels/{label.pk}/").content
-    assert b"Members who are staff review labels" in page
+    assert b"Only members who are staff can review labels" in page
     assert b'id="decide"' not in page
 
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from tests.webapp.labels.conftest import MakeLabel, MakePair
 from webapp.accounts.models import Team, User
 from webapp.judges.services import connection_create
-from webapp.labels import quality
+from webapp.labels import label_quality
 from webapp.labels.models import Label
 from webapp.labels.prices import Price
 from webapp.labels.services import label_approve, label_override, label_reject
@@ -68,8 +68,8 @@ def test_a_usable_label_costs_what_all_calls_cost(
 
 
 def test_money_of_tokens_is_what_was_read_and_the_letters_that_were_written() -> None:
-    assert quality.money(1_000_000, 0, Price(2.0, 8.0)) == pytest.approx(2.0)
-    assert quality.money(10, 10, Price(0.0, 1e6)) == pytest.approx(10.0)
+    assert label_quality.money(1_000_000, 0, Price(2.0, 8.0)) == pytest.approx(2.0)
+    assert label_quality.money(10, 10, Price(0.0, 1e6)) == pytest.approx(10.0)
 
 
 def test_two_judges_agree_on_the_pairs_that_both_labelled(
@@ -80,7 +80,7 @@ def test_two_judges_agree_on_the_pairs_that_both_labelled(
         make_label(pair, shown=second, swapped=second, judge="openai:b@http://gpu:8000/v1")
     make_label(make_pair(team, question="By one judge only?"), judge="openai:a@https://one.example/v1")
 
-    found, = quality.between_judges(quality.principles_of(team), labels_of(team))
+    found, = label_quality.between_judges(label_quality.principles_of(team), labels_of(team))
     assert (found.first, found.second) == ("a at one.example, question 1", "b at gpu:8000, question 1")
     counts = found.agreement  # the fourth pair is undecided by the second judge
     assert (counts.both_a, counts.first_a, counts.second_a, counts.both_b) == (1, 1, 0, 1)
@@ -96,7 +96,7 @@ def test_a_judge_is_compared_with_the_choices_of_the_data_and_with_reviews(
     label_override(label=wrong, probability=0.0, by=reviewer)
     label_reject(label=thrown, by=reviewer)
 
-    data, review = quality.with_people(quality.principles_of(team), labels_of(team))
+    data, review = label_quality.with_people(label_quality.principles_of(team), labels_of(team))
     assert (data.second, data.agreement.both_a, data.agreement.first_a, data.agreement.n) == (
         "chosen in the data set", 1, 1, 2)
     assert (review.second, review.agreement.both_a, review.agreement.first_a, review.agreement.n) == (
@@ -124,7 +124,7 @@ def test_labels_of_two_judges_are_not_mixed_in_the_matrix(
     make_label(pair, "factuality", judge="openai:a")
     make_label(pair, "bias", judge="openai:b")
 
-    (cell,), = quality.matrix(quality.principles_of(team), labels_of(team))
+    (cell,), = label_quality.matrix(label_quality.principles_of(team), labels_of(team))
     assert cell.agreement.n == 0
 
 

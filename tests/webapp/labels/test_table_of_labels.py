@@ -85,7 +85,7 @@ def test_another_teams_run_in_the_address_is_as_unknown_as_one_that_never_was(
     assert not labels_of(label.team, {"run": str(theirs.pk)}).exists()
     for query in (f"run={theirs.pk}", f"run={theirs.pk + 1000}", "dataset=999", "principle=nonsense"):
         assert shown(owner_client, query) == []
-        assert "this team has no" in owner_client.get(f"/labels/?{query}").content.decode()
+        assert "your team has no" in owner_client.get(f"/labels/?{query}").content.decode()
 
 
 def test_the_least_sure_come_first_when_asked(owner_client: Client, pair: Pair, make_label) -> None:

@@ -56,7 +56,7 @@ def test_everything_is_killed_and_comes_back(stack: Stack) -> None:
 def test_a_second_one_in_the_same_folder_is_refused(stack: Stack) -> None:
     second = subprocess.run([sys.executable, "manage.py", "up", "--port", "1"], cwd=ROOT, env=stack.environment,
                             capture_output=True, text=True, timeout=60)
-    assert second.returncode == 1 and "runs in" in second.stderr and "already" in second.stderr
+    assert second.returncode == 1 and "running in" in second.stderr and "already" in second.stderr
 
 
 def test_ctrl_c_ends_everything_and_the_next_start_goes_on(stack: Stack) -> None:

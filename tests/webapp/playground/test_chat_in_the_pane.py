@@ -65,7 +65,7 @@ async def test_both_answers_stream_and_get_their_rewards(
     assert "−1.00" in left
     assert "+2.50" in right, "the difference"
     assert "hue-toxicity" in right
-    assert "Seed 7" in status
+    assert "seed 7" in status
     assert [turn.prompt for turn in talk.turns] == ["Is it so?"]
     assert asked[0].scorer == run.pk
 
@@ -89,7 +89,7 @@ async def test_a_forged_policy_of_another_team_is_refused(
 ) -> None:
     theirs = await sync_to_async(finish_run)(other_team)
     shown = await say("Tell me", right=f"tuned:{theirs.pk}")
-    assert "not there for your team" in shown[-1][2]
+    assert "not available to your team" in shown[-1][2]
     assert asked == []
 
 
@@ -99,7 +99,7 @@ async def test_another_teams_run_does_not_score(say, asked, other_team: Team, fi
     assert asked[0].scorer is None
 
 
-@pytest.mark.parametrize(("prompt", "said"), [("   ", "There is no prompt"), ("x" * 8001, "8,001 characters")])
+@pytest.mark.parametrize(("prompt", "said"), [("   ", "The prompt is empty"), ("x" * 8001, "8,001 characters")])
 async def test_a_prompt_that_cannot_be_used_is_refused(say, asked, prompt: str, said: str) -> None:
     shown = await say(prompt)
     assert said in shown[-1][2]

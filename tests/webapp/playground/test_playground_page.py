@@ -31,9 +31,9 @@ def test_nothing_from_the_address_is_let_through(owner_client: Client) -> None:
 
 
 def test_it_says_when_it_is_the_demo_world(owner_client: Client, team: Team, finish_run: FinishRun) -> None:
-    assert b"a world for learning and testing" in owner_client.get("/playground/").content
+    assert b"The demo world is for learning and testing" in owner_client.get("/playground/").content
     finish_run(team, base="org/real-model")
-    assert b"a world for learning and testing" not in owner_client.get("/playground/").content
+    assert b"The demo world is for learning and testing" not in owner_client.get("/playground/").content
 
 
 def test_it_is_for_members(anonymous_client: Client) -> None:

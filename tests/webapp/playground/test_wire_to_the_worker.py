@@ -12,12 +12,12 @@ from django.conf import settings
 
 from webapp.playground import stream
 from webapp.playground.chat_events import PROTOCOL
-from webapp.playground.stream import ChatFailed, ChatWriter, Request, Sampling, cancel_key, stream_key
+from webapp.playground.stream import ChatFailed, ChatSampling, ChatWriter, Request, cancel_key, stream_key
 
 
 @pytest.fixture
 def request_() -> Request:
-    return Request(team=1, policies=[{}, {}], dialogues=[[], []], sampling=Sampling(), scorer=None)
+    return Request(team=1, policies=[{}, {}], dialogues=[[], []], sampling=ChatSampling(), scorer=None)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_a_card_shows_polarity_labels_flips_and_accuracy(
     card = next(card for card in answer.context["cards"] if card.principle == toxicity)
     assert card.wording and (card.wording.labels, card.wording.flip_rate, card.accuracy) == (4, 0.25, 0.873)
     page = answer.content.decode()
-    assert "a higher score is <strong>less</strong> toxicity" in page
+    assert "a higher score means <strong>less</strong> toxicity" in page
     assert "87 %" in page and "25 %" in page
 
 

@@ -10,7 +10,7 @@ from django.db import OperationalError
 from tests.webapp.runs.seeds import add_log, add_points, make_run
 from webapp.accounts.models import Team, User
 from webapp.runs.live import changes
-from webapp.runs.live.changes import Behind, position_from, position_now, read_changes
+from webapp.runs.live.changes import CursorExpired, position_from, position_now, read_changes
 from webapp.runs.models import Run, Sample, Stage
 
 
@@ -88,7 +88,7 @@ def test_a_rewind_voids_the_cursor(run: tuple[Run, Stage]) -> None:
     made, ppo = run
     position = position_now(made.pk)
     Stage.objects.filter(pk=ppo.pk).update(rewinds=1)
-    with pytest.raises(Behind):
+    with pytest.raises(CursorExpired):
         read_changes(made.pk, position)
 
 
@@ -97,7 +97,7 @@ def test_who_is_far_behind_takes_a_snapshot(run: tuple[Run, Stage], monkeypatch:
     monkeypatch.setattr(changes, "MOST_POINTS", 10)
     position = position_now(made.pk)
     add_points(ppo, "kl/mean", list(range(11)), [0.0] * 11)
-    with pytest.raises(Behind):
+    with pytest.raises(CursorExpired):
         read_changes(made.pk, position)
 
 

@@ -16,11 +16,11 @@ from webapp.runs.series.curves import (
     Series,
     Window,
     bucket,
+    chart_series,
     csv_lines,
     exponent,
     join,
     listed,
-    picture,
     smooth,
 )
 
@@ -50,7 +50,7 @@ def test_of_a_step_that_comes_twice_the_last_counts() -> None:
 
 def test_no_chunks_are_an_empty_series() -> None:
     assert join([]).steps.tolist() == []
-    assert picture(join([]), Window(100))["x"] == []
+    assert chart_series(join([]), Window(100))["x"] == []
 
 
 def test_few_points_are_shown_as_they_are() -> None:
@@ -96,7 +96,7 @@ def test_a_spike_of_one_step_in_a_hundred_thousand_is_seen_at_every_zoom(
     values = np.zeros(100_000)
     values[50_000] = 1000.0
     steps = np.arange(100_000)
-    drawing = picture(Series(steps, values, steps * 1.0), Window(width, *window))
+    drawing = chart_series(Series(steps, values, steps * 1.0), Window(width, *window))
     assert max(drawing["high"] or drawing["last"]) == 1000.0
     assert len(drawing["x"]) <= width + 2
 
@@ -150,23 +150,24 @@ def test_what_is_no_number_is_passed_over_by_smoothing_and_null_in_json() -> Non
 
 def test_smoothing_is_of_all_points_whatever_the_window() -> None:
     data = series([float(value) for value in range(100)])
-    smooth_of_all = picture(data, Window(1000, weight=0.9))["smooth"]
-    part = picture(data, Window(1000, 50, 60, 0.9))
+    smooth_of_all = chart_series(data, Window(1000, weight=0.9))["smooth"]
+    part = chart_series(data, Window(1000, 50, 60, 0.9))
     assert part["smooth"] == smooth_of_all[49:62]
     assert part["x"] == list(range(49, 62))
 
 
 def test_time_runs_from_the_first_point() -> None:
-    drawing = picture(series([1.0, 2.0, 3.0]), Window(100, axis="time"))
+    drawing = chart_series(series([1.0, 2.0, 3.0]), Window(100, axis="time"))
     assert drawing["x"] == [0.0, 1.0, 2.0]
     assert drawing["origin"] == 1000.0
 
 
 def test_a_clock_that_was_set_back_stands_still_and_loses_no_point() -> None:
     times = np.array([1000.0, 1010.0, 400.0, 1020.0])
-    drawing = picture(Series(np.arange(4), np.array([1.0, 2.0, 3.0, 4.0]), times), Window(100, axis="time"))
+    drawing = chart_series(Series(np.arange(4), np.array([1.0, 2.0, 3.0, 4.0]), times), Window(100, axis="time"))
     assert drawing["x"] == [0.0, 10.0, 10.0, 20.0] and drawing["last"] == [1.0, 2.0, 3.0, 4.0]
-    later = picture(Series(np.arange(4), np.array([1.0, 2.0, 3.0, 4.0]), times), Window(100, 15.0, 25.0, axis="time"))
+    window = Window(100, 15.0, 25.0, axis="time")
+    later = chart_series(Series(np.arange(4), np.array([1.0, 2.0, 3.0, 4.0]), times), window)
     assert later["last"] == [3.0, 4.0]
 
 
@@ -175,7 +176,7 @@ def test_a_million_points_are_drawn_in_a_moment() -> None:
     steps = np.arange(1_000_000)
     data = Series(steps, rng.normal(size=1_000_000), steps * 1.0)
     begun = time.perf_counter()
-    assert len(picture(data, Window(1000))["x"]) <= 1001
+    assert len(chart_series(data, Window(1000))["x"]) <= 1001
     assert time.perf_counter() - begun < 0.5  # 0.03 s on an idle core
 
 

@@ -27,7 +27,7 @@ from webapp.runs.live.audience import Watcher, still_allowed
 from webapp.runs.live.changes import Position
 from webapp.runs.live.hub import RESYNC, Viewer
 from webapp.runs.live.messages import PROTOCOL
-from webapp.runs.live.pokes import poke
+from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.live.routing import websocket_urlpatterns
 from webapp.runs.models import Run, Stage
 
@@ -91,16 +91,16 @@ async def test_a_stranger_and_nobody_are_refused(
         assert (answer["type"], answer["code"]) == ("websocket.close", 4404)
 
 
-async def test_a_member_hears_a_point_that_was_poked(run: tuple[Run, Stage], teammate: User) -> None:
+async def test_a_member_hears_a_point_after_a_notification(run: tuple[Run, Stage], teammate: User) -> None:
     made, ppo = run
     browser = await listening(made, teammate)
     await sync_to_async(add_points)(ppo, "kl/mean", [1], [0.5])
-    await sync_to_async(poke)(runs=[made.pk], team=made.team_id)
+    await sync_to_async(notify_run_changed)(runs=[made.pk], team=made.team_id)
     assert await browser.hear_points() == {"kl/mean": [1]}
     await browser.leave()
 
 
-async def test_a_lost_poke_costs_a_second_and_no_number(run: tuple[Run, Stage], owner: User) -> None:
+async def test_a_lost_notification_costs_a_second_and_no_number(run: tuple[Run, Stage], owner: User) -> None:
     made, ppo = run
     browser = await listening(made, owner)
     await sync_to_async(add_points)(ppo, "kl/mean", [1, 2], [0.5, 0.6])
@@ -203,7 +203,7 @@ async def test_who_may_not_see_the_run_any_more_hears_nothing_more_and_is_closed
     browser = await listening(made, teammate)
     await sync_to_async(end)(browser, teammate, team)
     await sync_to_async(add_points)(ppo, "kl/mean", [1], [0.5])
-    await sync_to_async(poke)(runs=[made.pk], team=made.team_id)
+    await sync_to_async(notify_run_changed)(runs=[made.pk], team=made.team_id)
     heard = []
     while (output := await browser.pipe.receive_output(5))["type"] == "websocket.send":
         heard.append(output["text"])

@@ -9,7 +9,7 @@ from tests.webapp.runs.seeds import fill, make_run
 from webapp.accounts.models import Team, User
 from webapp.principles.models import Principle
 from webapp.runs.models import Run, Stage
-from webapp.runs.page.quality import model_cards
+from webapp.runs.page.quality_cards import model_cards
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +26,7 @@ def test_a_card_shows_accuracy_people_calibration_and_length(owner_client: Clien
     made, stages = make_run(team, owner, until="nothing", status=Run.Status.SUCCEEDED)
     fill(stages, 10)
     page = owner_client.get(f"/runs/{made.pk}/").content.decode()
-    for words in ("each is an adapter of its own", "60 % to 78 %, 84 pairs", "the judge: 74 %",
+    for words in ("each model is an adapter of its own", "60 % to 78 %, 84 pairs", "the judge: 74 %",
                   "2.0 % at temperature 1.40", "−0.31", "−0.44", "60 pairs: 96 % sure, 91 % agreed",
                   'cx="92.0" cy="18.0"', "510"):
         assert words in page, words
@@ -44,7 +44,7 @@ def test_the_heads_of_a_shared_trunk_have_a_card_each_in_the_recipes_order() -> 
              "toxicity": {"head": 0, "accuracy": 0.52, "accuracy_low": 0.4, "accuracy_high": 0.6, "decided": 50}}
     found = model_cards([stage("preference_model", {"architecture": "shared_trunk", "cards": cards})], named)
     assert [card.principle.name for card in found if card.principle] == ["toxicity", "empathy"]
-    assert [card.accuracy.is_a_coin for card in found if card.accuracy] == [True, False]
+    assert [card.accuracy.may_be_chance for card in found if card.accuracy] == [True, False]
 
 
 def test_the_most_alike_is_the_strongest_correlation_whatever_its_sign() -> None:
@@ -74,7 +74,7 @@ def test_a_learning_curve_says_whether_more_labels_would_help(owner_client: Clie
         one.save()
     page = owner_client.get(f"/runs/{made.pk}/").content.decode()
     for words in ("Would more labels help?", "50 % to 65 %, 64 labels", "80 % to 95 %, 510 labels",
-                  "9 pairs won, 1 lost", "more labels may help still", "more labels may be wasted"):
+                  "9 pairs gained, 1 lost", "more labels may help further", "more labels may not help"):
         assert words in page, words
 
 

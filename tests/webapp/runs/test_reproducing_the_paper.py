@@ -39,7 +39,7 @@ def test_what_was_started_is_not_started_again(owner_client: Client, team: Team)
     Run.objects.of(team).filter(name="The paper: linear, 0").update(status=Run.Status.FAILED)
     owner_client.post(f"{ADDRESS}start/", {"confirmed": "1"})
     assert Run.objects.of(team).count() == 14
-    assert "See the 14 started before" in owner_client.get(ADDRESS).content.decode()
+    assert "Show the 14 already started" in owner_client.get(ADDRESS).content.decode()
 
 
 def test_it_is_started_by_post_and_by_members_only(owner_client: Client, anonymous_client: Client) -> None:

@@ -40,14 +40,14 @@ def test_a_recipe_goes_through_the_form_unchanged(preset: Any, team: Team, owner
     recipe = shipped_recipe(preset)
     answer = owner_client.post(f"{NEW}preview/", posted(team, recipe))
     assert answer.context["form"].recipe == recipe
-    assert answer.context["outlook"].yaml == as_yaml(recipe)
+    assert answer.context["preview"].yaml == as_yaml(recipe)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_fills_the_form(preset: Any, owner_client: Client) -> None:
     answer = owner_client.get(f"{NEW}?preset={preset}")
     assert answer.context["form"].recipe == shipped_recipe(preset)
-    assert parse_recipe(answer.context["outlook"].yaml) == shipped_recipe(preset)
+    assert parse_recipe(answer.context["preview"].yaml) == shipped_recipe(preset)
 
 
 def test_every_setting_of_the_recipe_has_a_field(team: Team) -> None:
@@ -106,7 +106,7 @@ def test_what_is_wrong_is_said_at_its_field_and_kept(
 def test_all_mistakes_are_told_at_once(team: Team, owner_client: Client) -> None:
     answer = owner_client.post(NEW, posted(team, shipped_recipe("demo"), ppo__steps="x", evaluate__prompts="1"))
     assert set(answer.context["form"].errors) == {"ppo.steps", "evaluate.prompts"}
-    assert "2 things need a change" in answer.content.decode()
+    assert "Please correct 2 fields" in answer.content.decode()
 
 
 def test_no_principle_is_a_mistake(team: Team, owner_client: Client) -> None:
@@ -152,7 +152,7 @@ def test_another_teams_data_set_is_not_there(
     theirs = _dataset(other_team, stranger)
     data = posted(team, shipped_recipe("small_gpu"), source=f"dataset:{theirs.pk}")
     answer = owner_client.post(NEW, data)
-    assert "not there any more" in answer.context["form"].errors["data.source"][0]
+    assert "no longer exists" in answer.context["form"].errors["data.source"][0]
     assert theirs.name not in owner_client.get(NEW).content.decode()
     assert not Run.objects.exists()
 
@@ -190,19 +190,19 @@ def test_pasted_yaml_that_is_wrong_is_kept_with_the_reason(
 def test_a_file_of_the_server_is_no_source(team: Team, owner_client: Client) -> None:
     text = as_yaml(shipped_recipe("small_gpu")).replace("Anthropic/hh-rlhf", "/etc/passwd")
     answer = owner_client.post(NEW, {"yaml": text, "use_yaml": "1"})
-    assert "import it under Datasets" in answer.context["form"].errors["data.source"][0]
+    assert "Import it under Datasets" in answer.context["form"].errors["data.source"][0]
 
 
-def test_the_outlook_counts_stages_and_calls(team: Team, owner_client: Client) -> None:
-    demo = owner_client.get(NEW).context["outlook"]
+def test_the_preview_counts_stages_and_calls(team: Team, owner_client: Client) -> None:
+    demo = owner_client.get(NEW).context["preview"]
     assert [stage.name for stage in demo.stages][-2:] == ["ppo", "evaluate"]
     assert (demo.calls, demo.labels, demo.reused) == (0, 4 * 600, 0)
 
 
 def test_a_second_run_reuses_what_was_computed(team: Team, owner_client: Client) -> None:
     owner_client.post(NEW, posted(team, shipped_recipe("demo")))
-    outlook = owner_client.get(f"{NEW}?preset=demo").context["outlook"]
-    assert outlook.reused >= 1
+    preview = owner_client.get(f"{NEW}?preset=demo").context["preview"]
+    assert preview.reused >= 1
 
 
 def models_folder(tmp_path: Path, settings: Settings) -> Path:
@@ -267,9 +267,9 @@ def test_a_data_set_of_the_hub_is_no_choice_until_it_is_imported(team: Team, own
     assert "Anthropic/hh-rlhf (not imported)" in preset.content.decode()
     answer = owner_client.post(NEW, posted(team, shipped_recipe("small_gpu")))
     assert answer.status_code == 422
-    assert "Import it as a data set" in answer.context["form"].errors["data.source"][0]
+    assert "Import it under Datasets" in answer.context["form"].errors["data.source"][0]
     junk = owner_client.post(NEW, posted(team, shipped_recipe("small_gpu"), data__source="../etc"))
-    assert "import it under Datasets" in junk.context["form"].errors["data.source"][0]
+    assert "Import it under Datasets" in junk.context["form"].errors["data.source"][0]
 
 
 def _leaves(value: Any, prefix: str = "") -> list[str]:

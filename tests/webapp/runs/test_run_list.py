@@ -19,7 +19,7 @@ LIST = "/runs/"
 
 def test_an_empty_list_offers_the_demo_run(owner_client: Client) -> None:
     page = owner_client.get(LIST).content.decode()
-    assert "No run yet" in page
+    assert "No runs yet" in page
     assert "Start the demo run" in page
     assert "<polyline" not in page
 

@@ -56,7 +56,7 @@ def test_what_was_bought_and_what_it_cost_is_told_by_principle(run: Run, owner_c
     found = labelling_of(run)
     row = next(row for row in found.rows if row.principle.name == "factuality")
     assert found.spent == pytest.approx(10 * (1000 * 1.0 + 2 * 4.0) / 1e6)
-    assert row.a_minute == pytest.approx(60)
+    assert row.per_minute == pytest.approx(60)
     assert (found.done, found.eta) == (10, 90)
     page = owner_client.get(reverse("judges:run_labelling", args=[run.pk])).content.decode()
     assert "spent so far" in page

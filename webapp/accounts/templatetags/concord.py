@@ -11,8 +11,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from training.dialogue import Dialogue, last_user_message
+from webapp.accounts.durations import duration
 
 register = template.Library()
+register.filter("duration", duration)
 
 _STEPS = ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h"), (30 * 86400, 86400, "d"))
 
@@ -35,20 +37,6 @@ def _in_words(seconds: float, exact: datetime) -> str:
         if seconds < limit:
             return f"{int(seconds // size)} {unit} ago"
     return exact.strftime("%d %b %Y").lstrip("0")
-
-
-@register.filter
-def duration(seconds: float | None) -> str:
-    """Seconds as '48 s', '3 min 20 s', '2 h 5 min'."""
-    if seconds is None:
-        return ""
-    whole = max(0, round(seconds))
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    if hours:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    if minutes:
-        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
-    return f"{rest} s"
 
 
 @register.filter

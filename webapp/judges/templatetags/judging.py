@@ -7,7 +7,8 @@ from collections.abc import Callable
 from django import template
 
 from training.judges.estimate import Range
-from webapp.accounts.templatetags.concord import duration, thousands
+from webapp.accounts.durations import duration
+from webapp.accounts.templatetags.concord import thousands
 
 register = template.Library()
 

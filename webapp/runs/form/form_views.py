@@ -23,7 +23,7 @@ PRESETS = {"demo": "Demo", "small_gpu": "Small GPU", "large_gpu": "Large GPU"}
 
 
 @dataclass
-class Outlook:
+class Preview:
     """What stands beside the form: the YAML, the stages that would run, the calls that would be made."""
 
     yaml: str = ""
@@ -63,7 +63,7 @@ def run_new(request: TeamRequest) -> HttpResponse:
 def run_preview(request: TeamRequest) -> HttpResponse:
     form = RecipeForm.from_post(request.team, request.POST)
     form.is_valid()
-    return render(request, "runs/_outlook.html", {"form": form, "outlook": outlook(form)})
+    return render(request, "runs/_preview.html", {"form": form, "preview": preview_of(form)})
 
 
 def _start(request: TeamRequest) -> Recipe:
@@ -93,24 +93,24 @@ def _from_yaml(request: TeamRequest) -> HttpResponse:
 def _page(request: TeamRequest, form: RecipeForm, **more: str) -> HttpResponse:
     status = 422 if request.method == "POST" and (form.errors or more.get("yaml_problem")) else 200
     return render(request, "runs/new.html", {
-        "form": form, "outlook": outlook(form), "presets": PRESETS, "preset": request.GET.get("preset", ""),
+        "form": form, "preview": preview_of(form), "presets": PRESETS, "preset": request.GET.get("preset", ""),
         "submitted": request.method == "POST", **more,
     }, status=status)
 
 
-def outlook(form: RecipeForm) -> Outlook:
+def preview_of(form: RecipeForm) -> Preview:
     """For a recipe without errors; otherwise there is nothing to look out on."""
     recipe = form.recipe
     if recipe is None:
-        return Outlook()
-    found = Outlook(as_yaml(recipe))
+        return Preview()
+    result = Preview(as_yaml(recipe))
     try:
-        found.stages = preview(team=form.team, recipe=recipe, dataset=form.dataset)
+        result.stages = preview(team=form.team, recipe=recipe, dataset=form.dataset)
     except TrainingError as error:
-        found.refusal = str(error)
-        return found
-    wanted = [stage.principle for stage in found.stages if stage.kind == "label" and stage.state == "to run"]
-    found.labels = len(wanted) * pairs_of(recipe, form.dataset)
-    found.calls = found.labels * (2 if recipe.judge.both_orders else 1) if recipe.judge.kind != "rule" else 0
-    found.costs = costs_of(team=form.team, recipe=recipe, dataset=form.dataset, wanted=wanted)
-    return found
+        result.refusal = str(error)
+        return result
+    to_label = [stage.principle for stage in result.stages if stage.kind == "label" and stage.state == "to run"]
+    result.labels = len(to_label) * pairs_of(recipe, form.dataset)
+    result.calls = result.labels * (2 if recipe.judge.both_orders else 1) if recipe.judge.kind != "rule" else 0
+    result.costs = costs_of(team=form.team, recipe=recipe, dataset=form.dataset, to_label=to_label)
+    return result

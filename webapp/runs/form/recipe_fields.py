@@ -25,12 +25,13 @@ GROUPS = {
 }
 LABELS = {
     "sft.enabled": "Fine-tune first", "policy.base": "Policy", "preference_model.base": "Base of the preference models",
-    "ppo.steps": "Steps", "ppo.batch_size": "Rollouts a step", "evaluate.prompts": "Evaluation prompts",
-    "data.limit": "Rows at most", "data.held_out": "Held-out prompts", "judge.max_pairs": "Pairs at most",
+    "ppo.steps": "Steps", "ppo.batch_size": "Rollouts per step", "evaluate.prompts": "Evaluation prompts",
+    "data.limit": "Maximum rows", "data.held_out": "Held-out prompts", "judge.max_pairs": "Maximum pairs",
     "judge.api_key_env": "Variable with the key", "judge.base_url": "Server's address", "judge.kind": "Judge",
-    "ppo.max_new_tokens": "Longest response", "evaluate.max_new_tokens": "Longest response", "ppo.micro_batch":
-    "Micro-batch", "sample.max_new_tokens": "Longest response", "preference_model.max_length": "Longest dialogue",
-    "sft.max_length": "Longest dialogue", "ppo.max_grad_norm": "Gradient clipping", "weights.mode": "Weights are",
+    "ppo.max_new_tokens": "Longest response (tokens)", "evaluate.max_new_tokens": "Longest response (tokens)",
+    "sample.max_new_tokens": "Longest response (tokens)", "preference_model.max_length": "Longest dialogue (tokens)",
+    "sft.max_length": "Longest dialogue (tokens)", "ppo.micro_batch": "Micro-batch",
+    "ppo.max_grad_norm": "Gradient clipping", "weights.mode": "Weights are",
     "scalarization.function": "Scalarization", "baseline.kind": "Baseline", "repeat": "Repetition",
     "judge.budget_money": "Budget in dollars", "judge.budget_calls": "Budget in calls",
     "judge.budget_tokens": "Budget in tokens", "judge.few_shot": "Examples before the question",
@@ -39,20 +40,21 @@ LABELS = {
     "preference_model.labels": "Labels are", "preference_model.lora_layers": "Layers with LoRA",
 }
 CHOICES = {
-    "preference_model.architecture": {"separate": "an adapter for each principle on a shared base",
-                                      "shared_trunk": "one trunk with a head for each principle",
-                                      "full": "the whole base for each principle"},
-    "preference_model.labels": {"soft": "the judge's probability", "hard": "its harder answer",
-                                "margin": "its harder answer, by a margin of its log-odds"},
+    "preference_model.architecture": {"separate": "one adapter per principle on a shared base",
+                                      "shared_trunk": "one trunk with a head per principle",
+                                      "full": "a full copy of the base per principle"},
+    "preference_model.labels": {"soft": "the judge's probability", "hard": "its answer rounded to A or B",
+                                "margin": "its rounded answer, with a margin from its log-odds"},
     "judge.kind": {"rule": "rules of the demo world", "openai": "a server that speaks OpenAI's protocol",
                    "local": "a model on the workers' own machine"},
     "judge.logprobs": {"auto": "as the server can", "yes": "never without them", "no": "not asked for"},
-    "judge.layout": {"paper": "the paper's, principle first", "shared_prefix": "principle last, one prefix a pair"},
-    "baseline.kind": {"none": "none: every principle has its preference model",
+    "judge.layout": {"paper": "as in the paper, principle first",
+                     "shared_prefix": "principle last, one shared prefix per pair"},
+    "baseline.kind": {"none": "none: one preference model per principle",
                       "single_pm": "one preference model, one principle drawn for each pair",
-                      "pooled_pm": "one preference model on all principles' labels",
+                      "pooled_pm": "one preference model on the labels of all principles",
                       "single_principle": "one principle alone"},
-    "weights.mode": {"set": "set here", "fitted": "fitted to human choices"},
+    "weights.mode": {"set": "set here, by hand", "fitted": "fitted to human choices"},
     "sample.pairs": {"sampled": "sampled from the policy", "dataset": "the data set's own"},
 }
 
@@ -76,7 +78,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Section:
+class FormSection:
     """One of the five parts of the form: the essentials open, the rest folded."""
 
     key: str
@@ -87,18 +89,18 @@ class Section:
 
 
 SECTIONS = (
-    Section("data", "Data", "Prompts to train on, and prompts kept aside to judge the result.", ("data", "sample"),
-            ("data.limit", "data.held_out", "sample.count")),
-    Section("principles", "Principles and weights", "What a good response is, and what counts how much.", ("weights",),
-            ("weights.mode",)),
-    Section("judge", "Judge", "The feedback model: it compares two responses on one principle at a time.", ("judge",),
-            ("judge.kind", "judge.max_pairs", "judge.model", "judge.base_url", "judge.budget_money")),
-    Section("models", "Models", "The policy that learns, and the preference models that reward it.",
-            ("policy", "preference_model", "sft"), ("policy.base", "preference_model.base", "sft.enabled")),
-    Section("training", "Training", "How principle rewards become one reward, and how the policy follows it.",
-            ("scalarization", "baseline", "ppo", "evaluate", "seed", "repeat", "device", "precision"),
-            ("scalarization.function", "ppo.steps", "ppo.batch_size", "ppo.learning_rate", "ppo.kl.target",
-             "evaluate.prompts")),
+    FormSection("data", "Data", "Prompts to train on, and prompts held out to judge the result.", ("data", "sample"),
+                ("data.limit", "data.held_out", "sample.count")),
+    FormSection("principles", "Principles and weights", "What makes a response good, and how much each part counts.",
+                ("weights",), ("weights.mode",)),
+    FormSection("judge", "Judge", "The feedback model: it compares two responses on one principle at a time.",
+                ("judge",), ("judge.kind", "judge.max_pairs", "judge.model", "judge.base_url", "judge.budget_money")),
+    FormSection("models", "Models", "The policy that learns, and the preference models that reward it.",
+                ("policy", "preference_model", "sft"), ("policy.base", "preference_model.base", "sft.enabled")),
+    FormSection("training", "Training", "How principle rewards become one reward, and how the policy follows it.",
+                ("scalarization", "baseline", "ppo", "evaluate", "seed", "repeat", "device", "precision"),
+                ("scalarization.function", "ppo.steps", "ppo.batch_size", "ppo.learning_rate", "ppo.kl.target",
+                 "evaluate.prompts")),
 )
 
 
@@ -108,7 +110,7 @@ def specs() -> dict[str, Spec]:
     return {spec.path: spec for spec in _leaves(Recipe, "") if spec.path not in OWN_WIDGETS}
 
 
-def folded(section: Section) -> dict[str, list[Spec]]:
+def folded(section: FormSection) -> dict[str, list[Spec]]:
     """What a section keeps folded, by group."""
     groups: dict[str, list[Spec]] = {}
     for spec in specs().values():

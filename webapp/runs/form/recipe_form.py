@@ -30,7 +30,7 @@ from webapp.judges.keys import check_key_host, saved_key
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge, saved_judge_of
 from webapp.principles.models import Principle
-from webapp.runs.form.recipe_fields import SECTIONS, Section, Spec, folded, show, specs
+from webapp.runs.form.recipe_fields import SECTIONS, FormSection, Spec, folded, show, specs
 from webapp.runs.model_home import models_home
 
 DATASET_PATH = re.compile(r"^datasets/(\d+)-[^/]*\.jsonl$")
@@ -86,10 +86,10 @@ class RecipeForm:
 
     @classmethod
     def from_recipe(cls, team: Team, recipe: Recipe) -> RecipeForm:
-        whole = recipe.model_dump(mode="json")
-        texts = {path: show(_at(whole, path)) for path in specs()}
-        given = {choice.name: (choice.statement, choice.weight) for choice in recipe.principles}
-        rows = _rows(team, given)
+        values = recipe.model_dump(mode="json")
+        texts = {path: show(_at(values, path)) for path in specs()}
+        choices = {choice.name: (choice.statement, choice.weight) for choice in recipe.principles}
+        rows = _rows(team, choices)
         source, texts["data.source"] = _source_of(recipe.data.source)
         form = cls(team, texts, rows, source, recipe.name)
         form.use_judge(saved_judge_of(team, recipe.judge))
@@ -100,15 +100,15 @@ class RecipeForm:
         texts = {path: post.get(path, "false" if spec.kind == "bool" else "") for path, spec in specs().items()}
         texts["data.source"] = post.get("data.source", "")
         chosen = set(post.getlist("principle"))
-        known = {row.name: row for row in _rows(team, {})}
+        rows_by_name = {row.name: row for row in _rows(team, {})}
         rows = []
         for name in dict.fromkeys(post.getlist("row")):
-            row = known.pop(name, None) or PrincipleRow(name, "1.0", False)
+            row = rows_by_name.pop(name, None) or PrincipleRow(name, "1.0", False)
             row.weight = post.get(f"weight:{name}", row.weight)
             row.statement = post.get(f"statement:{name}", "").strip()
             row.chosen = name in chosen
             rows.append(row)
-        form = cls(team, texts, [*rows, *known.values()], post.get("source", DEMO_WORLD), post.get("name", ""))
+        form = cls(team, texts, [*rows, *rows_by_name.values()], post.get("source", DEMO_WORLD), post.get("name", ""))
         form.use_judge(saved_judge(team, post.get("saved_judge", "")))
         return form
 
@@ -128,8 +128,8 @@ class RecipeForm:
     def sections(self) -> list[dict[str, Any]]:
         return [self._section(section) for section in SECTIONS]
 
-    def _section(self, section: Section) -> dict[str, Any]:
-        groups = [(title, [self.entries[spec.path] for spec in found]) for title, found in folded(section).items()]
+    def _section(self, section: FormSection) -> dict[str, Any]:
+        groups = [(title, [self.entries[spec.path] for spec in group]) for title, group in folded(section).items()]
         hidden = [entry for _, entries in groups for entry in entries]
         return {"key": section.key, "title": section.title, "intro": section.intro, "groups": groups,
                 "essentials": [self.entries[path] for path in section.essentials],
@@ -157,10 +157,10 @@ class RecipeForm:
     @property
     def problems(self) -> list[tuple[str, str, str]]:
         """(id of the field, its label, message) of everything that is wrong, in the order of the page."""
-        found = []
+        problems = []
         for path, messages in self.errors.items():
-            found += [(_anchor(path), self._label(path), message) for message in messages]
-        return found
+            problems += [(_anchor(path), self._label(path), message) for message in messages]
+        return problems
 
     def _label(self, path: str) -> str:
         if path in self.entries:
@@ -222,10 +222,10 @@ class RecipeForm:
 
     def _check_sources(self, recipe: Recipe) -> None:
         if self.source.startswith("dataset:") and self.dataset is None:
-            self._add("data.source", "This data set is not there any more, or is not ready; choose another.")
+            self._add("data.source", "This data set no longer exists or is not ready. Choose another one.")
         if self.source == "hub" and not is_hub_id(recipe.data.source):
-            self._add("data.source", f"'{recipe.data.source}' is no data set of your team; import it under Datasets, "
-                                     "then choose it here.")
+            self._add("data.source", f"'{recipe.data.source}' is not a data set of your team. Import it under "
+                                     "Datasets, then choose it here.")
         if address_error := address_problem(recipe.judge):
             self._add("judge.base_url", address_error)
         else:
@@ -279,21 +279,21 @@ def read_yaml(team: Team, text: str) -> tuple[RecipeForm | None, str]:
     return RecipeForm.from_recipe(team, recipe), ""
 
 
-def _rows(team: Team, given: dict[str, tuple[str, float]]) -> list[PrincipleRow]:
+def _rows(team: Team, choices: dict[str, tuple[str, float]]) -> list[PrincipleRow]:
     """The recipe's principles first, in their order, then the rest of the team's."""
-    ours = {principle.name: principle for principle in
+    principles = {principle.name: principle for principle in
             Principle.objects.of(team).filter(archived=False).prefetch_related("versions")}
     rows = []
-    for name in [*given, *(name for name in ours if name not in given)]:
-        principle = ours.get(name)
+    for name in [*choices, *(name for name in principles if name not in choices)]:
+        principle = principles.get(name)
         versions = principle.versions.all() if principle else []
         wording = versions[0].statement if versions else ""
-        row = PrincipleRow(name, "1.0", name in given, principle=principle, wording=wording)
-        if name in given:
+        row = PrincipleRow(name, "1.0", name in choices, principle=principle, wording=wording)
+        if name in choices:
             shipped = library()[name].statement if name in library() else ""
-            asked = given[name][0] or shipped
-            row.statement = "" if asked == wording else asked
-            row.weight = show(given[name][1])
+            statement = choices[name][0] or shipped
+            row.statement = "" if statement == wording else statement
+            row.weight = show(choices[name][1])
         rows.append(row)
     return rows
 
@@ -302,8 +302,8 @@ def _source_of(source: str) -> tuple[str, str]:
     """(choice, hub id) for a recipe's source."""
     if source == DEMO_WORLD:
         return DEMO_WORLD, ""
-    if found := DATASET_PATH.match(source):
-        return f"dataset:{found[1]}", ""
+    if match := DATASET_PATH.match(source):
+        return f"dataset:{match[1]}", ""
     return "hub", source
 
 

@@ -23,7 +23,7 @@ MOST_LINES = 200
 _LARGEST = 2**62
 
 
-class Behind(Exception):
+class CursorExpired(Exception):
     """The cursor is void or too old: a snapshot is needed."""
 
 
@@ -41,7 +41,7 @@ class Cursor:
 
 @dataclass
 class Position:
-    """How far a run has been read: one cursor a stage, and what was last said of the run."""
+    """How far a run has been read: one cursor per stage, and what was last said of the run."""
 
     stages: dict[int, Cursor] = field(default_factory=dict)
     run: RunState | None = None
@@ -62,15 +62,15 @@ def position_from(since: Any) -> Position:
     try:
         for stage, fields in dict(since).items():
             place = Place(*fields)
-            steps = {str(tag): _whole(step) for tag, step in dict(place.tags).items()}
-            position.stages[_whole(stage)] = Cursor(_whole(place.rewinds), _whole(place.log), steps,
-                                                    sample=_whole(place.sample))
+            steps = {str(tag): _whole_number(step) for tag, step in dict(place.tags).items()}
+            position.stages[_whole_number(stage)] = Cursor(
+                _whole_number(place.rewinds), _whole_number(place.log), steps, sample=_whole_number(place.sample))
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("since takes {stage: [rewinds, log, {tag: step}, sample]}") from error
     return position
 
 
-def _whole(number: Any) -> int:
+def _whole_number(number: Any) -> int:
     """A whole number that every database can hold. Raises TypeError, ValueError or OverflowError where it is none."""
     value = int(number)
     if abs(value) > _LARGEST:
@@ -100,7 +100,7 @@ def read_changes(run_id: int, position: Position) -> Delta | None:
     The position moves once everything was read: an error half-way loses nothing, the next read finds it all again.
 
     Raises:
-        Behind: a stage was rewound, or too much came in between.
+        CursorExpired: a stage was rewound, or too much came in between.
     """
     ahead = position.copy()
     message = _read(run_id, ahead)
@@ -111,13 +111,13 @@ def read_changes(run_id: int, position: Position) -> Delta | None:
 def _read(run_id: int, position: Position) -> Delta:
     run, stages = _stages(run_id)
     if run is None:
-        raise Behind
+        raise CursorExpired
     message: Delta = {"type": "delta"}
     fresh = []
     for stage in stages:
         cursor = position.stages.setdefault(stage.pk, Cursor(stage.rewinds))
         if cursor.rewinds != stage.rewinds:
-            raise Behind
+            raise CursorExpired
         if cursor.events != stage.events_seq:
             fresh.append(stage.pk)
             cursor.events = stage.events_seq
@@ -157,19 +157,19 @@ def _last_steps(stages: list[int]) -> Any:
 
 def _points(stages: list[int], position: Position) -> list[Points]:
     """What each series that grew has new."""
-    wanted = Q()
+    grown = Q()
     before: dict[tuple[int, str], int | None] = {}
     for stage, tag, last in _last_steps(stages):
         seen = position.stages[stage].tags.get(tag)
         if seen is None or last > seen:
             before[stage, tag] = seen
-            wanted |= Q(stage=stage, tag=tag, last_step__gt=-1 if seen is None else seen)
+            grown |= Q(stage=stage, tag=tag, last_step__gt=-1 if seen is None else seen)
     if not before:
         return []
     chunks: dict[tuple[int, str], list[tuple[bytes, bytes, bytes]]] = defaultdict(list)
-    rows = MetricChunk.objects.filter(wanted).order_by("stage", "tag", "index")
+    rows = MetricChunk.objects.filter(grown).order_by("stage", "tag", "index")
     if sum(rows.values_list("n", flat=True)) > MOST_POINTS * max(len(before), 1):
-        raise Behind
+        raise CursorExpired
     for stage, tag, *columns in rows.values_list("stage", "tag", "steps", "values", "times"):
         chunks[stage, tag].append((bytes(columns[0]), bytes(columns[1]), bytes(columns[2])))
     points = []
@@ -177,7 +177,7 @@ def _points(stages: list[int], position: Position) -> list[Points]:
         seen, series = before[stage, tag], join(parts)
         new = slice(0 if seen is None else int(series.steps.searchsorted(seen, "right")), None)
         if len(series.steps[new]) > MOST_POINTS:
-            raise Behind
+            raise CursorExpired
         position.stages[stage].tags[tag] = int(series.steps[-1])
         points.append(Points(stage, tag, seen, series.steps[new].tolist(), listed(series.values[new]),
                              seconds(series.times[new])))
@@ -186,11 +186,11 @@ def _points(stages: list[int], position: Position) -> list[Points]:
 
 def _log(stages: list[int], position: Position) -> list[Line]:
     """The newest lines, oldest first."""
-    wanted = Q()
+    unread = Q()
     for stage in stages:
-        wanted |= Q(stage=stage, seq__gt=position.stages[stage].log)
+        unread |= Q(stage=stage, seq__gt=position.stages[stage].log)
     fields = ("stage", "seq", "time", "level", "message", "code", "step")
-    lines = list(LogLine.objects.filter(wanted).order_by("-time", "-seq").values_list(*fields)[:MOST_LINES])
+    lines = list(LogLine.objects.filter(unread).order_by("-time", "-seq").values_list(*fields)[:MOST_LINES])
     for line in lines:
         position.stages[line[0]].log = max(position.stages[line[0]].log, line[1])
     return [Line(stage, seq, time.timestamp(), level, message[:2000], code, step)
@@ -199,10 +199,10 @@ def _log(stages: list[int], position: Position) -> list[Line]:
 
 def _samples(stages: list[int], position: Position) -> list[NewSample]:
     """The steps of new samples; a page asks for the texts when it shows them."""
-    wanted = Q()
+    unread = Q()
     for stage in stages:
-        wanted |= Q(stage=stage, pk__gt=position.stages[stage].sample)
+        unread |= Q(stage=stage, pk__gt=position.stages[stage].sample)
     new: dict[tuple[int, int], int] = {}
-    for stage, step, pk in Sample.objects.filter(wanted).order_by("pk").values_list("stage", "step", "pk"):
+    for stage, step, pk in Sample.objects.filter(unread).order_by("pk").values_list("stage", "step", "pk"):
         new[stage, step] = position.stages[stage].sample = pk
     return [NewSample(stage, step, pk) for (stage, step), pk in new.items()]

@@ -1,9 +1,9 @@
-"""One hub a web process: it reads what is new in a watched run once, encodes it once, and hands it to every viewer.
+"""One hub per web process: it reads what is new in a watched run once, encodes it once, and hands it to every viewer.
 
-A poke on the channel layer ("run R has changed") makes it look at once; a look every second makes sure that a lost
-poke, or a Redis that is away, costs a second and never a number. A run is looked at at most four times a second, so a
-viewer gets no more than four messages a second. A viewer that does not read is not waited for: its queue is bounded,
-and when it is full the viewer is told to start over from a snapshot.
+A notification on the channel layer ("run R has changed") makes it read at once. It also reads every second, so that a
+lost notification, or a Redis that is down, delays a number by a second and never loses one. It reads a run at most four
+times per second, so a viewer gets at most four messages per second. A viewer that does not read is not waited for: its
+queue is bounded, and when it is full the viewer is told to start over from a snapshot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from channels.layers import get_channel_layer
 from django.db import connection
 
 from webapp.runs.live.audience import Watcher, still_allowed
-from webapp.runs.live.changes import Behind, Position, position_now, read_changes
+from webapp.runs.live.changes import CursorExpired, Position, position_now, read_changes
 from webapp.runs.live.messages import encode
 
 PERIOD = 0.25  # seconds between two looks at a run
@@ -78,14 +78,14 @@ class Hub:
     """The watched runs of this process, and the one thread that reads the database for them."""
 
     def __init__(self) -> None:
-        self._watches: dict[int, Watch] = {}
+        self._watches: dict[int, WatchedRun] = {}
         self._thread = ThreadPoolExecutor(1, "hub")
 
     async def watch(self, run_id: int, viewer: Viewer, since: Position) -> None:
         """Give the viewer what it lacks since its position, and from then on all that comes."""
         watch = self._watches.get(run_id)
         if watch is None:
-            watch = self._watches[run_id] = Watch(run_id, self)
+            watch = self._watches[run_id] = WatchedRun(run_id, self)
         await watch.join(viewer, since)
 
     def leave(self, run_id: int, viewer: Viewer) -> None:
@@ -101,7 +101,7 @@ class Hub:
         def call() -> T:
             try:
                 return function(*args, **kwargs)
-            except Behind:
+            except CursorExpired:
                 raise
             except Exception:
                 connection.close()  # the next read gets a new one
@@ -110,7 +110,7 @@ class Hub:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
 
-class Watch:
+class WatchedRun:
     """One watched run: its viewers, how far it has been read, and two tasks, one that listens and one that reads."""
 
     def __init__(self, run_id: int, owner: Hub) -> None:
@@ -118,7 +118,7 @@ class Watch:
         self._read = owner.read
         self._viewers: set[Viewer] = set()
         self._position: Position | None = None
-        self._poke = asyncio.Event()
+        self._changed = asyncio.Event()
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._ended = False
@@ -134,7 +134,7 @@ class Watch:
         try:
             message = await self._read(read_changes, self.run_id, since)
             viewer.release(encode(message or {"type": "delta"}))
-        except Behind:
+        except CursorExpired:
             viewer.release(RESYNC)
 
     def leave(self, viewer: Viewer) -> bool:
@@ -153,8 +153,8 @@ class Watch:
         while not self._ended:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._poke.wait()
-            self._poke.clear()
+                    await self._changed.wait()
+            self._changed.clear()
             looked = loop.time()
             try:
                 await self._look()
@@ -169,7 +169,7 @@ class Watch:
         try:
             message = await self._read(read_changes, self.run_id, self._position)
             text = encode(message) if message else None
-        except Behind:
+        except CursorExpired:
             self._position = await self._read(position_now, self.run_id)
             text = RESYNC
         allowed = await self._read(still_allowed, self.run_id, {viewer.watcher for viewer in self._viewers})
@@ -181,7 +181,7 @@ class Watch:
                 viewer.put(text)
 
     async def _listen(self) -> None:
-        """Wake `_follow` at every poke; without Redis the look every second goes on."""
+        """Wake `_follow` at every notification; without Redis the look every second goes on."""
         wait = 0.5
         while not self._ended:
             layer, channel = get_channel_layer(), ""
@@ -189,10 +189,10 @@ class Watch:
                 channel = await layer.new_channel()
                 await layer.group_add(f"run.{self.run_id}", channel)
                 wait = 0.5
-                self._poke.set()
+                self._changed.set()
                 while not self._ended:
                     await layer.receive(channel)
-                    self._poke.set()
+                    self._changed.set()
             except Exception as error:
                 logger.warning("No live channel for run %s, next try in %.1f s: %s", self.run_id, wait, error)
                 await asyncio.sleep(wait)

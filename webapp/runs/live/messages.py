@@ -108,7 +108,7 @@ class Subscribe(TypedDict):
 
 
 class RunChanged(TypedDict):
-    """A poke on the channel layer. It says that there is something to read and never what, so it has no version."""
+    """A notification on the channel layer. It says that there is something to read, not what, so it has no version."""
 
     type: Literal["run.changed"]
 

@@ -12,7 +12,7 @@ from training.judges.estimate import Estimate
 from training.judges.identity import judge_name
 from training.judges.prompt import prompt_version
 from webapp.judges.estimating import costs_of, pairs_of, so_far, together
-from webapp.labels import quality
+from webapp.labels import label_quality
 from webapp.labels.models import Label
 from webapp.labels.prices import Price
 from webapp.principles.models import Principle
@@ -32,7 +32,7 @@ class Progress:
     principle: Principle
     stage: Stage
     paused: bool
-    line: quality.Line | None  # what was bought since the run was started
+    line: label_quality.QualityLine | None  # what was bought since the run was started
     estimate: Estimate | None  # of all its labels, put right by the replies so far
 
     @property
@@ -48,8 +48,8 @@ class Progress:
         return self.stage.status != S.SUCCEEDED
 
     @property
-    def a_minute(self) -> float | None:
-        """Labels a minute, as the time that is left says."""
+    def per_minute(self) -> float | None:
+        """Labels per minute, from the time that is left."""
         stage = self.stage
         if stage.status != S.RUNNING or self.paused or not stage.eta_seconds:
             return None
@@ -96,7 +96,7 @@ class Labelling:
         return sum(row.stage.progress_done for row in self.rows)
 
     @property
-    def wanted(self) -> int:
+    def total(self) -> int:
         """Labels that all its stages are for; before a stage has counted its pairs, as many as the recipe allows."""
         most = pairs_of(self.recipe, self.run.dataset)
         return sum(row.stage.progress_total or most for row in self.rows)
@@ -121,7 +121,7 @@ def labelling_of(run: Run) -> Labelling:
     ours = principles_by_name(run.team)
     wording = {choice.name: choice.wording for choice in recipe.principles}
     lines = {line.principle.name: line for line in _lines(run, recipe, wording)}
-    costs = costs_of(team=run.team, recipe=recipe, dataset=run.dataset, wanted=list(wording))
+    costs = costs_of(team=run.team, recipe=recipe, dataset=run.dataset, to_label=list(wording))
     first = {cost.title: cost.estimate for cost in costs.lines if cost.principle} if costs else {}
     counted = newest_values([stage.pk for stage in stages], _COUNTED)
     rows = []
@@ -150,17 +150,17 @@ def labelling_steer(*, run: Run, paused: bool | None = None, requests_per_minute
     return len(stages)
 
 
-def _lines(run: Run, recipe: Recipe, wording: dict[str, str]) -> list[quality.Line]:
+def _lines(run: Run, recipe: Recipe, wording: dict[str, str]) -> list[label_quality.QualityLine]:
     """What this run's stages have bought since it was started."""
     judge = recipe.judge
     labels = Label.objects.of(run.team).filter(
         judge=judge_name(judge), prompt_version=prompt_version(judge), created_at__gte=run.created_at,
         principle_version__principle__name__in=wording, principle_version__statement__in=wording.values())
     prices = {judge_name(judge): Price(judge.price_in, judge.price_out)}
-    return quality.lines(quality.principles_of(run.team), labels, prices)
+    return label_quality.lines(label_quality.principles_of(run.team), labels, prices)
 
 
-def _estimate(first: Estimate | None, line: quality.Line | None, stage: Stage, recipe: Recipe,
+def _estimate(first: Estimate | None, line: label_quality.QualityLine | None, stage: Stage, recipe: Recipe,
               counted: Mapping[str, float]) -> Estimate | None:
     """Put right by what the stage has counted or, where it has told nothing yet, by the labels that are there."""
     if first is None or line is None:

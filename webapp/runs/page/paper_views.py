@@ -32,13 +32,13 @@ class Group:
 @require_GET
 def paper(request: TeamRequest) -> HttpResponse:
     recipe = demo_recipe()
-    found: dict[str, Group] = {}
+    groups: dict[str, Group] = {}
     for arm in arms(recipe):
-        found.setdefault(arm.group, Group(arm.group, [])).arms.append(arm)
+        groups.setdefault(arm.group, Group(arm.group, [])).arms.append(arm)
     recipes = recipes_of_the_paper()
     started = Run.objects.of(request.team).filter(name__startswith=f"{recipe.name}: ").count()
     return render(request, "runs/paper.html", {
-        "groups": list(found.values()), "runs": len(recipes), "seeds": SEEDS, "started": started,
+        "groups": list(groups.values()), "runs": len(recipes), "seeds": SEEDS, "started": started,
         "phases": recipe.ppo.steps, "name": recipe.name})
 
 
@@ -47,8 +47,8 @@ def start_paper(request: TeamRequest) -> HttpResponse:
     count = len(recipes_to_start(request.team))
     question = ask_first(
         request, question=f"Start {count} runs?", button=f"Start {count} runs", back=reverse("runs:paper"),
-        consequences=["They train one after another on the workers; stages that they share are computed once. Each can "
-                      "be cancelled by itself."])
+        consequences=["The workers train them one after another and compute shared stages only once. You can cancel "
+                      "each run separately."])
     if question is not None:
         return question
     paper_start(team=request.team, user=request.user)
@@ -64,12 +64,12 @@ def paper_start(*, team: Team, user: User) -> list[Run]:
 def recipes_to_start(team: Team) -> list[Recipe]:
     """Those of the paper's that no run of the team has, or had and lost."""
     recipes = recipes_of_the_paper()
-    known = set(Run.objects.of(team).filter(name__in=[recipe.name for recipe in recipes],
+    started = set(Run.objects.of(team).filter(name__in=[recipe.name for recipe in recipes],
                                             status__in=[Run.Status.RUNNING, Run.Status.SUCCEEDED])
                 .values_list("name", flat=True))
-    return [recipe for recipe in recipes if recipe.name not in known]
+    return [recipe for recipe in recipes if recipe.name not in started]
 
 
 def recipes_of_the_paper() -> list[Recipe]:
-    """One an arm and a seed; the arms of smaller models are the command line's, which can cut a base."""
+    """One per arm and seed; the arms of smaller models are the command line's, which can cut a base."""
     return [recipe for arm in arms(demo_recipe()) for recipe in repetitions(arm, SEEDS)]

@@ -14,7 +14,7 @@ from training.run.baselines import reward_principles
 from webapp.principles.models import Principle
 from webapp.principles.selectors import principles_by_name
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
-from webapp.runs.page.quality import ModelCard, model_cards
+from webapp.runs.page.quality_cards import ModelCard, model_cards
 from webapp.runs.page.selectors import BADGES, Weighted, Win, weighted, win_of
 from webapp.runs.page.weight_rows import FittedWeights, fitted_weights
 from webapp.runs.progress import KINDS, elapsed, fraction, run_fraction, run_sentence, stage_text
@@ -51,17 +51,17 @@ class Step:
     @property
     def reused_from(self) -> int | None:
         """The run that computed all of it, if it was one."""
-        found = {box.reused_from for box in self.boxes}
-        return found.pop() if len(found) == 1 else None
+        runs = {box.reused_from for box in self.boxes}
+        return runs.pop() if len(runs) == 1 else None
 
     @property
     def badge(self) -> str:
         """The most telling of its stages' states."""
-        found = {box.badge for box in self.boxes}
+        badges = {box.badge for box in self.boxes}
         order = ("is-failed", "is-stopped", "is-running", "is-queued", "is-waiting")
-        if found == {"is-done"}:
+        if badges == {"is-done"}:
             return "is-reused" if all(box.reused_from for box in self.boxes) else "is-done"
-        return next((badge for badge in order if badge in found), "is-running")
+        return next((badge for badge in order if badge in badges), "is-running")
 
 
 class RunPage:
@@ -93,16 +93,16 @@ class RunPage:
     def steps(self) -> list[Step]:
         first = dict(RunStage.objects.filter(stage__in=self.stages, reused=False).order_by("-run_id").values_list(
             "stage_id", "run_id"))
-        found: list[Step] = []
+        steps: list[Step] = []
         for use in self.uses:
             stage = use.stage
             box = StageBox(stage, use.name, BADGES[stage.status], stage_text(stage), fraction(stage),
                            first.get(stage.pk) if use.reused else None, self._principle(stage.principle))
-            if found and found[-1].kind == stage.kind:
-                found[-1].boxes.append(box)
+            if steps and steps[-1].kind == stage.kind:
+                steps[-1].boxes.append(box)
             else:
-                found.append(Step(stage.kind, KINDS.get(stage.kind, stage.kind), [box]))
-        return found
+                steps.append(Step(stage.kind, KINDS.get(stage.kind, stage.kind), [box]))
+        return steps
 
     def _principle(self, name: str) -> Principle | None:
         return (self.principles.get(name) or Principle(name=name)) if name else None
@@ -124,22 +124,22 @@ class RunPage:
         overall = win_of(summary.get("overall")) if summary else None
         if summary is None or overall is None:
             return None
-        told = {name: win_of(result) for name, result in summary.get("principles", {}).items()}
-        rows: list[tuple[Principle | None, Win]] = [(self._principle(name), win) for name, win in told.items() if win]
+        wins = {name: win_of(result) for name, result in summary.get("principles", {}).items()}
+        rows: list[tuple[Principle | None, Win]] = [(self._principle(name), win) for name, win in wins.items() if win]
         return {"overall": overall, "counts": summary["overall"], "rows": rows,
                 "examples": summary.get("examples", [])[:6], "best_of_n": self._best_of_n(summary.get("best_of_n"))}
 
-    def _best_of_n(self, found: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _best_of_n(self, summary: dict[str, Any] | None) -> dict[str, Any] | None:
         """The baseline that no training needs, and the KL of the policy to hold beside its own."""
-        if not found:
+        if not summary:
             return None
         ppo: dict[str, Any] = next((row.summary for row in self.stages if row.kind == "ppo" and row.summary), {})
-        return {"win": win_of(found["overall"]), "n": found["n"], "kl": found["kl"],
+        return {"win": win_of(summary["overall"]), "n": summary["n"], "kl": summary["kl"],
                 "policy_kl": ppo.get("last", {}).get("kl/mean")}
 
     @property
     def cards(self) -> list[ModelCard]:
-        """A card a preference model: how far its scores can be trusted."""
+        """One card per preference model: how far its scores can be trusted."""
         return model_cards(self.stages, self._principle)
 
     @property
@@ -203,7 +203,7 @@ def latest_numbers(names: dict[int, str]) -> list[dict[str, Any]]:
     """[stage, tag, step, value] of the last point of every series; chunks are made in order."""
     chunks = MetricChunk.objects.filter(stage__in=names)
     newest = [pk for *_, pk in chunks.values_list("stage", "tag").annotate(Max("pk"))]
-    found = MetricChunk.objects.filter(pk__in=newest).order_by("stage", "tag").values(
+    chunks_of_last = MetricChunk.objects.filter(pk__in=newest).order_by("stage", "tag").values(
         "stage", "tag", "last_step", "values")
     return [{"stage": names[chunk["stage"]], "tag": chunk["tag"], "step": chunk["last_step"],
-             "value": f"{np.frombuffer(bytes(chunk['values']), '<f8')[-1]:.4g}"} for chunk in found]
+             "value": f"{np.frombuffer(bytes(chunk['values']), '<f8')[-1]:.4g}"} for chunk in chunks_of_last]

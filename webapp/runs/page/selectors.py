@@ -70,7 +70,7 @@ def run_rows(team: Team, runs: Sequence[Run]) -> list[ListRow]:
         stages[use.run_id].append(use.stage)
     wins = {run: win_of(overall) for run, overall in RunStage.objects.filter(
         run__in=runs, stage__kind="evaluate").values_list("run_id", "stage__summary__overall")}
-    ppo = {run: next((stage.pk for stage in found if stage.kind == "ppo"), 0) for run, found in stages.items()}
+    ppo = {run: next((stage.pk for stage in of_run if stage.kind == "ppo"), 0) for run, of_run in stages.items()}
     rewards, kls = _short_series(list(ppo.values()))
     names = principles_by_name(team)
     return [
@@ -108,16 +108,16 @@ def _short_series(stages: list[int]) -> tuple[dict[int, Series], dict[int, Serie
     for pk, stage, tag, last, n, total in MetricChunk.objects.filter(stage__in=stages, tag__in=tags).order_by(
             "index").values_list("pk", "stage", "tag", "last_step", "n", "total"):
         metas[stage, tag].append((pk, last, n, total))
-    wanted = [pk for (_, tag), found in metas.items() for pk, *_ in
-              (found[-1:] if tag == "kl/mean" else found if len(found) <= FEW_CHUNKS else [])]
+    chunk_keys = [pk for (_, tag), chunks in metas.items() for pk, *_ in
+              (chunks[-1:] if tag == "kl/mean" else chunks if len(chunks) <= FEW_CHUNKS else [])]
     blobs = {pk: (bytes(a), bytes(b), bytes(c)) for pk, a, b, c in
-             MetricChunk.objects.filter(pk__in=wanted).values_list("pk", "steps", "values", "times")}
+             MetricChunk.objects.filter(pk__in=chunk_keys).values_list("pk", "steps", "values", "times")}
     out: dict[str, dict[int, Series]] = {tag: {} for tag in tags}
-    for (stage, tag), found in metas.items():
-        have = [blobs[pk] for pk, *_ in found if pk in blobs]
-        out[tag][stage] = join(have) if have else Series(
-            np.array([last for _, last, _, _ in found]), np.array([total / n for _, _, n, total in found]),
-            np.zeros(len(found)))
+    for (stage, tag), chunks in metas.items():
+        columns = [blobs[pk] for pk, *_ in chunks if pk in blobs]
+        out[tag][stage] = join(columns) if columns else Series(
+            np.array([last for _, last, _, _ in chunks]), np.array([total / n for _, _, n, total in chunks]),
+            np.zeros(len(chunks)))
     return out["reward/total"], out["kl/mean"]
 
 

@@ -17,7 +17,7 @@ class PaceForm(forms.Form):
     """How fast a run's judge may be asked from now on."""
 
     requests_per_minute = forms.IntegerField(min_value=0, max_value=10_000_000)
-    concurrency = forms.IntegerField(label="In flight", min_value=1, max_value=512)
+    concurrency = forms.IntegerField(label="Requests in flight", min_value=1, max_value=512)
 
 
 @require_safe
@@ -32,14 +32,15 @@ def run_steer(request: TeamRequest, pk: int) -> HttpResponse:
     run = _run(request, pk)
     action = request.POST.get("action", "")
     if action in {"pause", "go"}:
-        touched = labelling_steer(run=run, paused=action == "pause")
-        told = "Labelling is paused; what is in flight still arrives." if action == "pause" else "Labelling goes on."
-        messages.success(request, told if touched else "All labels are there already.")
+        paused = action == "pause"
+        touched = labelling_steer(run=run, paused=paused)
+        message = "Labelling is paused. Requests in flight still finish." if paused else "Labelling continues."
+        messages.success(request, message if touched else "All labels are already done.")
     elif action == "pace":
         form = PaceForm(request.POST)
         if form.is_valid():
             labelling_steer(run=run, **form.cleaned_data)
-            messages.success(request, "The pace is set.")
+            messages.success(request, "The rates are set.")
         else:
             messages.error(request, " ".join(f"{form.fields[name].label or name}: {error}" for name, errors in
                                              form.errors.items() for error in errors))

@@ -51,7 +51,7 @@ def detail(request: TeamRequest, pk: int) -> HttpResponse:
     except BadSettings as problem:
         return render(request, "runs/unreadable.html", {"run": run, "problem": problem})
     page = RunPage(run)
-    samples = samples_at(page.stages, _whole(request.GET.get("step")))
+    samples = samples_at(page.stages, _whole_number(request.GET.get("step")))
     return render(request, "runs/detail.html", {"page": page, "run": page.run, "labelling": labelling_of(page.run),
                                                 **samples})
 
@@ -66,17 +66,17 @@ def state(request: TeamRequest, pk: int) -> HttpResponse:
 def samples(request: TeamRequest, pk: int) -> HttpResponse:
     page = RunPage(_run(request, pk))
     return render(request, "runs/_samples.html", {
-        "page": page, "run": page.run, **samples_at(page.stages, _whole(request.GET.get("step")))})
+        "page": page, "run": page.run, **samples_at(page.stages, _whole_number(request.GET.get("step")))})
 
 
 @require_GET
 def metrics_json(request: TeamRequest, pk: int) -> HttpResponse:
     run = _run(request, pk)
     try:
-        asked = metrics.Asked.from_query(request.GET)
+        query = metrics.ChartQuery.from_query(request.GET)
     except ValueError as error:
         return JsonResponse({"error": str(error)}, status=400)
-    return JsonResponse(metrics.pictures(run, asked), json_dumps_params={"separators": (",", ":")})
+    return JsonResponse(metrics.charts(run, query), json_dumps_params={"separators": (",", ":")})
 
 
 @require_GET
@@ -118,5 +118,5 @@ def _filename(run: Run) -> str:
     return f"run-{run.pk}-{slugify(run.name)[:60] or 'untitled'}"
 
 
-def _whole(text: str | None) -> int | None:
+def _whole_number(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() and len(text) < 12 else None

@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class WeightRow:
-    """One principle's fitted weight; costs are in points of accuracy. `is_turned`: its sign is not the one given."""
+    """One principle's fitted weight; costs are in points of accuracy. `is_turned`: its sign is not `set_weight`'s."""
 
     name: str
     weight: float
-    given: float
+    set_weight: float
     low: float | None
     high: float | None
     alone: float | None
@@ -41,8 +41,8 @@ def fitted_weights(summary: Mapping[str, Any]) -> FittedWeights | None:
     rows = []
     for name, weight in summary["weights"].items():
         low, high = intervals.get(name, (None, None))
-        given = summary.get("given", {}).get(name, 0.0)
+        set_weight = summary.get("given", {}).get(name, 0.0)
         costs = [None if (cost := ablation.get(key, {}).get(name)) is None else 100 * cost
                  for key in ("alone", "in_orders")]
-        rows.append(WeightRow(name, weight, given, low, high, costs[0], costs[1], weight * given < 0))
+        rows.append(WeightRow(name, weight, set_weight, low, high, costs[0], costs[1], weight * set_weight < 0))
     return FittedWeights(rows, summary.get("n", 0), ablation.get("accuracy"), ablation.get("orders", 0))

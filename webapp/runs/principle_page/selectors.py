@@ -43,8 +43,8 @@ def principle_cards(*, team: Team, archived: bool = False) -> list[Card]:
     for version in PrincipleVersion.objects.filter(principle__in=principles).order_by("number"):
         latest[version.principle_id] = version
     counted = {wording.version.pk: wording for wording in _wordings(list(latest.values()))}
-    return [Card(one, counted[latest[one.pk].pk] if one.pk in latest else None, accuracy_of(one))
-            for one in principles]
+    return [Card(item, counted[latest[item.pk].pk] if item.pk in latest else None, accuracy_of(item))
+            for item in principles]
 
 
 def principle_detail(*, team: Team) -> QuerySet[Principle]:
@@ -65,8 +65,8 @@ def accuracy_of(principle: Principle) -> float | None:
     own_at, trunk_at = getattr(principle, "report_at", None), getattr(principle, "trunk_at", None)
     if principle.name in heads and (own_at is None or own_at < trunk_at):
         report = heads[principle.name]
-    found = report.get("accuracy")
-    return float(found) if isinstance(found, int | float) else None
+    accuracy = report.get("accuracy")
+    return float(accuracy) if isinstance(accuracy, int | float) else None
 
 
 def pairs_to_try(*, team: Team, count: int = 30) -> QuerySet[Pair]:
@@ -78,10 +78,10 @@ def _with_report(team: Team) -> QuerySet[Principle]:
     trained = Stage.objects.filter(team=team, kind="preference_model", status=Stage.Status.SUCCEEDED,
                                    finished_at__isnull=False).order_by("-finished_at")
     own, trunk = trained.filter(principle=OuterRef("name")), trained.filter(principle="")
-    found = Principle.objects.of(team).annotate(
+    principles = Principle.objects.of(team).annotate(
         report=Subquery(own.values("summary")[:1]), report_at=Subquery(own.values("finished_at")[:1]),
         trunk=Subquery(trunk.values("summary")[:1]), trunk_at=Subquery(trunk.values("finished_at")[:1]))
-    return cast("QuerySet[Principle]", found)
+    return cast("QuerySet[Principle]", principles)
 
 
 def _wordings(versions: list[PrincipleVersion]) -> list[Wording]:

@@ -158,7 +158,7 @@ def seconds(times: Floats) -> list[float]:
     return np.round(times, 3).tolist()
 
 
-def picture(series: Series, window: Window) -> dict[str, Any]:
+def chart_series(series: Series, window: Window) -> dict[str, Any]:
     """What the browser draws of one series, column by column."""
     x = x_of(series, window.axis)
     seen = window.slice_of(x)

@@ -14,28 +14,28 @@ from django.db.models import Max
 from django.http import QueryDict
 
 from webapp.runs.models import MetricChunk, Run, RunStage
-from webapp.runs.series.curves import Window, csv_lines, picture, read_series
+from webapp.runs.series.curves import Window, chart_series, csv_lines, read_series
 from webapp.runs.series.stacks import stack_of, stacked
 
 MOST_TAGS = 100
 
 
 @dataclass(frozen=True)
-class Asked:
+class ChartQuery:
     """The query of a chart: which tags, and what part of them."""
 
     tags: frozenset[str]
     window: Window
 
     @classmethod
-    def from_query(cls, query: QueryDict) -> Asked:
+    def from_query(cls, query: QueryDict) -> ChartQuery:
         """Raises ValueError, naming what cannot be used."""
         tags = frozenset(tag for tag in query.get("tags", "").split(",") if tag)
         if len(tags) > MOST_TAGS:
-            raise ValueError(f"tags: at most {MOST_TAGS} at a time")
+            raise ValueError(f"tags: at most {MOST_TAGS} in one request")
         axis = query.get("x", "step")
         if axis not in ("step", "time"):
-            raise ValueError("x: 'step' or 'time'")
+            raise ValueError("x: must be 'step' or 'time'")
         width = _number(query, "width", 800.0) or 800.0
         return cls(tags, Window(
             int(min(max(width, 10), 8000)), _number(query, "from", None), _number(query, "to", None),
@@ -47,26 +47,26 @@ def _number(query: QueryDict, name: str, default: float | None) -> float | None:
     try:
         value = float(text) if text else default
     except ValueError as error:
-        raise ValueError(f"{name}: '{text}' is no number") from error
+        raise ValueError(f"{name}: '{text}' is not a number") from error
     if value is not None and not math.isfinite(value):
-        raise ValueError(f"{name}: '{text}' is no finite number")
+        raise ValueError(f"{name}: '{text}' is not a finite number")
     return value
 
 
-def pictures(run: Run, asked: Asked) -> dict[str, Any]:
-    """Every asked series of the run (all, where no tag is named), column by column."""
+def charts(run: Run, query: ChartQuery) -> dict[str, Any]:
+    """Every series of the run that the query names (all, where it names none), column by column."""
     stages = {use.stage_id: use.stage for use in
               RunStage.objects.filter(run=run).select_related("stage").only("stage__id", "stage__rewinds", "run")}
     drawings, parts = [], defaultdict(list)
     for stage, tag, _ in series_index(list(stages)):
-        if not asked.tags or tag in asked.tags:
+        if not query.tags or tag in query.tags:
             stack = stack_of(tag)
-            series = read_series(stage, tag, times=asked.window.axis == "time")
-            drawings.append({"stage": stage, "tag": tag, **picture(series, asked.window)})
+            series = read_series(stage, tag, times=query.window.axis == "time")
+            drawings.append({"stage": stage, "tag": tag, **chart_series(series, query.window)})
             if stack is not None:
                 parts[stage, stack].append((drawings[-1], series))
     for members in parts.values():
-        columns = stacked([series for _, series in members], asked.window)
+        columns = stacked([series for _, series in members], query.window)
         for (drawing, _), stack_columns in zip(members, columns, strict=True):
             drawing["stack"] = stack_columns
     return {"stages": {stage.pk: stage.rewinds for stage in stages.values()}, "series": drawings}
@@ -89,10 +89,10 @@ def _names_and_series(run: Run) -> tuple[dict[int, str], list[tuple[int, str]]]:
 def newest_values(stages: Collection[int], tags: Collection[str]) -> dict[int, dict[str, float]]:
     """The newest value of some series, by stage and tag: one query."""
     chunks = MetricChunk.objects.filter(stage__in=stages, tag__in=tags).order_by("index")
-    found: dict[int, dict[str, float]] = {}
+    newest: dict[int, dict[str, float]] = {}
     for stage, tag, values in chunks.values_list("stage", "tag", "values"):
-        found.setdefault(stage, {})[tag] = float(np.frombuffer(bytes(values), "<f8")[-1])
-    return found
+        newest.setdefault(stage, {})[tag] = float(np.frombuffer(bytes(values), "<f8")[-1])
+    return newest
 
 
 def series_index(stages: Sequence[int]) -> list[list[Any]]:

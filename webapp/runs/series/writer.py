@@ -23,7 +23,7 @@ _UPDATED = ["first_step", "last_step", "n", "minimum", "maximum", "total", "step
 
 
 @dataclass
-class _Tail:
+class _GrowingChunk:
     """The growing chunk of one series."""
 
     index: int = 0
@@ -45,18 +45,18 @@ class _Tail:
 
 
 class SeriesWriter:
-    """Writes the series of one stage. There is one writer a stage at a time: who holds its lease."""
+    """Writes the series of one stage. There is one writer per stage at a time: who holds its lease."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self.late_points = 0  # points that came after one of a later step: whoever has read past them must read again
-        self._tails: dict[str, _Tail] | None = None
+        self._tails: dict[str, _GrowingChunk] | None = None
         self._full: list[MetricChunk] = []
 
     def add(self, tag: str, step: int, value: float, time: float) -> None:
         """One point. A step that comes again replaces its value; one from before the last goes where it belongs."""
         tag = stored_tag(tag)
-        tail = self._loaded().setdefault(tag, _Tail())
+        tail = self._loaded().setdefault(tag, _GrowingChunk())
         if tail.steps and step < tail.steps[0] and tail.index:
             self._put_into_an_earlier_chunk(tag, step, value, time)
             return
@@ -65,7 +65,7 @@ class SeriesWriter:
             return
         if len(tail.steps) >= SIZE:
             self._full.append(_chunk(self._stage, tag, tail))
-            tail = self._loaded()[tag] = _Tail(tail.index + 1)
+            tail = self._loaded()[tag] = _GrowingChunk(tail.index + 1)
         tail.steps.append(step)
         tail.values.append(value)
         tail.times.append(time)
@@ -106,7 +106,7 @@ class SeriesWriter:
             _replace(chunk, _decoded(chunk, keep))
         self.forget()
 
-    def _loaded(self) -> dict[str, _Tail]:
+    def _loaded(self) -> dict[str, _GrowingChunk]:
         if self._tails is None:
             chunks = MetricChunk.objects.filter(stage=self._stage)
             newest = dict(chunks.order_by("index").values_list("tag", "pk"))
@@ -114,7 +114,7 @@ class SeriesWriter:
         return self._tails
 
 
-def _chunk(stage: Stage, tag: str, tail: _Tail) -> MetricChunk:
+def _chunk(stage: Stage, tag: str, tail: _GrowingChunk) -> MetricChunk:
     finite = [value for value in tail.values if math.isfinite(value)]
     return MetricChunk(
         stage=stage, tag=tag, index=tail.index, first_step=tail.steps[0], last_step=tail.steps[-1],
@@ -123,7 +123,7 @@ def _chunk(stage: Stage, tag: str, tail: _Tail) -> MetricChunk:
         times=_bytes(tail.times, "<f8"))
 
 
-def _replace(chunk: MetricChunk, tail: _Tail) -> None:
+def _replace(chunk: MetricChunk, tail: _GrowingChunk) -> None:
     """Write other points into a chunk that is stored."""
     changed = _chunk(chunk.stage, chunk.tag, tail)
     MetricChunk.objects.filter(pk=chunk.pk).update(**{name: getattr(changed, name) for name in _UPDATED})
@@ -136,10 +136,10 @@ def stored_tag(tag: str) -> str:
     return f"{tag[:LONGEST_TAG - 18]}~{hashlib.sha256(tag.encode()).hexdigest()[:16]}"
 
 
-def _decoded(chunk: MetricChunk, keep: int) -> _Tail:
+def _decoded(chunk: MetricChunk, keep: int) -> _GrowingChunk:
     columns = [np.frombuffer(bytes(getattr(chunk, name)), kind)[:keep].tolist()
                for name, kind in (("steps", "<i8"), ("values", "<f8"), ("times", "<f8"))]
-    return _Tail(chunk.index, *columns)
+    return _GrowingChunk(chunk.index, *columns)
 
 
 def _bytes(column: Iterable[float], kind: str) -> bytes:

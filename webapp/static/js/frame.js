@@ -30,9 +30,9 @@
     probe.classList.add("visually-hidden");
     document.body.append(probe);
     probe.style.color = `var(${token})`;
-    const found = getComputedStyle(probe).color;
+    const value = getComputedStyle(probe).color;
     probe.remove();
-    return found;
+    return value;
   };
 
   const toast = (text) => {
@@ -62,10 +62,10 @@
   });
   document.addEventListener("htmx:responseError", (event) => {
     const quiet = event.detail.elt.closest("[data-quiet]");
-    if (!quiet) toast(`That did not work (${event.detail.xhr.status}). Reload the page and try again.`);
+    if (!quiet) toast(`The server reported an error (${event.detail.xhr.status}). Reload the page and try again.`);
   });
   document.addEventListener("htmx:sendError", (event) => {
-    if (!event.detail.elt.closest("[data-quiet]")) toast("The server did not answer. Is it still running?");
+    if (!event.detail.elt.closest("[data-quiet]")) toast("The server did not answer. Check that it is running.");
   });
 
   // The command palette: Ctrl-K, a few letters, Enter. The button that opens it is there only with JavaScript.
@@ -92,7 +92,7 @@
   };
 
   const select = (item) => {
-    for (const one of list.children) one.setAttribute("aria-selected", String(one === item));
+    for (const child of list.children) child.setAttribute("aria-selected", String(child === item));
     if (item) { input.setAttribute("aria-activedescendant", item.id); item.scrollIntoView({ block: "nearest" }); }
     else input.removeAttribute("aria-activedescendant");
   };
@@ -119,7 +119,7 @@
     if (!found.length) {
       const none = document.createElement("li");
       none.role = "option";
-      none.textContent = "Nothing of that name.";
+      none.textContent = "No results. Check the spelling.";
       list.append(none);
     }
     select(list.firstElementChild);

@@ -34,8 +34,8 @@ export const principleOf = (tag) => (PART.exec(tag) ?? ACTIVE.exec(tag))?.[1];
 
 // The charts that a series belongs to; `part` says which kind of principle rewards is shown.
 export const chartsOf = (tag, kind, principles, part) => {
-  const found = PART.exec(tag);
-  if (found) return partsOf(found[1], found[2], principles, part);
+  const match = PART.exec(tag);
+  if (match) return partsOf(match[1], match[2], principles, part);
   if (ACTIVE.test(tag)) {
     return [{ id: "active", kind, group: "active", title: "Share of responses whose reward each principle decides",
       tags: principles.map((name) => `active/${name}`), stacked: true, wide: true, order: 0 }];

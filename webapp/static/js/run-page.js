@@ -113,9 +113,9 @@ class Page {
   }
 
   lines(spec) {
-    const found = this.entries(spec).filter((entry) => entry.columns);
-    if (spec.stacked) found.sort((a, b) => spec.tags.indexOf(a.tag) - spec.tags.indexOf(b.tag));
-    return found.map((entry) => {
+    const entries = this.entries(spec).filter((entry) => entry.columns);
+    if (spec.stacked) entries.sort((a, b) => spec.tags.indexOf(a.tag) - spec.tags.indexOf(b.tag));
+    return entries.map((entry) => {
       const stage = this.store.stages.get(entry.stage);
       const principle = principleOf(entry.tag) ?? stage?.principle;
       return { name: principle || spec.title, symbol: this.symbol(principle), color: this.color(principle),
@@ -178,9 +178,9 @@ class Page {
     for (const tag of tags) this.wanted.add(tag);
     this.asking ??= requestAnimationFrame(() => {
       this.asking = null;
-      const asked = [...this.wanted];
+      const wantedTags = [...this.wanted];
       this.wanted.clear();
-      this.fetch(asked);
+      this.fetch(wantedTags);
     });
   }
 
@@ -193,10 +193,10 @@ class Page {
       setTimeout(() => this.want(tags), 3000);
       return;
     }
-    const whole = this.store.load(await answer.json(), tags,
+    const isComplete = this.store.load(await answer.json(), tags,
       { weight: this.view.weight, frozen: this.view.from !== null, axis: this.view.axis });
     for (const chart of this.charts.values()) if (chart.spec.tags.some((tag) => tags.includes(tag))) chart.touch();
-    if (!whole) this.resync();
+    if (!isComplete) this.resync();
   }
 
   pixels() {
@@ -233,17 +233,17 @@ class Page {
   /** @param {import("./messages.js").Message} message */
   hear(message) {
     if (message.type === "resync") return this.resync();
-    let turned = false;
+    let statusChanged = false;
     if (message.run) {
-      turned = this.status !== undefined && this.status !== message.run.status;
+      statusChanged = this.status !== undefined && this.status !== message.run.status;
       this.status = message.run.status;
       showRun(message.run);
     }
     for (const stage of message.stages ?? []) {
-      const known = this.store.stages.get(stage.id);
-      if (!known) continue;
-      turned ||= known.status !== undefined && known.status !== stage.status;
-      known.status = stage.status;
+      const shown = this.store.stages.get(stage.id);
+      if (!shown) continue;
+      statusChanged ||= shown.status !== undefined && shown.status !== stage.status;
+      shown.status = stage.status;
       showStage(stage);
     }
     this.add(message.points ?? []);
@@ -251,7 +251,7 @@ class Page {
     if (message.log) this.log.toEnd();
     for (const { stage, key } of message.samples ?? []) this.store.stages.get(stage).sample = key;
     if (message.samples) this.samples.arrived();
-    if (turned) refreshRegions(data.state);
+    if (statusChanged) refreshRegions(data.state);
     this.settled = true;
   }
 
@@ -264,9 +264,9 @@ class Page {
 
   add(points) {
     const frozen = this.view.from !== null;
-    let whole = true;
+    let isComplete = true;
     for (const series of points) {
-      whole = this.store.append(series, { frozen, axis: this.view.axis }) && whole;
+      isComplete = this.store.append(series, { frozen, axis: this.view.axis }) && isComplete;
       const { stage, tag } = series;
       const charts = this.chartsOf(stage, tag);
       const entry = this.store.entry(stage, tag);
@@ -275,7 +275,7 @@ class Page {
       if ((tooFine || lacking) && !entry.pending) this.want([tag]);
       for (const chart of charts) chart.touch();
     }
-    if (!whole) this.resync();
+    if (!isComplete) this.resync();
   }
 
   say(state) {

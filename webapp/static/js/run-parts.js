@@ -121,9 +121,9 @@ export class Log {
 
   /** @param {import("./messages.js").Line} line */
   add({ stage, seq, time, level, message, code, step }) {
-    const known = this.stages.get(stage);
-    if (!known || seq <= known.log) return;
-    known.log = seq;
+    const source = this.stages.get(stage);
+    if (!source || seq <= source.log) return;
+    source.log = seq;
     const item = document.createElement("li");
     item.className = `is-${level}`;
     const when = document.createElement("time");
@@ -132,7 +132,7 @@ export class Log {
     when.textContent = date.toISOString().slice(11, 19);
     const who = document.createElement("span");
     who.className = "who";
-    who.textContent = known.name;
+    who.textContent = source.name;
     const what = document.createElement("span");
     what.className = "what";
     what.textContent = `${code ? `${code}${step === null ? "" : ` at step ${step}`}: ` : ""}${message}`;

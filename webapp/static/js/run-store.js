@@ -45,22 +45,22 @@ export class Store {
       const stage = this.stages.get(Number(id));
       if (stage) stage.rewinds = rewinds;
     }
-    const found = new Set();
+    const loaded = new Set();
     for (const series of snapshot.series) {
       const entry = this.entry(series.stage, series.tag);
-      found.add(entry);
+      loaded.add(entry);
       entry.columns = { ...series, weight };
       entry.last = series.last_step;
       entry.newest = series.last.at(-1) ?? null;
     }
-    let whole = true;
+    let isComplete = true;
     for (const entry of this.tagged(tags)) {
       const waiting = entry.pending ?? [];
       entry.pending = null;
-      if (!found.has(entry)) { entry.columns = null; entry.last = -1; }
-      for (const points of waiting) whole = this.append(points, { frozen, axis }) && whole;
+      if (!loaded.has(entry)) { entry.columns = null; entry.last = -1; }
+      for (const points of waiting) isComplete = this.append(points, { frozen, axis }) && isComplete;
     }
-    return whole;
+    return isComplete;
   }
 
   /**
@@ -71,10 +71,10 @@ export class Store {
     const { stage, tag, before, steps, values, times } = points;
     const entry = this.entry(stage, tag);
     if (entry.pending) { entry.pending.push(points); return true; }
-    const known = entry.last;
-    if (entry.columns && before !== null && before > known) return false;
+    const lastStep = entry.last;
+    if (entry.columns && before !== null && before > lastStep) return false;
     for (let i = 0; i < steps.length; i += 1) {
-      if (steps[i] <= known) continue;
+      if (steps[i] <= lastStep) continue;
       entry.last = steps[i];
       entry.newest = values[i];
       if (entry.columns && !frozen) extend(entry.columns, axis === "time" ? times[i] : steps[i], values[i], axis);

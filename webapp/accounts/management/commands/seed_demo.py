@@ -9,10 +9,10 @@ from webapp.accounts.services import demo_seed
 
 
 class Command(BaseCommand):
-    help = "Make the demo user and the demo team with the library's twelve principles."
+    help = "Create the demo user and the demo team with the library's twelve principles."
 
     def handle(self, *args: object, **options: object) -> None:
         if settings.PRODUCTION:
-            raise CommandError("The demo login has a known password: it is not made in production.")
+            raise CommandError("The demo login has a public password, so it is not created in production.")
         team = demo_seed()
         self.stdout.write(f"{team}: log in as {settings.DEMO_USER} / {settings.DEMO_PASSWORD}")

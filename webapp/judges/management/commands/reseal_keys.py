@@ -14,6 +14,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         done, lost = keys_reseal()
-        self.stdout.write(f"{done} keys sealed anew.")
+        self.stdout.write(f"{done} keys are sealed with the newest key.")
         if lost:
-            self.stderr.write(f"{lost} keys cannot be opened with any key of this site: enter them again under Judges.")
+            self.stderr.write(f"{lost} keys cannot be decrypted with any key of this site: enter them again under "
+                              "Judges.")

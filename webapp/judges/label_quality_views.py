@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from webapp.accounts.middleware import TeamRequest
 from webapp.judges.selectors import prices_by_name
-from webapp.labels import quality, selectors
+from webapp.labels import label_quality, selectors
 from webapp.labels.forms import LabelFilterForm
 from webapp.labels.models import Label
 
@@ -18,18 +18,19 @@ FILTERS = ("principle", "dataset", "run", "judge")
 
 
 @require_safe
-def label_quality(request: TeamRequest) -> HttpResponse:
+def label_quality_page(request: TeamRequest) -> HttpResponse:
     form = LabelFilterForm(request.team, request.GET, selectors.filter_choices(request.team, request.GET))
     chosen = {name: value for name, value in form.chosen.items() if name in FILTERS}
     labels = selectors.labels_of(request.team, chosen) if form.is_valid() else Label.objects.none()
-    principles = quality.principles_of(request.team)
-    matrix = quality.matrix(principles, labels)
+    principles = label_quality.principles_of(request.team)
+    matrix = label_quality.matrix(principles, labels)
     cells = [cell for row in matrix for cell in row]
     return render(request, "labels/quality.html", {
         "fields": [form[name] for name in FILTERS], "query": urlencode(chosen),
         "is_filtered": bool(chosen or form.problems), "problems": form.problems,
-        "lines": quality.lines(principles, labels, prices_by_name(team=request.team)),
-        "judges": quality.between_judges(principles, labels), "people": quality.with_people(principles, labels),
+        "lines": label_quality.lines(principles, labels, prices_by_name(team=request.team)),
+        "judges": label_quality.between_judges(principles, labels),
+        "people": label_quality.with_people(principles, labels),
         "matrix": matrix, "columns": matrix[-1] if matrix else [],
         "duplicates": [cell for cell in cells if cell.relation == "duplicate"],
         "conflicts": [cell for cell in cells if cell.relation == "conflict"],

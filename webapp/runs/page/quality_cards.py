@@ -15,7 +15,7 @@ Named = Callable[[str], Principle | None]
 
 
 @dataclass(frozen=True)
-class Share:
+class MeasuredShare:
     """A share with its 95 % interval and the number of pairs it is of."""
 
     rate: float
@@ -24,7 +24,7 @@ class Share:
     n: int
 
     @property
-    def is_a_coin(self) -> bool:
+    def may_be_chance(self) -> bool:
         return self.low < 0.5
 
 
@@ -56,8 +56,8 @@ class ModelCard:
     """How far the preference model of one principle can be trusted. What was not measured is None."""
 
     principle: Principle | None
-    accuracy: Share | None
-    human: Share | None
+    accuracy: MeasuredShare | None
+    human: MeasuredShare | None
     judge_human: float | None
     calibration_error: float | None
     calibrated_error: float | None
@@ -68,30 +68,30 @@ class ModelCard:
     architecture: str
     bins: tuple[Bin, ...]
     alike: tuple[tuple[Principle | None, float], ...]
-    curve: tuple[tuple[int, Share], ...] = ()
+    curve: tuple[tuple[int, MeasuredShare], ...] = ()
     doubling: Doubling | None = None
 
     @property
     def most_alike(self) -> tuple[Principle | None, float] | None:
         """The principle that its scores go with, or against, the most."""
-        return max(self.alike, key=lambda other: abs(other[1]), default=None)
+        return max(self.alike, key=lambda item: abs(item[1]), default=None)
 
 
 def model_cards(stages: Sequence[Stage], named: Named) -> list[ModelCard]:
-    """A card a principle, in the order of the pipeline; none for a model that is not trained yet."""
+    """One card per principle, in the order of the pipeline; none for a model that is not trained yet."""
     weights = next((stage.summary for stage in stages if stage.kind == "weights" and stage.summary), None)
     correlations: dict[str, dict[str, float]] = (weights or {}).get("correlations", {})
-    return [_card(name, card, correlations.get(name, {}), named) for name, card in _found(stages)]
+    return [_card(name, card, correlations.get(name, {}), named) for name, card in _cards_by_name(stages)]
 
 
-def _found(stages: Iterable[Stage]) -> Iterable[tuple[str, dict[str, Any]]]:
+def _cards_by_name(stages: Iterable[Stage]) -> Iterable[tuple[str, dict[str, Any]]]:
     for stage in stages:
         if stage.kind == "preference_model" and stage.summary:
             cards = stage.summary.get("cards")
             # A shared trunk has its heads in the recipe's order; JSON has lost it.
-            found = sorted(cards.items(), key=lambda item: item[1].get("head", 0)) if cards else [
+            named_cards = sorted(cards.items(), key=lambda item: item[1].get("head", 0)) if cards else [
                 (stage.principle, stage.summary)]
-            yield from found
+            yield from named_cards
 
 
 def _card(name: str, card: dict[str, Any], correlations: dict[str, float], named: Named) -> ModelCard:
@@ -104,16 +104,17 @@ def _card(name: str, card: dict[str, Any], correlations: dict[str, float], named
         length=card.get("length_correlation"), length_before=card.get("length_correlation_before"),
         trained_on=card.get("trained_on"), architecture=ARCHITECTURES.get(card.get("architecture", ""), ""),
         bins=tuple(_bin(row) for row in card.get("reliability", [])),
-        alike=tuple((named(other), value) for other, value in correlations.items()),
-        curve=tuple((point["labels"], Share(point["accuracy"], point["low"], point["high"], card.get("decided", 0)))
-                    for point in card.get("learning_curve", [])),
+        alike=tuple((named(name_of_other), value) for name_of_other, value in correlations.items()),
+        curve=tuple(
+            (point["labels"], MeasuredShare(point["accuracy"], point["low"], point["high"], card.get("decided", 0)))
+            for point in card.get("learning_curve", [])),
         doubling=Doubling(**card["last_doubling"]) if "last_doubling" in card else None)
 
 
-def _share(card: dict[str, Any], rate: str, low: str, high: str, n: str) -> Share | None:
+def _share(card: dict[str, Any], rate: str, low: str, high: str, n: str) -> MeasuredShare | None:
     if card.get(rate) is None or card.get(low) is None:
         return None
-    return Share(card[rate], card[low], card[high], card.get(n, card.get("held_out", 0)))
+    return MeasuredShare(card[rate], card[low], card[high], card.get(n, card.get("held_out", 0)))
 
 
 def _bin(row: dict[str, float]) -> Bin:

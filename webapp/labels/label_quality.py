@@ -37,7 +37,7 @@ _FAILED = {kind: Q(error__startswith="HTTP " if kind == "rejected" else f"{kind}
 
 
 @dataclass(frozen=True)
-class Line:
+class QualityLine:
     """The labels of one principle by one judge."""
 
     principle: Principle
@@ -113,24 +113,26 @@ class Cell:
         return f"is-{'plus' if kappa >= 0 else 'minus'}-{min(int(abs(kappa) * 5), 4)}"
 
 
-def lines(principles: Mapping[int, Principle], labels: QuerySet[Label], prices: Mapping[str, Price]) -> list[Line]:
-    """A line for each principle and judge; `prices` are dollars a million tokens by the judge's name. One query."""
+def lines(principles: Mapping[int, Principle], labels: QuerySet[Label],
+          prices: Mapping[str, Price]) -> list[QualityLine]:
+    """A line for each principle and judge; `prices` are dollars per million tokens by the judge's name. One query."""
     who = ("principle_version__principle", "judge", "prompt_version")
     counts = {"n": Count("pk"), "usable": Count("probability"), "both": Count("order_gap"),
               "flips": Count("pk", filter=Q(order_flip=True)), "sureness": Coalesce(Sum("confidence"), 0.0),
               "tokens_all": Coalesce(Sum("tokens"), 0)}
     counts |= {f"failed_{kind}": Count("pk", filter=condition) for kind, condition in _FAILED.items()}
-    found = []
+    result = []
     for row in labels.order_by().values(*who).annotate(**counts).order_by(*who):
         failures = {FAILURES[kind]: row[f"failed_{kind}"] for kind in _FAILED if row[f"failed_{kind}"]}
         rest = row["n"] - row["usable"] - sum(failures.values())
         if rest > 0:
             failures[FAILURES["other"]] = rest
         price = prices.get(row["judge"])
-        found.append(Line(principles[row["principle_version__principle"]], row["judge"], row["prompt_version"],
-                          row["n"], row["usable"], row["both"], row["flips"], row["sureness"], failures,
-                          row["tokens_all"], price and money(row["tokens_all"], row["usable"] + row["both"], price)))
-    return found
+        cost = price and money(row["tokens_all"], row["usable"] + row["both"], price)
+        result.append(QualityLine(
+            principles[row["principle_version__principle"]], row["judge"], row["prompt_version"], row["n"],
+            row["usable"], row["both"], row["flips"], row["sureness"], failures, row["tokens_all"], cost))
+    return result
 
 
 def between_judges(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list[Between]:
@@ -149,15 +151,15 @@ def between_judges(principles: Mapping[int, Principle], labels: QuerySet[Label])
 
 def with_people(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list[Between]:
     """Each judge beside the choices that came with the data, and beside what reviewers made of its labels."""
-    found = []
+    lines = []
     who = ("principle_version__principle", "judge", "prompt_version")
     sources = (("chosen in the data set", (_HUMAN_A, _HUMAN_B), labels.filter(_HUMAN_A | _HUMAN_B)),
                ("reviewed by your team", (_PERSON_A, _PERSON_B), labels.filter(_PERSON_A | _PERSON_B)))
     for title, (says_a, says_b), chosen in sources:
         rows = chosen.order_by().filter(_SAYS_A | _SAYS_B).values_list(*who).annotate(
             **_four(_SAYS_A, _SAYS_B, says_a, says_b)).order_by(*who)
-        found += [Between(principles[row[0]], asked_title(row[1], row[2]), title, Agreement(*row[3:])) for row in rows]
-    return sorted(found, key=lambda line: line.principle.pk)
+        lines += [Between(principles[row[0]], asked_title(row[1], row[2]), title, Agreement(*row[3:])) for row in rows]
+    return sorted(lines, key=lambda line: line.principle.pk)
 
 
 def matrix(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list[list[Cell]]:

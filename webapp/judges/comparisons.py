@@ -1,7 +1,7 @@
-"""Two wordings of a principle, or two judges of one wording, on the same pairs: asked in the background, stored in
-parts, told side by side.
+"""Comparisons of two wordings of a principle, or of two judges on one wording, on the same pairs.
 
-What the team has bought of a judge for a wording before is taken as it is. Left out: three sides and more.
+A worker asks in the background and stores the answers in parts; the page shows both sides. Labels that the team already
+has from this judge for this wording are used as they are. Left out: three sides and more.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def comparison_start(*, team: Team, user: User, principle: Principle, statement_
     chosen = list(pairs_of(team=team, dataset=dataset).values_list("pk", flat=True)[:pairs])
     if not chosen:
         return None
-    (judge, title), *other = judges
+    (judge, title), (judge_b, title_b) = judges[0], judges[1] if len(judges) > 1 else (None, "")
     comparison = Comparison.objects.create(
         team=team, principle=principle, statement_a=statement_a, statement_b=statement_b, created_by=user,
         judge=judge.model_dump(mode="json"), judge_title=title,
-        judge_b=other[0][0].model_dump(mode="json") if other else None, judge_title_b=other[0][1] if other else "")
+        judge_b=judge_b.model_dump(mode="json") if judge_b else None, judge_title_b=title_b)
     ComparisonAnswer.objects.bulk_create(
         ComparisonAnswer(comparison=comparison, pair_id=pair, side=side) for pair in chosen for side in "ab")
     send("workers.compare_wordings", comparison.pk, queue=JOBS)
@@ -98,23 +98,25 @@ def comparison_run(*, comparison_id: int) -> None:
     except TrainingError as problem:
         _settle(comparison, S.FAILED, str(problem))
     except Exception:
-        _settle(comparison, S.FAILED, "Something unforeseen happened. The workers' log has the details.")
+        _settle(comparison, S.FAILED, "An unexpected error occurred. See the workers' log for details, then send it "
+                                      "again.")
         raise
     else:
         _settle(comparison, S.DONE)
 
 
 def _run(comparison: Comparison) -> None:
-    for side, statement, asked in _sides(comparison):
-        judge = config.JudgeSettings.model_validate(asked)
+    for side, statement, judge_settings in _sides(comparison):
+        judge = config.JudgeSettings.model_validate(judge_settings)
         key = key_of(team=comparison.team, judge=judge)
         _take_known(comparison, side, statement, judge)
         answers = comparison.answers.filter(side=side)
         waiting = list(answers.filter(probability=None, error="").values_list("pk", flat=True))
         for start in range(0, len(waiting), PART):
             part = list(answers.filter(pk__in=waiting[start:start + PART]).select_related("pair__text"))
-            items = [engine.Comparison(one.pair.text.prompt, one.pair.text.response_a, one.pair.text.response_b,
-                                       statement, comparison.principle.name) for one in part]
+            texts = [answer.pair.text for answer in part]
+            items = [engine.PairQuestion(text.prompt, text.response_a, text.response_b, statement,
+                                         comparison.principle.name) for text in texts]
             _keep(part, asyncio.run(_ask(judge, key, items)))
             Comparison.objects.filter(pk=comparison.pk).update(seen_at=timezone.now())
 
@@ -125,33 +127,33 @@ def _sides(comparison: Comparison) -> tuple[tuple[str, str, dict[str, Any]], tup
             ("b", comparison.statement_b, comparison.judge_b or comparison.judge))
 
 
-async def _ask(judge: config.JudgeSettings, key: str, items: Sequence[engine.Comparison]) -> list[engine.Verdict]:
+async def _ask(judge: config.JudgeSettings, key: str, items: Sequence[engine.PairQuestion]) -> list[engine.Verdict]:
     use_allowed_hosts(settings.JUDGE_ALLOWED_HOSTS)
     return await make_judge(judge, key).compare(items)
 
 
 def _keep(part: Sequence[ComparisonAnswer], verdicts: Sequence[engine.Verdict]) -> None:
-    for one, verdict in zip(part, verdicts, strict=True):
-        one.probability, one.p_shown, one.p_swapped = verdict.probability, verdict.p_shown, verdict.p_swapped
-        one.error, one.tokens = verdict.error[:500], verdict.tokens
+    for answer, verdict in zip(part, verdicts, strict=True):
+        answer.probability, answer.p_shown, answer.p_swapped = verdict.probability, verdict.p_shown, verdict.p_swapped
+        answer.error, answer.tokens = verdict.error[:500], verdict.tokens
     ComparisonAnswer.objects.bulk_update(part, _JUDGED)
 
 
 def _take_known(comparison: Comparison, side: str, statement: str, judge: config.JudgeSettings) -> None:
     """Labels that the team has bought for this wording from this judge, at no price."""
-    waiting = {one.pair_id: one for one in comparison.answers.filter(side=side, probability=None, error="")}
-    known = Label.objects.of(comparison.team).filter(
+    waiting = {answer.pair_id: answer for answer in comparison.answers.filter(side=side, probability=None, error="")}
+    labels = Label.objects.of(comparison.team).filter(
         pair__in=list(waiting), principle_version__principle=comparison.principle,
         judge__in=label_names(team_id=comparison.team_id, judge=judge), principle_version__statement=statement,
         prompt_version=prompt_version(judge), probability__isnull=False)
-    had = []
-    for label in known:
-        one = waiting.pop(label.pair_id, None)
-        if one is None:  # the judge has moved, and labelled this pair at both addresses
+    answered = []
+    for label in labels:
+        answer = waiting.pop(label.pair_id, None)
+        if answer is None:  # the judge has moved, and labelled this pair at both addresses
             continue
-        one.probability, one.p_shown, one.p_swapped = label.probability, label.p_shown, label.p_swapped
-        had.append(one)
-    ComparisonAnswer.objects.bulk_update(had, _JUDGED[:3])
+        answer.probability, answer.p_shown, answer.p_swapped = label.probability, label.p_shown, label.p_swapped
+        answered.append(answer)
+    ComparisonAnswer.objects.bulk_update(answered, _JUDGED[:3])
 
 
 def _settle(comparison: Comparison, status: str, error: str = "") -> None:
@@ -207,19 +209,19 @@ class Result:
 def result_of(comparison: Comparison) -> Result:
     """What is there so far; one query for at most a few hundred narrow rows."""
     by_side: dict[str, dict[int, ComparisonAnswer]] = {"a": {}, "b": {}}
-    for one in comparison.answers.select_related("pair").order_by("pk"):
-        by_side[one.side][one.pair_id] = one
-    both = [(one, by_side["b"][pair]) for pair, one in by_side["a"].items()]
+    for answer in comparison.answers.select_related("pair").order_by("pk"):
+        by_side[answer.side][answer.pair_id] = answer
+    both = [(answer, by_side["b"][pair]) for pair, answer in by_side["a"].items()]
     counts = {(first, second): 0 for first in (True, False) for second in (True, False)}
     apart: list[tuple[float, tuple[ComparisonAnswer, ComparisonAnswer]]] = []
-    for one, other in both:
-        p, q = one.probability, other.probability
+    for answer_a, answer_b in both:
+        p, q = answer_a.probability, answer_b.probability
         if p is None or q is None or p == 0.5 or q == 0.5:
             continue
         counts[p > 0.5, q > 0.5] += 1
         if (p > 0.5) != (q > 0.5):
-            apart.append((abs(p - q), (one, other)))
-    differing = [pair for _, pair in sorted(apart, key=lambda found: -found[0])]
+            apart.append((abs(p - q), (answer_a, answer_b)))
+    differing = [pair for _, pair in sorted(apart, key=lambda item: -item[0])]
     agreement = Agreement(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
     a, b = (_side(title, statement, by_side[side], Price(judge.get("price_in", 0.0), judge.get("price_out", 0.0)))
             for title, (side, statement, judge) in zip(comparison.titles, _sides(comparison), strict=True))
@@ -227,9 +229,10 @@ def result_of(comparison: Comparison) -> Result:
 
 
 def _side(title: str, statement: str, answers: dict[int, ComparisonAnswer], price: Price) -> Side:
-    usable = [one for one in answers.values() if one.probability is not None]
-    failed = sum(bool(one.error) for one in answers.values())
-    both, tokens = sum(one.p_swapped is not None for one in usable), sum(one.tokens for one in answers.values())
-    return Side(title, statement, len(usable) + failed, len(usable), sum(one.flipped for one in usable), both,
-                sum(abs(2 * one.probability - 1) for one in usable if one.probability is not None), tokens,
+    usable = [answer for answer in answers.values() if answer.probability is not None]
+    failed = sum(bool(answer.error) for answer in answers.values())
+    both = sum(answer.p_swapped is not None for answer in usable)
+    tokens = sum(answer.tokens for answer in answers.values())
+    return Side(title, statement, len(usable) + failed, len(usable), sum(answer.flipped for answer in usable), both,
+                sum(abs(2 * answer.probability - 1) for answer in usable if answer.probability is not None), tokens,
                 money(tokens, len(usable) + both, price) if any(price) else None)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 Scripted = Callable[..., Stage]
 
 
-def test_recording_pokes_the_runs_group_and_the_teams(scripted: Scripted) -> None:
+def test_recording_notifies_the_runs_group_and_the_teams(scripted: Scripted) -> None:
     stage = scripted(steps=5)
     run = Run.objects.get()
     heard: dict[str, object] = {}

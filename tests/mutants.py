@@ -36,7 +36,8 @@ LIMIT = 300.0  # seconds for the tests of one mutation
 PASSED, FAILED = 0, 1  # exit statuses of pytest
 HEAVY = ("torch", "transformers.generation", "transformers.models.gpt2.modeling_gpt2",
          "transformers.models.llama.modeling_llama", "transformers.models.qwen2.modeling_qwen2", "peft", "django.test",
-         "pytest", "pytest_django.plugin", "scipy.stats", "sklearn.linear_model")
+         "django.forms", "django.core.management", "celery", "kombu.messaging", "aiohttp", "openai", "psycopg",
+         "pydantic", "scipy.stats", "sklearn.linear_model", "hypothesis", "pytest", "pytest_django.plugin")
 
 
 class StaleEntry(Exception):

@@ -169,6 +169,13 @@ def test_a_server_that_tells_no_tokens_is_held_to_what_they_are_estimated_to_be(
     assert not allows(tokens, Spending(calls=10, chars=10_000), calls=1, chars=1000)
 
 
+def test_a_budget_expects_every_answer_that_is_sampled() -> None:
+    one = JudgeSettings(kind="openai", model="m")
+    sampled = one.model_copy(update={"logprobs": "no", "samples": 8})
+    expected = [Spending().expected(settings, calls=5, chars=0).tokens_out for settings in (one, sampled)]
+    assert expected == [10, 80]
+
+
 def test_a_budget_counts_what_is_in_flight_as_spent() -> None:
     judge = JudgeSettings(kind="openai", model="m", budget_calls=10)
     assert allows(judge, Spending(calls=7), calls=3, chars=0)

@@ -10,7 +10,6 @@ CHAT_TEMPLATES = "tests/training/test_chat_templates.py"
 FUSED_LORA = "tests/training/test_fused_lora.py"
 GRADIENT_CONFLICT = "tests/training/test_gradient_conflict.py"
 HEALTH = "tests/training/test_health.py"
-JUDGE_PACE = "tests/training/test_judge_pace.py"
 LABELLING_PAIRS = "tests/training/test_labelling_pairs.py"
 LABELLING_SURVIVES = "tests/training/test_labelling_survives.py"
 LABEL_LOSSES = "tests/training/test_label_losses.py"
@@ -31,7 +30,6 @@ SAMPLE_AND_EVALUATE_STAGES = "tests/training/test_sample_and_evaluate_stages.py"
 SCALARIZATION = "tests/training/test_scalarization.py"
 SCALARIZATIONS_BEYOND_THE_PAPER = "tests/training/test_scalarizations_beyond_the_paper.py"
 STATIC_DECODING = "tests/training/test_static_decoding.py"
-WHOLE_CHECKPOINTS = "tests/training/test_whole_checkpoints.py"
 
 ENGINE: tuple[Mutation, ...] = (
     # training/stages ------------------------------------------------------------------------------------------------
@@ -98,7 +96,7 @@ ENGINE: tuple[Mutation, ...] = (
              "pass", (QUALITY_CARDS,)),
     Mutation("pause-holds-requests", "a paused label stage asks for nothing more", "training/stages/label.py",
              "self._paused = pace.paused = self._control.control.paused",
-             "self._paused = self._control.control.paused", (JUDGE_PACE,)),
+             "self._paused = self._control.control.paused", (LABELLING_PAIRS,)),
     Mutation("most-labels-failed", "a label stage fails where over half of the pairs have no label",
              "training/stages/label.py", "if 2 * errors > ledger.count:", "if errors == ledger.count:",
              (LABELLING_PAIRS, LABELLING_SURVIVES)),
@@ -108,7 +106,7 @@ ENGINE: tuple[Mutation, ...] = (
              (LABELLING_PAIRS, LABELLING_SURVIVES)),
     Mutation("stop-between-labels", "a label stage stops when it is asked to", "training/stages/label.py",
              "        self._reporter.checkpoint_if_stopped(lambda: None)  # the labels are in the stream already\n",
-             "", (LABELLING_PAIRS, LABELLING_SURVIVES, JUDGE_PACE)),
+             "", (LABELLING_PAIRS, LABELLING_SURVIVES, "tests/training/test_judge_pace.py")),
     Mutation("base-in-the-comparison", "the policy is compared with the base, not with itself",
              "training/stages/evaluate.py", "    with language_model.reference(language):\n", "    if True:\n",
              (SAMPLE_AND_EVALUATE_STAGES, BEST_OF_N)),
@@ -244,7 +242,7 @@ ENGINE: tuple[Mutation, ...] = (
              "(raw - self._scorer.mean) / self._scorer.std", "raw / self._scorer.std", (PPO_STAGE,)),
     Mutation("weights-by-name", "weights are taken by name, whatever their order", "training/reward/rewards.py",
              "torch.tensor([weights[name] for name in scorer.names])", "torch.tensor(list(weights.values()))",
-             (PPO_STAGE,)),
+             ("tests/training/test_rewards_of_principles.py",)),
     Mutation("multiplier-rises", "a multiplier rises while its constraint is broken",
              "training/reward/constraints.py", "(self._settings.thresholds[name] - mean)",
              "(mean - self._settings.thresholds[name])", (SCALARIZATIONS_BEYOND_THE_PAPER,)),
@@ -306,12 +304,13 @@ ENGINE: tuple[Mutation, ...] = (
              (RESUMING_PPO_ANYWHERE,)),
     Mutation("last-numbers-in-a-checkpoint", "killed after its last phase, a run still says its last numbers",
              "training/ppo/learner.py", 'learner.metrics = state.get("metrics", {})', "learner.metrics = {}",
-             (WHOLE_CHECKPOINTS,)),
+             ("tests/training/test_whole_checkpoints.py",)),
     Mutation("disk-full-in-words", "a full disk is recognised by the words of torch and safetensors",
-             "training/ppo/learner.py", 'or "No space left" in str(error)', "or False", (WHOLE_CHECKPOINTS,)),
+             "training/ppo/learner.py", 'or "No space left" in str(error)', "or False",
+             ("tests/training/test_checks.py",)),
     Mutation("half-a-checkpoint-goes", "a checkpoint that does not fit the disk leaves nothing behind",
              "training/ppo/learner.py", "        shutil.rmtree(temporary, ignore_errors=True)\n        if not",
-             "        if not", (WHOLE_CHECKPOINTS,)),
+             "        if not", (PPO_VARIANTS,)),
     Mutation("own-random-numbers", "each process draws its own random numbers", "training/ppo/parallel.py",
              "seed + dist.get_rank()", "seed", (PARALLEL,)),
     Mutation("processes-per-minibatch", "more processes than rows of a minibatch are refused",

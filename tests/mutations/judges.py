@@ -64,7 +64,7 @@ JUDGES: tuple[Mutation, ...] = (
              "training/judges/answers.py", 'text.rstrip().rpartition("\\n")[2]', 'text.lstrip().partition("\\n")[0]',
              (JUDGE_ANSWERS, JUDGE_REPLIES)),
     Mutation("wavering-answer", "an answer that names both letters is none", "training/judges/answers.py",
-             "if named and not _WAVERING.search(last) else None", "if named else None", (JUDGE_ANSWERS,)),
+             "if named and not _WAVERING.search(last) else None", "if named else None", (JUDGE_REPLIES,)),
     Mutation("thinking-without-end", "thinking that never ended is no answer", "training/judges/answers.py",
              "return (text[:min(begins)], True) if begins else (text, False)", "return text, bool(begins)",
              (JUDGE_ANSWERS, JUDGE_REPLIES)),

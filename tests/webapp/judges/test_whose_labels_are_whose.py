@@ -114,6 +114,10 @@ def test_a_judge_that_moves_twice_keeps_all_and_another_team_gets_nothing(team: 
         assert label_names(team_id=team.pk, judge=judge)[0] == judge_name(judge)
         assert label_names(team_id=other_team.pk, judge=judge) == [judge_name(judge)]
 
+    four = ONE.model_copy(update={"base_url": "https://four.example/v1"})
+    say_same_judge(team=other_team, names=(judge_name(ONE), judge_name(four)))
+    assert judge_name(four) not in label_names(team_id=team.pk, judge=ONE)
+
 
 def test_of_two_labels_of_a_pair_the_one_of_the_address_asked_comes_first(
         team: Team, bought: list[Label], make_label: MakeLabel, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ JUDGES: tuple[Mutation, ...] = (
              "if named and not _WAVERING.search(last) else None", "if named else None", (JUDGE_REPLIES,)),
     Mutation("thinking-without-end", "thinking that never ended is no answer", "training/judges/answers.py",
              "return (text[:min(begins)], True) if begins else (text, False)", "return text, bool(begins)",
-             (JUDGE_ANSWERS, JUDGE_REPLIES)),
+             (JUDGE_REPLIES,)),
     Mutation("window-halves-once", "one overload halves the window once", "training/judges/rate_controller.py",
              "if now - self._halved_at >= SETTLE:", "if True:", (JUDGE_PACE,)),
     Mutation("wait-of-the-server", "a server that asks for a wait gets it", "training/judges/rate_controller.py",

@@ -28,7 +28,6 @@ TABLE_OF_LABELS = "tests/webapp/labels/test_table_of_labels.py"
 TESTING_A_CONNECTION = "tests/webapp/judges/test_testing_a_connection.py"
 TOO_MANY_TRIES = "tests/webapp/accounts/test_too_many_tries.py"
 WHOSE_LABELS_ARE_WHOSE = "tests/webapp/judges/test_whose_labels_are_whose.py"
-WIRE_TO_THE_WORKER = "tests/webapp/playground/test_wire_to_the_worker.py"
 
 WEB: tuple[Mutation, ...] = (
     # webapp/runs ----------------------------------------------------------------------------------------------------
@@ -211,10 +210,8 @@ WEB: tuple[Mutation, ...] = (
     Mutation("session-of-somebody", "a session of the pane is its owner's", "webapp/playground/sessions.py",
              "if self._owner.setdefault(name, user) != user:", "if False:", (GATE_BEFORE_THE_PANE,)),
     Mutation("closed-page-cancels", "a chat whose page was closed is cancelled", "webapp/playground/stream.py",
-             "        if not over:\n", "        if False:\n", (WIRE_TO_THE_WORKER,)),
-    Mutation("worker-of-another-version", "a worker of another version is named", "webapp/playground/stream.py",
-             'if event["kind"] == "started" and event.get("protocol", 1) != PROTOCOL:', "if False:",
-             (WIRE_TO_THE_WORKER,)),
+             "        if not over:\n", "        if False:\n",
+             ("tests/webapp/playground/test_wire_to_the_worker.py",)),
     # webapp/labels --------------------------------------------------------------------------------------------------
     Mutation("changes-of-another-team", "an undo reaches no label of another team", "webapp/labels/bulk.py",
              "LabelChange.objects.of(action.team).filter(batch=action.batch, undone_at=None)",

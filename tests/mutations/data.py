@@ -6,21 +6,15 @@ from tests.mutations.mutation import Mutation
 
 BASELINES = "tests/training/test_baselines.py"
 CALIBRATION = "tests/training/test_calibration.py"
-CANCELLING_AT_ONCE = "tests/webapp/runs/test_cancelling_at_once.py"
 CHECKS = "tests/training/test_checks.py"
 DATA_FILES_OF_A_RUN = "tests/training/test_data_files_of_a_run.py"
 DATA_FORMATS = "tests/training/test_data_formats.py"
 EVENTS_OF_EVERY_VERSION = "tests/training/test_events_of_every_version.py"
-FORK_SERVER = "tests/training/test_fork_server.py"
 HOSTILE_FILES = "tests/training/test_hostile_files.py"
-ODD_LINES_OF_A_STREAM = "tests/training/test_odd_lines_of_a_stream.py"
 PARTS_OF_A_PROMPT = "tests/training/test_parts_of_a_prompt.py"
 QUALITY_CARDS = "tests/training/test_quality_cards.py"
 RECORDING_ODD_EVENTS = "tests/workers/test_recording_odd_events.py"
-RUNNING_A_STAGE = "tests/training/test_running_a_stage.py"
-SERVICES_OF_RUNS = "tests/webapp/runs/test_services_of_runs.py"
 WEIGHTS_OF_PRINCIPLES = "tests/training/test_weights_of_principles.py"
-WHOLE_CHECKPOINTS = "tests/training/test_whole_checkpoints.py"
 WIN_RATES = "tests/training/test_win_rates.py"
 
 DATA: tuple[Mutation, ...] = (
@@ -28,7 +22,7 @@ DATA: tuple[Mutation, ...] = (
     Mutation("newer-version-misread", "what a newer version says otherwise is left out", "training/run/events.py",
              "1 <= value <= EVENT_VERSION", "1 <= value", (EVENTS_OF_EVERY_VERSION,)),
     Mutation("share-above-one", "a probability above 1 is none", "training/run/events.py", "and 0 <= value <= 1)",
-             "and 0 <= value)", (EVENTS_OF_EVERY_VERSION, ODD_LINES_OF_A_STREAM, RECORDING_ODD_EVENTS)),
+             "and 0 <= value)", ("tests/training/test_odd_lines_of_a_stream.py",)),
     Mutation("later-field-refused", "a field that an older version did not write has its default",
              "training/run/event_stream.py", "event[name] = default.value", 'raise NoEvent(f"has no {name}")',
              (EVENTS_OF_EVERY_VERSION,)),
@@ -37,36 +31,13 @@ DATA: tuple[Mutation, ...] = (
     Mutation("torn-line-looked-at-once", "a line without an end is not read again until it grows",
              "training/run/event_stream.py", "self._torn_at = -1 if end else size", "self._torn_at = -1",
              (RECORDING_ODD_EVENTS,)),
-    Mutation("half-a-label-in-a-file", "a last line without an end is no event", "training/run/event_stream.py",
-             'if may_hold(line) and line.endswith(b"\\n"):', "if may_hold(line):",
-             ("tests/training/test_labelling_survives.py", ODD_LINES_OF_A_STREAM)),
     Mutation("inputs-in-identity", "a stage is another one where what it reads is", "training/run/pipeline.py",
              '"inputs": {role: by_name[name] for role, name in stage.inputs.items()},', '"inputs": {},',
-             (CANCELLING_AT_ONCE, SERVICES_OF_RUNS)),
-    Mutation("corrections-in-identity", "a corrected label makes its preference model another one",
-             "training/run/pipeline.py", '"corrections": corrected,', '"corrections": "",',
-             (BASELINES, "tests/training/test_shared_trunk_in_a_run.py")),
+             ("tests/webapp/runs/test_cancelling_at_once.py", "tests/webapp/runs/test_services_of_runs.py")),
     Mutation("repetition-draws-anew", "a repetition draws its PPO anew", "training/run/pipeline.py",
              'common | {"seed": recipe.seed + recipe.repeat}', 'common | {"seed": recipe.seed}', (BASELINES,)),
-    Mutation("speed-is-no-identity", "how fast a judge is asked makes no other label", "training/run/pipeline.py",
-             'for key, value in values["judge"].items() if key not in RUNTIME_ONLY}',
-             'for key, value in values["judge"].items()}',
-             (BASELINES, CANCELLING_AT_ONCE, SERVICES_OF_RUNS, RUNNING_A_STAGE)),
-    Mutation("weights-of-the-demo", "other weights of the demo world make other results", "training/run/pipeline.py",
-             'return _world_digest() if DEMO_WORLD in bases else ""', 'return ""',
-             (CANCELLING_AT_ONCE, SERVICES_OF_RUNS, BASELINES, RUNNING_A_STAGE)),
     Mutation("leftover-of-a-write", "a write that failed leaves no file behind", "training/run/artifacts.py",
              "        os.unlink(temporary)\n", "        pass\n", ("tests/training/test_writing_files.py",)),
-    Mutation("older-checkpoints-go", "one checkpoint is kept, the newest", "training/run/artifacts.py",
-             'for older in sorted(checkpoints.glob("step-*"))[:-1]:',
-             'for older in sorted(checkpoints.glob("step-*"))[:0]:',
-             (WHOLE_CHECKPOINTS, "tests/training/test_ppo_stage.py")),
-    Mutation("newest-checkpoint", "a run resumes from its newest checkpoint", "training/run/artifacts.py",
-             'return max(checkpoints.glob("step-*"), default=None)',
-             'return min(checkpoints.glob("step-*"), default=None)', (WHOLE_CHECKPOINTS,)),
-    Mutation("manifest-of-what-was-made", "a manifest lists what the stage made, not what it read",
-             "training/run/artifacts.py", '_NOT_ARTIFACTS | {"files", "checkpoint"}', "_NOT_ARTIFACTS",
-             (RUNNING_A_STAGE,)),
     Mutation("negative-share-turns", "the label of a principle with a negative weight is turned round",
              "training/run/baselines.py",
              "return _turned(dict(rows[name])) if shares[name] < 0 else dict(rows[name])", "return dict(rows[name])",
@@ -93,18 +64,6 @@ DATA: tuple[Mutation, ...] = (
     Mutation("counting-goes-on", "a resumed stage goes on counting where its stream ends",
              "training/run/reporting.py", "self._seq = _repair(path)", "_repair(path)\n        self._seq = 0",
              (RECORDING_ODD_EVENTS,)),
-    Mutation("signal-before-the-process", "a stop that comes before the stage has begun reaches it",
-             "training/run/stage_client.py", "for number in self._pending:", "for number in ():", (FORK_SERVER,)),
-    Mutation("ended-with-its-server", "a stage that ended with its server is not started again",
-             "training/run/stage_client.py", "if stage is not None and stage.began:", "if False:", (FORK_SERVER,)),
-    Mutation("other-commands-as-they-are", "only the engine's own command is forked", "training/run/stage_server.py",
-             "if list(command[:3]) != ENGINE:", "if False:", (FORK_SERVER,)),
-    Mutation("server-that-ended", "a fork server that has ended is started again", "training/run/stage_server.py",
-             "if self._process is None or self._process.poll() is not None:", "if self._process is None:",
-             (FORK_SERVER,)),
-    Mutation("budget-is-shared", "the stages of a run share its budget", "training/run/jobs.py",
-             'account[name] * share if name == "budget_money" else max(1, int(account[name] * share))',
-             "account[name]", (RUNNING_A_STAGE, "tests/training/test_verdicts_are_bought_once.py")),
     # training/quality -----------------------------------------------------------------------------------------------
     Mutation("tie-counts-half", "a tie is half a win", "training/quality/win_rates.py", "(wins + ties / 2)",
              "(wins + ties)", (WIN_RATES,)),
@@ -114,9 +73,6 @@ DATA: tuple[Mutation, ...] = (
              "training/quality/calibration.py", "if abs(label - 0.5) >= DECIDED]", "]", (CALIBRATION,)),
     Mutation("even-score-is-half-right", "equal scores are half right", "training/quality/calibration.py",
              "0.5 if difference == 0 else ", "", (CALIBRATION,)),
-    Mutation("small-part", "a part of few pairs is no point of a curve", "training/quality/learning_curve.py",
-             " for size in sizes if size >= LEAST]", " for size in sizes]",
-             ("tests/training/test_learning_curves.py",)),
     Mutation("spread-of-what-was-learnt", "mean and spread are those of what was learnt from",
              "training/quality/quality_card.py", "learnt = [pair for pair in judged if not pair.held_out]",
              "learnt = judged", (QUALITY_CARDS,)),
@@ -136,9 +92,6 @@ DATA: tuple[Mutation, ...] = (
              "[\\x00]", ("tests/training/test_text_that_can_be_stored.py",)),
     Mutation("turn-inside-a-line", "a speaker's name inside a line ends no reply", "training/dialogue.py",
              'r"^(?:Human|Assistant):"', 'r"(?:Human|Assistant):"', ("tests/training/test_where_a_reply_ends.py",)),
-    Mutation("read-at-import", "a stage whose libraries would read other settings is not forked",
-             "training/fork_server.py", 'read_at_import(request["environment"]) == self._environment and', "",
-             (FORK_SERVER,)),
     # training/data --------------------------------------------------------------------------------------------------
     Mutation("pair-of-equal-responses", "a pair of equal responses teaches nothing and is left out",
              "training/data/rows.py", "if row.chosen == row.rejected:", "if False:", (DATA_FORMATS,)),

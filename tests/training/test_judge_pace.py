@@ -182,9 +182,9 @@ def test_a_servers_limit_bounds_the_rate_that_was_set_and_never_raises_it() -> N
 
 
 def test_a_budget_expects_every_answer_that_is_sampled() -> None:
-    one = JudgeSettings(kind="openai", model="m")
-    sampled = one.model_copy(update={"logprobs": "no", "samples": 8})
-    expected = [Spending().expected(settings, calls=5, chars=0).tokens_out for settings in (one, sampled)]
+    by_probability = JudgeSettings(kind="openai", model="m")
+    sampled = by_probability.model_copy(update={"logprobs": "no", "samples": 8})
+    expected = [Spending().expected(settings, calls=5, chars=0).tokens_out for settings in (by_probability, sampled)]
     assert expected == [10, 80]
 
 

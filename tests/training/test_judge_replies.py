@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from training.config import JudgeSettings
 from training.judges.answers import last_letter
-from training.judges.protocol import FAILURES, failure_kind, read_reply
+from training.judges.protocol import FAILURES, failure_kind, is_retryable, read_reply
 from training.judges.server_capabilities import ServerCapabilities
 
 ASKED = JudgeSettings(kind="openai", model="m")
@@ -39,6 +39,11 @@ def test_a_letter_is_read_by_its_probabilities_however_it_is_spelled() -> None:
 def test_thinking_that_was_cut_off_names_no_letter_whatever_its_last_line_is() -> None:
     reading = read(body(text="<think>Both are short.\nAnswer: A", finish_reason="length"))
     assert reading.letters == () and reading.thinking and "switch 'judge.reasoning' on" in reading.reason
+
+
+def test_what_may_pass_is_tried_again_and_a_refusal_is_not() -> None:
+    assert all(map(is_retryable, (408, 409, 425, 429, 500, 503)))
+    assert not any(map(is_retryable, (400, 401, 403, 404, 422)))
 
 
 def test_where_a_server_tells_the_total_alone_the_rest_was_read() -> None:

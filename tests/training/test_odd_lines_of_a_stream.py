@@ -10,6 +10,7 @@ import pytest
 from training.ppo.health import _earlier_events
 from training.recipe_run import _Tail
 from training.run.event_stream import event_of, seq_of
+from training.run.events import FIELDS
 from training.run.reporting import EventFile
 
 
@@ -45,3 +46,9 @@ def test_what_only_json_reads_is_read_too() -> None:
         line = json.dumps({"seq": 1, "time": 1, "kind": "metric", "step": 1, "values": {"\ud83d": value}})
         event = event_of(line.encode())
         assert event is not None and event["kind"] == "metric" and event["values"] == {"\ud83d": value}
+
+
+def test_a_probability_is_from_0_to_1_and_may_be_missing() -> None:
+    fits = next(field.fits for field in FIELDS["label"] if field.name == "probability")
+    assert all(map(fits, (0, 0.5, 1.0, None)))
+    assert not any(map(fits, (-0.1, 1.1, float("nan"), "0.5", True)))

@@ -102,5 +102,5 @@ def test_what_an_oom_has_shown_bounds_later_phases(tiny_base: Path, monkeypatch:
 def test_the_bytes_of_a_row_by_hand(tiny_base: Path) -> None:
     model = language_model.load(tiny_base, torch.device("cpu")).model
     config = model.config
-    layer = 1.5 * (12 * config.hidden_size + 5 * config.intermediate_size) * 4
+    layer = 2 * (12 * config.hidden_size + 5 * config.intermediate_size) * 4
     assert bytes_per_row(model, 10, 6) == int(16 * config.num_hidden_layers * layer + 6 * config.vocab_size * 16)

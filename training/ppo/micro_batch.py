@@ -13,12 +13,17 @@ from typing import Any, TypeVar
 
 import torch
 
-from training.models.language_model import LanguageModel, translate_oom
+from training.errors import OutOfMemory
+from training.models.language_model import LanguageModel
 from training.models.memory import SHARE_OF_GPU, activation_bytes_per_token, total_bytes
 from training.models.rollouts import Rollout
 from training.run.reporting import Reporter
 
 Result = TypeVar("Result")
+
+
+class OneRowTooLarge(OutOfMemory):
+    """An OOM with a remedy of its own: `ppo.micro_batch` is no longer what to lower."""
 
 
 class MicroBatch:
@@ -43,15 +48,17 @@ class MicroBatch:
         """`work(rows)`, again with half the rows after each OOM. The work must leave nothing behind when it fails.
 
         Raises:
-            OutOfMemory: one row is too much.
+            OneRowTooLarge: there is nothing left to halve.
         """
         while True:
             try:
                 return work(self.rows)
             except torch.OutOfMemoryError as error:
                 if self.rows == 1:
-                    with translate_oom():
-                        raise error
+                    raise OneRowTooLarge(
+                        "The device ran out of memory with a micro-batch of one row.",
+                        "Lower 'ppo.max_new_tokens', turn 'ppo.gradient_checkpointing' on, use bf16, or choose a "
+                        "smaller base.") from error
                 self.rows = self._most = self.rows // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -186,8 +186,8 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
     # 1. Trainable parameters, optimizer and schedule.
     learnt = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     optimizer = torch.optim.AdamW(learnt.values(), lr=settings.learning_rate, weight_decay=0.0)
-    an_epoch = math.ceil(len(training) / settings.batch_size)
-    total = settings.epochs * an_epoch
+    steps_per_epoch = math.ceil(len(training) / settings.batch_size)
+    total = settings.epochs * steps_per_epoch
     warmup = min(settings.warmup_steps, total // 10)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, warmup, total))
     watch_every = max(1, total // 5)
@@ -202,7 +202,7 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
 
     while step < total:
         # 3. The pairs of this step: each epoch has its own order.
-        epoch, place = divmod(step, an_epoch)
+        epoch, place = divmod(step, steps_per_epoch)
         order = torch.randperm(len(training), generator=torch.Generator().manual_seed(job.settings["seed"] + epoch))
         chosen = order[place * settings.batch_size:(place + 1) * settings.batch_size].tolist()
         batch = [training[index] for index in chosen]

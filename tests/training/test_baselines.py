@@ -87,6 +87,16 @@ def label(pair: int, principle: str, probability: float | None) -> dict[str, Any
             "p_swapped": probability, "order_gap": 0.0, "error": "" if probability is not None else "no letter"}
 
 
+def test_a_draw_takes_a_corrected_label_for_the_judges(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "factuality" / "labels.jsonl", [label(n, "factuality", 0.9) for n in range(3)])
+    corrected = [label(0, "factuality", 0.0), label(2, "factuality", 0.9)]  # and the second one was rejected
+    made = job("draw", tmp_path, {"baseline": "single_pm", "shares": {"factuality": 1.0}, "seed": 0},
+               inputs={"label:factuality": tmp_path / "factuality"}, **{"labels:factuality": corrected})
+    run(draw.run, made, tmp_path)
+    assert {row["pair"]: row["probability"] for row in read_jsonl(tmp_path / "labels.jsonl")} == {
+        f"{0:032x}": 0.0, f"{2:032x}": 0.9}
+
+
 def draw_job(folder: Path, kind: str, shares: dict[str, float], pairs: int = 40) -> list[dict[str, Any]]:
     """The labels drawn from labels of 0.9 for the first principle and 0.2 for the second."""
     inputs = {f"label:{name}": folder / name for name in shares}

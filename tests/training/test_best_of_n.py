@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training.config import Lora, Scalarization
+from training.config import Evaluate, Lora, Scalarization
 from training.dialogue import Dialogue
 from training.judges.judge import Verdict
 from training.models import language_model, rollouts
@@ -63,6 +63,12 @@ def test_the_reward_chooses_among_n_answers_to_each_prompt(base: LanguageModel) 
 def test_the_best_of_one_is_any_answer(base: LanguageModel) -> None:
     found = draw(base, 1)
     assert found.reward == found.reward_of_all
+
+
+def test_the_first_of_n_is_not_the_answer_that_it_is_compared_with(base: LanguageModel) -> None:
+    settings = Evaluate(max_new_tokens=5, temperature=1.0)
+    compared = evaluate.answer(base, PROMPTS, settings, 0, Remembering(), done=0, adapted=False)
+    assert draw(base, 1).responses != compared
 
 
 def test_a_policy_answers_as_its_base(base: LanguageModel, tiny_base: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from tests.training.tiny_families import make_family
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe, make_tokenizer
@@ -58,6 +59,13 @@ def test_a_template_renders_as_the_tokenizer_itself_would() -> None:
             prompt, add_generation_prompt=True, tokenize=False)
         assert encode_prompt(tokenizer, prompt) == tokenizer.apply_chat_template(
             prompt, add_generation_prompt=True, return_dict=False)
+
+
+def test_the_start_token_that_a_template_writes_is_not_doubled() -> None:
+    tokenizer = tokenizer_with("{{ bos_token }}" + TURNS)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+    assert tokenizer("Hello")["input_ids"][0] == tokenizer.bos_token_id
+    assert encode_prompt(tokenizer, PROMPTS[0]).count(tokenizer.bos_token_id) == 1
 
 
 def test_a_system_message_goes_into_the_first_user_turn_where_the_template_takes_none() -> None:

@@ -149,6 +149,14 @@ def test_a_disk_without_room_is_told_with_what_is_needed(
         checks.check_run(make_recipe(tiny_base), tmp_path / "not" / "there" / "yet")
 
 
+def test_what_a_run_will_write_has_to_fit_and_some_room_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: usage._replace(free=1_000_000_000))
+    checks.check_disk_space(tmp_path, 0.8e9)
+    with pytest.raises(DiskFull, match=r"1\.0 GB free and about 1\.1 GB are needed"):
+        checks.check_disk_space(tmp_path, 0.9e9)
+
+
 def test_what_a_run_writes_grows_with_its_models(tiny_base: Path) -> None:
     base = {"base": str(tiny_base), "max_length": 64, "lora": {"r": 4}}
     size = (tiny_base / "model.safetensors").stat().st_size

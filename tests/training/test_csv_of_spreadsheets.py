@@ -107,3 +107,9 @@ def test_a_text_that_only_looks_like_json_stays_text(text: str) -> None:
 
 def read_rows_of(record: dict[str, object]) -> list[Row | BadRow]:
     return list(read_rows(io.BytesIO(json.dumps(record).encode()), "data.jsonl"))
+
+
+def test_a_sign_in_quotation_marks_separates_no_cells() -> None:
+    data = io.BytesIO(b'"prompt; the first; in full; again",response\nWho?,Ada.\n')
+    rows = list(read_rows(data, "a.csv", {"prompt": "prompt; the first; in full; again"}, None))
+    assert rows == [Row([{"role": "user", "content": "Who?"}], "Ada.")]

@@ -43,6 +43,13 @@ def test_the_held_out_prompts_hardly_move_when_rows_are_added(tmp_path: Path) ->
     assert len(held_out(200, "a") & held_out(210, "b")) >= 8
 
 
+def test_no_more_rows_than_the_limit_are_used_and_none_is_read_beyond_it(tmp_path: Path) -> None:
+    rows = (row(number) for number in range(1000))
+    files = files_from_rows(rows, Data(source="x", limit=20, held_out=4), tmp_path)
+    assert (len(list(read_jsonl(files["held_out"]))), len(list(read_jsonl(files["prompts"])))) == (4, 16)
+    assert next(rows) == row(20)
+
+
 def test_few_rows_lend_a_fifth_of_their_prompts(tmp_path: Path) -> None:
     files = files_from_rows([row(n) for n in range(20)], Data(source="x", held_out=300), tmp_path)
     assert (len(list(read_jsonl(files["held_out"]))), len(list(read_jsonl(files["prompts"])))) == (4, 16)

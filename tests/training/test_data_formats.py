@@ -178,3 +178,9 @@ def test_the_real_hh_rlhf_file_imports_as_it_is() -> None:
     assert (len(found), len(good)) == (1500, 1494)
     assert [row.number for row in bad] == [221, 317, 335, 827, 939, 1013]
     assert all(row.chosen and row.rejected and row.prompt[-1]["role"] == "user" for row in good)
+
+
+@pytest.mark.parametrize("column", ["chosen", "rejected"])
+def test_one_of_the_two_responses_alone_is_a_response(column: str) -> None:
+    form = recognise(["prompt", column], [])
+    assert (form.kind, form.columns) == ("dialogues", {"prompt": "prompt", "response": column})

@@ -122,9 +122,11 @@ def test_a_principle_may_have_any_name(name: str) -> None:
 
 
 def test_few_samples_must_fall_further_to_say_anything() -> None:
-    watch = Watch(None)
-    for step, rate in enumerate([0.5, 0.9, 0.6], 1):  # with 6 pairs two standard errors are 0.58
-        assert watch.look(step, {"judge/win_rate": rate, "judge/pairs": 6.0, "reward/total": float(step)}) == []
+    for pairs, warnings in ((6.0, []), (200.0, ["judge_apart"])):  # two standard errors are 0.58 and 0.1
+        watch = Watch(None)
+        codes = [finding.code for step, rate in enumerate([*[0.5] * 5, 0.9, 0.6], 1) for finding in watch.look(
+            step, {"judge/win_rate": rate, "judge/pairs": pairs, "reward/total": float(step)})]
+        assert codes == warnings
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=80), st.floats(0.1, 50))

@@ -56,6 +56,7 @@ def test_a_listed_network_lets_its_addresses_in_and_no_others() -> None:
 
 def test_the_internet_is_public_and_nothing_else_is() -> None:
     assert is_public(ipaddress.ip_address("93.184.215.14")) and is_public(ipaddress.ip_address("2606:4700::1111"))
+    assert is_public(ipaddress.ip_address("64:ff9b::5db8:d70e")), "a public address behind NAT64"
     assert not any(is_public(ipaddress.ip_address(inside)) for inside in
                    ("224.0.0.1", "240.0.0.1", "192.168.1.1", "::", "ff02::1"))
 

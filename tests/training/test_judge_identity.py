@@ -26,6 +26,12 @@ def test_an_address_written_otherwise_is_the_same_judge(address: str) -> None:
     assert judge_name(server(address)) == judge_name(server("https://one.example/v1"))
 
 
+def test_models_whose_long_names_begin_alike_are_two_judges() -> None:
+    path = "v" * 150
+    names = {judge_name(server(f"https://one.example/{path}", "m" * 190 + end)) for end in ("a", "b")}
+    assert len(names) == 2 and all(len(name) <= LONGEST for name in names)
+
+
 def test_no_address_is_openais() -> None:
     assert judge_name(server()) == judge_name(server("https://API.openai.com/v1"))
 

@@ -169,6 +169,25 @@ def test_a_server_that_tells_no_tokens_is_held_to_what_they_are_estimated_to_be(
     assert not allows(tokens, Spending(calls=10, chars=10_000), calls=1, chars=1000)
 
 
+def test_a_servers_limit_bounds_the_rate_that_was_set_and_never_raises_it() -> None:
+    clock = Clock()
+    pace = made(clock, requests_per_minute=60)
+    pace.on_success(RateLimits(limit_requests=6000))
+    assert enters(pace) and not enters(pace), "one a second"
+    pace.on_success(RateLimits(limit_requests=6))
+    clock.now += 2.0
+    assert enters(pace) and not enters(pace)
+    clock.now += 2.0
+    assert not enters(pace), "one in ten seconds"
+
+
+def test_a_budget_expects_every_answer_that_is_sampled() -> None:
+    one = JudgeSettings(kind="openai", model="m")
+    sampled = one.model_copy(update={"logprobs": "no", "samples": 8})
+    expected = [Spending().expected(settings, calls=5, chars=0).tokens_out for settings in (one, sampled)]
+    assert expected == [10, 80]
+
+
 def test_a_budget_counts_what_is_in_flight_as_spent() -> None:
     judge = JudgeSettings(kind="openai", model="m", budget_calls=10)
     assert allows(judge, Spending(calls=7), calls=3, chars=0)

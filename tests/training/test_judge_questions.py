@@ -22,6 +22,11 @@ def test_the_papers_layout_is_what_it_was() -> None:
     assert asked().endswith("which response is kinder?\nAnswer with one letter, A or B.")
 
 
+def test_a_statement_may_end_as_a_sentence_does_and_none_asks_which_is_better_overall() -> None:
+    assert asked("kinder.") == asked(" kinder ") == asked("kinder?") == asked("kinder")
+    assert "which response is better overall, all things considered?" in asked("")
+
+
 def test_with_the_principle_last_all_principles_share_the_pair() -> None:
     shared = os.path.commonprefix([asked("kinder", layout="shared_prefix"), asked("longer", layout="shared_prefix")])
     assert "Well." in shared and "Fool!" in shared and "kinder" not in shared

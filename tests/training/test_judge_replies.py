@@ -36,6 +36,16 @@ def test_a_letter_is_read_by_its_probabilities_however_it_is_spelled() -> None:
     assert read(body((" A", {" A": 0.6, "A": 0.1, "b": 0.3}))).probability == pytest.approx(0.7)
 
 
+def test_thinking_that_was_cut_off_names_no_letter_whatever_its_last_line_is() -> None:
+    reading = read(body(text="<think>Both are short.\nAnswer: A", finish_reason="length"))
+    assert reading.letters == () and reading.thinking and "switch 'judge.reasoning' on" in reading.reason
+
+
+def test_where_a_server_tells_the_total_alone_the_rest_was_read() -> None:
+    reading = read(body(("A", {"A": 1.0})) | {"usage": {"total_tokens": 40, "completion_tokens": 3}})
+    assert (reading.tokens_in, reading.tokens_out) == (37, 3)
+
+
 def test_a_letter_that_comes_after_an_opening_is_read_where_it_stands() -> None:
     reading = read(body(("Option", {"Option": 0.9}), (" ", {" ": 0.9}), ("B", {"B": 0.8, "A": 0.2})))
     assert reading.probability == pytest.approx(0.2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from tests.training.scripted_server import Reply, completion, failure, letters, serving
 from tests.training.stage_folders import events, job, pair, run
 from training.errors import BadData, BudgetSpent, JudgeUnavailable, StopRequested
+from training.judges.control import write_control
 from training.run.artifacts import read_jsonl
 from training.stages import label
 
@@ -58,6 +61,29 @@ def test_each_label_is_in_the_stream_before_the_next_is_paid_for(tmp_path: Path)
                    pairs=[pair(n) for n in range(4)])
         run(label.run, made, tmp_path)
     assert reported_before == [0, 1, 2, 3]
+
+
+def test_a_paused_stage_asks_for_nothing_until_it_is_resumed(tmp_path: Path) -> None:
+    asked_while_paused: list[int] = []
+
+    def resume() -> None:
+        while not any("paused" in event["message"] for event in events(tmp_path, "log")):
+            time.sleep(0.02)
+        time.sleep(0.3)
+        asked_while_paused.append(len(server.requests))
+        write_control(tmp_path, paused=False)
+
+    write_control(tmp_path, paused=True)
+    with serving(kind) as server:
+        made = job("label", tmp_path, settings(server.base_url), pairs=[pair(n) for n in range(3)])
+        (tmp_path / "events.jsonl").touch()
+        person = threading.Thread(target=resume, daemon=True)
+        person.start()
+        run(label.run, made, tmp_path)
+        person.join(10)
+    assert asked_while_paused == [0] and len(events(tmp_path, "label")) == 3
+    messages = [event["message"] for event in events(tmp_path, "log")]
+    assert "paused: nothing more is asked until it is resumed" in messages and "resumed" in messages
 
 
 def test_a_label_is_never_bought_twice(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from training.data.messages import SPEAKERS
 from training.data.reading import BadRow, Row, preview, read_rows
-from training.data.rows import unused_columns
+from training.data.rows import recognise, to_row, unused_columns
 
 USER = {"role": "user", "content": "Which bird?"}
 HERON, RUDE = {"role": "assistant", "content": "The heron."}, {"role": "assistant", "content": "Go away."}
@@ -165,3 +165,16 @@ def test_a_part_that_only_late_rows_have_is_not_lost_in_silence(
 def test_a_late_column_that_nothing_would_be_read_from_is_no_reason() -> None:
     late = {**pair(2), "question": "Who else?", "note": "n", "output": "x"}
     assert all(isinstance(row, Row) for row in rows(*[pair(1)] * 200, late))
+
+
+def test_earlier_turns_come_after_the_system_message() -> None:
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "And Elsby's?"}]
+    record = {"prompt": prompt, "history": [["Avela's flag?", "Red."]]}
+    form = recognise(list(record), [record])
+    assert [message["role"] for message in to_row(record, form).prompt] == ["system", "user", "assistant", "user"]
+
+
+def test_a_part_that_a_person_leaves_out_has_no_column() -> None:
+    columns = ["instruction", "input", "output"]
+    assert recognise(columns, []).columns["input"] == "input"
+    assert "input" not in recognise(columns, [], {"input": ""}).columns

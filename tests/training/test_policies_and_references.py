@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -119,6 +120,12 @@ def test_a_folder_with_pickled_weights_alone_is_refused(tiny_base: Path, tmp_pat
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelUnavailable, match="could not be loaded"):
         language_model.load(str(tmp_path), CPU)
+
+
+def test_every_end_token_that_a_model_names_ends_a_reply(tiny_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_base, tmp_path / "base")
+    (tmp_path / "base" / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 7]}))
+    assert language_model.load(tmp_path / "base", torch.device("cpu")).end_ids == (2, 7)
 
 
 def test_padding_never_ends_a_reply() -> None:

@@ -125,6 +125,12 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
     assert resumed.rewinds == [1] and sorted(resumed.metrics) == [2, 3, 4]
 
 
+def test_a_full_disk_is_recognised_by_its_number_or_by_the_words_of_torch_and_safetensors() -> None:
+    assert learner.is_full(OSError(errno.ENOSPC, "x")) and learner.is_full(OSError(errno.EDQUOT, "x"))
+    assert learner.is_full(RuntimeError("I/O error: No space left on device (os error 28)"))
+    assert not learner.is_full(OSError(errno.EACCES, "x")) and not learner.is_full(RuntimeError("shapes do not fit"))
+
+
 @pytest.mark.parametrize("stage", ["ppo", "sample"])
 def test_killed_before_its_first_checkpoint_it_begins_anew(
     job_of: Any, tmp_path: Path, tiny_base: Path, stage: str

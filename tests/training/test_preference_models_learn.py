@@ -75,6 +75,34 @@ def test_it_learns_what_the_labels_say(trained: Path) -> None:
     assert metrics[-1]["values"]["pm/loss"] < metrics[0]["values"]["pm/loss"]
 
 
+def test_a_model_that_may_be_no_better_than_chance_is_warned_of(tiny_base: Path, tmp_path: Path) -> None:
+    run(stage.run, job_of(tmp_path, tiny_base, count=10, epochs=12), tmp_path)
+    card = read_json(tmp_path / "card.json")
+    assert (card["decided"], card["accuracy"]) == (2, 1.0) and card["accuracy_low"] < 0.5, "both right, but only two"
+    assert [event["code"] for event in events(tmp_path, "warning")] == ["weak_preference_model"]
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_along_a_cosine() -> None:
+    assert [stage.rate(step, 4, 44) for step in (0, 1, 3, 4)] == [0.25, 0.5, 1.0, 1.0]
+    assert stage.rate(24, 4, 44) == pytest.approx(0.5)
+    assert 0 < stage.rate(43, 4, 44) < 0.01
+
+
+def test_each_epoch_over_the_pairs_has_its_own_order(tiny_base: Path, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[list[str]] = []
+    backward = stage._backward
+
+    def watched(model: Any, batch: Any, *arguments: Any) -> tuple[float, float]:
+        batches.append([example.digest for example in batch])
+        return backward(model, batch, *arguments)
+
+    monkeypatch.setattr(stage, "_backward", watched)
+    run(stage.run, job_of(tmp_path, tiny_base, count=20, epochs=2), tmp_path)
+    first, second = batches[0] + batches[1], batches[2] + batches[3]
+    assert len(batches) == 4 and sorted(first) == sorted(second) and first != second
+
+
 def test_held_out_prompts_are_the_same_for_every_principle(trained: Path, tiny_base: Path, tmp_path: Path) -> None:
     made = job_of(tmp_path, tiny_base, epochs=1)
     made = made.model_copy(update={"settings": made.settings | {"principle": "detail"}})

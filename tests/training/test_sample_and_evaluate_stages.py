@@ -39,6 +39,12 @@ def test_each_prompt_gets_two_different_answers(tmp_path: Path, tiny_base: Path)
     assert told.metrics[1]["response/length"] > 0
 
 
+def test_each_batch_of_prompts_draws_numbers_of_its_own(tmp_path: Path, tiny_base: Path) -> None:
+    sample.run(sample_job(tmp_path, tiny_base, rows=[{"prompt": PROMPTS[0]}]), tmp_path / "run", Remembering())
+    pairs = list(read_jsonl(tmp_path / "run" / "pairs.jsonl"))
+    assert len(pairs) > 4, "two batches of four times the same prompt"
+
+
 def test_a_restart_draws_the_same_pairs(tmp_path: Path, tiny_base: Path) -> None:
     job = sample_job(tmp_path, tiny_base)
     sample.run(job, tmp_path / "once", Remembering())

@@ -100,6 +100,13 @@ def test_a_multiplier_grows_while_its_constraint_is_broken_and_falls_while_it_is
     assert constraints.limits.multipliers.tolist() == pytest.approx([0.0, constraints.multipliers["b"], 0.0])
 
 
+def test_a_multiplier_neither_vanishes_nor_grows_without_end() -> None:
+    constraints = Constraints(NAMES, settings("constrained", thresholds={"b": 0.5}, multiplier_rate=0.1))
+    for score, bound in ((-1e6, 1e3), (1e6, 1e-3)):
+        constraints.learn(torch.tensor([[0.0, score, 0.0]]))
+        assert constraints.multipliers == {"b": pytest.approx(bound)}
+
+
 def test_what_a_principle_earns_beyond_its_cap_pays_nothing() -> None:
     assert rewards("linear", caps={"b": 1.0})[2] == pytest.approx((-3 + 2 * 1.0 + 2) / 6)
     # Where the vice is asked for, the cap is on that side: -b goes no further than 1.

@@ -72,11 +72,19 @@ def test_ends_are_found_where_plain_decoding_finds_them(tiny_base: Path) -> None
     policy = language_model.load(tiny_base, torch.device("cpu"))
     longest = rollouts.Sampling(40, 0.0)
     plain, _ = both_ways(policy, longest)
-    ends = tuple({int(row[4]) for row in plain.responses})  # what they say fifth shall end them
+    ends = tuple({int(row[place]) for row, place in zip(plain.responses, (2, 6, 9), strict=True)})
     plain, static = both_ways(LanguageModel(**{**vars(policy), "end_ids": ends}), longest)
     assert plain.ended.all() and torch.equal(plain.ended, static.ended)
-    assert torch.equal(plain.mask, static.mask)
-    assert torch.equal(plain.responses * plain.mask.long(), static.responses * static.mask.long())
+    assert torch.equal(plain.mask, static.mask) and len(set(plain.mask.sum(dim=1).tolist())) > 1
+    assert torch.equal(plain.responses, static.responses), "padding too"
+
+
+def test_a_reply_that_speaks_for_the_human_ends_there(tiny_base: Path) -> None:
+    policy = language_model.load(tiny_base, torch.device("cpu"))
+    said = policy.tokenizer("Hello.\n\nHuman: What", add_special_tokens=False)["input_ids"]
+    ends = rollouts._Ends(policy, 1, len(said))
+    assert ends.all_found(torch.tensor([said]))
+    assert policy.tokenizer.decode(said[:int(ends.lengths[0])]) == "Hello.\n\nHuman:"
 
 
 def test_a_merged_adapter_is_decoded_and_the_base_is_itself_again(endless: Endless, tiny_base: Path) -> None:

@@ -51,6 +51,15 @@ def asked(server: ScriptedServer) -> list[str]:
     return [body["messages"][0]["content"] for body in server.requests]
 
 
+def test_a_verdict_on_another_wording_or_principle_is_bought_for_itself(tmp_path: Path) -> None:
+    ledger = VerdictLedger(tmp_path / "verdicts.jsonl", JudgeSettings(kind="openai", model="m"))
+    ledger.add(ITEMS[0], Verdict(0.9, 0.9, None, None, "", 1, "m"))
+    ledger.close()
+    assert ledger.verdict(ITEMS[0]) is not None
+    assert ledger.verdict(ITEMS[0]._replace(statement="shorter than ever")) is None
+    assert ledger.verdict(ITEMS[0]._replace(principle="conciseness")) is None
+
+
 @pytest.mark.parametrize("requests", [1, 2, 7, 8])
 def test_a_stop_is_heard_between_two_requests_and_nothing_is_bought_again(requests: int, tmp_path: Path) -> None:
     with serving(lambda body, _: answer(body)) as server:

@@ -6,10 +6,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.training.stage_folders import events, job, run
 from training.errors import BadData
+from training.quality import weight_fit
 from training.quality.weight_fit import ablation, fit, intervals
 from training.run.artifacts import read_json, write_jsonl
 from training.stages import weights
@@ -124,3 +126,11 @@ def test_fitted_weights_are_written_with_how_far_they_can_be_trusted(tmp_path: P
     assert low < found["weights"]["detail"] < high
     assert found["ablation"]["accuracy"]["n"] == 200 and set(found["ablation"]["alone"]) == {"detail", "bias"}
     assert any("bias could have either sign" in event["message"] for event in events(tmp_path, "log"))
+
+
+def test_choices_made_by_chance_are_predicted_by_chance_however_many_principles_there_are() -> None:
+    draw = random.Random(3)
+    differences = [[draw.gauss(0, 1) for _ in range(15)] for _ in range(60)]
+    choices = [float(draw.random() < 0.5) for _ in range(60)]
+    share, decided = weight_fit._cross_validated(np.array(differences), np.array(choices), seed=0)
+    assert decided == 60 and share < 0.62, "weights that had seen the row would say three of four right"

@@ -28,6 +28,7 @@ def start(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     {"CONCORD_ENV": "prod"}, {"CONCORD_ENV": "Production"}, {"CONCORD_ENV": " production"},
     {"CONCORD_DATABASE_URL": "mysql://x"}, {"CONCORD_DATABASE_URL": "postgrsql://u@h/d"},
     {"CONCORD_DATABASE_URL": "concord.sqlite3"}, {"CONCORD_DATABASE_URL": "postgresql://u:p@h:port/d"},
+    {"CONCORD_DATABASE_URL": "postgresql://u:p@h:70000/d"},
     {"CONCORD_TRUSTED_PROXIES": "the proxy"}, {"CONCORD_UPLOAD_LIMIT_MB": "much"}, {"CONCORD_UPLOAD_LIMIT_MB": "-5"},
     {"CONCORD_UPLOAD_LIMIT_MB": "9" * 5000}, {"CONCORD_LEASE_SECONDS": "0"}, {"CONCORD_LEASE_SECONDS": "１５"},
     {"CONCORD_ENVIRONMENT": "production"}, {"CONCORD_HOST": "a.example"}, {"concord_env": "production"},

@@ -132,6 +132,17 @@ def test_a_lease_that_is_renewed_holds_wherever_its_clock_stands(
     assert Stage.objects.get(pk=stage.pk).status == Stage.Status.RUNNING
 
 
+def test_a_lease_that_is_renewed_just_before_it_is_taken_back_holds(
+        scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed = claim(scripted().pk)
+    assert claimed is not None
+    monkeypatch.setattr(reaping, "_without_heartbeat", lambda: [claimed])  # as it was a moment ago
+    Stage.objects.filter(pk=claimed.pk).update(lease_until=timezone.now() + timedelta(minutes=1))
+    reap()
+    stage = Stage.objects.get(pk=claimed.pk)
+    assert (stage.status, stage.lease_token) == (Stage.Status.RUNNING, claimed.lease_token)
+
+
 def test_a_cancelled_stage_whose_worker_died_stops_and_does_not_start_again(scripted: Scripted) -> None:
     stage = scripted()
     assert claim(stage.pk)

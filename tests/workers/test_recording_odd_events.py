@@ -121,7 +121,8 @@ def test_a_torn_end_waits_and_is_not_read_again_and_again(stage: Stage, monkeypa
 
 def test_lines_that_were_recorded_before_are_passed_over(stage: Stage) -> None:
     record(stage, *[line(seq) for seq in (1, 2, 3)])
-    record(stage, *[line(seq) for seq in (1, 2, 3)], b"", line(4))
+    again = [line(seq, step=seq, values={"loss": 99.0}) for seq in (1, 2, 3)]
+    record(stage, *again, b"", line(4))
     assert losses(stage) == [1.0, 2.0, 3.0, 4.0]
 
 

@@ -15,7 +15,7 @@ from tests.training.judge_moods import MOODS
 from tests.training.scripted_server import serving
 from tests.webapp.judges.conftest import KEY
 from webapp.accounts.models import Team, User
-from webapp.judges import testing
+from webapp.judges import services, testing
 from webapp.judges.models import Connection
 from webapp.judges.services import connection_create, connection_edit
 
@@ -49,6 +49,18 @@ def test_a_judge_that_works_tells_what_it_gives(
     assert server.keys == {f"Bearer {KEY}"}
     assert KEY not in page
     assert KEY not in str(reachable.report)
+
+
+def test_a_report_is_not_kept_for_a_judge_that_was_changed_meanwhile(
+        reachable: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answers_late(connection: Connection) -> dict[str, object]:
+        Connection.objects.filter(pk=connection.pk).update(model="another")
+        return {"works": True}
+
+    monkeypatch.setattr(services.testing, "report_on", answers_late)
+    services.connection_test(connection=reachable)
+    reachable.refresh_from_db()
+    assert (reachable.model, reachable.report, reachable.tested_at) == ("another", {}, None)
 
 
 def test_without_javascript_the_page_comes_back_with_the_report(reachable: Connection, owner_client: Client) -> None:

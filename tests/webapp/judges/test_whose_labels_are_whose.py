@@ -58,14 +58,17 @@ def test_another_server_with_the_same_model_is_asked_for_its_own(
 
 
 def test_the_estimate_counts_only_labels_of_that_server(team: Team, bought: list[Label]) -> None:
-    def had(judge: JudgeSettings) -> int:
+    def had(judge: JudgeSettings) -> tuple[int, int]:
         recipe = shipped_recipe("demo")
         sample = recipe.sample.model_copy(update={"pairs": "dataset"})
         recipe = recipe.model_copy(update={"judge": judge, "sample": sample})
         costs = costs_of(team=team, recipe=recipe, dataset=None, to_label=["factuality"])
-        return costs.lines[0].known if costs else -1
+        assert costs is not None
+        return costs.lines[0].known, costs.lines[0].estimate.calls
 
-    assert (had(ONE), had(TWO)) == (3, 0)
+    (known_of_one, calls_of_one), (known_of_two, calls_of_two) = had(ONE), had(TWO)
+    assert (known_of_one, known_of_two) == (3, 0)
+    assert calls_of_two - calls_of_one == 3 * 2, "both orders of each"
 
 
 def test_a_judge_that_moved_keeps_its_labels_where_a_person_says_so(
@@ -113,6 +116,10 @@ def test_a_judge_that_moves_twice_keeps_all_and_another_team_gets_nothing(team: 
         assert set(label_names(team_id=team.pk, judge=judge)) == set(map(judge_name, (ONE, TWO, three)))
         assert label_names(team_id=team.pk, judge=judge)[0] == judge_name(judge)
         assert label_names(team_id=other_team.pk, judge=judge) == [judge_name(judge)]
+
+    four = ONE.model_copy(update={"base_url": "https://four.example/v1"})
+    say_same_judge(team=other_team, names=(judge_name(ONE), judge_name(four)))
+    assert judge_name(four) not in label_names(team_id=team.pk, judge=ONE)
 
 
 def test_of_two_labels_of_a_pair_the_one_of_the_address_asked_comes_first(

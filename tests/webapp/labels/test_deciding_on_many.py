@@ -9,10 +9,11 @@ from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from webapp.accounts.models import Team
+from webapp.accounts.models import Team, User
 from webapp.labels import bulk
 from webapp.labels.models import BulkAction, Label, LabelChange, Pair
 from webapp.labels.selectors import labels_of
+from webapp.labels.services import label_reject
 
 NEW, REVIEW = "/labels/actions/new/", "/review/labels/label/"
 Tasks = list[tuple[str, tuple[object, ...], str]]
@@ -387,6 +388,16 @@ def test_a_stranger_neither_sees_nor_undoes_nor_hides_what_the_team_did(
         assert strange_reviewer_client.post(address + path, {"confirmed": "1"}).status_code in {404, 405}
     assert strange_reviewer_client.get(address).status_code == 404
     assert reviews() == ["rejected"] * 6 and not last().hidden
+
+
+def test_an_action_under_the_number_of_another_teams_decision_undoes_nothing_of_it(
+    many: list[Label], reviewer: User, stranger: User, other_team: Team,
+) -> None:
+    change = label_reject(label=many[0], by=reviewer)
+    action = bulk.draft(team=other_team, by=stranger, kind=BulkAction.Kind.REJECT, filters={},
+                        batch=change.batch)
+    bulk.undo(action=bulk.start(action=action), by=stranger)
+    assert reviews() == ["rejected"] + ["open"] * 5
 
 
 def test_many_labels_cannot_be_given_one_probability(reviewer_client: Client, many: list[Label]) -> None:

@@ -99,6 +99,9 @@ def test_who_is_far_behind_takes_a_snapshot(run: tuple[Run, Stage], monkeypatch:
     add_points(ppo, "kl/mean", list(range(11)), [0.0] * 11)
     with pytest.raises(CursorExpired):
         read_changes(made.pk, position)
+    add_points(ppo, "loss", [1], [0.0])  # 12 points of two series: on average few
+    with pytest.raises(CursorExpired):
+        read_changes(made.pk, position)
 
 
 def test_samples_of_one_step_that_come_apart_are_both_told(run: tuple[Run, Stage]) -> None:
@@ -108,6 +111,8 @@ def test_samples_of_one_step_that_come_apart_are_both_told(run: tuple[Run, Stage
         key = Sample.objects.create(stage=ppo, step=10, index=index, prompt="?", response="!", reward=0, rewards={}).pk
         Stage.objects.filter(pk=ppo.pk).update(events_seq=index + 1)
         assert (read_changes(made.pk, position) or {})["samples"] == [(ppo.pk, 10, key)]
+    Stage.objects.filter(pk=ppo.pk).update(events_seq=3)
+    assert "samples" not in (read_changes(made.pk, position) or {}), "they were told"
 
 
 @pytest.mark.parametrize("part", ["_points", "_log", "_samples"])

@@ -13,6 +13,7 @@ from training.errors import BadData, BadSettings
 from training.run.artifacts import write_json
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
+from webapp.runs.exports import file_digests
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import advance
 from webapp.runs.services import preview, run_cancel, run_create, run_resume
@@ -152,6 +153,24 @@ def test_cancelling_stops_what_is_ours_alone_and_resuming_takes_it_up(team: Team
     run.stages.filter(name="label:toxicity").update(status=S.STOPPED)
     run_resume(run=run, user=owner)
     assert names(run, stage__status=S.QUEUED) == {"label:toxicity", "label:factuality"}
+
+
+def test_a_run_that_is_resumed_at_once_wants_the_stage_that_has_yet_to_stop(team: Team, owner: User) -> None:
+    run = run_create(team=team, user=owner, recipe=recipe(), dataset=None)
+    run.stages.filter(name="sample").update(status=S.RUNNING)
+    run_cancel(run=run, user=owner)
+    run_resume(run=run, user=owner)
+    stage = run.stages.get(name="sample")
+    assert (stage.status, stage.stop_requested) == (S.RUNNING, False)
+
+
+def test_another_limit_of_a_data_set_makes_other_data(team: Team, owner: User) -> None:
+    dataset = Dataset.objects.create(team=team, name="d", status=Dataset.Status.READY, kind=Dataset.Kind.PAIRS,
+                                     digest="a" * 64, rows_good=500)
+    digests = [file_digests(recipe(judge={"kind": "openai", "model": "m"}, data={
+        "source": "d", "limit": limit, "held_out": held_out}), dataset)
+               for limit, held_out in ((100, 10), (100, 20), (200, 10))]
+    assert len({tuple(sorted(by_role.items())) for by_role in digests}) == 3
 
 
 @pytest.mark.parametrize("ended", [Run.Status.SUCCEEDED, Run.Status.FAILED, Run.Status.CANCELLED])

@@ -3,9 +3,9 @@
     python benchmarks/decode.py [--size 10m] [--batch 64] [--device cuda]
 
 The policy answers random prompts with 64 tokens. transformers' `generate` works with the adapter as peft leaves it,
-which is how trainers call it; ours within `models.merged`, as a phase of PPO calls it. The two take turns, and each
-one's best time counts. Before that the two are shown to say the same: equal tokens where the likeliest is taken, and
-over one step's draws equal frequencies, within four standard errors.
+which is how trainers call it; ours within `language_model.merged`, as a phase of PPO calls it. The two take turns, and
+each one's best time counts. Before that the two are shown to say the same: equal tokens where the likeliest is taken,
+and over one step's draws equal frequencies, within four standard errors.
 
 The last line is `ratio: 2.1`.
 """

@@ -29,7 +29,7 @@ class LeaseLost(Exception):
 
 @dataclass
 class _Rows:
-    """What the events of a batch come to, besides points."""
+    """Rows to write for a batch of events, except metric points."""
 
     samples: dict[tuple[int, int], Sample] = field(default_factory=dict)
     log: list[LogLine] = field(default_factory=list)

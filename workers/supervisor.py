@@ -73,7 +73,7 @@ class _Attempt:
             raise
         except TrainingError as error:  # from preparing: the data cannot serve
             self._fail(error.kind, error.cause, error.remedy)
-        except Exception as error:  # the boundary: what no one foresaw is told like any other failure
+        except Exception as error:  # the boundary: unexpected errors are recorded like any other failure
             if self.lease.lost.is_set():
                 raise LeaseLost from error
             logger.exception("the supervisor of %s failed", self.stage)

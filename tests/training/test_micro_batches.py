@@ -18,6 +18,7 @@ from training.ppo.micro_batch import MicroBatch, bytes_per_row
 from training.run.artifacts import Job, write_jsonl
 from training.run.pipeline import plan
 from training.stages import ppo
+from training.stages.runner import describe
 
 
 @pytest.fixture
@@ -74,8 +75,12 @@ def test_one_row_too_much_is_a_failure_with_a_remedy() -> None:
     def work(rows: int) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    with pytest.raises(OutOfMemory, match="micro batch"):
+    with pytest.raises(OutOfMemory, match="one row") as failure:
         MicroBatch(4, Remembering()).attempt(work)
+    job = Job(name="ppo", kind="ppo", identity="0" * 64, settings={"ppo": {"micro_batch": 16}}, inputs={}, files={})
+    described = describe(failure.value, job)
+    assert described["kind"] == OutOfMemory.kind and "ppo.max_new_tokens" in described["remedy"]
+    assert "ppo.micro_batch" in describe(OutOfMemory("x", "y"), job)["remedy"]
 
 
 def test_what_an_oom_has_shown_bounds_later_phases(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,5 +107,5 @@ def test_what_an_oom_has_shown_bounds_later_phases(tiny_base: Path, monkeypatch:
 def test_the_bytes_of_a_row_by_hand(tiny_base: Path) -> None:
     model = language_model.load(tiny_base, torch.device("cpu")).model
     config = model.config
-    layer = 1.5 * (12 * config.hidden_size + 5 * config.intermediate_size) * 4
+    layer = 2 * (12 * config.hidden_size + 5 * config.intermediate_size) * 4
     assert bytes_per_row(model, 10, 6) == int(16 * config.num_hidden_layers * layer + 6 * config.vocab_size * 16)

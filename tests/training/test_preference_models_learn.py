@@ -129,7 +129,7 @@ def test_one_pass_or_several_make_the_same_step(tiny_base: Path, monkeypatch: py
                                                 tmp_path: Path) -> None:
     sure = {"lora": {"r": 4, "alpha": 8, "dropout": 0.0}, "epochs": 1}
     run(stage.run, job_of(tmp_path / "one", tiny_base, **sure), tmp_path / "one")
-    monkeypatch.setattr(stage, "TOKENS_AT_ONCE", 100)
+    monkeypatch.setattr(stage, "tokens_at_once", lambda *_: 100)
     run(stage.run, job_of(tmp_path / "several", tiny_base, **sure), tmp_path / "several")
     one, several = ([event["values"]["pm/loss"] for event in events(tmp_path / name, "metric")]
                     for name in ("one", "several"))

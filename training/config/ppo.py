@@ -56,7 +56,7 @@ class Ppo(Section):
     max_new_tokens: int = Field(128, ge=1, le=8192, description="At most this many tokens per response.")
     micro_batch: int = Field(16, ge=1, le=65_536, description=(
         "Rows in one forward and backward pass; gradients of a minibatch are accumulated exactly, so it changes the "
-        "memory and not the result. On a GPU, more where its memory holds them, and half as many after an OOM."))
+        "memory and not the result. PPO on a GPU takes more where its memory holds them, half as many after an OOM."))
     gradient_checkpointing: bool = Field(False, description=(
         "Compute activations inside layers again in the backward pass: less memory, a third more work."))
     kl: Kl = Kl()

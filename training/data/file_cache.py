@@ -22,7 +22,7 @@ def cached_data_files(recipe: Recipe, folder: Path) -> Mapping[data_files.FileRo
     """The recipe's data files in `folder`: on a cache hit nothing is read again, and no hub data set is streamed.
 
     Raises:
-        BadData: see `data.prepare`.
+        BadData: see `data_files.prepare`.
     """
     source = Path(recipe.data.source)
     made_from = digest_of([recipe.data.model_dump(), recipe.seed, file_digest(source) if source.is_file() else ""])

@@ -64,11 +64,11 @@ class BatchJudge:
 
     async def compare(self, items: Sequence[PairQuestion],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
-        """See `judges.Judge`."""
+        """See `judge.Judge`."""
         return await collect(self, items, on_verdict)
 
     async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
-        """See `judges.StreamingJudge`: one batch after the other, each to completion."""
+        """See `judge.StreamingJudge`: one batch after the other, each to completion."""
         sdk.check_key(self.settings, self._key)
         self._guard.check_url(sdk.base_url(self.settings))
         pace = RateController(self.settings)

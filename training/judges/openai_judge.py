@@ -72,11 +72,11 @@ class OpenAIJudge:
 
     async def compare(self, items: Sequence[PairQuestion],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
-        """See `judges.Judge`."""
+        """See `judge.Judge`."""
         return await collect(self, items, on_verdict)
 
     async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
-        """See `judges.StreamingJudge`: as many workers as may be in flight, each with one request at a time."""
+        """See `judge.StreamingJudge`: as many workers as may be in flight, each with one request at a time."""
         sdk.check_key(self.settings, self._key)
         self._guard.check_url(self._url)
         self.pace = RateController(self.settings)

@@ -18,11 +18,11 @@ class RuleJudge:
 
     async def compare(self, items: Sequence[PairQuestion],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
-        """See `judges.Judge`. Raises BadSettings for a principle that no rule decides."""
+        """See `judge.Judge`. Raises BadSettings for a principle that no rule decides."""
         return await collect(self, items, on_verdict)
 
     async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
-        """See `judges.StreamingJudge`. Raises BadSettings as `compare`."""
+        """See `judge.StreamingJudge`. Raises BadSettings as `compare`."""
         for request in requests:
             item = request.item
             shown, swapped = _first_is_better(item, item.a, item.b), 1 - _first_is_better(item, item.b, item.a)

@@ -120,7 +120,7 @@ def buy_verdicts(judge: StreamingJudge, items: Sequence[PairQuestion], ledger: V
         warn: called with warnings about the judge.
 
     Raises:
-        JudgeUnavailable, BudgetSpent: as `judges.StreamingJudge`.
+        JudgeUnavailable, BudgetSpent: as `judge.StreamingJudge`.
     """
     def requests() -> Iterator[PairRequest]:
         for place in missing:

@@ -81,7 +81,7 @@ class _AddedLinear(torch.autograd.Function):
 def fused_lora(language: LanguageModel) -> Iterator[Callable[[], None]]:
     """Within it the adapter is fused; call the yielded `refresh` after each change of the adapter's weights.
 
-    `models.reference` still switches the adapter off within it. Do not use `models.merged` within it.
+    `language_model.reference` still switches the adapter off within it. Do not use `language_model.merged` within it.
     """
     layers = [layer for layer in lora_layers(language) if _can_fuse(layer)]
     for layer in layers:

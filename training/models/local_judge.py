@@ -40,11 +40,11 @@ class LocalJudge:
 
     async def compare(self, items: Sequence[PairQuestion],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
-        """See `judges.Judge`."""
+        """See `judge.Judge`."""
         return await collect(self, items, on_verdict)
 
     async def stream(self, requests: Iterator[PairRequest], listener: Listener) -> None:
-        """See `judges.StreamingJudge`. Raises ModelUnavailable, OutOfMemory as `language_model.load`."""
+        """See `judge.StreamingJudge`. Raises ModelUnavailable, OutOfMemory as `language_model.load`."""
         device = language_model.pick_device("auto")
         if self._language is None:
             self._language = language_model.load(

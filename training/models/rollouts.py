@@ -1,6 +1,7 @@
 """Rollouts: a policy answers prompts, token by token, and then says how likely its own answers were.
 
-Two similar steps must not be confused. `generate` decodes with a key-value cache and keeps tokens only.
+Two similar steps must not be confused. `generate` decodes with a key-value cache and keeps tokens only: token by token
+(`decode`, which chats stream too), or on a GPU by graphs (`generate_static`).
 `forward_responses` reads whole answers in one pass; the log-probabilities before and after an update both come from it,
 so that their ratio is exactly 1 before the first step (in TRL's PPO, which took the former from the sampler, it is
 not).
@@ -89,7 +90,7 @@ class DecodedStep(NamedTuple):
 def decode(
     language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator
 ) -> Iterator[DecodedStep]:
-    """Sample responses token by token. Call it inside `models.merged` for a policy with an adapter.
+    """Sample responses token by token. Call it inside `language_model.merged` for a policy with an adapter.
 
     Rows that have ended are dropped once they are a quarter of the batch, so that one long answer does not cost all
     rows.
@@ -160,11 +161,11 @@ def generate_static(
     uniform = torch.rand(steps, batch, generator=generator) if sampling.temperature else torch.zeros(steps, batch)
     decoder.start(prompts, prompt_mask, uniform.to(prompts.device))
     for step in range(1, steps):
-        if step % LOOK_EVERY == 0 and ends.all_found(decoder.drawn(step).cpu()):
+        if step % LOOK_EVERY == 0 and ends.all_ended(decoder.drawn(step).cpu()):
             break
         decoder.advance()
     else:
-        ends.all_found(decoder.drawn(steps).cpu())
+        ends.all_ended(decoder.drawn(steps).cpu())
     longest = int(ends.lengths.max())
     lengths, ended = ends.lengths.to(prompts.device), ends.ended.to(prompts.device)
     mask = (torch.arange(longest, device=prompts.device) < lengths.unsqueeze(1)).float()
@@ -227,7 +228,7 @@ def forward_responses(
 ) -> ForwardOutputs:
     """One forward pass over whole responses; logits are computed for response tokens only.
 
-    Gradients flow if they are enabled. Whether the adapter is on is the caller's choice (`models.reference`).
+    Gradients flow if they are enabled. Whether the adapter is on is the caller's choice (`language_model.reference`).
 
     Args:
         rollout: of which prompts, responses and masks are read.
@@ -287,7 +288,7 @@ class _Ends:
         self.lengths = torch.zeros(rows, dtype=torch.int64)
         self.ended = torch.zeros(rows, dtype=torch.bool)
 
-    def all_found(self, drawn: Tensor) -> bool:
+    def all_ended(self, drawn: Tensor) -> bool:
         """Look at the steps that are new in `drawn`, [rows, steps] on the CPU; whether all responses have ended."""
         for step in range(self._seen, drawn.shape[1]):
             going = self._rows[~self.ended]

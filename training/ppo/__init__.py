@@ -1,1 +1,1 @@
-"""Towards the reward: PPO's mathematics, its learner, its processes, its health, and its neighbours. Needs torch."""
+"""PPO: mathematics, learner, processes, micro-batches, health checks; also GRPO, RLOO and best of n. Needs torch."""

@@ -77,10 +77,10 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     phases = Phases(reporter, settings, rewards, show)
     trainer.add_callback(phases)
     trainer.add_callback(WholeCheckpoints(checkpoints, phases.remember))
-    reporter.rewind(step_of(resumed) // phases.steps_a_phase if resumed else 0)
+    reporter.rewind(step_of(resumed) // phases.steps_per_phase if resumed else 0)
     phases.recall(resumed)
     if resumed is not None:
-        skip_finished_orders(trainer, step_of(resumed) // phases.steps_a_phase, prompts_per_phase)
+        skip_finished_orders(trainer, step_of(resumed) // phases.steps_per_phase, prompts_per_phase)
     if resumed is None:
         show(step=0)
     with language_model.translate_oom():
@@ -138,19 +138,20 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: LanguageMode
 
     trainers: dict[str, tuple[Any, Any]] = {"grpo": (GRPOConfig, GRPOTrainer), "rloo": (RLOOConfig, RLOOTrainer)}
     make_settings, make = trainers[settings.algorithm]
-    steps_a_phase = settings.epochs * settings.minibatches
+    steps_per_phase = settings.epochs * settings.minibatches
     minibatch = settings.batch_size // settings.minibatches
     rows = max(size for size in range(1, settings.micro_batch + 1) if minibatch % size == 0)
     arguments = make_settings(
-        output_dir=str(writing_folder(checkpoints)), max_steps=settings.steps * steps_a_phase,
+        output_dir=str(writing_folder(checkpoints)), max_steps=settings.steps * steps_per_phase,
         num_generations=settings.group_size,
         per_device_train_batch_size=rows, gradient_accumulation_steps=minibatch // rows,
         generation_batch_size=settings.batch_size, num_iterations=settings.epochs,
         max_completion_length=settings.max_new_tokens, temperature=settings.temperature,
         beta=max(settings.kl.coefficient, LEAST_KL), epsilon=settings.clip, learning_rate=settings.learning_rate,
-        lr_scheduler_type="constant_with_warmup", warmup_steps=settings.warmup_steps * steps_a_phase,
+        lr_scheduler_type="constant_with_warmup", warmup_steps=settings.warmup_steps * steps_per_phase,
         adam_beta1=0.9, adam_beta2=0.95, weight_decay=0.0, max_grad_norm=settings.max_grad_norm,
-        logging_steps=steps_a_phase, logging_nan_inf_filter=False, save_steps=settings.checkpoint_every * steps_a_phase,
+        logging_steps=steps_per_phase, logging_nan_inf_filter=False,
+        save_steps=settings.checkpoint_every * steps_per_phase,
         seed=job.settings["seed"], use_cpu=language.device.type == "cpu",
         bf16=False,  # the weights have the precision that the run asks for already
         gradient_checkpointing=False, report_to="none", disable_tqdm=True,
@@ -169,7 +170,7 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: LanguageMode
     return trainer
 
 
-def skip_finished_orders(trainer: Any, phases: int, prompts_a_phase: int) -> None:
+def skip_finished_orders(trainer: Any, phases: int, prompts_per_phase: int) -> None:
     """Let a resumed trainer continue in the order of prompts that it was in.
 
     Each pass over the prompts has its own order, drawn one after the other. A resumed trainer skips what was
@@ -179,7 +180,7 @@ def skip_finished_orders(trainer: Any, phases: int, prompts_a_phase: int) -> Non
 
     def make_advanced(dataset: Any = None) -> Any:
         sampler = make_sampler(dataset)
-        for _ in range(phases // (sampler.num_samples // prompts_a_phase)):
+        for _ in range(phases // (sampler.num_samples // prompts_per_phase)):
             torch.randperm(sampler.num_samples, generator=sampler.generator)
         return sampler
 
@@ -196,7 +197,7 @@ class Phases(TrainerCallback):
     def __init__(self, reporter: Reporter, settings: Ppo, rewards: GroupRewards, show: Any) -> None:
         self._reporter, self._settings, self._rewards, self._show = reporter, settings, rewards, show
         self._began = time.monotonic()
-        self.steps_a_phase = settings.epochs * settings.minibatches
+        self.steps_per_phase = settings.epochs * settings.minibatches
         self.last: dict[str, float] = {}
         self.stopped = False
 
@@ -206,7 +207,7 @@ class Phases(TrainerCallback):
     ) -> None:  # fmt: skip
         if "loss" not in logs:  # the summary at the end
             return
-        phase = state.global_step // self.steps_a_phase
+        phase = state.global_step // self.steps_per_phase
         if logs["loss"] != logs["loss"]:
             raise Diverged(f"The loss of step {phase} is NaN or infinite.",
                            "Start again with a lower learning rate or a higher KL coefficient.")
@@ -249,7 +250,7 @@ class Phases(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        if state.global_step % self.steps_a_phase:
+        if state.global_step % self.steps_per_phase:
             return control  # the answers of a phase are not in a checkpoint: only whole phases end
 
         def save() -> None:

@@ -13,14 +13,17 @@ from typing import Any, TypeVar
 
 import torch
 
-from training.models.language_model import LanguageModel, translate_oom
+from training.errors import OutOfMemory
+from training.models.language_model import LanguageModel
+from training.models.memory import SHARE_OF_GPU, activation_bytes_per_token, total_bytes
 from training.models.rollouts import Rollout
 from training.run.reporting import Reporter
 
-SHARE = 0.5
-"""Of the memory that the models leave, for one micro-batch; the rest is for what the estimate forgets."""
-
 Result = TypeVar("Result")
+
+
+class OneRowTooLarge(OutOfMemory):
+    """An OOM with a remedy of its own: `ppo.micro_batch` is no longer what to lower."""
 
 
 class MicroBatch:
@@ -45,15 +48,17 @@ class MicroBatch:
         """`work(rows)`, again with half the rows after each OOM. The work must leave nothing behind when it fails.
 
         Raises:
-            OutOfMemory: one row is too much.
+            OneRowTooLarge: there is nothing left to halve.
         """
         while True:
             try:
                 return work(self.rows)
             except torch.OutOfMemoryError as error:
                 if self.rows == 1:
-                    with translate_oom():
-                        raise error
+                    raise OneRowTooLarge(
+                        "The device ran out of memory with a micro-batch of one row.",
+                        "Lower 'ppo.max_new_tokens', turn 'ppo.gradient_checkpointing' on, use bf16, or choose a "
+                        "smaller base.") from error
                 self.rows = self._most = self.rows // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -65,22 +70,14 @@ def rows_that_fit(language: LanguageModel, prompt: int, response: int) -> int:
     """Rows of `prompt` and `response` tokens whose forward and backward pass the device should hold; 0 on a CPU."""
     if language.device.type != "cuda":
         return 0
-    total = torch.cuda.get_device_properties(language.device).total_memory
-    left = (total - torch.cuda.memory_allocated(language.device)) * SHARE
+    left = (total_bytes(language.device) - torch.cuda.memory_allocated(language.device)) * SHARE_OF_GPU
     return int(left // bytes_per_row(language.model, prompt, response))
 
 
 def bytes_per_row(model: Any, prompt: int, response: int) -> int:
     """What a forward and backward pass keeps of one row: activations of every layer, and logits where responses are.
 
-    A layer keeps some 12 vectors of the hidden size (norms also in fp32, queries to outputs) and 5 of the intermediate
-    size; half as much again is for what adapters keep. Logits are there in the model's dtype, as fp32, and as the
-    gradient of both.
+    Logits are there in the model's dtype, as fp32, and as the gradient of both.
     """
-    config = model.config.get_text_config(decoder=True)
-    hidden = int(config.hidden_size)
-    intermediate = int(getattr(config, "intermediate_size", None) or 4 * hidden)
-    item = model.dtype.itemsize
-    activations = 1.5 * config.num_hidden_layers * (12 * hidden + 5 * intermediate) * item
-    logits = config.vocab_size * (2 * item + 2 * 4)
-    return int((prompt + response) * activations + response * logits)
+    logits = model.config.get_text_config(decoder=True).vocab_size * (2 * model.dtype.itemsize + 2 * 4)
+    return int((prompt + response) * activation_bytes_per_token(model) + response * logits)

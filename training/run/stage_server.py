@@ -108,7 +108,7 @@ def plainly(command: Sequence[str]) -> Sequence[str]:
 
 @contextlib.contextmanager
 def forking(environment: Mapping[str, str] | None = None, *, allowed: bool = True) -> Iterator[Forked]:
-    """Within it, what it yields makes of a stage's command one that is forked, where that is possible and allowed."""
+    """Yields a function that turns a stage's command into one run by a fork server, if that is possible and allowed."""
     if not (allowed and is_possible()):
         yield plainly
         return

@@ -54,7 +54,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
 
 class _LabelListener:
-    """Makes the requests to the judge, and records every answer as it arrives (a `judges.Listener`)."""
+    """Makes the requests to the judge, and records every answer as it arrives (a `judge.Listener`)."""
 
     def __init__(self, job: Job, folder: Path, pairs: PairIndex, ledger: LabelLedger, reporter: Reporter) -> None:
         self._job, self._pairs, self._ledger, self._reporter = job, pairs, ledger, reporter

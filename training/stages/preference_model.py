@@ -24,6 +24,7 @@ from training import preference_models as pm
 from training.config import PreferenceModelSettings as Settings
 from training.errors import BadData, Diverged
 from training.models.language_model import load_tokenizer, pad_id, pick_device, translate_oom
+from training.models.memory import tokens_at_once
 from training.quality import learning_curve, quality_card
 from training.quality.calibration import accuracy
 from training.run.artifacts import (
@@ -37,7 +38,7 @@ from training.run.artifacts import (
 )
 from training.run.reporting import NullReporter, Reporter
 
-TOKENS_AT_ONCE = 16_384  # rows times longest row of one forward and backward pass
+SCORED_TOKENS = 16_384  # rows times longest row of one pass without gradients, which keeps nothing
 WATCHED = 256  # held-out pairs scored during training; all of them at the end
 CHECKPOINT_SECONDS = 20.0
 MAX_GRAD_NORM = 1.0
@@ -185,8 +186,8 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
     # 1. Trainable parameters, optimizer and schedule.
     learnt = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     optimizer = torch.optim.AdamW(learnt.values(), lr=settings.learning_rate, weight_decay=0.0)
-    an_epoch = math.ceil(len(training) / settings.batch_size)
-    total = settings.epochs * an_epoch
+    steps_per_epoch = math.ceil(len(training) / settings.batch_size)
+    total = settings.epochs * steps_per_epoch
     warmup = min(settings.warmup_steps, total // 10)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, warmup, total))
     watch_every = max(1, total // 5)
@@ -201,7 +202,7 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
 
     while step < total:
         # 3. The pairs of this step: each epoch has its own order.
-        epoch, place = divmod(step, an_epoch)
+        epoch, place = divmod(step, steps_per_epoch)
         order = torch.randperm(len(training), generator=torch.Generator().manual_seed(job.settings["seed"] + epoch))
         chosen = order[place * settings.batch_size:(place + 1) * settings.batch_size].tolist()
         batch = [training[index] for index in chosen]
@@ -237,7 +238,7 @@ def _backward(model: pm.PreferenceModel, batch: Sequence[Example], settings: Set
     label_count = sum(label is not None for example in batch for label in example.labels)
     loss = 0.0
     differences = []
-    for part in _parts(batch):
+    for part in _parts(batch, tokens_at_once(model.trunk, model.head.weight.device)):
         difference = _difference(model, part, pad)
         part_loss = pm.label_loss(settings.labels, difference, _labels(part, difference.device)).sum() / label_count
         part_loss.backward()
@@ -278,9 +279,10 @@ def rate(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def _parts(batch: Sequence[Example]) -> list[Sequence[Example]]:
+def _parts(batch: Sequence[Example], tokens: int) -> list[Sequence[Example]]:
+    """Micro-batches of at most so many tokens, padding included; at least one pair each."""
     longest = max(max(len(example.a), len(example.b)) for example in batch)
-    pairs = max(1, TOKENS_AT_ONCE // (2 * longest))
+    pairs = max(1, tokens // (2 * longest))
     return [batch[start:start + pairs] for start in range(0, len(batch), pairs)]
 
 
@@ -301,8 +303,8 @@ def score_pairs(model: pm.PreferenceModel, examples: Sequence[Example], pad: int
     start = 0
     while start < len(order):
         # Sorted by length: as many rows as fit by the shortest, then reduced to what the longest allows.
-        end = min(len(order), start + max(1, TOKENS_AT_ONCE // len(rows[order[start]])))
-        end = min(end, start + max(1, TOKENS_AT_ONCE // len(rows[order[end - 1]])))
+        end = min(len(order), start + max(1, SCORED_TOKENS // len(rows[order[start]])))
+        end = min(end, start + max(1, SCORED_TOKENS // len(rows[order[end - 1]])))
         chosen = order[start:end]
         scores[chosen] = model(*pm.padded([rows[i] for i in chosen], pad, model.head.weight.device)).cpu()
         start = end

@@ -139,7 +139,7 @@ def _run(job: Job, folder: Path, reporter: EventFile) -> int:
 def describe(error: BaseException, job: Job) -> dict[str, str]:
     """`kind`, `cause` and `remedy` of a failure, in words for the person who started the run."""
     text = str(error).lower()
-    if isinstance(error, (OutOfMemory, MemoryError)) or type(error).__name__ == "OutOfMemoryError" or (
+    if type(error) in (OutOfMemory, MemoryError) or type(error).__name__ == "OutOfMemoryError" or (
             isinstance(error, RuntimeError) and ("out of memory" in text or "not enough memory" in text)):
         return {"kind": OutOfMemory.kind, "cause": "The device ran out of memory.",
                 "remedy": _oom_remedy(job)}

@@ -99,7 +99,7 @@ def _page(request: TeamRequest, form: RecipeForm, **more: str) -> HttpResponse:
 
 
 def preview_of(form: RecipeForm) -> Preview:
-    """For a recipe without errors; otherwise there is nothing to look out on."""
+    """The preview of a form's recipe; empty if the recipe has errors."""
     recipe = form.recipe
     if recipe is None:
         return Preview()

@@ -162,7 +162,7 @@ def _lines(run: Run, recipe: Recipe, wording: dict[str, str]) -> list[label_qual
 
 def _estimate(first: Estimate | None, line: label_quality.QualityLine | None, stage: Stage, recipe: Recipe,
               counted: Mapping[str, float]) -> Estimate | None:
-    """Put right by what the stage has counted or, where it has told nothing yet, by the labels that are there."""
+    """The estimate corrected by the stage's own counts or, until it reports any, by the stored labels."""
     if first is None or line is None:
         return first
     calls = line.usable + line.both

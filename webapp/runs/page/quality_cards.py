@@ -39,7 +39,8 @@ class Bin:
 
 @dataclass(frozen=True)
 class Doubling:
-    """What the last doubling of the labels brought: pairs told that were not told before, and the reverse."""
+    """What the last doubling of the labels brought: pairs that the model now gets right and got wrong before
+    (`won`), and the reverse (`lost`)."""
 
     won: int
     lost: int

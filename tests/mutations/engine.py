@@ -102,7 +102,7 @@ ENGINE: tuple[Mutation, ...] = (
     Mutation("new-token-seen", "a token that was drawn is seen by the next", "training/models/static_decoder.py",
              "        self._mask.index_fill_(3, self._column, 0)\n", "", (STATIC_DECODING,)),
     Mutation("second-batch-apart", "a second batch of a decoder does not see the first",
-             "training/models/static_decoder.py", "        self._mask.fill_(self._hidden)\n", "", (STATIC_DECODING,)),
+             "training/models/static_decoder.py", "        self._mask.fill_(self._masked_score)\n", "", (STATIC_DECODING,)),
     Mutation("windows-decoded-plainly", "a model with attention windows is decoded plainly",
              "training/models/static_decoder.py", "attends_only(model) and attention_window(model) is None",
              "attends_only(model)", (STATIC_DECODING,)),

@@ -83,7 +83,7 @@ def test_a_reply_that_speaks_for_the_human_ends_there(tiny_base: Path) -> None:
     policy = language_model.load(tiny_base, torch.device("cpu"))
     said = policy.tokenizer("Hello.\n\nHuman: What", add_special_tokens=False)["input_ids"]
     ends = rollouts._Ends(policy, 1, len(said))
-    assert ends.all_found(torch.tensor([said]))
+    assert ends.all_ended(torch.tensor([said]))
     assert policy.tokenizer.decode(said[:int(ends.lengths[0])]) == "Hello.\n\nHuman:"
 
 

@@ -35,6 +35,7 @@ from typing import Any, NoReturn
 from training.run.stage_client import LENGTH_BYTES, receive_exactly
 
 IDLE_SECONDS = 600.0
+REQUEST_SECONDS = 10.0  # for a client to say what it wants; the server serves nobody else meanwhile
 
 READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "TORCH_", "PYTORCH_", "PYTHON", "LD_LIBRARY_PATH", "OMP_WAIT_POLICY")
 """Beginnings of variables that libraries read when they are imported: a stage with other values is not forked."""
@@ -94,23 +95,27 @@ class ForkServer:
     def _accept(self) -> None:
         client, _ = self._listener.accept()
         self._used_at = time.monotonic()
+        client.settimeout(REQUEST_SECONDS)
+        streams: list[int] = []
         try:
             header, streams, _, _ = socket.recv_fds(client, LENGTH_BYTES, 3)
             request = json.loads(receive_exactly(client, int.from_bytes(header, "big")))
+            if read_at_import(request["environment"]) == self._environment and len(streams) == 3:
+                self._fork(client, request, streams)
+            else:
+                client.sendall(b"refused\n")
+                client.close()
         except (OSError, ValueError, EOFError):
-            return client.close()
-        if read_at_import(request["environment"]) == self._environment and len(streams) == 3:
-            self._fork(client, request, streams)
-        else:
-            client.sendall(b"refused\n")
             client.close()
-        for stream in streams:
-            os.close(stream)
+        finally:
+            for stream in streams:
+                os.close(stream)
 
     def _fork(self, client: socket.socket, request: dict[str, Any], streams: list[int]) -> None:
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._run(client, request, streams)
+            self._run(client, request, streams, server)
         stage = _Stage(pid, os.pidfd_open(pid), client)
         self._stages.add(stage)
         self._watch(stage.pidfd, lambda: self._ended(stage))
@@ -130,6 +135,8 @@ class ForkServer:
 
     def _abandoned(self, stage: _Stage) -> None:
         """A client sends nothing after its request: it has gone, and was killed before its stage had ended."""
+        if stage not in self._stages:  # it ended in the same moment, and its process id may be another's by now
+            return
         self._forget_client(stage)
         for kill in (os.killpg, os.kill):  # it leads no group before its first steps
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -140,12 +147,12 @@ class ForkServer:
             self._selector.unregister(stage.client)
         stage.client.close()
 
-    def _run(self, client: socket.socket, request: dict[str, Any], streams: list[int]) -> NoReturn:
+    def _run(self, client: socket.socket, request: dict[str, Any], streams: list[int], server: int) -> NoReturn:
         """In the child: become the process that the command would have been, and end."""
         code = 1
         try:
             os.setsid()
-            _die_with(os.getppid())
+            _die_with(server)
             for target, stream in enumerate(streams):
                 os.dup2(stream, target)
             for descriptor in {*self._descriptors(), client.fileno(), *streams}:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tests.training.tiny_families import ROWS, TOKENIZER, make_family
 from training.config import Lora
 from training.models import language_model, rollouts
 from training.models.language_model import LanguageModel
-from training.models.static_decoder import CAPACITY_STEP, FAMILIES, can_decode_static, static_decoder
+from training.models.static_decoder import CAPACITY_STEP, FAMILIES, StaticDecoder, can_decode_static, static_decoder
 
 PROMPTS = [[{"role": "user", "content": text}]
            for text in ("Is one odd?", "Say something longer about two, please.", "3?")]
@@ -135,6 +137,41 @@ def test_a_token_found_by_blocks_is_the_one_found_by_cumulating_all(vocabulary: 
     uniform[:2] = torch.tensor([[0.0], [1 - 2**-24]])
     blocks = rollouts.token_in_blocks(probabilities, uniform)
     cumulated = probabilities.double().cumsum(dim=-1)
-    whole = torch.searchsorted(cumulated, uniform.double() * cumulated[:, -1:] * (1 - 1e-6), right=True).squeeze(1)
-    assert (blocks == whole).float().mean() > 0.99, "but for numbers that fall next to a boundary"
+    exact = torch.searchsorted(cumulated, uniform.double() * cumulated[:, -1:] * (1 - 1e-6), right=True).squeeze(1)
+    assert (blocks == exact).float().mean() > 0.99, "but for numbers that fall next to a boundary"
     assert (probabilities.gather(1, blocks.unsqueeze(1)) > 0).all(), "never a token of probability 0"
+
+
+def test_a_decoder_is_used_again_only_for_the_same_shape_sampling_and_weights(
+        tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.models.static_decoder._is_worth_keeping", lambda *_: True)
+    policy = language_model.add_adapter(language_model.load(tiny_base, torch.device("cpu")), Lora(r=4))
+
+    def decoder(rows: int = 3, tokens: int = 40, temperature: float = 1.0) -> StaticDecoder:
+        sampling = rollouts.Sampling(8, temperature)
+        return static_decoder(policy.model, rows, tokens, lambda logits, _: logits.argmax(dim=-1), sampling)
+
+    with language_model.merged(policy):
+        first = decoder()
+        assert decoder() is first and decoder(tokens=CAPACITY_STEP) is first
+        assert decoder(rows=4) is not first
+        first = decoder()
+        assert decoder(temperature=0.5) is not first
+        first = decoder()
+    with language_model.reference(policy):
+        assert decoder() is first, "a layer is one product, whether its adapter is merged or off"
+    assert decoder() is not first, "beside its base an adapter is computed by kernels of its own"
+    first = decoder()
+    weight = next(policy.model.parameters())
+    weight.data = weight.data.clone()
+    assert decoder() is not first
+
+
+def test_a_kept_decoder_goes_with_its_model(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.models.static_decoder._is_worth_keeping", lambda *_: True)
+    policy = language_model.load(tiny_base, torch.device("cpu"))
+    gone = weakref.ref(static_decoder(policy.model, 1, 8, lambda logits, _: logits.argmax(dim=-1), None))
+    assert gone() is not None
+    del policy
+    gc.collect()
+    assert gone() is None

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from training.models.decoding import attends_only, attention_window, cache_slot
+from training.models.memory import total_bytes
 
 CAPACITY_STEP = 64
 """Columns of a cache are a multiple of this: batches of nearly the same length share a graph."""
@@ -34,6 +34,8 @@ KEPT_SHARE = 1 / 32
 
 LOOK_EVERY = 8
 """Steps between two looks of the host at what was drawn."""
+
+_ATTRIBUTE = "_static_decoder"
 
 Draw = Callable[[Tensor, Tensor], Tensor]
 """Logits [rows, vocabulary] and uniform numbers [rows, 1] to tokens [rows]."""
@@ -167,28 +169,35 @@ class StaticDecoder:
         return graph
 
 
-_kept: WeakKeyDictionary[Any, tuple[tuple[object, ...], StaticDecoder]] = WeakKeyDictionary()
-
-
 def static_decoder(model: Any, rows: int, tokens: int, draw: Draw, sampling: object) -> StaticDecoder:
     """A decoder for `rows` rows of at most `tokens` tokens: the one of the model's last batch, if it fits.
+
+    It is kept as an attribute of the model, and goes with it.
 
     Args:
         sampling: what `draw` depends on; compared by equality.
     """
     capacity = -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
     addresses = tuple(parameter.data_ptr() for parameter in model.parameters())
-    key = (rows, capacity, sampling, addresses)
-    if model in _kept:
-        kept_key, decoder = _kept.pop(model)
-        if kept_key == key:
-            _kept[model] = kept_key, decoder
-            return decoder
-        del decoder  # its memory is free before another takes as much
-    decoder = StaticDecoder(model, rows, capacity, draw)
-    if model.device.type == "cuda" and _cache_bytes(model, rows, capacity) <= _device_bytes(model) * KEPT_SHARE:
-        _kept[model] = key, decoder
-    return decoder
+    key = (rows, capacity, sampling, _adds_adapter(model), addresses)
+    earlier: tuple[object, StaticDecoder] | None = vars(model).pop(_ATTRIBUTE, None)
+    if earlier is None or earlier[0] != key:
+        earlier = None  # its memory is free before another takes as much
+        earlier = key, StaticDecoder(model, rows, capacity, draw)
+    if _is_worth_keeping(model, rows, capacity):
+        vars(model)[_ATTRIBUTE] = earlier
+    return earlier[1]
+
+
+def _adds_adapter(model: Any) -> bool:
+    """Whether a layer computes its adapter beside its base: such a graph is another than that of a merged adapter."""
+    layers = [module for module in model.modules() if hasattr(module, "lora_A")]
+    return any(not layer.merged and not layer.disable_adapters for layer in layers)
+
+
+def _is_worth_keeping(model: Any, rows: int, capacity: int) -> bool:
+    return model.device.type == "cuda" and (
+        _cache_bytes(model, rows, capacity) <= total_bytes(model.device) * KEPT_SHARE)
 
 
 def _cache_bytes(model: Any, rows: int, capacity: int) -> int:
@@ -196,7 +205,3 @@ def _cache_bytes(model: Any, rows: int, capacity: int) -> int:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(2 * config.num_hidden_layers * rows * capacity * heads * width * model.dtype.itemsize)
-
-
-def _device_bytes(model: Any) -> int:
-    return int(torch.cuda.get_device_properties(model.device).total_memory)

@@ -70,8 +70,9 @@ def rows_that_fit(language: LanguageModel, prompt: int, response: int) -> int:
     """Rows of `prompt` and `response` tokens whose forward and backward pass the device should hold; 0 on a CPU."""
     if language.device.type != "cuda":
         return 0
-    left = (total_bytes(language.device) - torch.cuda.memory_allocated(language.device)) * SHARE_OF_GPU
-    return int(left // bytes_per_row(language.model, prompt, response))
+    weights = sum(parameter.nbytes for parameter in language.model.parameters())
+    left = total_bytes(language.device) * SHARE_OF_GPU - weights
+    return max(0, int(left // bytes_per_row(language.model, prompt, response)))
 
 
 def bytes_per_row(model: Any, prompt: int, response: int) -> int:

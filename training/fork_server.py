@@ -188,7 +188,8 @@ def _stage_main(arguments: list[str]) -> int:
     set_defaults(os.environ)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    torch.set_num_threads(int(threads) if threads.isdigit() and int(threads) else len(os.sched_getaffinity(0)))
+    if threads.isdigit() and int(threads):  # else torch's own choice stays, as in a plain stage
+        torch.set_num_threads(int(threads))
     return main(arguments)
 
 

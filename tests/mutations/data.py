@@ -65,8 +65,8 @@ DATA: tuple[Mutation, ...] = (
              "training/run/reporting.py", "self._seq = _repair(path)", "_repair(path)\n        self._seq = 0",
              (RECORDING_ODD_EVENTS,)),
     # training/quality -----------------------------------------------------------------------------------------------
-    Mutation("tie-counts-half", "a tie is half a win", "training/quality/win_rates.py", "(wins + ties / 2)",
-             "(wins + ties)", (WIN_RATES,)),
+    Mutation("tie-counts-half", "a tie is half a win", "training/quality/win_rates.py", "= wins + ties / 2",
+             "= wins + ties", (WIN_RATES,)),
     Mutation("a-hair-of-a-half", "a verdict within a hair of a half is a tie", "training/quality/win_rates.py",
              "probability > 0.5 + TIE", "probability > 0.5", (WIN_RATES,)),
     Mutation("undecided-not-counted", "labels near one half do not count in the accuracy",

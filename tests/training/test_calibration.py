@@ -15,15 +15,7 @@ from training.quality.calibration import (
     reliability,
     slope,
     soft_loss,
-    wilson,
 )
-
-
-def test_wilson_is_wide_for_little_data_and_never_leaves_zero_to_one() -> None:
-    assert wilson(0, 0) == (0.0, 1.0)
-    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    low, high = wilson(10, 10)
-    assert low == pytest.approx(0.7225, abs=1e-4) and high == 1.0
 
 
 def test_accuracy_counts_decided_labels_only_and_a_tie_by_half() -> None:

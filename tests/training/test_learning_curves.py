@@ -10,7 +10,7 @@ from tests.training.stage_folders import events, run
 from tests.training.test_preference_models_learn import job_of
 from training.errors import StopRequested
 from training.quality import learning_curve
-from training.quality.calibration import wilson
+from training.quality.intervals import wilson_interval
 from training.run.artifacts import read_json
 from training.stages import preference_model as stage
 
@@ -35,7 +35,7 @@ def test_points_and_the_last_doubling_by_hand() -> None:
     found = learning_curve.curve([10, 20], [[1, -1, -1, 1, -1, 9], [1, 1, 1, -1, 1, -9]], truth)
     first, second = found["learning_curve"]
     assert (first["labels"], first["accuracy"], second["labels"], second["accuracy"]) == (10, 0.4, 20, 0.8)
-    assert (second["low"], second["high"]) == wilson(4, 5)
+    assert (second["low"], second["high"]) == wilson_interval(4, 5)
     # Three won, one lost: as uneven as that or more by chance, 2 (1 + 4) / 2^4.
     assert found["last_doubling"] == {"won": 3, "lost": 1, "p": pytest.approx(10 / 16)}
 

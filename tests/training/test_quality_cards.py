@@ -11,7 +11,7 @@ from tests.training.stage_folders import events, run
 from tests.training.test_preference_model_architectures import PROMPT, shared_job
 from training import preference_models as pm
 from training.quality import quality_card
-from training.quality.calibration import wilson
+from training.quality.intervals import wilson_interval
 from training.quality.quality_card import Scored
 from training.run.artifacts import read_json, read_jsonl, write_json, write_jsonl
 from training.stages import preference_model as stage
@@ -34,9 +34,9 @@ def test_accuracy_is_against_the_judge_and_agreement_against_people() -> None:
              scored(1, 0, 0.1, human=1.0)]
     found = quality_card.card(pairs)
     assert (found["accuracy"], found["decided"]) == (0.5, 4)
-    assert (found["accuracy_low"], found["accuracy_high"]) == wilson(2, 4)
+    assert (found["accuracy_low"], found["accuracy_high"]) == wilson_interval(2, 4)
     assert (found["human_agreement"], found["human_n"]) == (pytest.approx(2 / 3), 3)
-    assert (found["human_low"], found["human_high"]) == wilson(2, 3)
+    assert (found["human_low"], found["human_high"]) == wilson_interval(2, 3)
     assert found["judge_human_agreement"] == pytest.approx(1 / 3)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.quality.win_rates import wilson_interval, win_rate
+from training.quality.win_rates import win_rate
 
 
 def test_ties_count_half() -> None:
@@ -27,13 +27,3 @@ def test_turning_the_pairs_round_turns_the_rate_round() -> None:
     there, back = win_rate(probabilities), win_rate([1 - p for p in probabilities])
     assert there.win_rate + back.win_rate == 1
     assert there.low == pytest.approx(1 - back.high)
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    # Newcombe 1998, table I (Statistics in Medicine 17, 857-872), method 3.
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718),
-     (29, 29, 0.8830, 1.0)],
-)  # fmt: skip
-def test_wilson_intervals_as_published(successes: int, n: int, low: float, high: float) -> None:
-    assert wilson_interval(successes / n, n) == pytest.approx((low, high), abs=5e-5)

@@ -26,7 +26,7 @@ from training.dialogue import Dialogue
 from training.paper.overall import Overall
 from training.paper.schedule import stage_folders
 from training.paper.statistics import Share, share_agreeing, share_right, share_won, turned
-from training.quality.calibration import wilson
+from training.quality.intervals import wilson_interval
 from training.quality.quality_card import card_of, scores_of
 from training.quality.weight_fit import fit
 from training.quality.win_rates import TIE, win_rate
@@ -257,7 +257,7 @@ def against_base(experiment: Experiment) -> dict[str, Any]:
             rates = [report["principles"][name] for report in reports]
             n = sum(rate["n"] for rate in rates)
             won = sum(rate["win_rate"] * rate["n"] for rate in rates)
-            principles[name] = Share(won / n if n else win_rate([]).win_rate, *wilson(won, n), n).as_json()
+            principles[name] = Share(won / n if n else win_rate([]).win_rate, *wilson_interval(won, n), n).as_json()
         summaries = [read_json(experiment.folders(arm.name, seed)["ppo"] / "summary.json") for seed in experiment.seeds]
         by_arm[arm.name] = {"title": arm.title, "group": arm.group, **share.as_json(), "principles": principles,
                            "kl": [summary["last"]["kl/mean"] for summary in summaries],

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.quality.calibration import accuracy, wilson
+from training.quality.calibration import accuracy
+from training.quality.intervals import wilson_interval
 
 DRAWS = 2000
 
@@ -34,7 +35,7 @@ class Share(NamedTuple):
 def share_right(differences: Sequence[float], choices: Sequence[float]) -> Share:
     """How often the sign of a difference of rewards is the side that was chosen; undecided choices do not count."""
     value, decided = accuracy(differences, choices)
-    return Share(value, *wilson(value * decided, decided), decided)
+    return Share(value, *wilson_interval(value * decided, decided), decided)
 
 
 def share_agreeing(first: Sequence[float], second: Sequence[float], decided: float = 0.05) -> Share:
@@ -42,7 +43,7 @@ def share_agreeing(first: Sequence[float], second: Sequence[float], decided: flo
     sides = [(a > 0.5) == (b > 0.5) for a, b in zip(first, second, strict=True)
              if abs(a - 0.5) >= decided and abs(b - 0.5) >= decided]
     value = sum(sides) / len(sides) if sides else 0.5
-    return Share(value, *wilson(sum(sides), len(sides)), len(sides))
+    return Share(value, *wilson_interval(sum(sides), len(sides)), len(sides))
 
 
 def share_won(scores: NDArray[np.float64], seed: int = 0) -> Share:

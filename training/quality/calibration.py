@@ -12,15 +12,6 @@ DECIDED = 0.05
 """A label within this of 1/2 is undecided: it does not count in a model's accuracy."""
 
 
-def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share, 95 % by default; (0, 1) without data."""
-    if n == 0:
-        return 0.0, 1.0
-    share = successes / n
-    centre, width = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, (centre - width) / (1 + z * z / n)), min(1.0, (centre + width) / (1 + z * z / n))
-
-
 def accuracy(differences: Sequence[float], labels: Sequence[float]) -> tuple[float, int]:
     """Share of decided labels whose side the score difference takes, ties counted half, and how many are decided."""
     sides = [(difference, label) for difference, label in zip(differences, labels, strict=True)

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from scipy.stats import binomtest
 
-from training.quality.calibration import DECIDED, accuracy, wilson
+from training.quality.calibration import DECIDED, accuracy
+from training.quality.intervals import wilson_interval
 from training.run.artifacts import digest_of
 
 SHARES = (0.125, 0.25, 0.5)
@@ -46,7 +47,7 @@ def curve(labels: Sequence[int], differences: Sequence[Sequence[float]], truth: 
     points = []
     for count, model_differences in zip(labels, differences, strict=True):
         share, decided = accuracy(model_differences, truth)
-        low, high = wilson(share * decided, decided)
+        low, high = wilson_interval(share * decided, decided)
         points.append({"labels": count, "accuracy": share, "low": low, "high": high})
     before, after = (_is_right(model_differences, truth) for model_differences in differences[-2:])
     won = sum(new and not old for old, new in zip(before, after, strict=True))

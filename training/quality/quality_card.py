@@ -22,8 +22,8 @@ from training.quality.calibration import (
     reliability,
     slope,
     soft_loss,
-    wilson,
 )
+from training.quality.intervals import wilson_interval
 from training.run.artifacts import read_json, read_jsonl, write_jsonl
 
 CARD = "card.json"
@@ -78,7 +78,7 @@ def card(pairs: Sequence[Scored]) -> dict[str, Any]:
     differences = [pair.raw[0] - pair.raw[1] for pair in unseen]
     labels = [pair.label for pair in unseen if pair.label is not None]
     share, decided = accuracy(differences, labels)
-    low, high = wilson(share * decided, decided)
+    low, high = wilson_interval(share * decided, decided)
     temperature = best_temperature(differences, labels)
     calibrated = [difference / temperature for difference in differences]
     return {
@@ -97,7 +97,7 @@ def _human_agreement(pairs: Sequence[Scored]) -> dict[str, Any]:
     share, n = accuracy([pair.raw[0] - pair.raw[1] for pair in chosen], humans)
     if n == 0:
         return {}
-    low, high = wilson(share * n, n)
+    low, high = wilson_interval(share * n, n)
     labelled = [pair for pair in chosen if pair.label is not None]
     judge, judged = accuracy([(pair.label or 0.0) - 0.5 for pair in labelled],
                              [pair.human for pair in labelled if pair.human is not None])

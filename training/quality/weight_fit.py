@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.quality.calibration import accuracy, wilson
+from training.quality.calibration import accuracy
+from training.quality.intervals import wilson_interval
 
 RESAMPLES = 200
 FOLDS = 5
@@ -101,7 +102,7 @@ def ablation(names: Sequence[str], differences: Sequence[Sequence[float]], choic
     costs = {name: [accuracy_of(order[place:]) - accuracy_of(order[place + 1:]) for order in orders
                     for place in [order.index(i)]] for i, name in enumerate(names)}
     full_accuracy, decided = accuracy_of(everything), cached[frozenset(everything)][1]
-    low, high = wilson(full_accuracy * decided, decided)
+    low, high = wilson_interval(full_accuracy * decided, decided)
     return {
         "accuracy": {"value": full_accuracy, "low": low, "high": high, "n": decided},
         "alone": {name: full_accuracy - accuracy_of([j for j in everything if j != i]) for i, name in enumerate(names)},

@@ -6,8 +6,9 @@ Left out: weighted kappa, intervals by bootstrap (the interval here is Wilson's,
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from training.quality.intervals import wilson_interval
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,7 @@ class Agreement:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Wilson's 95 % interval of the raw agreement."""
-        if self.raw is None:
-            return None
-        z, n = 1.959964, self.n
-        middle = (self.raw + z * z / (2 * n)) / (1 + z * z / n)
-        half = z * math.sqrt(self.raw * (1 - self.raw) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return wilson_interval(self.both_a + self.both_b, self.n) if self.n else None
 
 
 def in_words(kappa: float | None) -> str:

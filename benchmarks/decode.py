@@ -53,9 +53,9 @@ def theirs(language: LanguageModel, ids: Any, mask: Any, length: int, greedy: bo
     """Response tokens, [batch, response]."""
     how = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
     with torch.no_grad():
-        found = language.adapter.generate(input_ids=ids, attention_mask=mask, max_new_tokens=length,
+        sequences = language.adapter.generate(input_ids=ids, attention_mask=mask, max_new_tokens=length,
                                           pad_token_id=language.pad_id, **how)
-    return found[:, ids.shape[1] :]
+    return sequences[:, ids.shape[1] :]
 
 
 def check(language: LanguageModel, ids: Any, mask: Any) -> None:
@@ -97,8 +97,8 @@ def main() -> int:
             if options.device == "cuda":
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - began)
-    for name, found in seconds.items():
-        print(f"{name:10} {tokens / min(found):10.0f} tokens/s  rounds {' '.join(f'{value:.2f}' for value in found)} s")
+    for name, times in seconds.items():
+        print(f"{name:10} {tokens / min(times):10.0f} tokens/s  rounds {' '.join(f'{value:.2f}' for value in times)} s")
     print(f"ratio: {min(seconds['generate']) / min(seconds['ours']):.2f}")
     return 0
 

@@ -37,12 +37,12 @@ MARK = "\n\nAssistant:"
 
 def questions_of(path: Path, judge: JudgeSettings, wording: str) -> list[str]:
     """A question a pair."""
-    found = []
+    questions = []
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for row in map(json.loads, lines):
             (prompt, _, chosen), (_, _, rejected) = (row[name].rpartition(MARK) for name in ("chosen", "rejected"))
-            found.append(question_of(judge, parse_hh(prompt), chosen.strip(), rejected.strip(), wording))
-    return found
+            questions.append(question_of(judge, parse_hh(prompt), chosen.strip(), rejected.strip(), wording))
+    return questions
 
 
 def tokenizer_of(texts: list[str]) -> Tokenizer:
@@ -69,7 +69,7 @@ def main() -> None:
     for wording in WORDINGS:
         questions = questions_of(options.file, judge, wording)
         tokenizer = tokenizer or tokenizer_of(questions)
-        billed = [len(one.ids) + FRAME for one in tokenizer.encode_batch(questions)]
+        billed = [len(encoding.ids) + FRAME for encoding in tokenizer.encode_batch(questions)]
         actual, calls = 2 * sum(billed), 2 * len(questions)
         sample = questions[::max(1, len(questions) // SAMPLE)][:SAMPLE]
         first = estimate(sample, judge, len(sample) / calls)

@@ -112,7 +112,7 @@ def watch(page: Page, folder: Path, seconds: float) -> list[tuple[int, float]]:
     return [(value, at) for value, at in page.evaluate("window.drawn")]
 
 
-def report(stream: Path, drawn: list[tuple[int, float]], heard: list[int]) -> None:
+def report(stream: Path, drawn: list[tuple[int, float]], message_counts: list[int]) -> None:
     events = [json.loads(line) for line in stream.read_text().splitlines()]
     written = {int(event["values"]["reward/total"]): event["time"] * 1000 for event in events
                if event["kind"] == "metric"}
@@ -123,8 +123,8 @@ def report(stream: Path, drawn: list[tuple[int, float]], heard: list[int]) -> No
             seen = next(moment for shown, moment in drawn if shown >= value)
             latencies.append(seen - at)
     p95 = statistics.quantiles(latencies, n=20)[-1]
-    print(f"{len(latencies)} lines, {len(drawn)} drawings, {len(heard)} more viewers with "
-          f"{min(heard, default=0)} to {max(heard, default=0)} messages each")
+    print(f"{len(latencies)} lines, {len(drawn)} drawings, {len(message_counts)} more viewers with "
+          f"{min(message_counts, default=0)} to {max(message_counts, default=0)} messages each")
     print(f"median_ms: {statistics.median(latencies):.0f} p95_ms: {p95:.0f}")
 
 

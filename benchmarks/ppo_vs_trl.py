@@ -96,10 +96,10 @@ def heads_of(setup: Setup) -> Any:
                 part = slice(start, start + batch_size)
                 texts = [f"{prompt[0]['content']} {response}"
                          for prompt, response in zip(prompts[part], responses[part], strict=True)]
-                given = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="pt").to(setup.device)
-                given.pop("token_type_ids", None)
-                hidden = self.model.model(**given, use_cache=False).last_hidden_state
-                last = hidden[torch.arange(len(hidden)), given["attention_mask"].sum(1) - 1]
+                batch = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="pt").to(setup.device)
+                batch.pop("token_type_ids", None)
+                hidden = self.model.model(**batch, use_cache=False).last_hidden_state
+                last = hidden[torch.arange(len(hidden)), batch["attention_mask"].sum(1) - 1]
                 pieces.append(last.float() @ self.heads.T)
             return torch.cat(pieces)
 
@@ -158,9 +158,9 @@ def run_ours(setup: Setup) -> Outcome:
         write_json(folder / "weights" / "weights.json", {"weights": {}})
         job = Job(name="ppo", kind="ppo", identity="benchmark", settings=stage.settings,
                   inputs={"weights": folder / "weights"}, files={"prompts": folder / "prompts.jsonl"})
-        told = Watch()
-        ppo.run(job, folder / "run", told)
-    metrics = [told.metrics[step] for step in sorted(told.metrics)]
+        watch = Watch()
+        ppo.run(job, folder / "run", watch)
+    metrics = [watch.metrics[step] for step in sorted(watch.metrics)]
     return Outcome([after - before for before, after in zip(ends, ends[1:], strict=False)], memory.peak(),
                    [values["reward/total"] for values in metrics], [values["kl/mean"] for values in metrics])
 
@@ -199,15 +199,15 @@ def theirs(setup: Setup) -> Outcome:
 
 def compare_speed(setup: Setup) -> str:
     """Ours, ours with a separate critic, and TRL's: a line each, and the last line."""
-    found = {}
+    results = {}
     sides = {"ours": (ours, setup), "ours, separate critic": (ours, replace(setup, critic="separate")),
              "TRL 1.12.0": (theirs, setup)}  # fmt: skip
-    for name, (side, told) in sides.items():
-        found[name] = side(told)
-        print(f"{name:22} {found[name].samples_per_second(setup.batch):8.2f} samples/s   "
-              f"peak {found[name].memory / 2**20:7.0f} MiB over the models   "
-              f"phases {' '.join(f'{seconds:.1f}' for seconds in found[name].seconds)} s", flush=True)
-    mine, peer = found["ours"], found["TRL 1.12.0"]
+    for name, (side, setup_of_side) in sides.items():
+        results[name] = side(setup_of_side)
+        print(f"{name:22} {results[name].samples_per_second(setup.batch):8.2f} samples/s   "
+              f"peak {results[name].memory / 2**20:7.0f} MiB over the models   "
+              f"phases {' '.join(f'{seconds:.1f}' for seconds in results[name].seconds)} s", flush=True)
+    mine, peer = results["ours"], results["TRL 1.12.0"]
     ratio = mine.samples_per_second(setup.batch) / peer.samples_per_second(setup.batch)
     return f"ratio: {ratio:.2f} memory: {mine.memory / peer.memory:.2f}"
 
@@ -218,10 +218,10 @@ def compare_learning(setup: Setup, seeds: Sequence[int] = (0, 1, 2)) -> str:
     for name, side in (("ours", ours), ("TRL 1.12.0", theirs)):
         ends = []
         for seed in seeds:
-            found = side(replace(setup, seed=seed))
+            result = side(replace(setup, seed=seed))
             last = max(1, setup.steps // 10)
             first, reward, kl = (sum(values) / last for values in
-                                 (found.reward[:last], found.reward[-last:], found.kl[-last:]))
+                                 (result.reward[:last], result.reward[-last:], result.kl[-last:]))
             ends.append((reward - first, kl))
             print(f"{name:12} seed {seed}   reward {first:+.3f} -> {reward:+.3f}   KL {kl:.2f}", flush=True)
         means[name] = [sum(column) / len(ends) for column in zip(*ends, strict=True)]

@@ -47,15 +47,18 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=600)
     parser.add_argument("--hh", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    told = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = on_hh(Path(folder), told.hh, told.seed) if told.hh else demo(Path(folder), told.pairs, told.seed)
-    print(f"{'':14}" + "".join(f"{name:>22}" for name in found))
-    for name in next(iter(found.values())):
-        shares = (cards[name] for cards in found.values())
+        if options.hh:
+            results = on_hh(Path(folder), options.hh, options.seed)
+        else:
+            results = demo(Path(folder), options.pairs, options.seed)
+    print(f"{'':14}" + "".join(f"{name:>22}" for name in results))
+    for name in next(iter(results.values())):
+        shares = (cards[name] for cards in results.values())
         print(f"{name:14}" + "".join(f"{card['accuracy']:8.3f} ({card['accuracy_low']:.3f}-{card['accuracy_high']:.3f})"
                                      for card in shares))
-    means = {name: sum(card["accuracy"] for card in cards.values()) / len(cards) for name, cards in found.items()}
+    means = {name: sum(card["accuracy"] for card in cards.values()) / len(cards) for name, cards in results.items()}
     print(" ".join(f"{name}: {mean:.3f}" for name, mean in means.items()))
     return 0
 
@@ -63,17 +66,17 @@ def main() -> int:
 def demo(folder: Path, pairs: int, seed: int) -> dict[str, dict[str, Any]]:
     """Cards by architecture and principle; pairs and labels are made once."""
     recipe = shipped_recipe("demo")
-    whole = recipe.model_dump(mode="json") | {"seed": seed, "sample": {**recipe.sample.model_dump(), "count": pairs}}
-    whole["judge"] |= {"max_pairs": pairs}
-    files = data_files.prepare(Recipe.model_validate(whole), folder / "data")
-    found = {}
+    settings = recipe.model_dump(mode="json") | {"seed": seed, "sample": {**recipe.sample.model_dump(), "count": pairs}}
+    settings["judge"] |= {"max_pairs": pairs}
+    files = data_files.prepare(Recipe.model_validate(settings), folder / "data")
+    cards = {}
     for architecture in ARCHITECTURES:
         # Every weight of the base moves at once: a tenth of the adapters' rate.
         rate = recipe.preference_model.learning_rate / (10 if architecture == "full" else 1)
         changed = {"architecture": architecture, "learning_rate": rate}
-        whole["preference_model"] = recipe.preference_model.model_dump(mode="json") | changed
-        found[architecture] = trained(Recipe.model_validate(whole), files, folder)
-    return found
+        settings["preference_model"] = recipe.preference_model.model_dump(mode="json") | changed
+        cards[architecture] = trained(Recipe.model_validate(settings), files, folder)
+    return cards
 
 
 def on_hh(folder: Path, source: Path, seed: int) -> dict[str, dict[str, Any]]:
@@ -89,7 +92,7 @@ def on_hh(folder: Path, source: Path, seed: int) -> dict[str, dict[str, Any]]:
     for name, column in labels.items():
         write_jsonl(folder / f"{name}.jsonl", ({"pair": pair["digest"], "probability": p}
                                                for pair, p in zip(pairs, column, strict=True)))
-    found = {}
+    cards = {}
     for architecture in ARCHITECTURES:
         rate = HH["learning_rate"] / (4 if architecture == "full" else 1)  # type: ignore[operator]
         settings_of = {**HH, "base": str(base), "architecture": architecture, "learning_rate": rate}
@@ -98,15 +101,15 @@ def on_hh(folder: Path, source: Path, seed: int) -> dict[str, dict[str, Any]]:
             jobs = {"shared": (list(labels), common | {"principles": list(labels)})}
         else:
             jobs = {name: ([name], common | {"principle": name}) for name in labels}
-        found[architecture] = {}
+        cards[architecture] = {}
         for stage, (names, settings_of_stage) in jobs.items():
             at = folder / architecture / stage
             roles = {f"labels:{name}" if architecture == "shared_trunk" else "labels": folder / f"{name}.jsonl"
                      for name in names}
             run(Job(name=stage, kind="preference_model", identity="", settings=settings_of_stage,
                     files={"pairs": files["pairs"], **roles}), at)
-            found[architecture] |= {name: card_of(at, name) for name in names}
-    return found
+            cards[architecture] |= {name: card_of(at, name) for name in names}
+    return cards
 
 
 def make_base(folder: Path, texts: Sequence[str], seed: int) -> Path:
@@ -128,11 +131,11 @@ def make_base(folder: Path, texts: Sequence[str], seed: int) -> Path:
 def trained(recipe: Recipe, files: Mapping[Any, Path], folder: Path) -> dict[str, Any]:
     """Run a recipe up to its preference models; the card of each principle. What is there already is used again."""
     stages = plan(recipe)
-    found = identities(stages, data_files.digests(files))
-    folders = {stage.name: folder / found[stage.name] for stage in stages}
+    identity_of = identities(stages, data_files.digests(files))
+    folders = {stage.name: folder / identity_of[stage.name] for stage in stages}
     for stage in stages:
         if stage.kind in {"sft", "sample", "label", "preference_model"} and not is_complete(folders[stage.name]):
-            run(prepared(stage, found[stage.name], folders, files), folders[stage.name])
+            run(prepared(stage, identity_of[stage.name], folders, files), folders[stage.name])
             write_manifest(folders[stage.name])
     return {name: card_of(folders[stage], name) for name, stage in served_by(stages).items()}
 

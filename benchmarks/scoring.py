@@ -45,11 +45,11 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=5)
-    told = parser.parse_args()
-    layers = told.layers or SHAPES[told.shape][2] // 4
+    options = parser.parse_args()
+    layers = options.layers or SHAPES[options.shape][2] // 4
     with tempfile.TemporaryDirectory() as folder:
-        ways = build(Path(folder), told, layers)
-        seconds, operations = measure(ways, told.rounds, told.device)
+        ways = build(Path(folder), options, layers)
+        seconds, operations = measure(ways, options.rounds, options.device)
     print(f"{'':52} operations   time   seconds")
     for name in ways:
         print(f"{name:52} {operations[name] / operations['one']:9.2f}x {seconds[name] / seconds['one']:6.2f}x "
@@ -59,31 +59,31 @@ def main() -> int:
     return 0
 
 
-def build(folder: Path, told: argparse.Namespace, layers: int) -> dict[str, Callable[[], Any]]:
+def build(folder: Path, options: argparse.Namespace, layers: int) -> dict[str, Callable[[], Any]]:
     """What is measured, by name; each is shown first to score as the plain forward pass does."""
-    precision = "bf16" if told.device == "cuda" else "fp32"
-    base = make_policy(folder / "base", told.shape)
-    prompts = [[{"role": "user", "content": text}] for text in make_prompts(told.batch, PROMPT_WORDS, told.shape)]
-    responses = make_prompts(told.batch, RESPONSE_WORDS, told.shape, seed=7)
-    names = [f"p{n}" for n in range(told.principles)]
+    precision = "bf16" if options.device == "cuda" else "fp32"
+    base = make_policy(folder / "base", options.shape)
+    prompts = [[{"role": "user", "content": text}] for text in make_prompts(options.batch, PROMPT_WORDS, options.shape)]
+    responses = make_prompts(options.batch, RESPONSE_WORDS, options.shape, seed=7)
+    names = [f"p{n}" for n in range(options.principles)]
     every = {name: folder / "every" / name for name in names}
     upper = {name: folder / "upper" / name for name in names}
     for n, name in enumerate(names):
-        make_model(every[name], base, n, told, precision)
-        make_model(upper[name], base, n, told, precision, layers=layers)
-    make_model(folder / "shared", base, 0, told, precision, heads=names)
+        make_model(every[name], base, n, options, precision)
+        make_model(upper[name], base, n, options, precision, layers=layers)
+    make_model(folder / "shared", base, 0, options, precision, heads=names)
 
     loaded = {
-        "one": pm.PreferenceModels.load({"p0": every["p0"]}, told.device, precision),
-        "shared trunk": pm.PreferenceModels.load(dict.fromkeys(names, folder / "shared"), told.device, precision),
-        f"separate, upper {layers} layers": pm.PreferenceModels.load(upper, told.device, precision),
-        "separate, all layers": pm.PreferenceModels.load(every, told.device, precision),
+        "one": pm.PreferenceModels.load({"p0": every["p0"]}, options.device, precision),
+        "shared trunk": pm.PreferenceModels.load(dict.fromkeys(names, folder / "shared"), options.device, precision),
+        f"separate, upper {layers} layers": pm.PreferenceModels.load(upper, options.device, precision),
+        "separate, all layers": pm.PreferenceModels.load(every, options.device, precision),
     }
     plain = {
-        "one": Switched(base, {"p0": every["p0"]}, told.device, precision),
-        "shared trunk": Switched(base, {"shared": folder / "shared"}, told.device, precision),
-        f"separate, upper {layers} layers": Switched(base, upper, told.device, precision),
-        "separate, all layers": Switched(base, every, told.device, precision),
+        "one": Switched(base, {"p0": every["p0"]}, options.device, precision),
+        "shared trunk": Switched(base, {"shared": folder / "shared"}, options.device, precision),
+        f"separate, upper {layers} layers": Switched(base, upper, options.device, precision),
+        "separate, all layers": Switched(base, every, options.device, precision),
     }
     bound = 1e-3 if precision == "fp32" else 0.1
     for name, models in loaded.items():
@@ -92,17 +92,17 @@ def build(folder: Path, told: argparse.Namespace, layers: int) -> dict[str, Call
         print(f"{name}: scores are off the plain forward pass by {off:.1e} of their spread")
         assert off < bound
     ways: dict[str, Callable[[], Any]] = {
-        name: lambda models=models: models.score_raw(prompts, responses, told.batch)  # type: ignore[misc]
+        name: lambda models=models: models.score_raw(prompts, responses, options.batch)  # type: ignore[misc]
         for name, models in loaded.items()}
     switched = plain["separate, all layers"]
     return ways | {"separate, all layers, adapters switched (plain peft)": lambda: switched.score(prompts, responses)}
 
 
-def make_model(folder: Path, base: Path, seed: int, told: argparse.Namespace, precision: str, *, layers: int = 0,
+def make_model(folder: Path, base: Path, seed: int, options: argparse.Namespace, precision: str, *, layers: int = 0,
                heads: Sequence[str] = ("p0",)) -> None:
     """A preference model whose adapter says something, saved as a stage saves it."""
     torch.manual_seed(100 + seed)
-    model, adapter = pm.new_model(str(base), LORA, told.device, precision, heads=len(heads), layers=layers)
+    model, adapter = pm.new_model(str(base), LORA, options.device, precision, heads=len(heads), layers=layers)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.02)
@@ -135,12 +135,12 @@ class Switched:
         rows = [pm.encode(self.tokenizer, prompt, response, 512)
                 for prompt, response in zip(prompts, responses, strict=True)]
         ids, mask = pm.padded(rows, 0, self.device)
-        found = []
+        scores = []
         for name, head in self.heads.items():
             self.model.set_adapter(name, inference_mode=True)
             hidden = self.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-            found.append(hidden[torch.arange(len(rows)), mask.sum(1) - 1].float() @ head.T)
-        return torch.cat(found, dim=1)
+            scores.append(hidden[torch.arange(len(rows)), mask.sum(1) - 1].float() @ head.T)
+        return torch.cat(scores, dim=1)
 
 
 def measure(ways: dict[str, Callable[[], Any]], rounds: int, device: str) -> tuple[dict[str, float], dict[str, int]]:

@@ -53,8 +53,8 @@ class _Backbones(nn.Module):
         super().__init__()
         self.trunks = nn.ModuleList(trunks)
 
-    def forward(self, **given: Any) -> Any:
-        hidden = [trunk(**given).hidden_states[-1] for trunk in self.trunks]
+    def forward(self, **inputs: Any) -> Any:
+        hidden = [trunk(**inputs).hidden_states[-1] for trunk in self.trunks]
         return type("Out", (), {"hidden_states": (torch.cat(hidden, dim=-1),)})
 
 

@@ -41,9 +41,9 @@ RULES: tuple[tuple[str, Callable[[str], float]], ...] = (
 
 def preference(question: str) -> float:
     """The log-odds that Option A is the better one."""
-    found = PARTS.search(question)
-    assert found, "the question has another form than this server knows"
-    asked, a, b = found.groups()
+    match = PARTS.search(question)
+    assert match, "the question has another form than this server knows"
+    asked, a, b = match.groups()
     score = next(rule for word, rule in RULES if word in asked.lower())
     return max(-6.0, min(6.0, score(a) - score(b))) + LEAN
 

@@ -27,17 +27,17 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float, every: flo
     """The first truthy thing that `look` finds; an AssertionError that says what was waited for if there is none."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found := look():
-            return found
+        if result := look():
+            return result
         time.sleep(every)
     raise AssertionError(f"waited {seconds:.0f} s in vain for: {what}")
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
     """This process's environment without any setting of Concord, with the venv's programs first on the PATH."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("CONCORD_", "DJANGO_"))}
-    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return kept | settings
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("CONCORD_", "DJANGO_"))}
+    inherited["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '')}"
+    return inherited | settings
 
 
 class Process:
@@ -56,10 +56,10 @@ class Process:
     def wait_until(self, what: str, look: Callable[[], T | None], seconds: float) -> T:
         """As `wait_for`, but gives up at once if the process ends, and shows its last lines."""
         def look_and_live() -> T | None:
-            found = look()
-            if not found and self.popen.poll() is not None:
+            result = look()
+            if not result and self.popen.poll() is not None:
                 raise AssertionError(f"ended with {self.popen.returncode} before: {what}")
-            return found
+            return result
         try:
             return wait_for(what, look_and_live, seconds)
         except AssertionError as error:

@@ -53,13 +53,13 @@ class Stack:
     def processes(self, *words: str) -> list[psutil.Process]:
         """The living processes of this stack whose command line holds all the words, oldest first."""
         assert self.process is not None
-        found = []
+        started = []
         for process in psutil.process_iter(["cmdline", "create_time", "status"]):
             line = " ".join(process.info["cmdline"] or [])
             if all(word in line for word in words) and process.info["status"] != psutil.STATUS_ZOMBIE \
                     and self._is_ours(process):
-                found.append(process)
-        return sorted(found, key=lambda process: process.info["create_time"])
+                started.append(process)
+        return sorted(started, key=lambda process: process.info["create_time"])
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:  # a stage's process is told nothing of the site; it works in a folder under `var`
@@ -141,20 +141,20 @@ class Visitor:
         """Every series of a run at full detail, read from its CSV: {tag: {"step": [...], "value": [...]}}."""
         answer = self.get(f"/runs/{run}/metrics.csv")
         assert answer.status_code == 200, answer.status_code
-        found: dict[str, dict[str, list[float]]] = {}
+        points_by_tag: dict[str, dict[str, list[float]]] = {}
         for row in csv.DictReader(io.StringIO(answer.text)):
-            points = found.setdefault(row["tag"], {"step": [], "value": []})
+            points = points_by_tag.setdefault(row["tag"], {"step": [], "value": []})
             points["step"].append(int(float(row["step"])))
             points["value"].append(float(row["value"]))
-        return found
+        return points_by_tag
 
     def status(self, run: int) -> str:
         """What the badge on a run's page says: running, done, failed or cancelled."""
         answer = self.get(f"/runs/{run}/state/")
         assert answer.status_code == 200, answer.status_code
-        found = re.search(r'run-status"><span class="badge[^"]*">([^<]+)<', answer.text)
-        assert found, "the page shows no status"
-        return found.group(1).strip()
+        match = re.search(r'run-status"><span class="badge[^"]*">([^<]+)<', answer.text)
+        assert match, "the page shows no status"
+        return match.group(1).strip()
 
     def cookies(self) -> dict[str, str]:
         return dict(self.client.cookies)
@@ -173,18 +173,18 @@ class _FormReader(HTMLParser):
         self._inside, self._select, self._area = False, "", ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {key: value or "" for key, value in attrs}
+        values = {key: value or "" for key, value in attrs}
         if tag == "form":
-            self._inside = self.form in {given.get("id"), given.get("action")}
+            self._inside = self.form in {values.get("id"), values.get("action")}
         if not self._inside:
             return
-        name, kind = given.get("name", ""), given.get("type", "text")
-        if tag == "input" and name and (kind not in {"checkbox", "radio"} or "checked" in given):
-            self.fields.setdefault(name, []).append(given.get("value", "on" if kind == "checkbox" else ""))
+        name, kind = values.get("name", ""), values.get("type", "text")
+        if tag == "input" and name and (kind not in {"checkbox", "radio"} or "checked" in values):
+            self.fields.setdefault(name, []).append(values.get("value", "on" if kind == "checkbox" else ""))
         elif tag == "select":
             self._select = name
-        elif tag == "option" and self._select and ("selected" in given or self._select not in self.fields):
-            self.fields[self._select] = [given.get("value", "")]
+        elif tag == "option" and self._select and ("selected" in values or self._select not in self.fields):
+            self.fields[self._select] = [values.get("value", "")]
         elif tag == "textarea" and name:
             self._area = name
             self.fields[name] = [""]
@@ -211,16 +211,16 @@ def form_fields(page: str, form: str) -> dict[str, list[str]]:
 
 
 def csrf_token(page: str) -> str:
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page) \
+    match = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page) \
         or re.search(r'"X-CSRFToken": "([^"]+)"', page)
-    assert found, "the page holds no form"
-    return found.group(1)
+    assert match, "the page holds no form"
+    return match.group(1)
 
 
 def errors_of(page: str) -> str:
     """The messages that a refused form shows, for a failing test's sake."""
-    found = re.findall(r'class="error(?:s)?"[^>]*>(.*?)</(?:span|div)>', page, re.DOTALL)
-    return "\n".join(text for part in found if (text := re.sub(r"<[^>]+>|\s+", " ", part).strip()))
+    errors = re.findall(r'class="error(?:s)?"[^>]*>(.*?)</(?:span|div)>', page, re.DOTALL)
+    return "\n".join(text for part in errors if (text := re.sub(r"<[^>]+>|\s+", " ", part).strip()))
 
 
 def wait_until(what: str, look: Callable[[], T | None], seconds: float) -> T:
@@ -230,12 +230,12 @@ def wait_until(what: str, look: Callable[[], T | None], seconds: float) -> T:
     def patient() -> T | None:
         nonlocal trouble
         try:
-            found = look()
+            result = look()
         except (httpx.HTTPError, AssertionError) as error:
             trouble = f"{type(error).__name__}: {error}"
             return None
         trouble = ""
-        return found
+        return result
 
     try:
         return wait_for(what, patient, seconds, every=0.5)

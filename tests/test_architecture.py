@@ -136,9 +136,9 @@ def test_nothing_is_loaded_from_another_host() -> None:
     loads = re.compile(r"""(?:src|href|action)\s*=\s*["'](?:https?:)?//|@import|url\(\s*["']?(?:https?:)?//"""
                        r"""|(?:import|fetch)\s*\(\s*["']https?://|from\s+["']https?://""")
     allowed = re.compile(r"""<a\s[^>]*href\s*=\s*["']https://""")  # a link that a person clicks loads nothing by itself
-    found = [f"{relative(path)}: {match.group(0)}" for path in pages_and_scripts()
+    violations = [f"{relative(path)}: {match.group(0)}" for path in pages_and_scripts()
              for match in loads.finditer(allowed.sub("", path.read_text(encoding="utf-8")))]
-    assert not found
+    assert not violations
 
 
 @pytest.mark.parametrize(("what", "pattern"), [
@@ -149,9 +149,9 @@ def test_nothing_is_loaded_from_another_host() -> None:
     ("javascript address", r"javascript:"),
 ])
 def test_no_template_holds_anything_inline_that_the_content_security_policy_refuses(what: str, pattern: str) -> None:
-    found = [f"{relative(path)}: {match.group(0)[:80]}" for path in sorted((ROOT / "templates").rglob("*.html"))
+    violations = [f"{relative(path)}: {match.group(0)[:80]}" for path in sorted((ROOT / "templates").rglob("*.html"))
              for match in re.finditer(pattern, path.read_text(encoding="utf-8"))]
-    assert not found, f"inline {what}"
+    assert not violations, f"inline {what}"
 
 
 def test_every_page_extends_a_base() -> None:

@@ -56,11 +56,11 @@ def database() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def environment(services: dict[str, Any], database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of the compose file, with the names of its containers replaced by this machine's servers."""
-    given = {key: str(value or "") for key, value in services["web"]["environment"].items()}
+    as_composed = {key: str(value or "") for key, value in services["web"]["environment"].items()}
     here = {"CONCORD_DATABASE_URL": database, "CONCORD_REDIS_URL": servers.REDIS_URL,
             "CONCORD_VAR": str(tmp_path_factory.mktemp("data"))}
-    assert here.keys() <= given.keys()
-    return clean_environment(**given | here)
+    assert here.keys() <= as_composed.keys()
+    return clean_environment(**as_composed | here)
 
 
 @pytest.fixture(scope="module")

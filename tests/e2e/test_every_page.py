@@ -107,9 +107,9 @@ def dataset(visitor: Visitor, file: Path, name: str, imported: bool) -> int:
     content = file.read_bytes() + b"{broken\n"
     sent = visitor.post("/datasets/new/", {"name": name}, files={"file": (file.name, content)})
     assert sent.status_code == 302, sent.text[:500]
-    found = re.search(r"/datasets/(\d+)/", sent.headers["location"])
-    assert found
-    number = int(found[1])
+    match = re.search(r"/datasets/(\d+)/", sent.headers["location"])
+    assert match
+    number = int(match[1])
     if imported:
         address = f"/datasets/{number}/columns/"
         fields = form_fields(visitor.get(address).text, address)
@@ -121,14 +121,14 @@ def dataset(visitor: Visitor, file: Path, name: str, imported: bool) -> int:
 @pytest.fixture(scope="package")
 def tabs(browser: Browser, concord: Stack, session: list[dict[str, str]]) -> Iterator[dict[tuple[str, str], Page]]:
     """One tab for each size and theme."""
-    found = {}
+    pages = {}
     for size, (width, height) in SIZES.items():
         for theme in THEMES:
             context = new_context(browser, concord, width, height, color_scheme=theme, reduced_motion="reduce")
             context.add_cookies([*session, {"name": "theme", "value": theme, "url": concord.url}])
-            found[size, theme] = context.new_page()
-    yield found
-    for page in found.values():
+            pages[size, theme] = context.new_page()
+    yield pages
+    for page in pages.values():
         page.context.close()
 
 
@@ -177,11 +177,11 @@ def test_the_page_fits_is_silent_loads_nothing_foreign_and_is_accessible(
             settle(page, name)
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=SCREENSHOTS / f"{name}-{size}-{theme}.png", full_page=True)
-            found = examine(page, watch, name, theme)
+            page_troubles = examine(page, watch, name, theme)
         expected = 404 if name == "not-found" else 200
         if answer is None or answer.status != expected:
-            found.append(f"answered {answer and answer.status}")
-        troubles += [f"{size}, {theme}: {trouble}" for trouble in found]
+            page_troubles.append(f"answered {answer and answer.status}")
+        troubles += [f"{size}, {theme}: {trouble}" for trouble in page_troubles]
         if name == "login":
             page.close()
     assert not troubles, "\n".join(dict.fromkeys(troubles))
@@ -201,19 +201,19 @@ def settle(page: Page, name: str) -> None:
 
 
 def examine(page: Page, watch: Watch, name: str, theme: str) -> list[str]:
-    found = []
+    troubles = []
     # The dark theme changes colours and nothing else.
     only = {"runOnly": {"type": "rule", "values": ["color-contrast"]}} if theme == "dark" else {}
     options = {"resultTypes": ["violations"], **only}
     too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     if too_wide > 0:
-        found.append(f"{too_wide} pixels too wide")
-    said = [text for text in watch.said if name != "not-found" or "404" not in text]
-    found += [f"console: {text[:300]}" for text in said] + [f"loads {url}" for url in watch.foreign]
+        troubles.append(f"{too_wide} pixels too wide")
+    console_texts = [text for text in watch.said if name != "not-found" or "404" not in text]
+    troubles += [f"console: {text[:300]}" for text in console_texts] + [f"loads {url}" for url in watch.foreign]
     frames = [page.main_frame, *(frame for frame in page.frames if "/playground/pane" in frame.url)]
     for frame in frames:
         for violation in Axe().run(frame, options=options).response["violations"]:  # type: ignore[arg-type]
             if violation["impact"] in {"serious", "critical"}:
                 nodes = "; ".join(" ".join(map(str, node["target"])) for node in violation["nodes"][:4])
-                found.append(f"axe: {violation['id']} ({violation['impact']}): {nodes}")
-    return found
+                troubles.append(f"axe: {violation['id']} ({violation['impact']}): {nodes}")
+    return troubles

@@ -50,6 +50,6 @@ def test_what_grew_is_what_a_reload_shows(page: Page, axis: str, weight: float, 
     live, reloaded = grown(page, axis, weight, known)
     for name in ("x", "last", "n", *(["smooth", "mass"] if weight else [])):
         expected = reloaded[name] if isinstance(reloaded[name], list) else [reloaded[name]]
-        got = live[name] if isinstance(live[name], list) else [live[name]]
-        assert [value is None for value in got] == [value is None for value in expected], name
-        assert [value or 0 for value in got] == pytest.approx([value or 0 for value in expected], rel=1e-5), name
+        columns = live[name] if isinstance(live[name], list) else [live[name]]
+        assert [value is None for value in columns] == [value is None for value in expected], name
+        assert [value or 0 for value in columns] == pytest.approx([value or 0 for value in expected], rel=1e-5), name

@@ -110,8 +110,8 @@ def test_a_drawn_label_is_the_label_of_the_principle_drawn(tmp_path: Path) -> No
     rows = draw_job(tmp_path, "single_pm", {"factuality": 0.5, "toxicity": 0.5})
     assert len(rows) == 40
     assert {(row["principle"], row["probability"]) for row in rows} == {("factuality", 0.9), ("toxicity", 0.2)}
-    told = events(tmp_path, "metric")[-1]["values"]
-    assert told["draw/factuality"] == sum(row["principle"] == "factuality" for row in rows) / 40
+    metrics = events(tmp_path, "metric")[-1]["values"]
+    assert metrics["draw/factuality"] == sum(row["principle"] == "factuality" for row in rows) / 40
 
 
 def test_the_label_of_a_principle_with_a_negative_weight_is_turned_round(tmp_path: Path) -> None:

@@ -53,16 +53,16 @@ def test_the_bound_of_its_kl_worked_out_by_hand() -> None:
 
 
 def test_the_reward_chooses_among_n_answers_to_each_prompt(base: LanguageModel) -> None:
-    found = draw(base, 8)
-    assert len(found.responses) == len(PROMPTS)
-    assert found.reward == pytest.approx(sum(map(len, found.responses)) / len(PROMPTS))
-    assert found.reward > found.reward_of_all
-    assert draw(base, 8) == found
+    best = draw(base, 8)
+    assert len(best.responses) == len(PROMPTS)
+    assert best.reward == pytest.approx(sum(map(len, best.responses)) / len(PROMPTS))
+    assert best.reward > best.reward_of_all
+    assert draw(base, 8) == best
 
 
 def test_the_best_of_one_is_any_answer(base: LanguageModel) -> None:
-    found = draw(base, 1)
-    assert found.reward == found.reward_of_all
+    best = draw(base, 1)
+    assert best.reward == best.reward_of_all
 
 
 def test_the_first_of_n_is_not_the_answer_that_it_is_compared_with(base: LanguageModel) -> None:
@@ -127,9 +127,9 @@ def test_constraints_are_scored_with_the_multipliers_of_the_training(
     scored: list[dict[str, float]] = []
     draw_best = best_of_n.draw
 
-    def watched(*given: Any) -> best_of_n.Best:
-        scored.append(given[4].constraints.multipliers)
-        return draw_best(*given)
+    def watched(*arguments: Any) -> best_of_n.Best:
+        scored.append(arguments[4].constraints.multipliers)
+        return draw_best(*arguments)
 
     monkeypatch.setattr(best_of_n, "draw", watched)
     language = language_model.add_adapter(language_model.load(str(tiny_base), torch.device("cpu")), Lora(r=4))

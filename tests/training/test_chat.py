@@ -71,7 +71,7 @@ class Characters:
 
 
 @pytest.mark.parametrize(
-    ("said", "heard"),
+    ("raw_reply", "expected"),
     [
         ("Hello there", "Hello there"),
         (" Hello  ", "Hello"),
@@ -82,9 +82,9 @@ class Characters:
         ("", ""),
     ],
 )
-def test_pieces_join_to_the_reply_and_none_is_taken_back(said: str, heard: str) -> None:
-    parts = list(pieces(Characters(), iter(said.encode())))
-    assert "".join(parts) == heard
+def test_pieces_join_to_the_reply_and_none_is_taken_back(raw_reply: str, expected: str) -> None:
+    parts = list(pieces(Characters(), iter(raw_reply.encode())))
+    assert "".join(parts) == expected
     assert all("\ufffd" not in part for part in parts)
 
 

@@ -105,9 +105,9 @@ def test_prompts_longer_than_the_model_are_counted_and_the_longest_is_named(tiny
 
 
 def test_a_long_prompt_among_others_is_told_and_cut_and_stops_no_run(tiny_base: Path, tmp_path: Path) -> None:
-    told = checks.check_prompts(prompts_of(tmp_path, 3, 95), tiny_base, max_new_tokens=32)
-    assert told.startswith("1 of 2 prompts does not fit the model: the longest, row 2, has 97 tokens")
-    assert "loses its oldest tokens. Lower 'ppo.max_new_tokens' to 31" in told
+    warning = checks.check_prompts(prompts_of(tmp_path, 3, 95), tiny_base, max_new_tokens=32)
+    assert warning.startswith("1 of 2 prompts does not fit the model: the longest, row 2, has 97 tokens")
+    assert "loses its oldest tokens. Lower 'ppo.max_new_tokens' to 31" in warning
 
 
 def test_a_model_of_the_hub_is_left_to_its_loading(tmp_path: Path, tiny_base: Path) -> None:
@@ -187,8 +187,8 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(
     reporter = EventFile(folder / "events.jsonl")
     assert runner._run(job, folder, reporter) == jobs.FAILED
     assert read_json(folder / "failure.json")["kind"] == "disk full"
-    kept = newest_checkpoint(folder / "checkpoint")
-    assert kept is not None and kept.name == "step-00000001"
+    newest = newest_checkpoint(folder / "checkpoint")
+    assert newest is not None and newest.name == "step-00000001"
     assert not (folder / "checkpoint" / "unfinished").exists()
     monkeypatch.setattr(ppo.torch, "save", write)
     assert runner._run(job, folder, reporter) == jobs.DONE

@@ -72,9 +72,9 @@ def test_position_does_not_tell_what_a_person_chose(tmp_path: Path) -> None:
 
 
 def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
-    one, other = (digests(files_from_rows([row(n) for n in range(50)], Data(source="x"), tmp_path / name))
+    first, second = (digests(files_from_rows([row(n) for n in range(50)], Data(source="x"), tmp_path / name))
                   for name in ("one", "other"))
-    assert one == other and set(one) == {"prompts", "held_out", "pairs", "dialogues"}
+    assert first == second and set(first) == {"prompts", "held_out", "pairs", "dialogues"}
 
 
 def test_prompts_alone_make_neither_pairs_nor_dialogues(tmp_path: Path) -> None:

@@ -172,10 +172,10 @@ def test_a_preview_tells_format_columns_and_first_rows() -> None:
 
 @pytest.mark.skipif(not HH.is_file(), reason="the shared data is not beside the repository")
 def test_the_real_hh_rlhf_file_imports_as_it_is() -> None:
-    found = list(read_rows(HH, HH.name))
-    good = [row for row in found if isinstance(row, Row)]
-    bad = [row for row in found if isinstance(row, BadRow)]
-    assert (len(found), len(good)) == (1500, 1494)
+    records = list(read_rows(HH, HH.name))
+    good = [row for row in records if isinstance(row, Row)]
+    bad = [row for row in records if isinstance(row, BadRow)]
+    assert (len(records), len(good)) == (1500, 1494)
     assert [row.number for row in bad] == [221, 317, 335, 827, 939, 1013]
     assert all(row.chosen and row.rejected and row.prompt[-1]["role"] == "user" for row in good)
 

@@ -73,7 +73,7 @@ def tell_label(folder: Path) -> None:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Path:
+def folder_of_events(tmp_path: Path) -> Path:
     """A folder with what this version writes."""
     tell_ppo(tmp_path)
     tell_label(tmp_path)
@@ -89,14 +89,14 @@ def without_time(line: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("stage", ["ppo", "label"])
-def test_a_line_is_what_it_was_before_but_for_its_version(told: Path, stage: str) -> None:
+def test_a_line_is_what_it_was_before_but_for_its_version(folder_of_events: Path, stage: str) -> None:
     before = lines_of(RECORDED / "before_versions" / f"{stage}.jsonl")
-    now = [line.replace(b'"v":%d,' % EVENT_VERSION, b"", 1) for line in lines_of(told / f"{stage}.jsonl")]
+    now = [line.replace(b'"v":%d,' % EVENT_VERSION, b"", 1) for line in lines_of(folder_of_events / f"{stage}.jsonl")]
     assert list(map(without_time, now)) == list(map(without_time, before))
 
 
-def test_every_kind_is_written_with_the_fields_of_its_type_and_no_others(told: Path) -> None:
-    events = list(map(json.loads, lines_of(told / "ppo.jsonl", told / "label.jsonl")))
+def test_every_kind_is_written_with_the_fields_of_its_type_and_no_others(folder_of_events: Path) -> None:
+    events = list(map(json.loads, lines_of(folder_of_events / "ppo.jsonl", folder_of_events / "label.jsonl")))
     assert {event["kind"] for event in events} == set(TYPES)
     for event in events:
         assert event.keys() == get_type_hints(TYPES[event["kind"]]).keys()
@@ -174,8 +174,8 @@ def test_a_new_kind_and_a_new_field_are_passed_over_and_counted() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(TYPES))
-def test_a_field_that_is_missing_has_its_default_or_is_said(told: Path, kind: str) -> None:
-    events = [json.loads(line) for line in lines_of(told / "ppo.jsonl", told / "label.jsonl")]
+def test_a_field_that_is_missing_has_its_default_or_is_said(folder_of_events: Path, kind: str) -> None:
+    events = [json.loads(line) for line in lines_of(folder_of_events / "ppo.jsonl", folder_of_events / "label.jsonl")]
     whole_event = next(event for event in events if event["kind"] == kind)
     later = {"v", "level", "message", "path", "name", "principle", "model", "order_gap", "tokens_in", "calls", "chars"}
     for name in whole_event:

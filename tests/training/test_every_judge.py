@@ -49,7 +49,7 @@ def test_a_run_labels_every_pair_that_can_be(mood: str, tmp_path: Path) -> None:
         rows = labelled(server, tmp_path)
     usable = [row for row in rows if row["probability"] is not None]
     assert len(usable) == most, [row["error"] for row in rows]
-    shorter = {one["digest"]: len(one["a"]) < len(one["b"]) for one in PAIRS}
+    shorter = {pair["digest"]: len(pair["a"]) < len(pair["b"]) for pair in PAIRS}
     assert all((row["probability"] > 0.5) == shorter[row["pair"]] for row in usable)
     assert len(server.requests) < 24 * 4 + 40, "four answers for each order at most, and what was learnt"
 
@@ -167,4 +167,4 @@ def test_the_rule_of_the_moods_is_known(tmp_path: Path) -> None:
     with serving(MOODS["good"][0]) as server:
         rows = labelled(server, tmp_path)
     assert all(row["order_gap"] == pytest.approx(0) for row in rows)
-    assert {options(body)[0] for body in server.requests} == {one[side] for one in PAIRS for side in ("a", "b")}
+    assert {options(body)[0] for body in server.requests} == {pair[side] for pair in PAIRS for side in ("a", "b")}

@@ -35,14 +35,14 @@ def answers(policy: LanguageModel) -> rollouts.Rollout:
 
 def conflicts(policy: LanguageModel, answers: rollouts.Rollout, *columns: Tensor, **other: Any) -> list[float]:
     settings = {"temperature": 1.0, "micro_batch": 2} | other
-    found = gradient_conflict.principle_gradients(policy, answers, torch.stack(columns, dim=1), **settings)
-    return list(gradient_conflict.cosines("abcdef"[: len(columns)], found).values())
+    gradients = gradient_conflict.principle_gradients(policy, answers, torch.stack(columns, dim=1), **settings)
+    return list(gradient_conflict.cosines("abcdef"[: len(columns)], gradients).values())
 
 
 def test_the_cosine_of_gradients_worked_out_by_hand() -> None:
     gradients = torch.tensor([[3.0, 4.0], [4.0, 3.0], [-6.0, -8.0], [0.0, 0.0]])
-    found = gradient_conflict.cosines(["a", "b", "c", "d"], gradients)
-    assert found == pytest.approx({
+    cosines = gradient_conflict.cosines(["a", "b", "c", "d"], gradients)
+    assert cosines == pytest.approx({
         "conflict/a~b": 0.96, "conflict/a~c": -1, "conflict/a~d": 0, "conflict/b~c": -0.96, "conflict/b~d": 0,
         "conflict/c~d": 0})  # fmt: skip
 
@@ -69,21 +69,21 @@ def test_the_gradient_is_that_of_the_expected_reward(policy: LanguageModel, answ
     loss = -(logprobs * whitened.unsqueeze(1) * answers.mask).sum() / answers.mask.sum()
     parameters = language_model.trainable_parameters(policy)
     wanted = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
-    found = gradient_conflict.principle_gradients(policy, answers, z.unsqueeze(1), 1.0, micro_batch=2)
-    torch.testing.assert_close(found[0], wanted, atol=1e-5, rtol=1e-3)
+    gradients = gradient_conflict.principle_gradients(policy, answers, z.unsqueeze(1), 1.0, micro_batch=2)
+    torch.testing.assert_close(gradients[0], wanted, atol=1e-5, rtol=1e-3)
     assert all(parameter.grad is None for parameter in parameters)
 
 
 def test_looking_at_the_conflict_changes_no_number_of_the_run(
     tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path]
 ) -> None:
-    told = {every: Remembering() for every in (0, 2)}
-    for every, reporter in told.items():
+    reporters = {every: Remembering() for every in (0, 2)}
+    for every, reporter in reporters.items():
         recipe = make_recipe(tiny_base, ppo={"conflict_every": every})
         job = make_job(recipe, "ppo", tmp_path, ppo_inputs, prompts=[{"prompt": prompt} for prompt in PROMPTS])
         ppo.run(job, tmp_path / str(every), reporter)
-    for step, values in told[0].metrics.items():
-        watched = dict(told[2].metrics[step])
+    for step, values in reporters[0].metrics.items():
+        watched = dict(reporters[2].metrics[step])
         conflict = watched.pop("conflict/factuality~toxicity", None)
         assert (conflict is not None) == (step % 2 == 0)
         assert conflict is None or -1 <= conflict <= 1

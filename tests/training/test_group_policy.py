@@ -35,17 +35,18 @@ def job_of(tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path]) -> Any:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_it_reports_what_ppo_reports(job_of: Any, tmp_path: Path, tiny_base: Path, algorithm: str) -> None:
-    told, as_ppo = Remembering(), Remembering()
-    ppo.run(job_of(algorithm), tmp_path / "run", told)
+    reporter, as_ppo = Remembering(), Remembering()
+    ppo.run(job_of(algorithm), tmp_path / "run", reporter)
     ppo.run(job_of("ppo", steps=1), tmp_path / "ppo", as_ppo)
-    assert sorted(told.metrics) == [1, 2, 3] and told.progressed == [(1, 3), (2, 3), (3, 3)] and told.rewinds == [0]
-    assert [sample[:2] for sample in told.samples] == [(step, index) for step in (0, 2, 3) for index in (0, 1)]
-    assert told.samples[:2] == as_ppo.samples[:2]  # both start from the same policy, drawn with the same numbers
-    whole = {"principle", "reward", "response", "kl"}
-    words = {tag for tag in as_ppo.metrics[1] if tag.split("/")[0] in whole}
+    assert sorted(reporter.metrics) == [1, 2, 3] and reporter.rewinds == [0]
+    assert reporter.progressed == [(1, 3), (2, 3), (3, 3)]
+    assert [sample[:2] for sample in reporter.samples] == [(step, index) for step in (0, 2, 3) for index in (0, 1)]
+    assert reporter.samples[:2] == as_ppo.samples[:2]  # both start from the same policy, drawn with the same numbers
+    shared_groups = {"principle", "reward", "response", "kl"}
+    words = {tag for tag in as_ppo.metrics[1] if tag.split("/")[0] in shared_groups}
     words |= {"policy/loss", "policy/entropy", "policy/clip_fraction", "optimizer/grad_norm", "optimizer/learning_rate"}
-    assert words <= set(told.metrics[3]) and words <= set(as_ppo.metrics[1])
-    for values in told.metrics.values():
+    assert words <= set(reporter.metrics[3]) and words <= set(as_ppo.metrics[1])
+    for values in reporter.metrics.values():
         assert all(math.isfinite(value) for value in values.values())
         parts = [values["principle/factuality/weighted"], values["principle/toxicity/weighted"]]
         assert sum(parts) == pytest.approx(values["reward/total"], abs=1e-5)
@@ -53,7 +54,7 @@ def test_it_reports_what_ppo_reports(job_of: Any, tmp_path: Path, tiny_base: Pat
     language_model.load_adapter(language, tmp_path / "run" / "adapter")
     summary = read_json(tmp_path / "run" / "summary.json")
     assert summary["algorithm"] == algorithm and summary["weights"] == {"factuality": 0.75, "toxicity": 0.25}
-    assert summary["last"]["reward/total"] == told.metrics[3]["reward/total"]
+    assert summary["last"]["reward/total"] == reporter.metrics[3]["reward/total"]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -79,13 +80,13 @@ def test_a_stopped_run_goes_on_to_the_same_bits(job_of: Any, tmp_path: Path, alg
 
 
 def test_it_learns_what_the_preference_models_reward(job_of: Any, tmp_path: Path) -> None:
-    told = Remembering()
+    reporter = Remembering()
     changes = {"steps": 25, "batch_size": 24, "group_size": 8, "epochs": 2, "learning_rate": 0.006, "micro_batch": 24,
                "sample_prompts": 0, "no_eos_penalty": 0, "kl": {"coefficient": 0.01}}  # fmt: skip
-    ppo.run(job_of("rloo", **changes), tmp_path / "run", told)
-    first = sum(told.metrics[step]["reward/total"] for step in range(1, 6)) / 5
-    last = sum(told.metrics[step]["reward/total"] for step in range(21, 26)) / 5
-    assert last > first + 2 * told.metrics[1]["reward/total_std"] / math.sqrt(24)
+    ppo.run(job_of("rloo", **changes), tmp_path / "run", reporter)
+    first = sum(reporter.metrics[step]["reward/total"] for step in range(1, 6)) / 5
+    last = sum(reporter.metrics[step]["reward/total"] for step in range(21, 26)) / 5
+    assert last > first + 2 * reporter.metrics[1]["reward/total_std"] / math.sqrt(24)
 
 
 def test_a_group_that_does_not_fill_the_batch_is_refused_with_the_nearest_that_does(tiny_base: Path) -> None:

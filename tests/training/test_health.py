@@ -20,11 +20,11 @@ from training.ppo.health import SampleJudge, Watch, WatchedReporter
 def codes(watch: Watch, tag: str, values: list[float], **beside: float) -> dict[int, str]:
     """What a watch says of one curve, by step from 1; `beside` holds what the other numbers are all the while."""
     others = {name.replace("__", "/"): value for name, value in beside.items()}
-    found = {}
+    code_by_step = {}
     for step, value in enumerate(values, 1):
         for finding in watch.look(step, {tag: value} | others):
-            found[step] = finding.code
-    return found
+            code_by_step[step] = finding.code
+    return code_by_step
 
 
 def test_a_run_in_good_health_is_left_alone() -> None:
@@ -79,10 +79,10 @@ def test_a_principle_that_falls_while_another_rises_is_named_with_it() -> None:
     watch = Watch(None)
     for step in range(1, 11):
         assert watch.look(step, principles(detail=0.5, conciseness=0.5, empathy=0.0)) == []
-    found = [finding for step in range(11, 16)
+    findings = [finding for step in range(11, 16)
              for finding in watch.look(step, principles(detail=1.5, conciseness=-0.5, empathy=0.0))]  # fmt: skip
     # After three of five steps conciseness has fallen by 0.6 and detail risen by 0.6.
-    (finding,) = found
+    (finding,) = findings
     assert finding.code == "principles_apart" and finding.principle == "conciseness"
     assert "conciseness has fallen by 0.60 from its best at step 10 while detail rose by 0.60" in finding.message
 
@@ -95,14 +95,14 @@ def test_principles_that_fall_together_are_no_conflict() -> None:
 
 def test_a_reward_that_rises_while_the_judge_turns_away_is_gaming() -> None:
     watch = Watch(None)
-    found = []
+    findings = []
     for step in range(1, 31):
         values = {"reward/total": step / 10}
         if step % 10 == 0:
             values |= {"judge/win_rate": {10: 0.6, 20: 0.9, 30: 0.4}[step], "judge/pairs": 64.0}
-        found += watch.look(step, values)
+        findings += watch.look(step, values)
     # Two standard errors of a difference with 64 pairs: 2 sqrt(2 * 0.25 / 64) = 0.18; it fell by 0.5.
-    (finding,) = found
+    (finding,) = findings
     assert finding.code == "judge_apart"
     assert "40% of the samples, 90% at step 20, while the reward rose by 1.00" in finding.message
 
@@ -115,9 +115,9 @@ def test_a_principle_may_have_any_name(name: str) -> None:
         fall = -0.1 * max(0, step - 20)
         values = {"judge/win_rate": 0.9 if step <= 20 else 0.4, "judge/pairs": 64.0, "reward/total": step / 20}
         scores = {"principle/{}/standardised": fall, "principle/other/standardised": -fall}
-        seen = [[(finding.code, finding.message) for finding in one.look(step, values | {
+        seen = [[(finding.code, finding.message) for finding in watcher.look(step, values | {
             tag.format(principle): score for tag, score in scores.items()})]
-            for one, principle in ((watch, name), (twin, "detail"))]
+            for watcher, principle in ((watch, name), (twin, "detail"))]
         assert seen[0] == [(code, message.replace("detail", name)) for code, message in seen[1]]
 
 
@@ -145,25 +145,25 @@ def test_between_two_warnings_of_a_kind_it_was_well_again(curve: list[float], ta
         ill = (ill or warned) and not now < 1.5 * target
 
 
-class Told(Remembering):
+class FullWarnings(Remembering):
     """Keeps whole warnings."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[tuple[int, str, str]] = []
+        self.full_warnings: list[tuple[int, str, str]] = []
 
     def warning(self, code: str, message: str, step: int = 0) -> None:
-        self.told.append((step, code, message))
+        self.full_warnings.append((step, code, message))
 
 
 def test_a_warning_names_the_step_and_the_samples_that_show_it() -> None:
-    told = Told()
-    reporter = WatchedReporter(told, lambda: Watch(None))
+    recorded = FullWarnings()
+    reporter = WatchedReporter(recorded, lambda: Watch(None))
     for index, response in enumerate(["short", "the longest of them all", "rather long here", "mid size", "x"]):
         reporter.sample(20, index, "?", response, 0.0, {})
     for step in range(21, 31):
         reporter.metric(step, {"response/length": 10.0 if step < 26 else 30.0})
-    ((step, code, message),) = told.told
+    ((step, code, message),) = recorded.full_warnings
     # Mean of five above 20: (10, 10, 30, 30, 30) is 22.
     assert (step, code) == (28, "length_drift")
     assert message.endswith("See samples 2, 3, 4 of step 20.")
@@ -179,15 +179,15 @@ def test_a_resumed_run_knows_its_start_and_does_not_warn_again(tmp_path: Path) -
     metrics = [{"kind": "metric", "step": step, "values": {"response/length": 10.0 if step < 6 else 30.0}}
                for step in range(1, 11)]  # fmt: skip
     write_events(past, [{"kind": "rewind", "step": 0}, *metrics])
-    told = Told()
-    reporter = WatchedReporter(told, lambda: Watch(None), past)
+    recorded = FullWarnings()
+    reporter = WatchedReporter(recorded, lambda: Watch(None), past)
     reporter.rewind(10)
     reporter.metric(11, {"response/length": 30.0})
-    assert told.told == []  # the episode began before the stop
+    assert recorded.full_warnings == []  # the episode began before the stop
     reporter.rewind(5)
     for step in range(6, 11):
         reporter.metric(step, {"response/length": 30.0})
-    assert [step for step, *_ in told.told] == [8]  # what came after step 5 never was
+    assert [step for step, *_ in recorded.full_warnings] == [8]  # what came after step 5 never was
 
 
 class Likes:
@@ -205,34 +205,34 @@ class Likes:
 
 
 def test_the_judge_compares_each_report_of_samples_with_the_first() -> None:
-    judge, told = Likes("good"), Told()
-    reporter = WatchedReporter(told, lambda: Watch(None), judge=SampleJudge(judge, PROMPTS[:4]))
+    judge, recorded = Likes("good"), FullWarnings()
+    reporter = WatchedReporter(recorded, lambda: Watch(None), judge=SampleJudge(judge, PROMPTS[:4]))
     for step, answers in ((0, "aaaa"), (5, ["good", "bad", "a", "good"])):
         for index, answer in enumerate(answers):
             reporter.sample(step, index, "?", answer, 0.0, {})
     # Two won, one lost, one is as it was.
-    assert told.metrics == {5: {"judge/win_rate": 0.625, "judge/pairs": 4.0}}
+    assert recorded.metrics == {5: {"judge/win_rate": 0.625, "judge/pairs": 4.0}}
     assert [item.prompt for item in judge.asked] == [PROMPTS[0], PROMPTS[1], PROMPTS[3]]
 
 
 def test_a_judge_out_of_reach_is_a_warning_and_no_end() -> None:
-    told = Told()
-    reporter = WatchedReporter(told, lambda: Watch(None), judge=SampleJudge(Likes(None), PROMPTS[:1]))
+    recorded = FullWarnings()
+    reporter = WatchedReporter(recorded, lambda: Watch(None), judge=SampleJudge(Likes(None), PROMPTS[:1]))
     reporter.sample(0, 0, "?", "before", 0.0, {})
     reporter.sample(5, 0, "?", "after", 0.0, {})
-    ((step, code, message),) = told.told
+    ((step, code, message),) = recorded.full_warnings
     assert (step, code) == (5, "no_judge") and "out of reach" in message
 
 
 def test_what_is_reported_passes_through_unchanged() -> None:
-    told = Told()
-    reporter = WatchedReporter(told, lambda: Watch(None))
+    recorded = FullWarnings()
+    reporter = WatchedReporter(recorded, lambda: Watch(None))
     reporter.metric(1, {"kl/mean": 1.5})
     reporter.sample(1, 0, "a prompt", "a response", 0.25, {"detail": 1.0})
     reporter.progress(1, 2)
     reporter.rewind(1)
-    assert told.metrics == {1: {"kl/mean": 1.5}} and told.progressed == [(1, 2)] and told.rewinds == [1]
-    assert told.samples == [(1, 0, "a prompt", "a response", 0.25, {"detail": 1.0})]
+    assert recorded.metrics == {1: {"kl/mean": 1.5}} and recorded.progressed == [(1, 2)] and recorded.rewinds == [1]
+    assert recorded.samples == [(1, 0, "a prompt", "a response", 0.25, {"detail": 1.0})]
 
 
 @pytest.mark.parametrize("missing", [[], ["kl/mean"], ["response/length"]])

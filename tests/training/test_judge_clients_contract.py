@@ -128,16 +128,16 @@ REFUSED = {"choices": [{"message": {"content": None, "refusal": f"I cannot, {KEY
 ])
 async def test_what_is_no_letter_has_the_same_reason_everywhere_and_not_the_key(
         reply: Reply, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = []
+    reasons = []
     for client in (bulk, connection):
         with serving(answers(reply)) as server:
-            said.append((await client(server.base_url)).reason)
+            reasons.append((await client(server.base_url)).reason)
     with batches(monkeypatch) as by_batch:
         by_batch.script = lambda *_: reply
         [verdict] = await BatchJudge(settings(by_batch.base_url), KEY, OPEN, tmp_path).compare([QUESTION])
-        said.append(verdict.error)
-    assert [reason in words for words in said] == [True] * 3, said
-    assert not any(KEY in words for words in said)
+        reasons.append(verdict.error)
+    assert [reason in words for words in reasons] == [True] * 3, reasons
+    assert not any(KEY in words for words in reasons)
 
 
 @clients

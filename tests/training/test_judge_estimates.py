@@ -14,18 +14,18 @@ PRICED = JudgeSettings(kind="openai", model="m", price_in=2.0, price_out=10.0, c
 
 
 def test_calls_tokens_money_and_time_are_worked_out_from_the_questions() -> None:
-    found = estimate(["x" * 420] * 100, PRICED)
-    assert (found.calls, found.chars) == (100, 42_000)
-    assert found.tokens_in.likely == pytest.approx(42_000 / 4.2 + 800)
-    assert found.tokens_in.low < found.tokens_in.likely < found.tokens_in.high
-    assert found.tokens_out == Range(100, 100, 200)
-    assert found.money.likely == pytest.approx(10_800 * 2e-6 + 100 * 10e-6)
-    assert found.seconds.likely == pytest.approx(100 * 0.6 / 10)
+    estimated = estimate(["x" * 420] * 100, PRICED)
+    assert (estimated.calls, estimated.chars) == (100, 42_000)
+    assert estimated.tokens_in.likely == pytest.approx(42_000 / 4.2 + 800)
+    assert estimated.tokens_in.low < estimated.tokens_in.likely < estimated.tokens_in.high
+    assert estimated.tokens_out == Range(100, 100, 200)
+    assert estimated.money.likely == pytest.approx(10_800 * 2e-6 + 100 * 10e-6)
+    assert estimated.seconds.likely == pytest.approx(100 * 0.6 / 10)
 
 
 def test_a_tenth_of_the_questions_stands_for_all() -> None:
-    part, whole = estimate(["x" * 420] * 10, PRICED, share=0.1), estimate(["x" * 420] * 100, PRICED)
-    assert part == whole
+    from_a_tenth, from_all = estimate(["x" * 420] * 10, PRICED, share=0.1), estimate(["x" * 420] * 100, PRICED)
+    assert from_a_tenth == from_all
 
 
 def test_a_slow_minute_makes_it_longer() -> None:

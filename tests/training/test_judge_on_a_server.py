@@ -196,14 +196,14 @@ async def test_no_more_than_the_set_number_of_requests_is_in_flight() -> None:
 
 
 async def test_a_stop_asks_nothing_more_and_hands_over_what_was_under_way() -> None:
-    told: list[int] = []
+    reported: list[int] = []
 
     def on_verdict(index: int, _: Verdict) -> None:
-        told.append(index)
+        reported.append(index)
         raise StopRequested
 
     with serving(leaning) as server:
         judge = make_judge(settings(server.base_url, concurrency=2, both_orders=False), KEY)
         with pytest.raises(StopRequested):
             await judge.compare([PAIR] * 20, on_verdict)
-    assert len(server.requests) == len(told) == 2
+    assert len(server.requests) == len(reported) == 2

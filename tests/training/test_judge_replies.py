@@ -23,9 +23,10 @@ def body(*tokens: tuple[str, dict[str, float]], text: str = "", **choice: Any) -
     """A reply with log-probabilities: at each place a token, and the shares of the likeliest tokens there."""
     content = [{"token": token, "logprob": -0.1, "top_logprobs": [
         {"token": name, "logprob": math.log(share)} for name, share in top.items()]} for token, top in tokens]
-    said = text or "".join(token for token, _ in tokens)
+    reply = text or "".join(token for token, _ in tokens)
     return {"model": "m", "usage": {"prompt_tokens": 9, "completion_tokens": 1},
-            "choices": [{"message": {"content": said}, "logprobs": {"content": content} if tokens else None, **choice}]}
+            "choices": [{"message": {"content": reply}, "logprobs": {"content": content} if tokens else None,
+                         **choice}]}
 
 
 def read(value: Any, reasoning: bool = False) -> Any:
@@ -165,5 +166,5 @@ def test_no_bytes_break_the_reader(data: bytes) -> None:
 
 
 def test_a_reply_that_was_cut_off_is_a_fault_wherever_it_was_cut() -> None:
-    whole = json.dumps(body(("A", {"A": 1.0}))).encode()
-    assert all(read_reply(whole[:cut]).fault for cut in range(len(whole)))
+    reply_body = json.dumps(body(("A", {"A": 1.0}))).encode()
+    assert all(read_reply(reply_body[:cut]).fault for cut in range(len(reply_body)))

@@ -32,17 +32,17 @@ def test_a_part_of_few_pairs_is_no_point() -> None:
 
 def test_points_and_the_last_doubling_by_hand() -> None:
     truth = [0.9, 0.9, 0.9, 0.1, 0.1, 0.5]  # the last is undecided and counts for nobody
-    found = learning_curve.curve([10, 20], [[1, -1, -1, 1, -1, 9], [1, 1, 1, -1, 1, -9]], truth)
-    first, second = found["learning_curve"]
+    card = learning_curve.curve([10, 20], [[1, -1, -1, 1, -1, 9], [1, 1, 1, -1, 1, -9]], truth)
+    first, second = card["learning_curve"]
     assert (first["labels"], first["accuracy"], second["labels"], second["accuracy"]) == (10, 0.4, 20, 0.8)
     assert (second["low"], second["high"]) == wilson_interval(4, 5)
     # Three won, one lost: as uneven as that or more by chance, 2 (1 + 4) / 2^4.
-    assert found["last_doubling"] == {"won": 3, "lost": 1, "p": pytest.approx(10 / 16)}
+    assert card["last_doubling"] == {"won": 3, "lost": 1, "p": pytest.approx(10 / 16)}
 
 
 def test_models_that_tell_the_same_pairs_have_nothing_won() -> None:
-    found = learning_curve.curve([1, 2], [[1.0, -1.0], [2.0, -2.0]], [0.9, 0.9])
-    assert found["last_doubling"] == {"won": 0, "lost": 0, "p": 1.0}
+    card = learning_curve.curve([1, 2], [[1.0, -1.0], [2.0, -2.0]], [0.9, 0.9])
+    assert card["last_doubling"] == {"won": 0, "lost": 0, "p": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_card_holds_a_point_a_part_and_the_model_itself(with_curve: Path) ->
     last = card["learning_curve"][-1]
     assert (last["accuracy"], last["low"]) == (card["accuracy"], card["accuracy_low"])
     measured = [part["differences"][0] for part in read_json(with_curve / stage.CURVE)]
-    assert [len(one) for one in measured] == [24, 24, 24], "all are measured on the pairs that are held out"
+    assert [len(indices) for indices in measured] == [24, 24, 24], "all are measured on the pairs that are held out"
     assert measured[0] != measured[1] != measured[2], "a model for each part"
     assert not (with_curve / "parts").exists()
 

@@ -61,8 +61,8 @@ def _fill(repeated: Recipe, folders: dict[str, Path], answer: str) -> None:
         write_jsonl(folder / "scores.jsonl", (
             {"pair": digest, "z_a": (1.0 if n % 4 else -1.0) * (-1 if n % right == 1 else 1), "z_b": 0.0, "human": None,
              "held_out": n % 2 == 0} for n, digest in enumerate(digests)))
-    given = dict.fromkeys(served_by(plan(repeated)), 0.5)
-    write_json(folders["weights"] / "weights.json", {"weights": given})
+    weights = dict.fromkeys(served_by(plan(repeated)), 0.5)
+    write_json(folders["weights"] / "weights.json", {"weights": weights})
     write_json(folders["ppo"] / "summary.json", {"last": {"kl/mean": 1.25, "reward/total": 0.5}})
     rates = {choice.name: win_rate([1.0, 0.5])._asdict() for choice in repeated.principles}
     write_json(folders["evaluate"] / "report.json", {"principles": rates})
@@ -72,8 +72,8 @@ def _fill(repeated: Recipe, folders: dict[str, Path], answer: str) -> None:
 
 
 def test_the_report_of_an_experiment_holds_figures_table_and_verdicts(experiment: Experiment, tmp_path: Path) -> None:
-    found = results(experiment)
-    write_report(found, tmp_path / "out", "python -m training paper --out DIR", 12.0, docs=tmp_path / "docs")
+    report = results(experiment)
+    write_report(report, tmp_path / "out", "python -m training paper --out DIR", 12.0, docs=tmp_path / "docs")
     text = (tmp_path / "out" / "report.md").read_text()
     assert "Linear over the single PM 100.0 %" in text and "*Held.*" in text
     assert "| PM accuracy, worst principle (toxicity) | 90.0 % (80.0 to 95.0, n = 20) | 71.3 to 81.0 % |" in text
@@ -86,28 +86,28 @@ def test_the_report_of_an_experiment_holds_figures_table_and_verdicts(experiment
     assert (tmp_path / "docs" / "images" / "paper" / "win_rates.svg").is_file()
     written = read_json(tmp_path / "out" / "results.json")
     assert [claim["held"] for claim in written["verdicts"]] == ["held", "not tested", "held"]
-    assert json.dumps(written["win_matrix"]) == json.dumps(found["win_matrix"], sort_keys=True)
+    assert json.dumps(written["win_matrix"]) == json.dumps(report["win_matrix"], sort_keys=True)
 
 
 def test_a_cell_of_the_win_matrix_and_its_mirror_sum_to_one(experiment: Experiment) -> None:
     cells = results(experiment)["win_matrix"]["cells"]
-    for one, row in cells.items():
+    for row_name, row in cells.items():
         for other, share in row.items():
-            assert share["value"] + cells[other][one]["value"] == pytest.approx(1)
+            assert share["value"] + cells[other][row_name]["value"] == pytest.approx(1)
     assert cells["single_pm"]["linear"]["value"] == 0.0
 
 
 def test_objectives_are_judged_on_held_out_pairs_against_what_people_chose(experiment: Experiment) -> None:
-    found = results(experiment)["objectives"]
-    by_arm: dict[str, Any] = {row["arm"]: row for row in found["objectives"]}
+    objectives = results(experiment)["objectives"]
+    by_arm: dict[str, Any] = {row["arm"]: row for row in objectives["objectives"]}
     # Held out are the 20 even pairs; no even pair is scored against its label, and the labels are the people's choice.
     assert (by_arm["linear"]["value"], by_arm["linear"]["n"]) == (1.0, 20)
-    assert (found["ceiling"]["value"], found["ceiling"]["n"]) == (1.0, 20)
+    assert (objectives["ceiling"]["value"], objectives["ceiling"]["n"]) == (1.0, 20)
     assert list(by_arm)[-3:] == ["single_pm", "pooled_pm", "only_toxicity"]
 
 
 def test_every_arm_and_seed_shares_pairs_labels_and_models(experiment: Experiment) -> None:
-    recipes = [one for arm in experiment.arms for one in repetitions(arm, SEEDS)]
+    recipes = [repetition for arm in experiment.arms for repetition in repetitions(arm, SEEDS)]
     kinds = [work.plan.kind for work in works(recipes, experiment.files, experiment.store)]
     assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {
         "draw": 2, "evaluate": 20, "label": 2, "ppo": 20, "preference_model": 4, "sample": 1, "weights": 4}

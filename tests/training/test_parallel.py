@@ -59,16 +59,16 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path, job: Job, monkeypat
     done = launched(folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert is_complete(folder)
-    told = {event["step"]: event["values"] for event in events(folder, "metric")}
-    assert sorted(told) == [1, 2] and len(events(folder, "metric")) == 2  # one process reports
+    metrics = {event["step"]: event["values"] for event in events(folder, "metric")}
+    assert sorted(metrics) == [1, 2] and len(events(folder, "metric")) == 2  # one process reports
 
-    one = Remembering()
+    reporter = Remembering()
     monkeypatch.setattr(ppo.rollouts, "generate", answered_in_halves)
-    ppo.run(job, tmp_path / "one", one)
-    for step, values in one.metrics.items():
+    ppo.run(job, tmp_path / "one", reporter)
+    for step, values in reporter.metrics.items():
         for tag, value in values.items():
             if tag.split("/")[0] not in ("time", "throughput"):
-                assert told[step][tag] == pytest.approx(value, rel=1e-4, abs=1e-4), (step, tag)
+                assert metrics[step][tag] == pytest.approx(value, rel=1e-4, abs=1e-4), (step, tag)
     files = [tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("one", "two")]
     alone, together = map(load_file, files)
     for name, tensor in alone.items():
@@ -77,12 +77,12 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path, job: Job, monkeypat
 
 def test_alone_nothing_is_shared_and_nothing_changes() -> None:
     rows, generator = torch.arange(5), torch.Generator()
-    told = Remembering()
+    reporter = Remembering()
     parameter = torch.nn.Parameter(torch.ones(2))
     parallel.all_reduce_gradients([parameter])
     assert parallel.world_size() == 1 and parallel.is_main() and parameter.grad is None
     assert parallel.shard(rows) is rows and parallel.all_reduce_sum(rows) is rows
-    assert parallel.own_generator(generator) is generator and parallel.rank_zero_reporter(told, least=1) is told
+    assert parallel.own_generator(generator) is generator and parallel.rank_zero_reporter(reporter, least=1) is reporter
 
 
 def test_more_processes_than_rows_of_a_minibatch_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,10 @@ CPU = torch.device("cpu")
 def language(tiny_base: Path) -> LanguageModel:
     """The tiny base with an adapter that has learnt something: its second half is no longer zero."""
     torch.manual_seed(0)
-    found = language_model.add_adapter(language_model.load(str(tiny_base), CPU), Lora(r=4))
-    for parameter in language_model.trainable_parameters(found):
+    model = language_model.add_adapter(language_model.load(str(tiny_base), CPU), Lora(r=4))
+    for parameter in language_model.trainable_parameters(model):
         torch.nn.init.normal_(parameter, std=0.1)
-    return found
+    return model
 
 
 def logits(language: LanguageModel) -> torch.Tensor:

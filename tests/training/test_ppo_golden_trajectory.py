@@ -24,8 +24,8 @@ PINNED = {
 
 def test_the_trajectory_is_the_pinned_one(tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path]) -> None:
     job = make_job(make_recipe(tiny_base), "ppo", tmp_path, ppo_inputs, prompts=[{"prompt": p} for p in PROMPTS])
-    told = Remembering()
-    ppo.run(job, tmp_path / "run", told)
-    found = {step: tuple(round(values[tag], 5) for tag in TAGS) for step, values in told.metrics.items()}
+    reporter = Remembering()
+    ppo.run(job, tmp_path / "run", reporter)
+    trajectory = {step: tuple(round(values[tag], 5) for tag in TAGS) for step, values in reporter.metrics.items()}
     for step, numbers in PINNED.items():
-        assert found[step] == pytest.approx(numbers, rel=2e-3, abs=2e-3), found
+        assert trajectory[step] == pytest.approx(numbers, rel=2e-3, abs=2e-3), trajectory

@@ -51,11 +51,11 @@ def test_the_ratio_is_one_before_the_first_optimizer_step(
     job_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ratios: list[float] = []
-    whole = ppo.pg.policy_loss
+    policy_loss = ppo.pg.policy_loss
 
     def watched(now: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, clip: float) -> Any:
         ratios.append(float(((now - old).abs() * mask).max().detach()))
-        return whole(now, old, advantages, mask, clip)
+        return policy_loss(now, old, advantages, mask, clip)
 
     monkeypatch.setattr(ppo.pg, "policy_loss", watched)
     job = job_of(steps=3, minibatches=1, epochs=2, micro_batch=6, learning_rate=0.01)
@@ -72,8 +72,8 @@ def test_optimizer_steps_are_epochs_times_minibatches(
     taken: list[float] = []
     take_step = ppo.take_step
 
-    def counted(*given: Any) -> float:
-        taken.append(take_step(*given))
+    def counted(*arguments: Any) -> float:
+        taken.append(take_step(*arguments))
         return taken[-1]
 
     monkeypatch.setattr(ppo, "take_step", counted)
@@ -82,11 +82,11 @@ def test_optimizer_steps_are_epochs_times_minibatches(
 
 
 def test_cutting_a_minibatch_into_micro_batches_changes_nothing(job_of: Any, tmp_path: Path) -> None:
-    pieces, whole = Remembering(), Remembering()
-    ppo.run(job_of(steps=2, micro_batch=1), tmp_path / "pieces", pieces)
-    ppo.run(job_of(steps=2, micro_batch=100), tmp_path / "whole", whole)
+    in_micro_batches, in_one_batch = Remembering(), Remembering()
+    ppo.run(job_of(steps=2, micro_batch=1), tmp_path / "pieces", in_micro_batches)
+    ppo.run(job_of(steps=2, micro_batch=100), tmp_path / "whole", in_one_batch)
     for tag in ("policy/loss", "value/loss", "optimizer/grad_norm", "policy/entropy", "reward/total"):
-        assert pieces.metrics[2][tag] == pytest.approx(whole.metrics[2][tag], abs=1e-4), tag
+        assert in_micro_batches.metrics[2][tag] == pytest.approx(in_one_batch.metrics[2][tag], abs=1e-4), tag
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(job_of: Any, tmp_path: Path) -> None:
@@ -211,8 +211,8 @@ def test_a_loss_that_is_no_number_is_named(job_of: Any, tmp_path: Path, monkeypa
     learners: list[ppo.Learner] = []
     load = ppo.load_learner
 
-    def loaded(*given: Any) -> ppo.Learner:
-        learners.append(load(*given))
+    def loaded(*arguments: Any) -> ppo.Learner:
+        learners.append(load(*arguments))
         return learners[-1]
 
     class Explodes(Remembering):

@@ -100,9 +100,9 @@ def test_below_the_adapters_the_trunk_is_run_once_for_all_principles(deep_base: 
         random_model(tmp_path / str(n), deep_base, n, layers=1)
     for way in (10**9, 0):
         monkeypatch.setattr(scoring, "SMALL", way)
-        one = operations(pm.PreferenceModels.load({"0": tmp_path / "0"}))
+        one_model = operations(pm.PreferenceModels.load({"0": tmp_path / "0"}))
         four = operations(pm.PreferenceModels.load({str(n): tmp_path / str(n) for n in range(4)}))
-        assert four / one == pytest.approx(3 / 4 + 4 / 4, rel=0.05)
+        assert four / one_model == pytest.approx(3 / 4 + 4 / 4, rel=0.05)
 
 
 def test_the_adapter_is_put_on_the_upper_layers_only(deep_base: Path) -> None:

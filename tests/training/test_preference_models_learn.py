@@ -54,9 +54,9 @@ def test_the_loss_by_hand() -> None:
 
 def test_a_response_too_long_loses_the_beginning_of_its_prompt_and_keeps_its_end(tiny_base: Path) -> None:
     tokenizer = load_tokenizer(str(tiny_base))
-    whole = pm.encode(tokenizer, PROMPT, GOOD, 100)
+    uncut = pm.encode(tokenizer, PROMPT, GOOD, 100)
     cut = pm.encode(tokenizer, PROMPT, GOOD, 9)
-    assert whole[-1] == tokenizer.eos_token_id and cut == whole[-9:]
+    assert uncut[-1] == tokenizer.eos_token_id and cut == uncut[-9:]
     assert tokenizer.decode(cut[:-1]).strip() == f"Assistant: {GOOD}"
 
 
@@ -131,9 +131,9 @@ def test_one_pass_or_several_make_the_same_step(tiny_base: Path, monkeypatch: py
     run(stage.run, job_of(tmp_path / "one", tiny_base, **sure), tmp_path / "one")
     monkeypatch.setattr(stage, "tokens_at_once", lambda *_: 100)
     run(stage.run, job_of(tmp_path / "several", tiny_base, **sure), tmp_path / "several")
-    one, several = ([event["values"]["pm/loss"] for event in events(tmp_path / name, "metric")]
+    one_batch, several = ([event["values"]["pm/loss"] for event in events(tmp_path / name, "metric")]
                     for name in ("one", "several"))
-    assert one == pytest.approx(several, rel=1e-4)
+    assert one_batch == pytest.approx(several, rel=1e-4)
 
 
 def test_labels_that_people_corrected_win(tiny_base: Path, tmp_path: Path) -> None:

@@ -23,21 +23,21 @@ def scored(a: float, b: float, label: float | None = 0.9, human: float | None = 
 
 
 def test_mean_and_spread_are_those_of_what_was_learnt_from() -> None:
-    found = quality_card.card([scored(1, 3, held_out=False), scored(5, 7, held_out=False), scored(100, 0),
+    card = quality_card.card([scored(1, 3, held_out=False), scored(5, 7, held_out=False), scored(100, 0),
                           scored(50, 0, label=None, held_out=False)])
-    assert found["mean"] == 4 and found["std"] == pytest.approx(5 ** 0.5)
-    assert (found["trained_on"], found["held_out"], found["decided"]) == (2, 1, 1)
+    assert card["mean"] == 4 and card["std"] == pytest.approx(5 ** 0.5)
+    assert (card["trained_on"], card["held_out"], card["decided"]) == (2, 1, 1)
 
 
 def test_accuracy_is_against_the_judge_and_agreement_against_people() -> None:
     pairs = [scored(1, 0, 0.9, human=1.0), scored(1, 0, 0.9, human=0.0), scored(0, 1, 0.9),
              scored(1, 0, 0.1, human=1.0)]
-    found = quality_card.card(pairs)
-    assert (found["accuracy"], found["decided"]) == (0.5, 4)
-    assert (found["accuracy_low"], found["accuracy_high"]) == wilson_interval(2, 4)
-    assert (found["human_agreement"], found["human_n"]) == (pytest.approx(2 / 3), 3)
-    assert (found["human_low"], found["human_high"]) == wilson_interval(2, 3)
-    assert found["judge_human_agreement"] == pytest.approx(1 / 3)
+    card = quality_card.card(pairs)
+    assert (card["accuracy"], card["decided"]) == (0.5, 4)
+    assert (card["accuracy_low"], card["accuracy_high"]) == wilson_interval(2, 4)
+    assert (card["human_agreement"], card["human_n"]) == (pytest.approx(2 / 3), 3)
+    assert (card["human_low"], card["human_high"]) == wilson_interval(2, 3)
+    assert card["judge_human_agreement"] == pytest.approx(1 / 3)
 
 
 def test_people_who_chose_nothing_are_not_spoken_of() -> None:
@@ -61,8 +61,8 @@ def test_the_linear_part_of_length_is_taken_out_and_nothing_else() -> None:
     before, after = quality_card.card(pairs), quality_card.card(cleaned)
     assert before["length_correlation"] > 0.9 and after["length_correlation"] == pytest.approx(0, abs=1e-9)
     assert after["mean"] == pytest.approx(before["mean"])
-    one = quality_card.remove_length_bias([scored(7, 1, lengths=(10, 4))], 0.5, 6)[0]
-    assert one.raw == (7 - 0.5 * 4, 1 + 0.5 * 2)
+    debiased = quality_card.remove_length_bias([scored(7, 1, lengths=(10, 4))], 0.5, 6)[0]
+    assert debiased.raw == (7 - 0.5 * 4, 1 + 0.5 * 2)
 
 
 def test_principles_that_prefer_alike_correlate(tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ def test_principles_that_prefer_alike_correlate(tmp_path: Path) -> None:
     for name, differences in columns.items():
         pairs = [scored(difference, 0.0) for difference in differences]
         quality_card.write_scores(tmp_path / name / "scores.jsonl", ["x", "y", "z"], pairs, mean=0.0, std=0.5)
-    found = quality_card.score_correlations({name: tmp_path / name for name in columns})
-    assert found["detail"] == {"conciseness": pytest.approx(-1), "context": pytest.approx(1)}
+    correlations = quality_card.score_correlations({name: tmp_path / name for name in columns})
+    assert correlations["detail"] == {"conciseness": pytest.approx(-1), "context": pytest.approx(1)}
     assert quality_card.score_correlations({"detail": tmp_path / "detail"}) == {"detail": {}}
     assert quality_card.score_correlations({}) == {}
 

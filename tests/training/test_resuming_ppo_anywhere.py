@@ -43,10 +43,10 @@ class Interrupted(Remembering):
             raise StopRequested
 
 
-def numbers(told: dict[int, dict[str, float]]) -> dict[int, dict[str, str]]:
+def numbers(metrics: dict[int, dict[str, float]]) -> dict[int, dict[str, str]]:
     """Every metric but the clocks', digit by digit; a NaN equals itself."""
     return {step: {tag: repr(value) for tag, value in values.items() if not tag.startswith(CLOCKS)}
-            for step, values in told.items()}
+            for step, values in metrics.items()}
 
 
 ends = st.lists(st.tuples(st.sampled_from(["stop", "kill"]), st.integers(1, STEPS)), min_size=1, max_size=2,
@@ -75,16 +75,16 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bits(
     straight = Remembering()
     ppo.run(job, folder / "straight", straight)
 
-    told: dict[int, dict[str, float]] = {}
-    for how, phase in sorted(interruptions, key=lambda one: one[1]):
+    metrics: dict[int, dict[str, float]] = {}
+    for how, phase in sorted(interruptions, key=lambda interruption: interruption[1]):
         attempt = Interrupted(how, phase)
         with pytest.raises((StopRequested, Killed)):
             ppo.run(job, folder / "pieces", attempt)
-        told |= attempt.metrics
+        metrics |= attempt.metrics
     last = Remembering()
     ppo.run(job, folder / "pieces", last)
 
-    assert numbers(told | last.metrics) == numbers(straight.metrics)
+    assert numbers(metrics | last.metrics) == numbers(straight.metrics)
     summaries = [read_json(folder / name / "summary.json") for name in ("straight", "pieces")]
     straight_last, last_of_pieces = (numbers({STEPS: summary.pop("last")}) for summary in summaries)
     assert last_of_pieces == straight_last != {STEPS: {}}

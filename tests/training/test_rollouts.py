@@ -64,12 +64,12 @@ def test_an_answer_does_not_depend_on_its_neighbours_padding(language: LanguageM
 def test_log_probabilities_do_not_depend_on_padding(language: LanguageModel) -> None:
     rollout = drawn(language, PROMPTS)
     with torch.no_grad():
-        whole = rollouts.forward_responses(language, rollout)
+        batched = rollouts.forward_responses(language, rollout)
         for row in range(len(PROMPTS)):
             part = rollouts.select(rollout, torch.tensor([row]))
             piece = rollouts.forward_responses(language, part)
             length = int(part.mask.sum())
-            assert torch.allclose(piece.logprobs[0, :length], whole.logprobs[row, :length], atol=1e-4)
+            assert torch.allclose(piece.logprobs[0, :length], batched.logprobs[row, :length], atol=1e-4)
 
 
 def test_a_row_ends_with_its_end_token_and_nothing_counts_after_it(language: LanguageModel) -> None:

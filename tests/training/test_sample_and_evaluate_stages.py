@@ -26,8 +26,8 @@ def sample_job(tmp_path: Path, tiny_base: Path, rows: list[dict[str, Any]] = ROW
 
 
 def test_each_prompt_gets_two_different_answers(tmp_path: Path, tiny_base: Path) -> None:
-    told = Remembering()
-    sample.run(sample_job(tmp_path, tiny_base), tmp_path / "run", told)
+    reporter = Remembering()
+    sample.run(sample_job(tmp_path, tiny_base), tmp_path / "run", reporter)
     pairs = list(read_jsonl(tmp_path / "run" / "pairs.jsonl"))
     assert len(pairs) == 8
     assert [pair["prompt"] for pair in pairs] == (PROMPTS + PROMPTS)[:8]
@@ -35,8 +35,8 @@ def test_each_prompt_gets_two_different_answers(tmp_path: Path, tiny_base: Path)
         assert pair["a"] != pair["b"]
         assert pair["digest"] == pair_digest(pair["prompt"], pair["a"], pair["b"])
         assert pair["human"] is None
-    assert told.progressed == [(4, 8), (8, 8)]
-    assert told.metrics[1]["response/length"] > 0
+    assert reporter.progressed == [(4, 8), (8, 8)]
+    assert reporter.metrics[1]["response/length"] > 0
 
 
 def test_each_batch_of_prompts_draws_numbers_of_its_own(tmp_path: Path, tiny_base: Path) -> None:
@@ -97,8 +97,8 @@ def evaluate_job(tmp_path: Path, tiny_base: Path, spread: float) -> Job:
 
 
 def test_the_report_holds_rates_intervals_and_examples(tmp_path: Path, tiny_base: Path, judge: LikesLong) -> None:
-    told = Remembering()
-    evaluate.run(evaluate_job(tmp_path, tiny_base, spread=0.3), tmp_path / "run", told)
+    reporter = Remembering()
+    evaluate.run(evaluate_job(tmp_path, tiny_base, spread=0.3), tmp_path / "run", reporter)
     report = read_json(tmp_path / "run" / "report.json")
     overall, examples = report["overall"], report["examples"]
     longer = sum(len(e["policy"]) > len(e["base"]) for e in examples)
@@ -109,7 +109,7 @@ def test_the_report_holds_rates_intervals_and_examples(tmp_path: Path, tiny_base
     assert set(report["principles"]) == {"factuality", "toxicity"}
     assert [e["prompt"] for e in examples] == PROMPTS
     assert set(examples[0]["principles"]) == {"factuality", "toxicity"}
-    assert told.metrics[1]["win_rate/overall"] == overall["win_rate"]
+    assert reporter.metrics[1]["win_rate/overall"] == overall["win_rate"]
 
 
 def test_the_judge_gets_the_wording_of_each_principle(tmp_path: Path, tiny_base: Path, judge: LikesLong) -> None:
@@ -120,12 +120,12 @@ def test_the_judge_gets_the_wording_of_each_principle(tmp_path: Path, tiny_base:
 
 
 def test_answers_the_judge_will_not_compare_are_warned_of(tmp_path: Path, tiny_base: Path, judge: LikesLong) -> None:
-    told = Remembering()
-    evaluate.run(evaluate_job(tmp_path, tiny_base, spread=0.3), tmp_path / "run", told)
+    reporter = Remembering()
+    evaluate.run(evaluate_job(tmp_path, tiny_base, spread=0.3), tmp_path / "run", reporter)
     report = read_json(tmp_path / "run" / "report.json")
     same = sum(e["policy"] == e["base"] for e in report["examples"])
     assert report["principles"]["toxicity"]["n"] == same
-    assert told.warnings == ["no_verdict"]
+    assert reporter.warnings == ["no_verdict"]
 
 
 def test_an_adapter_that_changes_nothing_ties_with_its_base(tmp_path: Path, tiny_base: Path, judge: LikesLong) -> None:

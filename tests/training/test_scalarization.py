@@ -144,9 +144,9 @@ def test_a_better_score_never_makes_a_worse_reward(
 
 
 @given(rows, st.sampled_from(NAMES), st.lists(numbers, min_size=6, max_size=6))
-def test_contributions_add_up_to_the_reward(scores: list[list[float]], function: Function, given: list[float]) -> None:
+def test_contributions_add_up_to_the_reward(scores: list[list[float]], function: Function, drawn: list[float]) -> None:
     z = torch.tensor(scores, dtype=torch.float64)
-    weights = torch.tensor(given, dtype=torch.float64)[: z.shape[1]]
+    weights = torch.tensor(drawn, dtype=torch.float64)[: z.shape[1]]
     weights[0] = weights[0].abs() + 0.1
     settings = Scalarization(function=function)
     parts = contributions(z, weights, settings)

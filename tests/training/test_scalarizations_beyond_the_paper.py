@@ -34,8 +34,8 @@ def settings(function: str, **more: Any) -> Scalarization:
 
 def rewards(function: str, scores: Tensor = SCORES, weights: Tensor = WEIGHTS, **more: Any) -> list[float]:
     chosen = settings(function, **more)
-    found: list[float] = scalarize(scores, weights, chosen, Constraints(NAMES, chosen).limits).tolist()
-    return found
+    totals: list[float] = scalarize(scores, weights, chosen, Constraints(NAMES, chosen).limits).tolist()
+    return totals
 
 
 def sigmoid(x: float) -> float:
@@ -80,14 +80,14 @@ def test_each_principle_may_have_a_threshold_of_its_own() -> None:
 
 def test_principles_of_one_weight_are_one_level_and_its_lowest_decides() -> None:
     # a and b together: slacks min(1, -2), min(0, 0), min(-1, 4).
-    found = rewards("lexicographic", weights=torch.tensor([2.0, 2.0, 1.0]))
-    assert found == pytest.approx([math.exp(-2), 2.0, math.exp(-1)])
+    totals = rewards("lexicographic", weights=torch.tensor([2.0, 2.0, 1.0]))
+    assert totals == pytest.approx([math.exp(-2), 2.0, math.exp(-1)])
 
 
 def test_a_constraint_pays_by_its_multiplier() -> None:
     # b must reach 0.5 at multiplier 2; a and c keep their shares 3/6 and 1/6 of all weights.
-    found = rewards("constrained", thresholds={"b": 0.5}, multiplier=2.0)
-    assert found[0] == pytest.approx((0.5 * 1.0 + 0.5 / 6 + 2 * (-2.0 - 0.5)) / 3)
+    totals = rewards("constrained", thresholds={"b": 0.5}, multiplier=2.0)
+    assert totals[0] == pytest.approx((0.5 * 1.0 + 0.5 / 6 + 2 * (-2.0 - 0.5)) / 3)
 
 
 def test_a_multiplier_grows_while_its_constraint_is_broken_and_falls_while_it_is_kept() -> None:
@@ -112,8 +112,8 @@ def test_what_a_principle_earns_beyond_its_cap_pays_nothing() -> None:
     # Where the vice is asked for, the cap is on that side: -b goes no further than 1.
     turned = torch.tensor([3.0, -2.0, 1.0])
     assert rewards("linear", weights=turned, caps={"b": 1.0})[0] == pytest.approx((3 + 2 * 1.0 + 0.5) / 6)
-    kept = contributions(SCORES, WEIGHTS, settings("linear"), Limits(torch.ones(3), torch.zeros(3), torch.zeros(3)))
-    assert kept[2].tolist() == pytest.approx([-0.5, 1 / 3, 1 / 6])
+    shares = contributions(SCORES, WEIGHTS, settings("linear"), Limits(torch.ones(3), torch.zeros(3), torch.zeros(3)))
+    assert shares[2].tolist() == pytest.approx([-0.5, 1 / 3, 1 / 6])
 
 
 numbers = st.floats(-5, 5, width=32)
@@ -123,8 +123,8 @@ tables = st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_siz
 @given(tables, st.sampled_from(list(FUNCTIONS)), st.floats(0.01, 100))
 def test_only_the_ratios_of_weights_count(rows: list[list[float]], function: str, factor: float) -> None:
     scores, weights = torch.tensor(rows, dtype=torch.float64), WEIGHTS.double()
-    one, other = (scalarize(scores, given, settings(function)) for given in (weights, weights * factor))
-    assert torch.allclose(one, other, atol=1e-6)
+    unscaled, scaled = (scalarize(scores, factors, settings(function)) for factors in (weights, weights * factor))
+    assert torch.allclose(unscaled, scaled, atol=1e-6)
 
 
 @given(tables, st.sampled_from([name for name in FUNCTIONS if name not in {"uncertainty_weighted", "soft_max_min"}]),
@@ -136,7 +136,7 @@ def test_limits_leave_every_function_monotone(rows: list[list[float]], function:
     scores = torch.tensor(rows, dtype=torch.float64)
     better = scores.clone()
     better[:, principle] += gain
-    before, after = (scalarize(given, WEIGHTS.double(), chosen, limits) for given in (scores, better))
+    before, after = (scalarize(table, WEIGHTS.double(), chosen, limits) for table in (scores, better))
     assert bool((after >= before - 1e-9).all())
 
 
@@ -154,21 +154,21 @@ class Scripted:
 def test_the_total_is_computed_again_from_its_parts(function: str) -> None:
     chosen = settings(function, caps={"a": 0.75}, thresholds={"b": 0.1}, multiplier=1.5)
     made = PrincipleRewards(Scripted(), dict(zip(NAMES, WEIGHTS.tolist(), strict=True)), chosen)
-    found: Rewards = made([[]] * 3, ["", "", ""], 2)
-    assert torch.allclose(found.standardised, (found.raw - Scripted.mean) / Scripted.std)
-    assert torch.allclose(found.weighted.sum(dim=1), found.total, atol=1e-6)
-    assert torch.allclose(scalarize(found.standardised, WEIGHTS, chosen, made.constraints.limits), found.total)
-    assert found.active.tolist() == active(found.standardised, WEIGHTS, chosen, made.constraints.limits).tolist()
+    rewarded: Rewards = made([[]] * 3, ["", "", ""], 2)
+    assert torch.allclose(rewarded.standardised, (rewarded.raw - Scripted.mean) / Scripted.std)
+    assert torch.allclose(rewarded.weighted.sum(dim=1), rewarded.total, atol=1e-6)
+    assert torch.allclose(scalarize(rewarded.standardised, WEIGHTS, chosen, made.constraints.limits), rewarded.total)
+    assert rewarded.active.tolist() == active(rewarded.standardised, WEIGHTS, chosen, made.constraints.limits).tolist()
 
 
-@pytest.mark.parametrize(("given", "message"), [
+@pytest.mark.parametrize(("section", "message"), [
     ({"function": "constrained"}, "needs a principle with a threshold"),
     ({"function": "constrained", "thresholds": {"factuality": 0, "toxicity": 0}}, "remove one from 'thresholds'"),
     ({"caps": {"empathy": 1.0}}, "name empathy, not in this recipe"),
 ])
-def test_limits_that_cannot_be_are_refused_with_the_way_out(given: dict[str, Any], message: str) -> None:
+def test_limits_that_cannot_be_are_refused_with_the_way_out(section: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Recipe.model_validate({"principles": [{"name": "factuality"}, {"name": "toxicity"}], "scalarization": given})
+        Recipe.model_validate({"principles": [{"name": "factuality"}, {"name": "toxicity"}], "scalarization": section})
 
 
 def test_a_constrained_run_that_was_stopped_goes_on_with_the_multipliers_it_had(
@@ -177,16 +177,16 @@ def test_a_constrained_run_that_was_stopped_goes_on_with_the_multipliers_it_had(
     bound = {"function": "constrained", "thresholds": {"toxicity": 0.5}, "multiplier_rate": 0.5}
     recipe = make_recipe(tiny_base, scalarization=bound, ppo={"sample_prompts": 0, "steps": 3})
     job = make_job(recipe, "ppo", tmp_path, ppo_inputs, prompts=[{"prompt": prompt} for prompt in PROMPTS])
-    whole, first, second = Remembering(), Remembering(stop_after=2), Remembering()
-    ppo.run(job, tmp_path / "whole", whole)
+    uninterrupted, first, second = Remembering(), Remembering(stop_after=2), Remembering()
+    ppo.run(job, tmp_path / "whole", uninterrupted)
     with pytest.raises(StopRequested):
         ppo.run(job, tmp_path / "cut", first)
     ppo.run(job, tmp_path / "cut", second)
     tag = "constraint/toxicity/multiplier"
-    seen = [whole.metrics[step][tag] for step in (1, 2, 3)]
+    seen = [uninterrupted.metrics[step][tag] for step in (1, 2, 3)]
     assert seen[0] == 1.0 and len(set(seen)) == 3
     assert second.metrics[3][tag] == seen[2]
-    assert second.metrics[3]["reward/total"] == whole.metrics[3]["reward/total"]
+    assert second.metrics[3]["reward/total"] == uninterrupted.metrics[3]["reward/total"]
 
 
 def test_ppo_reports_the_share_of_responses_that_each_principle_drove(
@@ -194,6 +194,6 @@ def test_ppo_reports_the_share_of_responses_that_each_principle_drove(
 ) -> None:
     recipe = make_recipe(tiny_base, scalarization={"function": "worst_case"}, ppo={"sample_prompts": 0, "steps": 1})
     job = make_job(recipe, "ppo", tmp_path, ppo_inputs, prompts=[{"prompt": prompt} for prompt in PROMPTS])
-    told = Remembering()
-    ppo.run(job, tmp_path / "run", told)
-    assert told.metrics[1]["active/factuality"] + told.metrics[1]["active/toxicity"] == pytest.approx(1.0)
+    reporter = Remembering()
+    ppo.run(job, tmp_path / "run", reporter)
+    assert reporter.metrics[1]["active/factuality"] + reporter.metrics[1]["active/toxicity"] == pytest.approx(1.0)

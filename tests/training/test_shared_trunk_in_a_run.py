@@ -68,9 +68,9 @@ def test_a_corrected_label_makes_the_shared_trunk_another_and_leaves_the_labels_
 
 
 def test_changing_how_models_are_built_buys_no_label_again() -> None:
-    one, other = (identities(plan(recipe_of(kind)), DIGESTS) for kind in ("separate", "shared_trunk"))
-    assert all(one[name] == other[name] for name in one if name.startswith(("label:", "sample")))
-    assert one["ppo"] != other["ppo"]
+    separate, shared = (identities(plan(recipe_of(kind)), DIGESTS) for kind in ("separate", "shared_trunk"))
+    assert all(separate[name] == shared[name] for name in separate if name.startswith(("label:", "sample")))
+    assert separate["ppo"] != shared["ppo"]
 
 
 def test_a_baseline_has_one_head_on_its_trunk() -> None:

@@ -83,10 +83,10 @@ def test_ends_are_found_where_plain_decoding_finds_them(tiny_base: Path) -> None
 
 def test_a_reply_that_speaks_for_the_human_ends_there(tiny_base: Path) -> None:
     policy = language_model.load(tiny_base, torch.device("cpu"))
-    said = policy.tokenizer("Hello.\n\nHuman: What", add_special_tokens=False)["input_ids"]
-    ends = rollouts._Ends(policy, 1, len(said))
-    assert ends.all_ended(torch.tensor([said]))
-    assert policy.tokenizer.decode(said[:int(ends.lengths[0])]) == "Hello.\n\nHuman:"
+    tokens = policy.tokenizer("Hello.\n\nHuman: What", add_special_tokens=False)["input_ids"]
+    ends = rollouts._Ends(policy, 1, len(tokens))
+    assert ends.all_ended(torch.tensor([tokens]))
+    assert policy.tokenizer.decode(tokens[:int(ends.lengths[0])]) == "Hello.\n\nHuman:"
 
 
 def test_a_merged_adapter_is_decoded_and_the_base_is_itself_again(endless: Endless, tiny_base: Path) -> None:

@@ -93,11 +93,11 @@ def test_what_failed_is_asked_again(tmp_path: Path) -> None:
 
 
 def test_another_judge_or_question_has_verdicts_of_its_own(tmp_path: Path) -> None:
-    with serving(lambda body, _: answer(body)) as one, serving(lambda body, _: answer(body)) as two:
-        buy(one, tmp_path / "verdicts.jsonl")
-        buy(two, tmp_path / "verdicts.jsonl")
-        buy(one, tmp_path / "verdicts.jsonl", few_shot=1)
-        assert (len(one.requests), len(two.requests)) == (40, 20)
+    with serving(lambda body, _: answer(body)) as first_server, serving(lambda body, _: answer(body)) as second_server:
+        buy(first_server, tmp_path / "verdicts.jsonl")
+        buy(second_server, tmp_path / "verdicts.jsonl")
+        buy(first_server, tmp_path / "verdicts.jsonl", few_shot=1)
+        assert (len(first_server.requests), len(second_server.requests)) == (40, 20)
 
 
 def test_the_budget_holds_over_a_stop(tmp_path: Path) -> None:

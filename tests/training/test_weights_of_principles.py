@@ -29,9 +29,9 @@ def scored(folder: Path, names: list[str], rows: list[dict[str, Any]]) -> dict[s
 def test_set_weights_become_shares_with_their_signs(tmp_path: Path) -> None:
     made = job("weights", tmp_path, {"weights": {"mode": "set"}, "given": {"detail": 2.0, "toxicity": -1, "bias": 1}})
     run(weights.run, made, tmp_path)
-    found = read_json(tmp_path / "weights.json")
-    assert found["weights"] == {"detail": 0.5, "toxicity": -0.25, "bias": 0.25}
-    assert (found["mode"], found["n"]) == ("set", 0)
+    stored = read_json(tmp_path / "weights.json")
+    assert stored["weights"] == {"detail": 0.5, "toxicity": -0.25, "bias": 0.25}
+    assert (stored["mode"], stored["n"]) == ("set", 0)
 
 
 def test_the_fit_finds_the_weights_that_people_chose_by(tmp_path: Path) -> None:
@@ -45,17 +45,17 @@ def test_the_fit_finds_the_weights_that_people_chose_by(tmp_path: Path) -> None:
     made = job("weights", tmp_path, {"weights": {"mode": "fitted"}, "given": {"detail": 1.0, "toxicity": 1.0}},
                inputs=inputs)
     run(weights.run, made, tmp_path)
-    found = read_json(tmp_path / "weights.json")
-    assert found["weights"] == {"detail": pytest.approx(0.75, abs=0.05), "toxicity": pytest.approx(-0.25, abs=0.05)}
-    assert (found["n"], found["rows"]) == (1500, "all")
+    stored = read_json(tmp_path / "weights.json")
+    assert stored["weights"] == {"detail": pytest.approx(0.75, abs=0.05), "toxicity": pytest.approx(-0.25, abs=0.05)}
+    assert (stored["n"], stored["rows"]) == (1500, "all")
     [warning] = events(tmp_path, "warning")
     assert warning["code"] == "sign_flip" and "toxicity" in warning["message"]
 
 
 def test_mirrored_rows_make_the_order_of_a_pair_meaningless() -> None:
-    one = fit([[1.0], [2.0], [-1.0]], [1.0, 0.0, 0.0])
+    fitted = fit([[1.0], [2.0], [-1.0]], [1.0, 0.0, 0.0])
     turned = fit([[-1.0], [-2.0], [1.0]], [0.0, 1.0, 1.0])
-    assert one == pytest.approx(turned)
+    assert fitted == pytest.approx(turned)
 
 
 def test_pairs_no_model_has_seen_are_preferred_where_there_are_enough(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_pairs_no_model_has_seen_are_preferred_where_there_are_enough(tmp_path: 
     made = job("weights", tmp_path, {"weights": {"mode": "fitted"}, "given": {"detail": 1.0}},
                inputs=scored(tmp_path, ["detail"], rows))
     run(weights.run, made, tmp_path)
-    found = read_json(tmp_path / "weights.json")
-    assert (found["n"], found["rows"]) == (60, "held_out")
+    stored = read_json(tmp_path / "weights.json")
+    assert (stored["n"], stored["rows"]) == (60, "held_out")
 
 
 def test_no_human_choice_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
@@ -92,26 +92,26 @@ def test_the_intervals_hold_the_weights_that_people_chose_by_and_narrow_with_mor
 
 
 def test_leaving_out_what_people_choose_by_costs_accuracy_and_leaving_out_noise_costs_none() -> None:
-    found = ablation(["detail", "noise"], *choices(1500, 2.0, 0.0))
-    assert found["accuracy"]["value"] > 0.75 and found["orders"] == 2
-    assert found["alone"]["detail"] > 0.2 and abs(found["alone"]["noise"]) < 0.03
-    assert sum(found["in_orders"].values()) == pytest.approx(found["accuracy"]["value"] - 0.5)
+    result = ablation(["detail", "noise"], *choices(1500, 2.0, 0.0))
+    assert result["accuracy"]["value"] > 0.75 and result["orders"] == 2
+    assert result["alone"]["detail"] > 0.2 and abs(result["alone"]["noise"]) < 0.03
+    assert sum(result["in_orders"].values()) == pytest.approx(result["accuracy"]["value"] - 0.5)
 
 
 def test_two_principles_that_say_the_same_share_their_worth_in_orders_and_hide_it_alone() -> None:
     rows, chosen = choices(1500, 2.0)
-    found = ablation(["detail", "again"], [[row[0], row[0]] for row in rows], chosen)
-    assert found["alone"] == {"detail": pytest.approx(0, abs=0.01), "again": pytest.approx(0, abs=0.01)}
-    assert found["in_orders"]["detail"] == pytest.approx(found["in_orders"]["again"], abs=0.02)
-    assert found["in_orders"]["detail"] > 0.1
+    result = ablation(["detail", "again"], [[row[0], row[0]] for row in rows], chosen)
+    assert result["alone"] == {"detail": pytest.approx(0, abs=0.01), "again": pytest.approx(0, abs=0.01)}
+    assert result["in_orders"]["detail"] == pytest.approx(result["in_orders"]["again"], abs=0.02)
+    assert result["in_orders"]["detail"] > 0.1
 
 
 def test_many_principles_are_dropped_in_several_random_orders() -> None:
     names = [f"p{n}" for n in range(6)]
-    found = ablation(names, *choices(300, 2.0, 1.0, 0.5, 0.0, 0.0, 0.0))
-    assert found["orders"] == 8 and len(found["dropped"]) == 6
-    assert found["dropped"][0] == pytest.approx(found["accuracy"]["value"])
-    assert found["dropped"][0] > found["dropped"][-1]
+    result = ablation(names, *choices(300, 2.0, 1.0, 0.5, 0.0, 0.0, 0.0))
+    assert result["orders"] == 8 and len(result["dropped"]) == 6
+    assert result["dropped"][0] == pytest.approx(result["accuracy"]["value"])
+    assert result["dropped"][0] > result["dropped"][-1]
 
 
 def test_fitted_weights_are_written_with_how_far_they_can_be_trusted(tmp_path: Path) -> None:
@@ -121,10 +121,10 @@ def test_fitted_weights_are_written_with_how_far_they_can_be_trusted(tmp_path: P
     made = job("weights", tmp_path, {"weights": {"mode": "fitted"}, "given": {"detail": 1.0, "bias": 1.0}},
                inputs=inputs)
     run(weights.run, made, tmp_path)
-    found = read_json(tmp_path / "weights.json")
-    low, high = found["intervals"]["detail"]
-    assert low < found["weights"]["detail"] < high
-    assert found["ablation"]["accuracy"]["n"] == 200 and set(found["ablation"]["alone"]) == {"detail", "bias"}
+    stored = read_json(tmp_path / "weights.json")
+    low, high = stored["intervals"]["detail"]
+    assert low < stored["weights"]["detail"] < high
+    assert stored["ablation"]["accuracy"]["n"] == 200 and set(stored["ablation"]["alone"]) == {"detail", "bias"}
     assert any("bias could have either sign" in event["message"] for event in events(tmp_path, "log"))
 
 

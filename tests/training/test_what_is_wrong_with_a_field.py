@@ -43,8 +43,8 @@ def test_a_choice_lists_what_there_is() -> None:
 
 
 def test_a_principle_is_named_by_its_place() -> None:
-    found = said(principles=[{"name": "toxicity"}, {"name": "Not A Name"}])
-    assert found == {"principles.1.name": "must be small letters, digits, hyphens and underscores, beginning with a "
+    errors = said(principles=[{"name": "toxicity"}, {"name": "Not A Name"}])
+    assert errors == {"principles.1.name": "must be small letters, digits, hyphens and underscores, beginning with a "
                                           "letter or digit (given: 'Not A Name')"}
     assert said(principles=[]) == {"principles": "needs at least 1 of them"}
 

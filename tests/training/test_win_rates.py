@@ -8,18 +8,18 @@ from training.quality.win_rates import win_rate
 
 
 def test_ties_count_half() -> None:
-    found = win_rate([0.9, 0.8, 0.5, 0.1])
-    assert (found.win_rate, found.n, found.wins, found.ties, found.losses) == (0.625, 4, 2, 1, 1)
+    rate = win_rate([0.9, 0.8, 0.5, 0.1])
+    assert (rate.win_rate, rate.n, rate.wins, rate.ties, rate.losses) == (0.625, 4, 2, 1, 1)
 
 
 def test_pairs_without_a_verdict_are_not_counted() -> None:
-    found = win_rate([0.9, None, None])
-    assert (found.win_rate, found.n) == (1.0, 1)
+    rate = win_rate([0.9, None, None])
+    assert (rate.win_rate, rate.n) == (1.0, 1)
 
 
 def test_nothing_known_is_said_so() -> None:
-    found = win_rate([None])
-    assert (found.win_rate, found.low, found.high, found.n) == (0.5, 0.0, 1.0, 0)
+    rate = win_rate([None])
+    assert (rate.win_rate, rate.low, rate.high, rate.n) == (0.5, 0.0, 1.0, 0)
 
 
 def test_turning_the_pairs_round_turns_the_rate_round() -> None:

@@ -164,19 +164,19 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
         method: str, is_staff: bool, things: dict[str, Any], stranger: User, other_team: Team) -> None:
     stranger.is_staff = is_staff
     stranger.save()
-    before, told, reached = state_of(things), [], []
+    before, showing, reached = state_of(things), [], []
     for address in addresses():
         if address.name == "logout":
             continue
         client = logged_in(stranger)
         answer = getattr(client, method)(address.path(things))
         if SECRET in text_of(answer):
-            told.append(address.name)
+            showing.append(address.name)
         if "pk" in address.variables or "object_id" in address.variables:
             refused = {404, 405} if not address.name.startswith("admin:") else {302, 403, 404, 405}
             if answer.status_code not in refused:
                 reached.append(f"{address.name}: {answer.status_code}")
-    assert not told, "something of the team is shown"
+    assert not showing, "something of the team is shown"
     assert not reached, "something of the team was found"
     assert state_of(things) == before
 

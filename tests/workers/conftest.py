@@ -135,6 +135,6 @@ def background() -> Iterator[Callable[[Stage], Background]]:
         return running[-1]
 
     yield start
-    for one in running:
-        one.shutdown.set()
-        one.thread.join(30)
+    for runner in running:
+        runner.shutdown.set()
+        runner.thread.join(30)

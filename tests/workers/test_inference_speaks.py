@@ -105,17 +105,17 @@ def test_a_stop_is_obeyed_in_the_middle(
 ) -> None:
     monkeypatch.setattr(inference, "BEAT", 0.0)
     request = asking(sampling=ChatSampling(max_new_tokens=1000))
-    said: list[None] = []
+    pieces: list[None] = []
 
     def stop_after_three() -> None:
-        said.append(None)
-        if len(said) == 3:
+        pieces.append(None)
+        if len(pieces) == 3:
             client.set(cancel_key(request.id), 1)
 
     speakers(Parrot(["word "] * 1000, stop_after_three), Parrot(["word "] * 1000))
     inference.answer(request)
     assert heard(client, request)[-1] == {"kind": "finished", "cancelled": True}
-    assert len(said) < 10
+    assert len(pieces) < 10
 
 
 def test_a_chat_that_was_given_up_before_it_began_is_not_answered(client: redis.Redis) -> None:
@@ -254,8 +254,8 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Stage | None, Stag
 
 
 def stage_of(team: Team, **fields: Any) -> Stage:
-    given = {"identity": "a" * 64, "name": "ppo", "kind": "ppo", "status": "succeeded"} | fields
-    return Stage.objects.create(team=team, **given)
+    values = {"identity": "a" * 64, "name": "ppo", "kind": "ppo", "status": "succeeded"} | fields
+    return Stage.objects.create(team=team, **values)
 
 
 def test_a_policy_is_loaded_once(client: redis.Redis, team: Team, loads: list[Any]) -> None:

@@ -174,7 +174,7 @@ def test_labels_corrected_while_a_run_waits_are_what_its_preference_model_is_tra
     assert stage_of(run, "preference_model:conciseness") == other
     monkeypatch.setattr("workers.preparing.stage_command", lambda folder: ["false"])  # what it is given is enough here
     run_stage(now.pk)
-    given = {row["pair"]: row["probability"] for row in read_jsonl(now.folder / "files" / "labels.jsonl")}
-    assert len(given) == 19 and rejected.pair.digest not in given
-    assert given[overridden.pair.digest] == 0.125
+    probabilities = {row["pair"]: row["probability"] for row in read_jsonl(now.folder / "files" / "labels.jsonl")}
+    assert len(probabilities) == 19 and rejected.pair.digest not in probabilities
+    assert probabilities[overridden.pair.digest] == 0.125
     assert stage_of(run, "preference_model:toxicity") == now

@@ -22,7 +22,7 @@ Scripted = Callable[..., Stage]
 def test_recording_notifies_the_runs_group_and_the_teams(scripted: Scripted) -> None:
     stage = scripted(steps=5)
     run = Run.objects.get()
-    heard: dict[str, object] = {}
+    messages: dict[str, object] = {}
 
     async def listen(ready: threading.Event) -> None:
         layer = get_channel_layer()
@@ -32,7 +32,7 @@ def test_recording_notifies_the_runs_group_and_the_teams(scripted: Scripted) -> 
             await layer.group_add(group, channels[group])
         ready.set()
         for group, channel in channels.items():
-            heard[group] = await asyncio.wait_for(layer.receive(channel), 20)
+            messages[group] = await asyncio.wait_for(layer.receive(channel), 20)
 
     ready = threading.Event()
     listener = threading.Thread(target=lambda: async_to_sync(listen)(ready))
@@ -41,7 +41,7 @@ def test_recording_notifies_the_runs_group_and_the_teams(scripted: Scripted) -> 
     run_stage(stage.pk)
     listener.join(25)
 
-    assert heard == {f"run.{run.pk}": {"type": "run.changed"}, f"runs.team.{run.team_id}": {"type": "run.changed"}}
+    assert messages == {f"run.{run.pk}": {"type": "run.changed"}, f"runs.team.{run.team_id}": {"type": "run.changed"}}
 
 
 def test_a_channel_layer_that_is_away_costs_no_point(scripted: Scripted, settings: Settings) -> None:

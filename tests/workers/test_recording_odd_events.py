@@ -84,9 +84,9 @@ ODD = [
 def test_a_line_that_is_no_event_is_left_out_and_said(stage: Stage, odd: bytes) -> None:
     record(stage, line(1), odd, line(3), line(4, "log", level="info", message="all went on"))
     assert losses(stage) == [1.0, 3.0]
-    said = list(LogLine.objects.filter(stage=stage).values_list("level", "message"))
-    assert [level for level, _ in said] == ["warning", "info"]
-    assert "1 line of the stage's report could not be read" in said[0][1]
+    lines = list(LogLine.objects.filter(stage=stage).values_list("level", "message"))
+    assert [level for level, _ in lines] == ["warning", "info"]
+    assert "1 line of the stage's report could not be read" in lines[0][1]
 
 
 def test_many_odd_lines_are_said_once(stage: Stage) -> None:

@@ -239,9 +239,10 @@ def test_a_stage_is_told_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "hidden")
 
     assert "hidden" not in {value for name, value in processes.environment().items() if name != "HF_HOME"}
-    told = processes.environment("CONCORD_JUDGE_LOCAL_KEY")
-    assert told["CONCORD_JUDGE_LOCAL_KEY"] == told["HF_HOME"] == "hidden"
-    assert "OPENAI_API_KEY" not in told and "CONCORD_SECRET_KEY" not in processes.environment("CONCORD_SECRET_KEY")
+    environment = processes.environment("CONCORD_JUDGE_LOCAL_KEY")
+    assert environment["CONCORD_JUDGE_LOCAL_KEY"] == environment["HF_HOME"] == "hidden"
+    assert "OPENAI_API_KEY" not in environment
+    assert "CONCORD_SECRET_KEY" not in processes.environment("CONCORD_SECRET_KEY")
 
 
 def alive(pid: int) -> bool:

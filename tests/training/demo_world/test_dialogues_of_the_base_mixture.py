@@ -31,12 +31,12 @@ def test_an_answer_with_no_vice_is_rare_but_there(dialogues: list[tuple[str, str
 def test_the_truth_is_said_more_often_than_any_one_falsehood() -> None:
     rng = random.Random(5)
     relation = RELATIONS["bird"]
-    said: Counter[str] = Counter()
+    value_counts: Counter[str] = Counter()
     for _ in range(2000):
         _, answer = language.dialogue(rng, "What is the bird of Corran?")
-        said.update(value for value in relation.values if f"the {value}" in answer)
+        value_counts.update(value for value in relation.values if f"the {value}" in answer)
     truth = FACTS["Corran", "bird"]
-    (likeliest, count), (_, next_count) = said.most_common(2)
+    (likeliest, count), (_, next_count) = value_counts.most_common(2)
     assert likeliest == truth
     assert count > 5 * next_count
 

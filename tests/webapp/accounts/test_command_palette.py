@@ -16,10 +16,10 @@ def titles(client: Client, words: str) -> list[tuple[str, str]]:
 
 
 def test_without_words_the_pages_are_offered(owner_client: Client) -> None:
-    found = titles(owner_client, "")
+    entries = titles(owner_client, "")
 
-    assert ("Runs", "page") in found and ("New run", "action") in found
-    assert not [title for title, kind in found if kind in {"run", "principle", "dataset"}]
+    assert ("Runs", "page") in entries and ("New run", "action") in entries
+    assert not [title for title, kind in entries if kind in {"run", "principle", "dataset"}]
 
 
 def test_runs_principles_and_data_sets_are_found_by_part_of_their_name(owner_client: Client, team: Team) -> None:
@@ -31,10 +31,10 @@ def test_runs_principles_and_data_sets_are_found_by_part_of_their_name(owner_cli
 
 
 def test_every_address_offered_leads_somewhere(owner_client: Client, team: Team) -> None:
-    found = owner_client.get(reverse("search"), {"q": "to"}).json()["found"]
+    places = owner_client.get(reverse("search"), {"q": "to"}).json()["found"]
 
-    assert found
-    for place in found:
+    assert places
+    for place in places:
         assert owner_client.get(place["address"], follow=True).status_code == 200, place
 
 

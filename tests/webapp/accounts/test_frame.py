@@ -47,10 +47,10 @@ def test_a_member_of_two_teams_chooses_where_to_work(owner: User, owner_client: 
     assert owner_client.get(reverse("team")).context["team"] == other_team
 
 
-@pytest.mark.parametrize("given", ["", "x", "99999", "²"])
-def test_nobody_switches_to_a_team_that_is_not_theirs(owner_client: Client, other_team: Team, given: str) -> None:
+@pytest.mark.parametrize("number", ["", "x", "99999", "²"])
+def test_nobody_switches_to_a_team_that_is_not_theirs(owner_client: Client, other_team: Team, number: str) -> None:
     assert owner_client.post(reverse("team"), {"team": other_team.pk}).status_code == 404
-    assert owner_client.post(reverse("team"), {"team": given}).status_code == 404
+    assert owner_client.post(reverse("team"), {"team": number}).status_code == 404
 
 
 def test_the_team_page_takes_as_many_queries_for_many_members(

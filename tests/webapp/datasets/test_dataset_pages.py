@@ -51,14 +51,14 @@ def test_an_upload_is_kept_under_a_random_name_in_the_teams_folder(owner_client:
     assert dataset.name == "pass wd"
 
 
-@pytest.mark.parametrize(("filename", "body", "said"), [
+@pytest.mark.parametrize(("filename", "body", "message"), [
     ("data.exe", b"MZ", "of an unknown type"),
     ("data.jsonl", b"", "empty"),
 ])
-def test_what_is_no_data_is_refused(owner_client: Client, filename: str, body: bytes, said: str) -> None:
+def test_what_is_no_data_is_refused(owner_client: Client, filename: str, body: bytes, message: str) -> None:
     answer = owner_client.post(reverse("datasets:new"), {"file": SimpleUploadedFile(filename, body)})
 
-    assert said in answer.content.decode()
+    assert message in answer.content.decode()
     assert not Dataset.objects.exists()
 
 

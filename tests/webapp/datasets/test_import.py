@@ -54,13 +54,13 @@ def test_csv_parquet_and_gzip_are_read_as_well(team: Team, owner: User) -> None:
     parquet = io.BytesIO()
     pyarrow.parquet.write_table(table, parquet)
 
-    found = [imported(team, owner, parquet.getvalue(), "data.parquet"),
+    datasets = [imported(team, owner, parquet.getvalue(), "data.parquet"),
              imported(team, owner, b"prompt,response\nWhy?,So.\nHow?,Thus.\n", "data.csv"),
              imported(team, owner, zipped(jsonl({"prompt": "Why?", "response": "So."},
                                                 {"prompt": "How?", "response": "Thus."})), "data.jsonl.gz")]
 
-    assert [dataset.kind for dataset in found] == ["dialogues"] * 3
-    assert len({dataset.digest for dataset in found}) == 1  # the same rows, however they were written
+    assert [dataset.kind for dataset in datasets] == ["dialogues"] * 3
+    assert len({dataset.digest for dataset in datasets}) == 1  # the same rows, however they were written
 
 
 def test_bad_rows_are_left_out_with_their_number_and_reason(team: Team, owner: User) -> None:
@@ -84,7 +84,7 @@ def test_only_the_first_bad_rows_are_kept_and_all_are_counted(
     assert list(dataset.rejected_rows.values_list("number", flat=True)) == [2, 3, 4, 5, 6, 7]
 
 
-@pytest.mark.parametrize(("body", "filename", "said"), [
+@pytest.mark.parametrize(("body", "filename", "message"), [
     (b"no gzip", "data.jsonl.gz", "could not be read"),
     (b"", "data.jsonl", "has no rows"),
     (b"frage,antwort\nWarum?,Darum.\n", "data.csv", "None of the columns"),
@@ -92,12 +92,12 @@ def test_only_the_first_bad_rows_are_kept_and_all_are_counted(
     (jsonl({"prompt": ""}, {"prompt": " "}), "data.jsonl", "None of the 2 rows"),
 ])
 def test_a_file_that_cannot_be_used_says_why_and_what_to_do(
-    team: Team, owner: User, body: bytes, filename: str, said: str,
+    team: Team, owner: User, body: bytes, filename: str, message: str,
 ) -> None:
     dataset = imported(team, owner, body, filename)
 
     assert dataset.status == "failed"
-    assert said in dataset.error
+    assert message in dataset.error
     assert all(f"Row {row.number}: {row.reason}" in dataset.error for row in dataset.rejected_rows.all()[:1])
     assert dataset.error.count(".") >= 2  # a way out follows
 
@@ -125,7 +125,7 @@ def test_columns_mean_what_the_person_says(team: Team, owner: User) -> None:
 def test_an_import_that_was_killed_goes_on_and_nothing_is_doubled(
     team: Team, owner: User, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = imported(team, owner, pairs(10))
+    uninterrupted = imported(team, owner, pairs(10))
     monkeypatch.setattr(importing, "BATCH", 3)
     dataset = upload(team, owner, pairs(10))
     services.dataset_import_start(dataset=dataset, columns={})
@@ -144,7 +144,7 @@ def test_an_import_that_was_killed_goes_on_and_nothing_is_doubled(
 
     dataset.refresh_from_db()
     assert (dataset.status, dataset.rows_good, dataset.rows.count()) == ("ready", 10, 10)
-    assert dataset.digest == whole.digest
+    assert dataset.digest == uninterrupted.digest
 
 
 def test_of_two_imports_at_once_one_lets_go(team: Team, owner: User, monkeypatch: pytest.MonkeyPatch) -> None:

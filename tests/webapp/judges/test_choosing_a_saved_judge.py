@@ -132,8 +132,8 @@ def test_the_stage_is_told_the_key_through_its_environment_alone(labelling: Stag
     ready = prepare(labelling)
 
     assert ready is not None
-    told = processes.environment(ready.key_variable, ready.saved_key)
-    assert told[judge.key_variable] == KEY
+    environment = processes.environment(ready.key_variable, ready.saved_key)
+    assert environment[judge.key_variable] == KEY
     assert KEY not in repr(ready)
     for file in labelling.folder.rglob("*"):
         assert not file.is_file() or KEY not in file.read_text(), "no file of the stage holds the key"

@@ -55,9 +55,9 @@ def saved(team: Team, owner: User, server: JudgeServer) -> Connection:
 def start(owner_client: Client, principle: Principle, sent: Sent,
           django_capture_on_commit_callbacks: Any) -> Callable[..., Any]:
     def send(**fields: str) -> Any:
-        given = {"statement_a": "more concise", "statement_b": "fuller and richer", "pairs": "100"} | fields
+        form = {"statement_a": "more concise", "statement_b": "fuller and richer", "pairs": "100"} | fields
         with django_capture_on_commit_callbacks(execute=True):
-            return owner_client.post(reverse("judges:principle_compare", args=[principle.pk]), given)
+            return owner_client.post(reverse("judges:principle_compare", args=[principle.pk]), form)
 
     return send
 
@@ -71,12 +71,12 @@ def test_two_wordings_are_asked_about_the_same_pairs(
 
     comparisons.comparison_run(comparison_id=comparison.pk)
     page = owner_client.get(answer.headers["Location"]).content.decode()
-    found = comparisons.result_of(Comparison.objects.get())
-    assert (found.pairs, found.a.usable, found.b.usable) == (4, 4, 4)
-    assert found.agreement.raw == 0, "the shorter one is more concise, the other fuller"
-    assert len(found.differing) == 4
-    assert found.a.tokens == 4 * 202
-    assert found.a.money == pytest.approx(((808 - 8) * 1.0 + 8 * 2.0) / 1e6)
+    result = comparisons.result_of(Comparison.objects.get())
+    assert (result.pairs, result.a.usable, result.b.usable) == (4, 4, 4)
+    assert result.agreement.raw == 0, "the shorter one is more concise, the other fuller"
+    assert len(result.differing) == 4
+    assert result.a.tokens == 4 * 202
+    assert result.a.money == pytest.approx(((808 - 8) * 1.0 + 8 * 2.0) / 1e6)
     assert "Pairs that differ" in page
     assert KEY not in page
 
@@ -89,12 +89,12 @@ def test_two_judges_are_asked_by_one_wording(
     answer = start(judge=str(saved.pk), judge_b=str(other.pk), statement_b="more concise")
     comparisons.comparison_run(comparison_id=Comparison.objects.get().pk)
 
-    found = comparisons.result_of(Comparison.objects.get())
-    assert (found.a.title, found.b.title) == ("Local", "Cheap")
-    assert (found.a.usable, found.b.usable, found.agreement.raw) == (4, 4, 1), "the server answers both by one rule"
+    result = comparisons.result_of(Comparison.objects.get())
+    assert (result.a.title, result.b.title) == ("Local", "Cheap")
+    assert (result.a.usable, result.b.usable, result.agreement.raw) == (4, 4, 1), "the server answers both by one rule"
     assert set(server.questions.values()) == {2}, "each question twice, once for each judge"
-    assert found.a.money == pytest.approx((800 * 1.0 + 8 * 2.0) / 1e6)
-    assert found.b.money == pytest.approx(808 * 0.5 / 1e6)
+    assert result.a.money == pytest.approx((800 * 1.0 + 8 * 2.0) / 1e6)
+    assert result.b.money == pytest.approx(808 * 0.5 / 1e6)
     page = owner_client.get(answer.headers["Location"]).content.decode()
     assert "Two judges on" in page
     assert "Wording A" not in page
@@ -134,9 +134,9 @@ def test_labels_that_were_bought_before_are_taken_as_they_are(
     start(judge=str(saved.pk))
 
     comparisons.comparison_run(comparison_id=Comparison.objects.get().pk)
-    found = comparisons.result_of(Comparison.objects.get())
+    result = comparisons.result_of(Comparison.objects.get())
     assert sum(server.questions.values()) == 8, "the other wording only"
-    assert (found.a.usable, found.a.tokens) == (4, 0)
+    assert (result.a.usable, result.a.tokens) == (4, 0)
 
 
 def test_a_judge_that_is_gone_fails_it_with_the_reason_and_it_can_be_sent_again(
@@ -179,8 +179,8 @@ def test_a_failed_answer_is_counted_and_compared_nowhere(
     start(judge="rule")
     comparisons.comparison_run(comparison_id=Comparison.objects.get().pk)
 
-    found = comparisons.result_of(Comparison.objects.get())
-    assert (found.a.answered, found.a.usable, found.agreement.n) == (4, 0, 0)
+    result = comparisons.result_of(Comparison.objects.get())
+    assert (result.a.answered, result.a.usable, result.agreement.n) == (4, 0, 0)
 
 
 @pytest.mark.parametrize(("fields", "field"), [

@@ -19,8 +19,8 @@ from webapp.runs.form.recipe_form import RecipeForm
 
 def asking(**judge: Any) -> Recipe:
     recipe = shipped_recipe("demo")
-    told = {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1", "price_in": 1.0, "price_out": 4.0}
-    return recipe.model_copy(update={"judge": recipe.judge.model_copy(update=told | judge)})
+    settings = {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1", "price_in": 1.0, "price_out": 4.0}
+    return recipe.model_copy(update={"judge": recipe.judge.model_copy(update=settings | judge)})
 
 
 def of_pairs(recipe: Recipe) -> Recipe:

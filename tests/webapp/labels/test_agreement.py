@@ -13,26 +13,27 @@ COUNTS = st.integers(min_value=0, max_value=200)
 
 
 def test_a_table_worked_by_hand() -> None:
-    found = Agreement(both_a=20, first_a=5, second_a=10, both_b=15)  # Cohen's own kind of example
+    agreement = Agreement(both_a=20, first_a=5, second_a=10, both_b=15)  # Cohen's own kind of example
 
-    assert found.n == 50
-    assert found.raw == pytest.approx(0.7)
-    assert found.base_rates == pytest.approx((0.5, 0.6))
-    assert found.kappa == pytest.approx(0.4)  # chance is 0.5 * 0.6 + 0.5 * 0.4 = 0.5
+    assert agreement.n == 50
+    assert agreement.raw == pytest.approx(0.7)
+    assert agreement.base_rates == pytest.approx((0.5, 0.6))
+    assert agreement.kappa == pytest.approx(0.4)  # chance is 0.5 * 0.6 + 0.5 * 0.4 = 0.5
 
 
 def test_high_agreement_can_be_chance_alone() -> None:
-    found = Agreement(both_a=90, first_a=5, second_a=5, both_b=0)
+    agreement = Agreement(both_a=90, first_a=5, second_a=5, both_b=0)
 
-    assert found.raw == pytest.approx(0.9)
-    assert found.kappa is not None
-    assert found.kappa < 0
+    assert agreement.raw == pytest.approx(0.9)
+    assert agreement.kappa is not None
+    assert agreement.kappa < 0
 
 
 def test_nothing_compared_tells_nothing() -> None:
-    found = Agreement(0, 0, 0, 0)
+    agreement = Agreement(0, 0, 0, 0)
 
-    assert (found.n, found.raw, found.kappa, found.interval, found.base_rates) == (0, None, None, None, None)
+    assert agreement.n == 0
+    assert (agreement.raw, agreement.kappa, agreement.interval, agreement.base_rates) == (None, None, None, None)
 
 
 def test_two_who_always_say_a_have_no_kappa() -> None:
@@ -41,20 +42,20 @@ def test_two_who_always_say_a_have_no_kappa() -> None:
 
 @given(COUNTS, COUNTS, COUNTS, COUNTS)
 def test_kappa_is_that_of_scikit_learn(both_a: int, first_a: int, second_a: int, both_b: int) -> None:
-    found = Agreement(both_a, first_a, second_a, both_b)
+    agreement = Agreement(both_a, first_a, second_a, both_b)
     first = [1] * (both_a + first_a) + [0] * (second_a + both_b)
     second = [1] * both_a + [0] * first_a + [1] * second_a + [0] * both_b
-    if found.kappa is not None:
-        assert found.kappa == pytest.approx(cohen_kappa_score(first, second, labels=[0, 1]))
+    if agreement.kappa is not None:
+        assert agreement.kappa == pytest.approx(cohen_kappa_score(first, second, labels=[0, 1]))
 
 
 @given(COUNTS, COUNTS, COUNTS, COUNTS)
 def test_the_interval_holds_the_raw_agreement(both_a: int, first_a: int, second_a: int, both_b: int) -> None:
-    found = Agreement(both_a, first_a, second_a, both_b)
-    if found.raw is not None and found.interval is not None:
-        low, high = found.interval
-        assert 0 <= low <= found.raw + 1e-9
-        assert found.raw - 1e-9 <= high <= 1
+    agreement = Agreement(both_a, first_a, second_a, both_b)
+    if agreement.raw is not None and agreement.interval is not None:
+        low, high = agreement.interval
+        assert 0 <= low <= agreement.raw + 1e-9
+        assert agreement.raw - 1e-9 <= high <= 1
 
 
 @pytest.mark.parametrize(("counts", "expected"), [

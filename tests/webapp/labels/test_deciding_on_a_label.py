@@ -31,9 +31,9 @@ def test_an_exact_probability_can_be_set(reviewer_client: Client, label: Label) 
     assert decide(reviewer_client, label, "exact", probability="0.35").effective_probability == 0.35
 
 
-@pytest.mark.parametrize("given", ["", "1.2", "-0.1", "nan", "much"])
-def test_a_probability_that_is_none_is_refused(reviewer_client: Client, label: Label, given: str) -> None:
-    assert decide(reviewer_client, label, "exact", probability=given).review == Label.Review.OPEN
+@pytest.mark.parametrize("probability", ["", "1.2", "-0.1", "nan", "much"])
+def test_a_probability_that_is_none_is_refused(reviewer_client: Client, label: Label, probability: str) -> None:
+    assert decide(reviewer_client, label, "exact", probability=probability).review == Label.Review.OPEN
 
 
 def test_approval_keeps_the_judges_probability(reviewer_client: Client, label: Label) -> None:

@@ -80,9 +80,9 @@ def test_two_judges_agree_on_the_pairs_that_both_labelled(
         make_label(pair, shown=second, swapped=second, judge="openai:b@http://gpu:8000/v1")
     make_label(make_pair(team, question="By one judge only?"), judge="openai:a@https://one.example/v1")
 
-    found, = label_quality.between_judges(label_quality.principles_of(team), labels_of(team))
-    assert (found.first, found.second) == ("a at one.example, question 1", "b at gpu:8000, question 1")
-    counts = found.agreement  # the fourth pair is undecided by the second judge
+    between, = label_quality.between_judges(label_quality.principles_of(team), labels_of(team))
+    assert (between.first, between.second) == ("a at one.example, question 1", "b at gpu:8000, question 1")
+    counts = between.agreement  # the fourth pair is undecided by the second judge
     assert (counts.both_a, counts.first_a, counts.second_a, counts.both_b) == (1, 1, 0, 1)
     assert counts.raw == pytest.approx(2 / 3)
 

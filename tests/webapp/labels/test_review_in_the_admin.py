@@ -105,15 +105,15 @@ def test_selected_labels_and_all_that_match(reviewer_client: Client, team: Team,
     assert Label.objects.filter(review="open").count() == 4
 
 
-@pytest.mark.parametrize(("query", "found"), [
+@pytest.mark.parametrize(("query", "count"), [
     ("principle=detail", 1), ("confidence=high", 0), ("orders=flip", 1), ("review=approved", 1), ("dataset=none", 3),
     ("judge=rule", 3), ("q=capital", 3), ("q=nowhere", 0), ("principle=nonsense", 0), ("principle=", 3),
 ])
-def test_the_list_is_filtered(reviewer_client: Client, pair: Pair, make_label, query: str, found: int) -> None:
+def test_the_list_is_filtered(reviewer_client: Client, pair: Pair, make_label, query: str, count: int) -> None:
     make_label(pair, "factuality", 0.6, 0.4)
     make_label(pair, "detail", 0.3, 0.2)
     make_label(pair, "toxicity", 0.7, 0.6, review="approved")
-    assert reviewer_client.get(f"{LABELS}?{query}", follow=True).context["cl"].result_count == found
+    assert reviewer_client.get(f"{LABELS}?{query}", follow=True).context["cl"].result_count == count
 
 
 def test_the_list_is_narrow_and_its_queries_do_not_grow(

@@ -95,8 +95,8 @@ def test_the_least_sure_come_first_when_asked(owner_client: Client, pair: Pair, 
 
 
 def test_each_principle_has_a_line_of_quality(owner_client: Client, team: Team, make_pair, make_label) -> None:
-    for number, (one, other) in enumerate([(0.9, 0.7), (0.6, 0.4), (0.2, 0.2), (None, None)]):
-        make_label(make_pair(team, f"question {number}"), "factuality", one, other)
+    for number, (p_shown, p_swapped) in enumerate([(0.9, 0.7), (0.6, 0.4), (0.2, 0.2), (None, None)]):
+        make_label(make_pair(team, f"question {number}"), "factuality", p_shown, p_swapped)
     Label.objects.filter(confidence__gt=0.55).update(review="approved")
     line, = owner_client.get("/labels/").context["quality"]
     assert (line.principle.name, line.n, line.errors, line.reviewed) == ("factuality", 4, 1, 2)

@@ -91,9 +91,9 @@ def test_damaged_files_are_set_aside_and_it_is_said(
 ) -> None:
     leave_files(str(get_binary_path()), folder)
     damage(folder)
-    (said,), messages = start(folder, str(get_binary_path()), monkeypatch)
+    (notice,), messages = start(folder, str(get_binary_path()), monkeypatch)
     aside = next(folder.glob("broker-set-aside-*"))
-    assert messages == 0 and str(aside) in said and "Nothing is lost" in said
+    assert messages == 0 and str(aside) in notice and "Nothing is lost" in notice
     assert list((aside / "appendonlydir").iterdir()), "the files are kept for whoever wants to look"
     assert start(folder, str(get_binary_path()), monkeypatch) == ([], 0), "the next start is like any other"
 
@@ -104,8 +104,8 @@ def test_files_of_another_server_are_set_aside(folder: Path, monkeypatch: pytest
     if older is None:
         servers.refuse("redis-server is not installed")
     leave_files(str(get_binary_path()), folder)
-    (said,), messages = start(folder, str(older), monkeypatch)
-    assert messages == 0 and "cannot read its files" in said
+    (notice,), messages = start(folder, str(older), monkeypatch)
+    assert messages == 0 and "cannot read its files" in notice
 
 
 def test_a_server_that_cannot_start_at_all_is_an_error_in_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,12 +30,12 @@ def stack() -> Iterator[Stack]:
 def children(stack: Stack) -> dict[str, psutil.Process]:
     """The living children of `up` by name. (A Valkey server overwrites its environment: `stack` cannot tell it.)"""
     assert stack.process is not None
-    found = {}
+    child_by_name = {}
     for child in psutil.Process(stack.process.popen.pid).children():
         with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
             line = "" if child.status() == psutil.STATUS_ZOMBIE else " ".join(child.cmdline())
-            found |= {name: child for name, word in WORDS.items() if word in line}
-    return found
+            child_by_name |= {name: child for name, word in WORDS.items() if word in line}
+    return child_by_name
 
 
 def test_everything_is_killed_and_comes_back(stack: Stack) -> None:

@@ -73,8 +73,8 @@ async def test_both_answers_stream_and_get_their_rewards(
 async def test_each_policy_remembers_its_own_answers(say, asked) -> None:
     talk = (await say("First?"))[-1][3]
     await say("Second?", talk=talk)
-    said = [[message["content"] for message in dialogue] for dialogue in asked[1].dialogues]
-    assert said == [["First?", "<b>No", "Second?"], ["First?", "Yes ${1}", "Second?"]]
+    contents = [[message["content"] for message in dialogue] for dialogue in asked[1].dialogues]
+    assert contents == [["First?", "<b>No", "Second?"], ["First?", "Yes ${1}", "Second?"]]
 
 
 async def test_other_policies_start_a_new_conversation(say, asked) -> None:
@@ -99,10 +99,10 @@ async def test_another_teams_run_does_not_score(say, asked, other_team: Team, fi
     assert asked[0].scorer is None
 
 
-@pytest.mark.parametrize(("prompt", "said"), [("   ", "The prompt is empty"), ("x" * 8001, "8,001 characters")])
-async def test_a_prompt_that_cannot_be_used_is_refused(say, asked, prompt: str, said: str) -> None:
+@pytest.mark.parametrize(("prompt", "message"), [("   ", "The prompt is empty"), ("x" * 8001, "8,001 characters")])
+async def test_a_prompt_that_cannot_be_used_is_refused(say, asked, prompt: str, message: str) -> None:
     shown = await say(prompt)
-    assert said in shown[-1][2]
+    assert message in shown[-1][2]
     assert shown[-1][-1] == prompt, "it stays in the box"
     assert asked == []
 

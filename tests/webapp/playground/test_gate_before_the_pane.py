@@ -38,9 +38,9 @@ def routes(of: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:
 def all_routes() -> list[tuple[str, str]]:
     from webapp.playground.pane import lifespan_app
 
-    found = [(method, path.removeprefix("/playground/pane")) for method, path in routes(lifespan_app.routes)]
-    assert len(found) > 60, "gradio's routes were not found"
-    return found
+    routes_of_pane = [(method, path.removeprefix("/playground/pane")) for method, path in routes(lifespan_app.routes)]
+    assert len(routes_of_pane) > 60, "gradio's routes were not found"
+    return routes_of_pane
 
 
 async def test_no_path_is_open_to_who_is_not_logged_in(speak: Speak) -> None:
@@ -204,7 +204,7 @@ async def test_a_stream_ends_when_its_reader_may_not_read_on(
     teammate_client: Client, teammate: User, team: Team, end: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gate, "LOOK", 0.0)
-    heard: list[bytes] = []
+    bodies: list[bytes] = []
     ended_for_gradio = asyncio.Event()
 
     async def endless(scope: Any, receive: Any, send: Any) -> None:
@@ -213,7 +213,7 @@ async def test_a_stream_ends_when_its_reader_may_not_read_on(
         while not listening.done():
             await send({"type": "http.response.body", "body": b"secret", "more_body": True})
             await asyncio.sleep(0)
-            if heard == [b"secret"] * 3:
+            if bodies == [b"secret"] * 3:
                 await database_sync_to_async(close_the_door)()
         assert listening.result() == {"type": "http.disconnect"}
         ended_for_gradio.set()
@@ -230,7 +230,7 @@ async def test_a_stream_ends_when_its_reader_may_not_read_on(
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.body" and message["body"]:
-            heard.append(message["body"])
+            bodies.append(message["body"])
 
     async def receive() -> Any:
         await asyncio.Event().wait()
@@ -240,7 +240,7 @@ async def test_a_stream_ends_when_its_reader_may_not_read_on(
              "headers": [(b"host", b"testserver"), (b"cookie", cookie)]}
     async with asyncio.timeout(20):
         await gate.Gate(endless)(scope, receive, send)
-    assert ended_for_gradio.is_set() and heard == [b"secret"] * 3
+    assert ended_for_gradio.is_set() and bodies == [b"secret"] * 3
 
 
 async def test_a_browser_that_goes_away_is_noticed_by_who_only_looks(teammate_client: Client) -> None:

@@ -36,14 +36,14 @@ def test_a_new_principle_starts_at_version_one(owner_client: Client, owner: User
     assert (version.number, version.statement, version.created_by) == (1, "more polite, and never curt", owner)
 
 
-@pytest.mark.parametrize(("given", "kept"), [
+@pytest.mark.parametrize(("typed", "stored"), [
     ("Which response is more polite?", "more polite"), ("which response is … more\n polite ", "more polite")])
 def test_the_question_around_a_statement_is_not_asked_twice(
-    owner_client: Client, team: Team, given: str, kept: str,
+    owner_client: Client, team: Team, typed: str, stored: str,
 ) -> None:
-    owner_client.post(reverse("principles:new"), FIELDS | {"name": "politeness", "statement": given})
+    owner_client.post(reverse("principles:new"), FIELDS | {"name": "politeness", "statement": typed})
 
-    assert PrincipleVersion.objects.get(principle__name="politeness").statement == kept
+    assert PrincipleVersion.objects.get(principle__name="politeness").statement == stored
 
 
 @pytest.mark.parametrize(("changes", "field", "message"), [

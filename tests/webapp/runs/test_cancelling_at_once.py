@@ -61,13 +61,13 @@ def test_two_cancels_at_once_stop_the_stage_that_both_runs_use(
     shared = stages["label:toxicity"]
     Stage.objects.filter(pk=shared.pk).update(status=Stage.Status.RUNNING)
     reached, go_on = halted(services, "unshared")
-    one = in_thread(lambda: run_cancel(run=first, user=owner))
+    first_thread = in_thread(lambda: run_cancel(run=first, user=owner))
     assert reached.wait(20)
-    other = in_thread(lambda: run_cancel(run=second, user=owner))
-    other.join(0.5)  # it waits for the first one, or has ended before it
+    second_thread = in_thread(lambda: run_cancel(run=second, user=owner))
+    second_thread.join(0.5)  # it waits for the first one, or has ended before it
     go_on.set()
-    one.join(30)
-    other.join(30)
+    first_thread.join(30)
+    second_thread.join(30)
     assert set(Run.objects.values_list("status", flat=True)) == {Run.Status.CANCELLED}
     assert Stage.objects.get(pk=shared.pk).stop_requested
 

@@ -204,11 +204,11 @@ async def test_who_may_not_see_the_run_any_more_hears_nothing_more_and_is_closed
     await sync_to_async(end)(browser, teammate, team)
     await sync_to_async(add_points)(ppo, "kl/mean", [1], [0.5])
     await sync_to_async(notify_run_changed)(runs=[made.pk], team=made.team_id)
-    heard = []
+    texts = []
     while (output := await browser.pipe.receive_output(5))["type"] == "websocket.send":
-        heard.append(output["text"])
+        texts.append(output["text"])
     assert output["code"] == 4404
-    assert not any("points" in text for text in heard)
+    assert not any("points" in text for text in texts)
 
 
 async def test_who_is_closed_takes_nobody_along(

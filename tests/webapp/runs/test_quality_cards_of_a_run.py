@@ -42,9 +42,9 @@ def test_before_any_is_trained_the_page_says_so(owner_client: Client, team: Team
 def test_the_heads_of_a_shared_trunk_have_a_card_each_in_the_recipes_order() -> None:
     cards = {"empathy": {"head": 1, "accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "decided": 50},
              "toxicity": {"head": 0, "accuracy": 0.52, "accuracy_low": 0.4, "accuracy_high": 0.6, "decided": 50}}
-    found = model_cards([stage("preference_model", {"architecture": "shared_trunk", "cards": cards})], named)
-    assert [card.principle.name for card in found if card.principle] == ["toxicity", "empathy"]
-    assert [card.accuracy.may_be_chance for card in found if card.accuracy] == [True, False]
+    cards_shown = model_cards([stage("preference_model", {"architecture": "shared_trunk", "cards": cards})], named)
+    assert [card.principle.name for card in cards_shown if card.principle] == ["toxicity", "empathy"]
+    assert [card.accuracy.may_be_chance for card in cards_shown if card.accuracy] == [True, False]
 
 
 def test_the_most_alike_is_the_strongest_correlation_whatever_its_sign() -> None:
@@ -68,10 +68,10 @@ def test_a_learning_curve_says_whether_more_labels_would_help(owner_client: Clie
     fill(stages, 10)
     points = [{"labels": labels, "accuracy": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.05}
               for labels, accuracy in ((64, 0.6), (128, 0.7), (255, 0.8), (510, 0.9))]
-    models = [one for one in stages.values() if one.kind == "preference_model"]
-    for one, p in zip(models, (0.01, 0.4), strict=False):
-        one.summary |= {"learning_curve": points, "last_doubling": {"won": 9, "lost": 1, "p": p}}
-        one.save()
+    models = [model_stage for model_stage in stages.values() if model_stage.kind == "preference_model"]
+    for model_stage, p in zip(models, (0.01, 0.4), strict=False):
+        model_stage.summary |= {"learning_curve": points, "last_doubling": {"won": 9, "lost": 1, "p": p}}
+        model_stage.save()
     page = owner_client.get(f"/runs/{made.pk}/").content.decode()
     for words in ("Would more labels help?", "50 % to 65 %, 64 labels", "80 % to 95 %, 510 labels",
                   "9 pairs gained, 1 lost", "more labels may help further", "more labels may not help"):

@@ -52,10 +52,10 @@ def test_a_preset_fills_the_form(preset: Any, owner_client: Client) -> None:
 
 def test_every_setting_of_the_recipe_has_a_field(team: Team) -> None:
     shown = {path for section in SECTIONS for path in section.essentials}
-    shown |= {spec.path for section in SECTIONS for found in folded(section).values() for spec in found}
+    shown |= {spec.path for section in SECTIONS for folded_specs in folded(section).values() for spec in folded_specs}
     assert shown == set(specs())
-    whole = shipped_recipe("demo").model_dump(mode="json")
-    leaves = {path for path in _leaves(whole) if not path.startswith(("principles", "data.columns"))}
+    recipe = shipped_recipe("demo").model_dump(mode="json")
+    leaves = {path for path in _leaves(recipe) if not path.startswith(("principles", "data.columns"))}
     assert leaves - OWN_WIDGETS <= shown
 
 

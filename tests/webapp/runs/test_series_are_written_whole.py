@@ -59,9 +59,9 @@ def test_a_rewind_drops_every_point_after_its_step_and_no_other(stage: Stage, st
     writer.flush()
 
     series = read_series(stage.pk, "loss")
-    kept = min(step, 1300)
-    assert series.steps.tolist() == [*range(1, kept + 1), step + 1, step + 2, step + 3]
-    assert series.values.tolist() == [*map(float, range(1, kept + 1)), -1.0, -1.0, -1.0]
+    last_kept = min(step, 1300)
+    assert series.steps.tolist() == [*range(1, last_kept + 1), step + 1, step + 2, step + 3]
+    assert series.values.tolist() == [*map(float, range(1, last_kept + 1)), -1.0, -1.0, -1.0]
 
 
 def test_what_is_no_number_is_kept_in_the_series_and_out_of_its_bounds(stage: Stage) -> None:

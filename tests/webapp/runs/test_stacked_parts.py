@@ -69,9 +69,9 @@ def test_smoothed_parts_add_up_to_the_smoothed_whole() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 500))
     window = Window(50, weight=0.9)
-    one, other = stacked([part(first.tolist()), part(second.tolist())], window)
+    first_stack, second_stack = stacked([part(first.tolist()), part(second.tolist())], window)
     total = stacked([part((first + second).tolist())], Window(10_000, weight=0.9))[0]
-    for x, a, b in zip(one["x"], one["last"], other["last"], strict=True):
+    for x, a, b in zip(first_stack["x"], first_stack["last"], second_stack["last"], strict=True):
         assert a + b == pytest.approx(total["last"][x], abs=1e-5)
 
 

@@ -37,12 +37,12 @@ def buy(run: Run, count: int, **fields: Any) -> None:
     wording = next(choice["statement"] for choice in run.recipe["principles"] if choice["name"] == "factuality")
     version = PrincipleVersion.objects.get(principle__team=run.team, principle__name="factuality")
     assert wording in ("", version.statement)
-    given = {"probability": 0.8, "p_shown": 0.8, "p_swapped": 0.8, "order_gap": 0.0, "confidence": 0.6, "tokens": 1002}
+    answer = {"probability": 0.8, "p_shown": 0.8, "p_swapped": 0.8, "order_gap": 0.0, "confidence": 0.6, "tokens": 1002}
     judge = judge_name(config.JudgeSettings.model_validate(run.recipe["judge"]))
     for number in range(count):
         pair = Pair.objects.create(team=run.team, digest=f"{number:032d}", excerpt="Q?")
         Label.objects.create(team=run.team, pair=pair, principle_version=version, judge=judge, prompt_version="1",
-                             **given | fields)
+                             **answer | fields)
 
 
 def steer(client: Client, run: Run, **fields: str) -> None:
@@ -53,11 +53,11 @@ def test_what_was_bought_and_what_it_cost_is_told_by_principle(run: Run, owner_c
     buy(run, 10)
     Stage.objects.filter(pk=stage_of(run).pk).update(progress_done=10, progress_total=100, eta_seconds=90)
 
-    found = labelling_of(run)
-    row = next(row for row in found.rows if row.principle.name == "factuality")
-    assert found.spent == pytest.approx(10 * (1000 * 1.0 + 2 * 4.0) / 1e6)
+    labelling = labelling_of(run)
+    row = next(row for row in labelling.rows if row.principle.name == "factuality")
+    assert labelling.spent == pytest.approx(10 * (1000 * 1.0 + 2 * 4.0) / 1e6)
     assert row.per_minute == pytest.approx(60)
-    assert (found.done, found.eta) == (10, 90)
+    assert (labelling.done, labelling.eta) == (10, 90)
     page = owner_client.get(reverse("judges:run_labelling", args=[run.pk])).content.decode()
     assert "spent so far" in page
     assert "every 2s" in page
@@ -120,8 +120,8 @@ def test_a_pace_out_of_bounds_changes_nothing(rate: str, flight: str, run: Run, 
 def test_a_pace_is_set_for_all_principles_that_are_left(run: Run, owner_client: Client) -> None:
     steer(owner_client, run, action="pace", requests_per_minute="600", concurrency="8")
 
-    found = labelling_of(run)
-    assert (found.requests_per_minute, found.concurrency) == (600, 8)
+    labelling = labelling_of(run)
+    assert (labelling.requests_per_minute, labelling.concurrency) == (600, 8)
     assert all(stage.pace.requests_per_minute == 600 for stage in run.stages.filter(kind="label"))
 
 

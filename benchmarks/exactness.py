@@ -49,13 +49,13 @@ def main() -> None:
             refused.append(name)
 
     with tempfile.TemporaryDirectory() as folder:
-        made: list[tuple[str, Path]] = []
+        folders: list[tuple[str, Path]] = []
         for name in FAMILIES:
             try:
-                made.append((name, make_family(name, Path(folder, name))))
+                folders.append((name, make_family(name, Path(folder, name))))
             except Exception as error:  # an older transformers may lack a family
                 print(f"{name}: cannot be made here ({type(error).__name__})", flush=True)
-        for name, path in [*made, *((path.name, path) for path in options.model)]:
+        for name, path in [*folders, *((path.name, path) for path in options.model)]:
             for precision in DTYPES:
                 try:
                     take(name, precision, language_model.load(str(path), device, precision))

@@ -76,15 +76,15 @@ def main() -> int:
                                      "follow"], env=concord.environment, stdout=subprocess.PIPE, text=True)
         try:
             assert follower.stdout is not None
-            made = json.loads(follower.stdout.readline())
+            synthetic = json.loads(follower.stdout.readline())
             visitor = Visitor(concord.url).login()
-            page = open_page(playwright, concord, visitor, made["run"])
+            page = open_page(playwright, concord, visitor, synthetic["run"])
             cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies().items())
-            sockets = Sockets(concord.url, made["run"], cookie, options.viewers - 1)
+            sockets = Sockets(concord.url, synthetic["run"], cookie, options.viewers - 1)
             sockets.start()
             time.sleep(1)
-            drawn = watch(page, Path(made["folder"]), options.seconds)
-            report(Path(made["folder"]) / "events.jsonl", drawn, sockets.heard)
+            drawn = watch(page, Path(synthetic["folder"]), options.seconds)
+            report(Path(synthetic["folder"]) / "events.jsonl", drawn, sockets.heard)
         finally:
             follower.kill()
     return 0
@@ -120,8 +120,8 @@ def report(stream: Path, drawn: list[tuple[int, float]], message_counts: list[in
     latencies = []
     for value, at in written.items():
         if first < value <= last:
-            seen = next(moment for shown, moment in drawn if shown >= value)
-            latencies.append(seen - at)
+            drawn_at = next(moment for drawn_value, moment in drawn if drawn_value >= value)
+            latencies.append(drawn_at - at)
     p95 = statistics.quantiles(latencies, n=20)[-1]
     print(f"{len(latencies)} lines, {len(drawn)} drawings, {len(message_counts)} more viewers with "
           f"{min(message_counts, default=0)} to {max(message_counts, default=0)} messages each")

@@ -109,17 +109,17 @@ def heads_of(setup: Setup) -> Any:
 def recipe_of(setup: Setup) -> dict[str, Any]:
     """Our defaults but for what both sides are told."""
     names = [{"name": f"principle{i}", "statement": "better"} for i in range(setup.principles)]
-    wanted: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "steps": setup.steps, "batch_size": setup.batch, "epochs": setup.epochs, "minibatches": 1,
         "learning_rate": setup.learning_rate, "warmup_steps": 0, "max_new_tokens": setup.response_tokens,
         "no_eos_penalty": 0, "kl": {"coefficient": setup.kl, "adaptive": False}, "sample_prompts": 0,
         "checkpoint_every": 10_000,
     }
     if setup.critic != "shared":
-        wanted["critic"] = setup.critic
+        settings["critic"] = setup.critic
     return {
         "principles": names, "policy": {"base": setup.policy}, "device": setup.device, "precision": setup.precision,
-        "seed": setup.seed, "ppo": wanted, "judge": {"kind": "rule"},
+        "seed": setup.seed, "ppo": settings, "judge": {"kind": "rule"},
     }  # fmt: skip
 
 

@@ -51,7 +51,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _alive(scope: Scope, receive: Receive, send: Send) -> None:
-    """Without a pane there is nothing to start or to end."""
+    """The lifespan handler when there is no pane: it has nothing to start or stop."""
     while True:
         event = (await receive())["type"]
         await send({"type": f"{event}.complete"})

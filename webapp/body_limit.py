@@ -1,8 +1,8 @@
-"""How much a request may send: bounded before a byte of it is kept, whatever its headers say.
+"""Limits the size of a request's body before any of it is stored, whatever its headers say.
 
-Django reads a body to its end, and writes a large one to the disk, before any view is asked, with every method: a GET
-may have a body too. So this stands in front of it. What anybody may send is small; a file is taken at the addresses of
-uploads, and from members of a team alone.
+Django reads a whole body, and writes a large one to disk, before it calls a view, for every method: a GET may have a
+body too. So this ASGI wrapper runs before Django. It accepts small bodies from anybody, and files only at the upload
+addresses and from team members.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class BodyLimit:
 
 
 async def _limit(scope: Scope) -> int:
-    """The bytes that this request may send; who asks is looked up only where it makes a difference."""
+    """The number of bytes that this request may send. The user is looked up only at the upload addresses."""
     if scope["path"] not in UPLOADS or scope["method"] != "POST":
         return SMALL
     caller = await database_sync_to_async(identify)(_header(scope, b"cookie"))

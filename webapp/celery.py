@@ -10,11 +10,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
 app = Celery("concord")
 
-JOBS = "jobs"  # the queue of short work that people wait for; stages have queues of their own
+JOBS = "jobs"  # the queue of short work that people wait for; stages have separate queues
 
 
 def _settings() -> dict[str, object]:
-    """Read when Celery is first used: importing this module asks nothing of Django."""
+    """Django's settings for Celery, read at first use, so that importing this module does not load them."""
     from django.conf import settings
 
     return {
@@ -23,7 +23,7 @@ def _settings() -> dict[str, object]:
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],
-        # The database says what runs: a task is acknowledged before it starts, so a broker never repeats a long one.
+        # The database decides what runs: tasks are acknowledged before they start, so none is repeated by the broker.
         "task_acks_late": False,
         "worker_prefetch_multiplier": 1,
         "task_default_queue": "io",
@@ -42,5 +42,5 @@ def send(name: str, *args: object, queue: str) -> None:
     """Enqueue a task by its name once the current transaction has committed."""
     from django.db import transaction
 
-    # Robust: a broker that is away must not fail the request that has been committed; `workers.reap` sends it again.
+    # Robust: an unavailable broker must not fail a committed request; `workers.reap` sends the task again.
     transaction.on_commit(lambda: app.send_task(name, args=args, queue=queue), robust=True)

@@ -1,4 +1,4 @@
-"""The database that CONCORD_DATABASE_URL names, as Django's settings; an address that is not understood is refused.
+"""Converts CONCORD_DATABASE_URL to Django's settings; an address that cannot be parsed is refused.
 
 PostgreSQL addresses are read by libpq's own parser, so that every option of the query (`?sslmode=verify-full`,
 `?connect_timeout=5`) means what it means to psql, and an option that libpq does not know is an error.
@@ -57,8 +57,8 @@ def _postgresql(url: str) -> dict[str, Any]:
 
 
 def _reason(text: str, url: str) -> str:
-    """What libpq says about an address, unless that quotes a part of it that may be of the password: whatever stands
-    between the user's name and the last @, however it is written."""
+    """libpq's message about an address, unless it quotes a part that may belong to the password: anything between the
+    user's name and the last @."""
     after_user = url.partition("://")[2].partition(":")[2]
     secret = after_user.rpartition("@")[0] or after_user.partition("/")[0]
     pieces = [piece for piece in re.split(r"[^A-Za-z0-9]+", f"{secret} {unquote(secret)}") if piece]
@@ -80,7 +80,7 @@ def _sqlite(file: Path, var: Path) -> dict[str, Any]:
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": file,
         "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",  # a writer waits at BEGIN, and never fails half-way with "locked"
+            "transaction_mode": "IMMEDIATE",  # a writer waits at BEGIN, and does not fail half-way with "locked"
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
         },

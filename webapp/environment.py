@@ -1,7 +1,7 @@
 """Typed readers of environment variables that fail loudly with the variable's name. Only settings.py reads them.
 
-A variable that is empty or blank counts as not set: that is what `NAME=${NAME:-}` of a compose file leaves. One whose
-name is nearly that of a setting is refused, for nobody would miss what it was to do.
+An empty or blank variable counts as not set: `NAME=${NAME:-}` in a compose file produces one. A variable whose name is
+close to that of a setting is refused, because a misspelt setting would otherwise be ignored silently.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _value(name: str) -> str:
 
 
 def refuse_misspelt() -> None:
-    """Call it when all settings are read.
+    """Raise if a variable looks like a misspelt setting. Call it after all settings are read.
 
     Raises:
         ImproperlyConfigured: a variable is named nearly as a setting is, or in small letters.

@@ -1,4 +1,4 @@
-"""Folders and files for their owner alone: they hold uploads, password hashes, sessions, and other people's texts."""
+"""Makes folders and files that only their owner can read: they hold uploads, password hashes, sessions and texts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def private_folder(path: Path) -> Path:
-    """The folder, made if need be, with mode 0700. A folder of another user keeps its mode: it is theirs to set.
+    """Create the folder if necessary and set mode 0700. A folder that belongs to another user keeps its mode.
 
     Raises:
-        ImproperlyConfigured: it cannot be made, or everybody's files are in it: its mode must stay.
+        ImproperlyConfigured: it cannot be created, or it is a shared folder whose mode must not change.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -31,8 +31,8 @@ def private_folder(path: Path) -> Path:
 
 
 def private_file(path: Path) -> Path:
-    """The file, made empty if need be, that nobody but its owner and its group reads. What cannot be made or changed
-    here is left for whoever opens it."""
+    """Create the file empty if necessary, and let only its owner and group read it. If that fails, the error appears
+    when the file is opened."""
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
         state = path.stat()

@@ -23,7 +23,7 @@ FORK_SERVER = env.flag("CONCORD_FORK_SERVER", True)  # stages are forked from a 
 
 
 def _secret_key() -> str:
-    """From the environment; on a laptop one is made once and kept in a file that only its owner reads."""
+    """The secret key from the environment; on a laptop it is generated once and kept in a private file."""
     if PRODUCTION:
         return env.text("CONCORD_SECRET_KEY")
     if key := env.text("CONCORD_SECRET_KEY", ""):

@@ -1,4 +1,4 @@
-"""Every address of the site. Those of one app may hold pages of a higher app, which knows more than it does."""
+"""Every address of the site. An app's address prefix may include pages of a higher app."""
 
 from __future__ import annotations
 

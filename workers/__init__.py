@@ -1,1 +1,1 @@
-"""The only place that knows both the web and the engine: claims stages, runs them, records what they report."""
+"""The workers connect the web and the engine: they claim stages, run them and record their reports."""

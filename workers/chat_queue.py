@@ -1,7 +1,7 @@
-"""Chats wait here for their turn: in the memory of the inference worker, holding none of its threads.
+"""The queue of chats in the inference worker: in its memory, without blocking its threads.
 
-One thread answers, one chat after another; a second one looks through those that wait, so that a chat that is stopped
-while it waits ends at once. The worker's own threads stay free for whatever else it is sent.
+One thread answers one chat after another. A second one checks the waiting chats, so that a chat that is stopped while
+it waits ends at once. The worker's own threads stay free for other tasks.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Callable
 from webapp.playground.stream import Request
 
 MOST_WAITING = 200
-LOOK = 0.5  # seconds between two looks at the chats that wait
+LOOK = 0.5  # seconds between two checks of the waiting chats
 
 
 class ChatQueue:
-    """First come, first served.
+    """A first-in, first-out queue of chats.
 
     Args:
         answer: answers one chat; never raises.
-        refuse: tells a chat that nothing will come, with cause and remedy.
-        is_stopped: whether the person has stopped this chat.
-        stopped: tells a chat that it was stopped.
+        refuse: ends a chat with a cause and a remedy.
+        is_stopped: whether the user has stopped this chat.
+        stopped: ends a chat that the user has stopped.
     """
 
     def __init__(self, answer: Callable[[Request], None], refuse: Callable[[Request, str, str], None],
@@ -37,12 +37,12 @@ class ChatQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a chat that comes now has to wait for another one."""
+        """Whether a new chat has to wait."""
         with self._change:
             return self._current is not None or bool(self._waiting)
 
     def put(self, request: Request) -> None:
-        """Let a chat wait for its turn; where too many wait it is refused."""
+        """Queue a chat, or refuse it if too many are waiting."""
         with self._change:
             self._start()
             if not self._closed and len(self._waiting) < MOST_WAITING:
@@ -53,7 +53,7 @@ class ChatQueue:
                      "Try again in a few minutes.")
 
     def close(self) -> None:
-        """The worker ends: everyone who waits, and whoever is being answered, hears it now."""
+        """End all waiting chats and the current one, because the worker is shutting down."""
         with self._change:
             self._closed = True
             chats = [*([self._current] if self._current else []), *self._waiting]

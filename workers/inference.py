@@ -1,8 +1,8 @@
 """The inference worker: two policies answer one prompt, token by token, and a run's preference models score both.
 
 One chat at a time: the others wait in `workers.chat_queue`. The last few models used stay loaded. Torch
-is imported when the first chat comes or, in a worker of the inference queue, as soon as it is up. What is told to the
-page, and by which key a chat is cancelled, is written in `webapp.playground.stream`.
+is imported at the first chat or, in a worker of the inference queue, at its start. The events for the page and the key
+that cancels a chat are defined in `webapp.playground.stream`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from training.models.chat import ChatPolicy
     from training.reward.rewards import PrincipleRewards
 
-# Threads that wait must give their core away, or a worker beside a training stage is forty times slower. Read by torch
+# Waiting threads must release their core, or a worker beside a training stage is forty times slower. Torch reads this
 # when it is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -47,22 +47,22 @@ log = logging.getLogger("concord.inference")
 Model = TypeVar("Model")
 
 MOST_LOADED = 4
-BEAT = 0.05  # seconds between two writes of pieces
+BEAT = 0.05  # seconds between two writes of text pieces
 
 
 class Cancelled(Exception):
-    """The person stopped the chat."""
+    """The user stopped the chat."""
 
 
 class Loaded:
-    """The models used last, at most `most` of them."""
+    """A cache of the last models used, at most `most`."""
 
     def __init__(self, most: int = MOST_LOADED) -> None:
         self._most = most
         self._models: OrderedDict[Hashable, Any] = OrderedDict()
 
     def get(self, key: Hashable, load: Callable[[], Model]) -> Model:
-        """The model under this key, loaded if need be; if memory runs out, once more with all others gone."""
+        """The model of this key, loaded if necessary. If memory runs out, all others are dropped first."""
         if key not in self._models:
             while len(self._models) >= self._most:
                 self._models.popitem(last=False)
@@ -87,7 +87,7 @@ _turn = threading.Lock()  # the models are used by one thread at a time
 
 @shared_task(name=TASK)
 def chat(request: dict[str, Any]) -> None:
-    """Let a chat wait for its turn; the page hears everything, the broker nothing."""
+    """Queue a chat. All results and errors go to the page, none to the broker."""
     chat_request = Request.from_json(request)
     with _writer(chat_request) as writer:
         if writer.cancelled():
@@ -119,7 +119,7 @@ def answer(request: Request) -> None:
 
 
 def _answer_and_let_go(request: Request) -> None:
-    """In the thread that answers: it keeps no connection to the database while it waits for the next chat."""
+    """Answer a chat in the answering thread, which closes its database connection before it waits for the next one."""
     try:
         answer(request)
     finally:
@@ -128,7 +128,7 @@ def _answer_and_let_go(request: Request) -> None:
 
 @contextmanager
 def _writer(request: Request) -> Iterator[ChatWriter]:
-    """The worker's end of a chat's stream. Without Redis nobody can be told anything, and the chat ends in the log."""
+    """The writer of a chat's stream. Without Redis the page cannot be reached, so the error is only logged."""
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         try:
             yield ChatWriter(client, request.id)
@@ -157,11 +157,11 @@ _chats = ChatQueue(_answer_and_let_go, _refuse, _is_stopped, _stopped)
 
 
 def converse(request: Request, writer: ChatWriter) -> None:
-    """One chat from the models to the rewards.
+    """Run one chat: load the models, stream the answers, compute the rewards.
 
     Raises:
-        Cancelled: the person stopped it.
-        TrainingError: a model is not there, cannot be loaded, or cannot take the prompt.
+        Cancelled: the user stopped it.
+        TrainingError: a model is missing, cannot be loaded, or is too small for the prompt.
     """
     policies = [_policy(request, side, writer) for side in (0, 1)]
     answers = stream_answers(policies, request, writer)
@@ -172,9 +172,9 @@ def converse(request: Request, writer: ChatWriter) -> None:
 
 
 def stream_answers(policies: list[ChatPolicy], request: Request, writer: ChatWriter) -> list[str]:
-    """Both answers, a piece of each in turn; they are written about twenty times per second.
+    """Stream both answers, a piece of each in turn, written about twenty times per second.
 
-    The two must not share base weights: the adapter of one would be on while the other draws.
+    The two must not share base weights: the adapter of one would be active while the other generates.
     """
     began = beat = time.monotonic()
     sampling = asdict(request.sampling)
@@ -237,7 +237,7 @@ def _principle_rewards(run: Run) -> PrincipleRewards:
 
 
 def _policy(request: Request, side: int, writer: ChatWriter) -> ChatPolicy:
-    """The policy of a side, loaded if need be and seen to have room for the prompt."""
+    """The policy of one side, loaded if necessary and checked to have room for the prompt."""
     reference = request.policies[side]
     tuned, started = _stage(request.team, reference["stage"]), _stage(request.team, reference["sft"])
     key = ("policy", reference["stage"], reference["sft"], reference["base"])
@@ -265,7 +265,7 @@ def _load_policy(base: str, started: Stage | None, tuned: Stage | None) -> ChatP
 
 
 def _stage(team: int, stage_id: int | None) -> Stage | None:
-    """A finished stage of the team; ids came over the broker, so they are checked once more."""
+    """A finished stage of the team. The ids come from the broker, so they are checked again."""
     if stage_id is None:
         return None
     stage = Stage.objects.filter(team_id=team, pk=stage_id, status=Stage.Status.SUCCEEDED).first()
@@ -286,7 +286,7 @@ def _rounded(values: Any) -> list[float]:
 
 @worker_ready.connect
 def warm_up(sender: Any, **_: object) -> None:
-    """In a worker of the inference queue: import torch and load the demo world's policy before anybody waits for it."""
+    """In a worker of the inference queue: import torch and load the demo world's policy before the first chat."""
     if QUEUE in sender.app.amqp.queues.consume_from:
         threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
 

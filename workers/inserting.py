@@ -1,7 +1,7 @@
-"""Many rows of one model into the database at once, without making an object of each.
+"""Inserts many rows of one model at once, without creating model instances.
 
-`bulk_create` spends three quarters of its time on model instances and on preparing each value by its field; what is
-inserted here by the thousand is plain numbers and texts. Left out: signals, and getting the new keys back.
+`bulk_create` spends three quarters of its time on model instances and on preparing each value by its field; the rows
+inserted here, by the thousand, are plain numbers and texts. Left out: signals, and getting the new keys back.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from django.utils import timezone
 
 
 def insert_new(model: type[Model], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert rows, each a value by column name; a row that breaks a unique constraint is left out.
+    """Insert rows, each a mapping of column names to values. Rows that violate a unique constraint are skipped.
 
-    All rows have the columns of the first. A column that they do not name gets its field's default, a creation time
-    the present.
+    All rows have the columns of the first. Other columns get their field's default; creation times are set to now.
     """
     rows = list(rows)
     if not rows:

@@ -1,4 +1,4 @@
-"""Pairs and labels into the database: a label is there before the next one is paid for, and is never bought twice."""
+"""Records pairs and labels in the database, so that no label is bought twice."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _JUDGED = ["model", "probability", "p_shown", "p_swapped", "order_gap", "confide
 
 
 class _StoredLabel(NamedTuple):
-    """A label in the database: its row, and whether it is an error that another answer would replace."""
+    """A stored label: its row, and whether it is an error that a later answer may replace."""
 
     pk: int
     failed: bool
 
 
 class LabelRecorder:
-    """Records the label events of one stage, in a handful of queries a batch, whatever its size."""
+    """Records the label events of one stage, in a constant number of queries per batch."""
 
     def __init__(self, stage: Stage, pairs: Path | None) -> None:
         self._stage = stage
@@ -45,7 +45,7 @@ class LabelRecorder:
         self._dataset = dataset_of(stage)
 
     def record(self, events: Sequence[LabelBody]) -> None:
-        """Insert what is new; a label that was an error before is replaced, any other stays as it was bought."""
+        """Insert new labels. A stored error is replaced; any other stored label stays as it was bought."""
         latest = {event["pair"]: event for event in events}
         pairs = self._pair_ids(list(latest))
         stored = self._stored_labels(list(pairs.values()))
@@ -69,7 +69,7 @@ class LabelRecorder:
         return self._version
 
     def _stored_labels(self, pairs: list[int]) -> dict[tuple[int, str, str], _StoredLabel]:
-        """The labels of these pairs that are in the database, without their rows."""
+        """The stored labels of these pairs, without their full rows."""
         stored: dict[tuple[int, str, str], _StoredLabel] = {}
         for start in range(0, len(pairs), _BATCH):
             labels = Label.objects.alias(version=_unindexed("principle_version_id")).filter(
@@ -93,14 +93,14 @@ class LabelRecorder:
             "error": storable(event["error"])[:500], "tokens": event["tokens"]}
 
     def _judge_of(self, event: LabelBody) -> str:
-        """Who gave the label. One that was written before servers were noted was given by the stage's own."""
+        """The judge of a label. A label written before servers were recorded belongs to the stage's judge."""
         name = event["judge"]
         if is_unplaced(name) and "judge" in self._stage.settings:
             name = judge_name(JudgeSettings.model_validate(self._stage.settings["judge"]))
         return storable(name)[:300]
 
     def _pair_ids(self, digests: list[str]) -> dict[str, int]:
-        """Not kept from batch to batch: a pair comes once per stage, and there may be a million."""
+        """Ids of pairs. Not cached between batches: a pair comes once per stage, and there may be a million."""
         ids = _ids(self._stage.team_id, digests)
         unknown = [digest for digest in digests if digest not in ids]
         if unknown and self._pairs is not None:
@@ -112,7 +112,7 @@ class LabelRecorder:
 
 
 def record_pairs_file(stage: Stage, path: Path) -> None:
-    """The pairs that a sample stage made, for people to look at."""
+    """Record the pairs that a sample stage made, so that pages can show them."""
     rows = read_jsonl(path)
     dataset = dataset_of(stage)
     while part := list(islice(rows, _BATCH)):
@@ -120,8 +120,8 @@ def record_pairs_file(stage: Stage, path: Path) -> None:
 
 
 def record_pairs(*, team_id: int, dataset: Dataset | None, rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Insert pairs and their texts, and return their ids by digest; those that are there stay. In order of digest, so
-    that no two writers deadlock."""
+    """Insert new pairs and their texts, and return all ids by digest. Inserts are ordered by digest, so that two
+    writers cannot deadlock."""
     by_digest = {row["digest"]: row for row in sorted(rows, key=lambda row: str(row["digest"]))}
     if not by_digest:
         return {}
@@ -157,14 +157,14 @@ def principle_version(stage: Stage) -> PrincipleVersion:
 
 
 def _unindexed(column: str) -> CombinedExpression:
-    """A column by which no index is chosen. Without statistics SQLite takes that of the team, or of the wording, and
-    reads every row they have, where the index of the few hundred pairs asked for leads to each at once."""
+    """A column expression that no index matches. Without statistics SQLite would choose the index of the team or of the
+    wording and read all their rows, instead of the index of the few hundred pairs."""
     return F(column) + 0
 
 
 def _ids(team_id: int, digests: list[str]) -> dict[str, int]:
     ids: dict[str, int] = {}
-    for start in range(0, len(digests), _BATCH):  # SQLite bounds the number of parameters
+    for start in range(0, len(digests), _BATCH):  # SQLite limits the number of parameters
         part = Pair.objects.alias(owner=_unindexed("team_id")).filter(
             owner=team_id, digest__in=digests[start: start + _BATCH]).order_by()
         ids |= dict(part.values_list("digest", "pk"))

@@ -1,7 +1,7 @@
-"""Who runs a stage: a claim is a conditional update, a lease is a token in the row that must be renewed.
+"""Decides which worker runs a stage: a claim is a conditional update, a lease a token in the row that is renewed.
 
-The broker may deliver a task twice, or never; the database says who has the stage. A holder whose token is no longer in
-the row lets go at once and writes nothing more.
+The broker may deliver a task twice, or never; the database decides which worker has the stage. A worker whose token is
+no longer in the row stops at once and writes nothing more.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from django.utils import timezone
 from webapp.runs.models import Stage
 
 HOST = socket.gethostname()[:200]
-LOOK = 0.5  # seconds between two looks at the row: how soon a cancelled stage hears of it
-DB_DOWN = (OperationalError, InterfaceError)  # the database cannot be reached, is full or is busy: it may come back
+LOOK = 0.5  # seconds between two reads of the row: how soon a cancelled stage stops
+DB_DOWN = (OperationalError, InterfaceError)  # the database is unreachable, full or busy: this may pass
 
 logger = logging.getLogger("concord.workers")
 T = TypeVar("T")
 
 
 def claim(stage_id: int) -> Stage | None:
-    """Take a queued stage, or None if it is not ours to take: a second delivery ends here."""
+    """Claim a queued stage. Returns None if it is not queued, as after a second delivery of its task."""
     token, now = secrets.token_hex(16), timezone.now()
-    taken = Stage.objects.filter(pk=stage_id, status=Stage.Status.QUEUED).update(
+    claimed = Stage.objects.filter(pk=stage_id, status=Stage.Status.QUEUED).update(
         status=Stage.Status.RUNNING, lease_token=token, lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
         attempt=F("attempt") + 1, stop_requested=False, started_at=now, finished_at=None, eta_seconds=None)
-    return Stage.objects.get(pk=stage_id, lease_token=token) if taken else None
+    return Stage.objects.get(pk=stage_id, lease_token=token) if claimed else None
 
 
 def retry_while_db_is_down(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
-    """Call, and call again while the database cannot be reached; the error goes on once `give_up` says so."""
+    """Call, and retry while the database is unavailable. Once `give_up` returns True, the error is raised."""
     wait = 0.2
     while True:
         try:
@@ -56,7 +56,7 @@ def retry_while_db_is_down(call: Callable[[], T], give_up: Callable[[], bool] = 
 
 
 class Lease:
-    """Renews the lease of a claimed stage from a thread of its own, and hears there that the stage should stop."""
+    """Renews the lease of a claimed stage in a separate thread, and notices there that the stage should stop."""
 
     def __init__(self, stage: Stage) -> None:
         self.token = stage.lease_token
@@ -76,11 +76,11 @@ class Lease:
         self._thread.join(timeout=10)
 
     def write(self, **changes: object) -> bool:
-        """Change the stage's row if it is still ours."""
+        """Update the stage's row if this worker still has the lease."""
         return self._ours.update(**changes) == 1
 
     def release(self, **changes: object) -> bool:
-        """Change the row and give the stage up; False if it was not ours any more, and nothing was changed."""
+        """Update the row and release the lease. Returns False, without a change, if this worker no longer has it."""
         return self.write(lease_token="", lease_until=None, pid=None, eta_seconds=None, **changes)
 
     def _keep(self) -> None:

@@ -1,7 +1,7 @@
-"""What people say of the pace of a label stage, from the database into the file that its process reads.
+"""Copies the pace that people set for a label stage from the database to the file that its process reads.
 
-The row is looked at by whoever has the stage, on whatever machine that is, so a page needs to know no folder. Left out:
-stages of other kinds, which have no pace.
+The stage's worker reads the row, so the web needs no access to the stage's folder. Left out: stages of other kinds,
+which have no pace.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 from training.judges.control import read_control, write_control
 from webapp.runs.models import Pace, Stage
 
-LOOK = 0.5  # seconds between two looks at the row
+LOOK = 0.5  # seconds between two reads of the row
 
 
 class Pacing:
-    """Keeps the control file of one stage as its row says."""
+    """Keeps the control file of one stage in step with its row."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._next = 0.0
 
     def look(self) -> None:
-        """Write the file if the row says something new; at most one query each `LOOK` seconds."""
+        """Write the file if the row has changed; at most one query every `LOOK` seconds."""
         if self._stage.kind != "label" or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + LOOK

@@ -1,4 +1,4 @@
-"""Everything a stage reads, from the database into its folder; then its job.json."""
+"""Writes everything that a stage reads from the database into its folder, and its job.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("concord.workers")
 
 
 class Prepared(NamedTuple):
-    """A stage ready to start: its command, its pairs' file, and its judge's key: the variable, and a saved one."""
+    """A stage ready to start: its command, its file of pairs, and its judge's key (variable, and value if saved)."""
 
     command: Sequence[str]
     key_variable: str
@@ -29,14 +29,14 @@ class Prepared(NamedTuple):
     saved_key: str = ""
 
     def __repr__(self) -> str:
-        return f"Prepared({self.command!r}, {self.key_variable!r}, {self.pairs!r})"  # no key in any log
+        return f"Prepared({self.command!r}, {self.key_variable!r}, {self.pairs!r})"  # keeps the key out of logs
 
 
 def prepare(stage: Stage) -> Prepared | None:
-    """Write the stage's inputs and its job.json; None if no active run wants it (any more) in this form.
+    """Write the stage's inputs and its job.json. Returns None if no active run needs the stage in this form any more.
 
     Raises:
-        TrainingError: the data cannot serve.
+        TrainingError: the data does not fit.
     """
     runs = list(Run.objects.filter(uses__stage=stage, status=Run.Status.RUNNING).order_by("-id")
                 .select_related("dataset", "team"))
@@ -69,16 +69,16 @@ def prepare(stage: Stage) -> Prepared | None:
     if "judge" not in item.settings:
         return Prepared(command, "", pairs)
     if recipe.judge.kind != "openai":
-        return Prepared(command, "", pairs)  # it is asked without a key
+        return Prepared(command, "", pairs)  # this judge needs no key
     check_key_host(recipe.judge)
     return Prepared(command, recipe.judge.api_key_env, pairs, saved_key(team=run.team, judge=recipe.judge))
 
 
 def _corrected_labels(stage: Stage, item: StagePlan, runs: list[Run], stages: dict[str, Stage]) -> (
         dict[str, Path] | None):
-    """Labels as people corrected them, exported by role where there are corrections; those are in the identity.
+    """Export corrected labels by role where there are corrections; these are part of the identity.
 
-    None where people corrected labels since the stage was planned: its runs are then pointed at what it now is.
+    Returns None if labels were corrected since the stage was planned: its runs are then moved to the new stage.
     """
     corrected: dict[str, Path] = {}
     for role, name in item.inputs.items():

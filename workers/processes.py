@@ -1,4 +1,4 @@
-"""The process of a stage: what it may know, how it is started, and how it is made to end with all of its children."""
+"""The process of a stage: its environment, how it is started, and how it is ended with all of its children."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from django.conf import settings
 
 from training.run import stage_server
 
-# What training needs of the environment. Everything else stays here: the site's secret, the database, the broker.
+# The variables that training needs. Others are not passed on: the site's secret, the database, the broker.
 _PASSED = re.compile(
     r"(PATH|HOME|USER|LANG|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHONPATH|LD_LIBRARY_PATH|XDG_CACHE_HOME|HF_\w+|TORCH_\w+|"
     r"PYTORCH_\w+|CUDA_\w+|NVIDIA_\w+|NCCL_\w+|OMP_NUM_THREADS|MKL_NUM_THREADS|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|"
     r"(https?|all|no)_proxy|(HTTPS?|ALL|NO)_PROXY|SYSTEMROOT)")
-# Tokens of the hub are for models and data sets of the hub: they are training's to use.
-LONGEST_END = 5.0  # seconds until a process that was killed is gone
+# Training uses the hub's tokens for models and data sets of the hub.
+LONGEST_END = 5.0  # seconds within which a killed process must be gone
 _KEY = re.compile(r"(OPENAI|CONCORD_JUDGE)[A-Z0-9_]*_KEY")
 
 
 def environment(key_variable: str = "", saved_key: str = "") -> dict[str, str]:
-    """The environment of a stage, with the one judge's key that its recipe names: a saved one, or the worker's own."""
+    """The environment of a stage, with the judge's key that its recipe names: a saved one, or one of the worker's."""
     passed = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
     if _KEY.fullmatch(key_variable) and (key := saved_key or os.environ.get(key_variable, "")):
         passed[key_variable] = key
@@ -36,11 +36,11 @@ def environment(key_variable: str = "", saved_key: str = "") -> dict[str, str]:
     return passed | {"PYTHONUNBUFFERED": "1", "CONCORD_JUDGE_ALLOWED_HOSTS": allowed}
 
 
-_servers: list[stage_server.StageServer] = []  # one for the whole worker, made when it is first needed
+_servers: list[stage_server.StageServer] = []  # one per worker, created at first use
 
 
 def forked(command: Sequence[str]) -> Sequence[str]:
-    """The command that runs a stage of this worker by forking a process that has torch already; see `stage_server`."""
+    """The command that runs a stage by forking a process that has already imported torch; see `stage_server`."""
     if not (settings.FORK_SERVER and stage_server.is_possible()):
         return command
     if not _servers:
@@ -50,7 +50,7 @@ def forked(command: Sequence[str]) -> Sequence[str]:
 
 
 def start(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a stage in a process group of its own, so that it can be ended together with its children."""
+    """Start a stage in a new process group, so that it can be ended together with its children."""
     with (folder / "output.log").open("ab") as output:
         return subprocess.Popen(command, cwd=settings.BASE_DIR, env=dict(env), stdin=subprocess.DEVNULL,
                                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
@@ -62,7 +62,7 @@ def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> No
 
 
 def end(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Kill the process and whatever it started; when this returns, nobody works in the stage's folder any more."""
+    """Kill the process and its children. When this returns, no process works in the stage's folder any more."""
     signal_group(process, signal.SIGKILL)
     process.wait()
     give_up = time.monotonic() + LONGEST_END
@@ -71,7 +71,7 @@ def end(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a process works in the folder: a forked stage ends a moment after the process that stands for it."""
+    """Whether a process works in the folder: a forked stage may end a moment after the process that represents it."""
     try:
         with path.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,8 +85,8 @@ def _is_locked(path: Path) -> bool:
 def kill_leftover(pid: int | None, folder: Path) -> None:
     """End the process of an earlier attempt that outlived its worker.
 
-    A process id is used again sooner or later: only one that names this stage's folder is ours. Where the system does
-    not tell, the lock on the folder keeps two from working in it.
+    Process ids are reused: only a process whose command names this stage's folder is killed. Where the system does not
+    show commands, the lock on the folder keeps two processes from working in it.
     """
     if not pid:
         return
@@ -110,7 +110,7 @@ def _alive(pid: int) -> bool:
 
 
 def last_lines(path: Path, count: int = 40) -> str:
-    """The end of a log, for the page of a failed run."""
+    """The last lines of a log, for the page of a failed run."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 20_000))

@@ -1,7 +1,7 @@
-"""Requeues stages whose lease expired, resends lost messages, and advances runs that nobody advanced.
+"""Requeues stages whose lease expired, resends lost messages, and advances runs that were missed.
 
-Every worker process reaps, in a thread of its own: neither stages nor chats that keep its other threads busy can stop
-it, and one living worker is enough.
+Every worker process does this in a separate thread, so that stages and chats in its other threads cannot block it, and
+one running worker is enough.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from workers.leases import DB_DOWN
 from workers.processes import last_lines
 from workers.supervisor import MOST_CRASHES
 
-PERIOD = 5.0  # seconds between two rounds of one worker
+PERIOD = 5.0  # seconds between two rounds of a worker
 UNCLAIMED = timedelta(seconds=5)
 S = Stage.Status
 logger = logging.getLogger("concord.workers")
@@ -37,9 +37,9 @@ P = ParamSpec("P")
 
 
 def reap() -> None:
-    """Called every few seconds by any number of workers: each change is made by one of them.
+    """Run one round. Any number of workers may call this every few seconds: each change is made by one of them.
 
-    What fails for one stage or run is logged, and does not keep the others from their turn.
+    A failure for one stage or run is logged, and the others are still handled.
     """
     for stage in _without_heartbeat():
         _try(_take_back, stage)
@@ -51,7 +51,7 @@ def reap() -> None:
 
 
 def _try(work: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
-    """Do it; a database that is away is everybody's, and ends the round."""
+    """Call a function and log its error; an unavailable database is raised and ends the round."""
     try:
         work(*arguments, **named)
     except DB_DOWN:
@@ -61,7 +61,7 @@ def _try(work: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None
 
 
 class Reaper(threading.Thread):
-    """Reaps every few seconds until it is told to stop. A database that is away costs a warning and a period."""
+    """Calls `reap` every few seconds until it is stopped. An unavailable database is logged, and the round skipped."""
 
     def __init__(self, period: float = PERIOD) -> None:
         super().__init__(name="reaper", daemon=True)
@@ -94,13 +94,13 @@ def _stop_reaping(**_: object) -> None:
     _reaper.stop()
 
 
-# Each running stage's lease as it was first seen here, and when that was by this process's own clock.
+# Each running stage's lease as first seen here, and the time by this process's monotonic clock.
 _leases: dict[int, tuple[tuple[str, datetime | None], float]] = {}
 
 
 def _without_heartbeat() -> list[Stage]:
-    """Running stages whose lease is over, or was not renewed for two leases' time by this process's own clock: a lease
-    that was written by a clock which has since been set back would otherwise hold for hours."""
+    """Running stages whose lease has expired, or was not renewed for twice its duration by this process's own clock: a
+    lease that was written before the system clock was set back would otherwise stay valid for hours."""
     running = list(Stage.objects.filter(status=S.RUNNING))
     now, patience = time.monotonic(), 2 * settings.LEASE_SECONDS
     for pk in _leases.keys() - {stage.pk for stage in running}:
@@ -108,8 +108,8 @@ def _without_heartbeat() -> list[Stage]:
     silent = []
     for stage in running:
         lease = (stage.lease_token, stage.lease_until)
-        seen, since = _leases.get(stage.pk, (None, now))
-        if seen != lease:
+        known_lease, since = _leases.get(stage.pk, (None, now))
+        if known_lease != lease:
             _leases[stage.pk], since = (lease, now), now
         if (stage.lease_until is not None and stage.lease_until < timezone.now()) or now - since > patience:
             silent.append(stage)
@@ -117,13 +117,13 @@ def _without_heartbeat() -> list[Stage]:
 
 
 def _take_back(stage: Stage) -> None:
-    """Queue a stage whose worker went silent; the third time, let a person look. Its process id stays in the row: the
-    next attempt on that machine ends what may still run of it."""
+    """Queue a stage whose worker went silent; the third time, it fails instead. Its process id stays in the row, so
+    that the next attempt on that machine ends a leftover process."""
     expired = Stage.objects.filter(pk=stage.pk, status=S.RUNNING, lease_token=stage.lease_token,
                                    lease_until=stage.lease_until)
     crashes, now = stage.crashes + 1, timezone.now()
     let_go = {"lease_token": "", "lease_until": None, "crashes": crashes, "eta_seconds": None}
-    if stage.stop_requested:  # it was cancelled, and nobody was there to hear it
+    if stage.stop_requested:  # it was cancelled while it had no worker
         expired.filter(stop_requested=True).update(status=S.STOPPED, finished_at=now, **let_go)
     elif crashes < MOST_CRASHES:
         if not expired.update(status=S.QUEUED, queued_at=now, **let_go):
@@ -141,7 +141,9 @@ def _take_back(stage: Stage) -> None:
 
 
 def _send_again() -> None:
-    """Where a queue is empty and stages wait in it, their messages were lost. A message too many does no harm."""
+    """Send stages again that are queued in the database while their broker queue is empty: their messages were lost.
+
+    An extra message does no harm."""
     waiting = Stage.objects.filter(status=S.QUEUED, queued_at__lt=timezone.now() - UNCLAIMED).order_by("queued_at")
     stages = list(waiting.only("pk", "kind", "settings"))
     for queue in (IO, GPU):
@@ -156,7 +158,7 @@ def _is_empty(queue: str) -> bool:
         with app.connection_for_read() as connection:
             channel: Any = connection.default_channel
             return bool(channel.queue_declare(queue, passive=True).message_count == 0)
-    except ChannelError:  # nothing was ever put there
+    except ChannelError:  # nothing was ever sent there
         return True
     except OperationalError:
         return False

@@ -1,7 +1,7 @@
-"""From a stage's report stream to the database: batches of events, each in one transaction.
+"""Records a stage's report stream in the database: batches of events, each in one transaction.
 
-The transaction begins by moving the stage's offset on, on the condition that the lease is still ours and the offset is
-where we left it. So a batch is recorded once or not at all, and a supervisor that was fenced off can record nothing.
+The transaction first advances the stage's offset, on the condition that the lease is still ours and the offset
+unchanged. So a batch is recorded exactly once or not at all, and a supervisor that lost its lease can record nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from workers.labels import LabelRecorder
 
 
 class LeaseLost(Exception):
-    """Another supervisor has the stage, or nobody should have it: nothing more may be recorded."""
+    """Another supervisor has the stage, or it was stopped: nothing more may be recorded."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Recorder:
         self._pace: tuple[float, int, int] | None = None  # time and count of the first progress event, and its total
 
     def record_new(self) -> bool:
-        """Record the next batch of whole lines; whether there was one.
+        """Record the next batch of complete lines. Returns whether there was one.
 
         Raises:
             LeaseLost: the stage is no longer ours. Nothing was written.
@@ -64,7 +64,7 @@ class Recorder:
             with transaction.atomic():
                 self._record(batch)
         except BaseException:
-            # What was remembered of rows may have been rolled back with them.
+            # The cached state of rows may have been rolled back with them.
             self._series.forget()
             self._labels = LabelRecorder(self._stage, self._pairs)
             raise
@@ -109,12 +109,12 @@ class Recorder:
         elif event["kind"] == "rewind":
             self._rewind(event["step"], rows)
         elif event["kind"] == "answer":
-            pass  # half of a label, which is a row once it is whole
+            pass  # the first order of a label, which becomes a row with the second
         else:
             assert_never(event)
 
     def _rewind(self, step: int, rows: _Rows) -> None:
-        """Points, samples and warnings after a step are void. What the batch holds of them is written first."""
+        """Delete points, samples and warnings after a step. Those in the current batch are written first."""
         self._write(rows)
         rows.samples, rows.log, rows.labels = {}, [], []
         self._series.rewind(step)
@@ -158,5 +158,5 @@ def _line(stage: Stage, event: LogEvent | WarningEvent | ArtifactEvent) -> LogLi
 
 
 def _number(value: float) -> float:
-    """JSON in a database knows no NaN."""
+    """A number for a JSON column, which cannot store NaN."""
     return value if abs(value) < float("inf") else 0.0

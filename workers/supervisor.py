@@ -1,7 +1,7 @@
-"""Run one stage: claim it, start its process, follow its report stream, and say how it ended.
+"""Runs one stage: claims it, starts its process, follows its report stream, and records how it ended.
 
-The stage itself knows nothing of this: it reads files, writes files, and stops when it is told to. Whatever kills a
-worker or a stage, the next claim goes on from the last checkpoint and from the last event that was recorded.
+The stage itself is independent of this: it reads and writes files, and stops when asked. After a crash of a worker or a
+stage, the next claim continues from the last checkpoint and the last recorded event.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from workers.pacing import Pacing
 from workers.preparing import Prepared, prepare
 from workers.recording import LeaseLost, Recorder
 
-TICK = 0.05  # seconds between two looks at the stream
+TICK = 0.05  # seconds between two reads of the stream
 # A stream of labels is recorded in larger batches: whatever is in it, a batch costs as much as a hundred labels.
 LABELS_TICK = 0.25
 GRACE = 20.0  # seconds a stage has to write its checkpoint before it is killed
 MOST_CRASHES = 3
 SUMMARIES = ("summary.json", "weights.json", "card.json", "report.json")
 
-# Set when this worker is told to end: its stages stop at their next checkpoint and are queued for the next worker.
+# Set when this worker is asked to end: its stages stop at their next checkpoint and are queued for the next worker.
 SHUTDOWN = threading.Event()
 
 S = Stage.Status
@@ -46,7 +46,7 @@ logger = logging.getLogger("concord.workers")
 
 
 def run_stage(stage_id: int, shutdown: threading.Event = SHUTDOWN) -> None:
-    """Run a queued stage to its end. Does nothing if somebody else has it."""
+    """Run a queued stage to its end. Does nothing if another worker has it."""
     stage = claim(stage_id)
     if stage is None:
         return
@@ -71,9 +71,9 @@ class _Attempt:
             self._run()
         except (LeaseLost, *DB_DOWN):
             raise
-        except TrainingError as error:  # from preparing: the data cannot serve
+        except TrainingError as error:  # from preparing: the data does not fit
             self._fail(error.kind, error.cause, error.remedy)
-        except Exception as error:  # the boundary: unexpected errors are recorded like any other failure
+        except Exception as error:  # unexpected errors are recorded like any other failure
             if self.lease.lost.is_set():
                 raise LeaseLost from error
             logger.exception("the supervisor of %s failed", self.stage)
@@ -96,11 +96,11 @@ class _Attempt:
         retry_while_db_is_down(lambda: self._finish(code), self._should_give_up)
 
     def _should_give_up(self) -> bool:
-        """Whether to wait no longer for the database: the lease then runs out, and `reap` queues the stage."""
+        """Whether to stop waiting for the database: the lease then expires, and `reap` queues the stage."""
         return self.lease.lost.is_set() or self.shutdown.is_set()
 
     def _forget_a_lost_stream(self) -> None:
-        """If the stage's folder was deleted, its stream begins anew, and what was recorded of the old one is void."""
+        """If the stage's folder was deleted, delete what was recorded of its old stream, and start over."""
         path = self.stage.folder / "events.jsonl"
         size = path.stat().st_size if path.is_file() else 0
         if size < self.stage.events_offset:
@@ -113,7 +113,7 @@ class _Attempt:
             self.stage.refresh_from_db()
 
     def _supervise(self, prepared: Prepared) -> int:
-        """Start the process and follow it to its end. Raises LeaseLost, and then the process is gone."""
+        """Start the process and follow it to its end. Raises LeaseLost after ending the process."""
         stage_environment = processes.environment(prepared.key_variable, prepared.saved_key)
         command = processes.forked(prepared.command) if queue_of(self.stage) == GPU else prepared.command
         process = processes.start(command, self.stage.folder, stage_environment)
@@ -155,7 +155,7 @@ class _Attempt:
                 time.sleep(rest or TICK)
 
     def _finish(self, code: int) -> None:
-        """What the end of the process means for the stage."""
+        """Set the stage's status from the end of its process."""
         if code == DONE:
             if self.stage.kind == "sample":
                 record_pairs_file(self.stage, self.stage.folder / "pairs.jsonl")
@@ -164,14 +164,14 @@ class _Attempt:
             failure = read_json(self.stage.folder / "failure.json")
             return self._fail(failure["kind"], failure["cause"], failure["remedy"], failure.get("details", ""))
         if self.told_to_stop:
-            # If a run went active again in the meantime, advancing it below queues the stopped stage.
+            # If a run was resumed in the meantime, advancing it below queues the stopped stage.
             return self._requeue() if self.shutdown.is_set() else self._settle(status=S.STOPPED)
-        if code == LOCKED:  # an earlier process has not let go yet; `reap` sends the stage again in a moment
+        if code == LOCKED:  # an earlier process still holds the folder; `reap` soon sends the stage again
             return self._settle(send=False, status=S.QUEUED, queued_at=timezone.now())
         return self._crashed(code)
 
     def _crashed(self, code: int) -> None:
-        """The process ended without a word: killed from outside, or it crashed. It goes on from its checkpoint."""
+        """The process was killed or crashed: queue the stage again, or let it fail after several crashes."""
         crashes = self.stage.crashes + 1
         if code == STOPPED:
             cause = "The process was stopped from outside Concord."
@@ -191,12 +191,12 @@ class _Attempt:
         self._settle(status=S.QUEUED, queued_at=timezone.now(), **changes)
 
     def _fail(self, kind: str, cause: str, remedy: str, details: str = "", **changes: Any) -> None:
-        """What machines wrote is stored with every character that a database cannot hold replaced."""
+        """Record a failure. Characters that a database cannot store are replaced in its texts."""
         self._settle(status=S.FAILED, failure_kind=storable(kind)[:40], cause=storable(cause), remedy=storable(remedy),
                      details=storable(details)[-20_000:], finished_at=timezone.now(), **changes)
 
     def _settle(self, *, send: bool = True, **changes: Any) -> None:
-        """Give the stage up in a new state, and let its runs go on."""
+        """Release the stage with a new status, and advance its runs."""
         with transaction.atomic():
             if not self.lease.release(**changes):
                 raise LeaseLost
@@ -212,7 +212,7 @@ def _notify(stage: Stage) -> None:
 
 
 def _summary(stage: Stage) -> dict[str, Any]:
-    """The stage's small results, as the pages show them."""
+    """The stage's small results that pages show."""
     summary: dict[str, Any] = {}
     for name in SUMMARIES:
         if (stage.folder / name).is_file():

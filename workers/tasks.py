@@ -1,4 +1,4 @@
-"""The Celery tasks: each takes an id and calls what does the work. A task that comes twice does no harm."""
+"""The Celery tasks: each takes an id and calls the function that does the work. A repeated task does no harm."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def bulk_labels(action_id: int) -> None:
 
 @worker_shutting_down.connect
 def _stop_stages(**_: object) -> None:
-    """Stages write a checkpoint and are queued again; the worker ends when they have."""
+    """Stop all stages: they write a checkpoint and are queued again, and then the worker ends."""
     from workers.supervisor import SHUTDOWN
 
     SHUTDOWN.set()

@@ -72,22 +72,22 @@ def parse_address(text: str) -> ServerAddress:
     'https://judge.example/v1'
     """
     text = text.strip()
-    shown = "the address" if "@" in text else f"'{text[:100].partition('?')[0]}'"  # no password, and no key of a query
+    quoted = "the address" if "@" in text else f"'{text[:100].partition('?')[0]}'"  # no password, and no key of a query
     if _UNPRINTABLE.search(text):
-        raise BadAddress(f"{shown} holds a space, a backslash or a control character: take it out")
+        raise BadAddress(f"{quoted} holds a space, a backslash or a control character: take it out")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise BadAddress(f"{shown} is no web address ({str(error)[:100]}): give one like {EXAMPLE}") from None
+        raise BadAddress(f"{quoted} is no web address ({str(error)[:100]}): give one like {EXAMPLE}") from None
     if parts.username is not None or parts.password is not None:
         raise BadAddress("the address holds a user name or a password: a key has a field of its own")
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise BadAddress(f"{shown} is no web address: give one like {EXAMPLE}")
+        raise BadAddress(f"{quoted} is no web address: give one like {EXAMPLE}")
     if parts.query or parts.fragment:
-        raise BadAddress(f"{shown} holds a query or a fragment: leave out what follows the path")
+        raise BadAddress(f"{quoted} holds a query or a fragment: leave out what follows the path")
     if port == 0:
-        raise BadAddress(f"{shown} names port 0: ports are 1 to 65535")
+        raise BadAddress(f"{quoted} names port 0: ports are 1 to 65535")
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~-._")
     return ServerAddress(parts.scheme, _host(parts), None if port == _PORTS[parts.scheme] else port, path)
 

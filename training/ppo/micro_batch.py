@@ -71,8 +71,8 @@ def rows_that_fit(language: LanguageModel, prompt: int, response: int) -> int:
     if language.device.type != "cuda":
         return 0
     weights = sum(parameter.nbytes for parameter in language.model.parameters())
-    left = total_bytes(language.device) * SHARE_OF_GPU - weights
-    return max(0, int(left // bytes_per_row(language.model, prompt, response)))
+    free_bytes = total_bytes(language.device) * SHARE_OF_GPU - weights
+    return max(0, int(free_bytes // bytes_per_row(language.model, prompt, response)))
 
 
 def bytes_per_row(model: Any, prompt: int, response: int) -> int:

@@ -1,13 +1,13 @@
-"""Whose failed log-ins are counted together: those of one client address, or of one browser that is known.
+"""Which failed log-ins are counted together: those of one client address, or of one known browser.
 
 Addresses: the peer of the connection, unless the peer is a proxy that the administrator trusts (TRUSTED_PROXIES);
-then the last address in X-Forwarded-For that is not such a proxy. What a client writes into that header itself stands
-further left and is never believed. Of an IPv6 address the first 64 bits count: a network of that size is what one
-connection gets, and whoever has one could take another address of it for each try.
+then the last address in X-Forwarded-For that is not such a proxy. A client's own entries come before that one and are
+never trusted. Only the first 64 bits of an IPv6 address count: one connection usually gets a network of that
+size, and an attacker could use a different address of it for each try.
 
-Known browsers: whoever has logged in gets a signed cookie. With it, failures are counted for that browser and not for
-its address. So somebody who tries a person's passwords cannot lock that person out, even from the same office, and a
-stolen cookie buys no more tries than an address does.
+Known browsers: a successful log-in sets a signed cookie. With it, failures are counted for that browser and not for its
+address. So an attacker who tries a person's passwords cannot lock that person out, even from the same office, and a
+stolen cookie gives no more tries than an address does.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def client_address(meta: dict[str, Any]) -> str:
 
 
 def remember_browser(response: HttpResponse, user: User) -> None:
-    """Let the browser of a successful log-in be known the next time."""
+    """Set the cookie by which the browser of a successful log-in is known the next time."""
     value = signing.dumps([user.pk, secrets.token_hex(16)], salt=_SALT)
     response.set_cookie(COOKIE, value, max_age=_LIFETIME, httponly=True, samesite="Lax",
                         secure=settings.SESSION_COOKIE_SECURE)
 
 
 def _known_browser(request: HttpRequest) -> str:
-    """The browser's random name, if its cookie was given for the user who is now to be logged in; else empty."""
+    """The browser's random name if its cookie was issued for the user who is logging in; else empty."""
     cookie = request.COOKIES.get(COOKIE, "")
     if not cookie:
         return ""
@@ -78,7 +78,7 @@ def _is_trusted(address: str) -> bool:
 
 
 def _plain(text: str) -> str | None:
-    """An address without a port and brackets; None for what is no address."""
+    """An address without port and brackets; None if it is not an IP address."""
     host = text[1:].split("]")[0] if text.startswith("[") else text
     if host.count(":") == 1:
         host = host.split(":")[0]

@@ -1,7 +1,7 @@
-"""The question before something is deleted, spent or changed in great number.
+"""Ask for confirmation before something is deleted, money is spent, or many rows are changed.
 
-It works without a script: a page asks, holds everything that was sent in its form, and sends it once more when the
-person agrees.
+It works without JavaScript: a confirmation page holds all submitted fields in its form and sends them again when the
+user confirms.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ CONFIRMED = "confirmed"
 
 def ask_first(request: HttpRequest, *, question: str, consequences: Sequence[str], button: str,
               back: str) -> HttpResponse | None:
-    """The page that asks, or None where the person has agreed.
+    """The confirmation page, or None if the user has already confirmed.
 
     Args:
-        question: the heading, with the count or the name of what it is about.
-        consequences: what happens, a sentence each.
-        button: what the button that agrees says: a verb and what it is about.
-        back: the address that the other one leads to.
+        question: the heading, with the count or the name of what will change.
+        consequences: what will happen, one sentence each.
+        button: the label of the confirm button: a verb and its object.
+        back: the address of the cancel button.
     """
     if CONFIRMED in request.POST:
         return None

@@ -1,6 +1,6 @@
-"""What the command palette finds by a few letters: pages, actions, and the team's things that have a name and a page.
+"""The search of the command palette: pages, actions, and the team's named rows that have a page.
 
-Which things these are is told by the apps that own them, each when Django starts (`make_searchable`).
+Each app registers its own models when Django starts (`make_searchable`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class SearchResult:
 
 
 def make_searchable(model: type[TeamOwned], *, place: int) -> None:
-    """Let rows of the model be found by their `name`; their page is `KINDs:detail`, such as `runs:detail` of a run.
+    """Make a model's rows searchable by `name`; their page is `KINDs:detail`, such as `runs:detail` for a run.
 
     Args:
-        place: among the kinds of what is found; the lowest comes first.
+        place: the rank of this kind among the results; the lowest comes first.
     """
     _SEARCHABLE[str(model._meta.model_name)] = (place, model)
 
 
 def find(*, team: Team, user: User, words: str) -> list[SearchResult]:
-    """Places whose title holds the words, in any case; without words the pages alone."""
+    """Places whose title contains the words, ignoring case; without words, only the pages."""
     text = words.strip().lower()[:100]
     pages = [SearchResult(item.title, "page", item.address) for item in nav("", user.is_staff)]
     pages += [SearchResult(title, "action", reverse(name)) for title, name in _ACTIONS]

@@ -1,4 +1,4 @@
-"""Puts the current team on every request, turns away who belongs to none, and keeps pages out of caches."""
+"""Puts the current team on every request, rejects users without a team, and keeps pages out of caches."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def current_team(request: HttpRequest) -> Team | None:
 
 
 class PrivatePagesMiddleware:
-    """No browser and no proxy keeps a page: after a log-out nobody finds it in a cache. Static files say otherwise
-    themselves."""
+    """Tells browsers and proxies not to cache pages, so that none can be read after a log-out. Static files set their
+    own cache headers."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -47,10 +47,10 @@ class PrivatePagesMiddleware:
 
 
 class StorableTextMiddleware:
-    """No character that a database cannot hold (`training.text`) gets past here, whatever field it is in.
+    """Stops characters that a database cannot store (`training.text`), in whatever field they come.
 
-    What only looks something up, an address or a cookie, is read with the character replaced: it finds nothing. What
-    would be stored, a form, is refused and names the field.
+    In an address or a cookie, which only look something up, the character is replaced, so that nothing matches. A form,
+    whose fields would be stored, is refused with the name of the field.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

@@ -1,4 +1,4 @@
-"""Numbers that come as text in an address or a form: read within what the database can hold, never an error."""
+"""Parses numbers from addresses and forms within the range of the database, without raising."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _LARGEST = 2**63 - 1  # what a row's key may be on every database
 
 
 def row_key(text: object) -> int | None:
-    """A row's key from its digits; None for everything else, however long.
+    """A row's key from its digits; None for any other text, however long.
 
     >>> row_key("17"), row_key("-1"), row_key("1" * 5000), row_key("①"), row_key(None)
     (17, None, None, None, None)

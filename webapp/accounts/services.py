@@ -27,7 +27,7 @@ def member_add(*, team: Team, user: User) -> Membership:
 
 @transaction.atomic
 def member_remove(*, team: Team, user: User) -> bool:
-    """Take a person out of the team; False for its last member, who stays: a team that nobody sees is lost."""
+    """Remove a person from the team. Returns False for the last member, who stays: else nobody could reach the team."""
     members = list(Membership.objects.select_for_update().filter(team=team))
     if len(members) < 2:
         return False
@@ -37,8 +37,8 @@ def member_remove(*, team: Team, user: User) -> bool:
 @transaction.atomic
 def demo_seed() -> Team:
     """The demo user and the demo team; changes nothing that is there already. Never called in production by itself."""
-    user, made = User.objects.get_or_create(username=settings.DEMO_USER, defaults={"is_staff": True})
-    if made:
+    user, created = User.objects.get_or_create(username=settings.DEMO_USER, defaults={"is_staff": True})
+    if created:
         user.set_password(settings.DEMO_PASSWORD)
         user.save(update_fields=["password"])
     # The review pages are Django's admin: the demo user may look at everything there and decide on labels.

@@ -1,4 +1,4 @@
-"""What happens to accounts that higher apps may want to act on."""
+"""Signals about accounts that other apps receive."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What an uploaded file looks like through a choice of columns, before anything is imported.
+"""Previews the first rows of an uploaded file with a choice of columns, before anything is imported.
 
-The file is read in a process of its own (`training.data.reader_process`): none of it can fill or hold up the web.
+The file is read in a separate process (`training.data.reader_process`), so that it cannot fill or block the web.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger("concord.datasets")
 
 @dataclass
 class ImportPreview:
-    """`mapping` is there if the file, or the hub's data set, can be imported with it; else `problem` says why not."""
+    """`mapping` is set if the file, or the hub's data set, can be imported; else `problem` says why not."""
 
     form: ColumnsForm | None = None
     mapping: dict[str, str] | None = None
@@ -47,7 +47,7 @@ class ImportPreview:
 
 
 def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview:
-    """The first rows, read with the columns chosen, else with those of the data set, else as recognised."""
+    """Read the first rows: with the chosen columns, else with those of the data set, else as recognised."""
     path = services.source_path(dataset)
     mapping = chosen or dataset.columns
     if path is None:
@@ -59,19 +59,19 @@ def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview
     names = {role: str(mapping[role]) for role, _ in ROLES if mapping.get(role)}
     not_used = {role: "" for role in PROMPT_PARTS if mapping.get(role) == ""}
     try:
-        seen = preview_in_subprocess(path, dataset.filename, names | not_used)
+        first_rows = preview_in_subprocess(path, dataset.filename, names | not_used)
     except Exception:
         logger.exception("The file of data set %s could not be previewed", dataset.pk)
         return ImportPreview(problem=BadData("The file could not be previewed because of an unexpected error; the "
                                              "server's log has it.",
                                              "Discard it and save it in another format, or report it."))
-    preview = ImportPreview(problem=seen.problem, recognised=seen.format)
-    preview.rows = [(number, row, isinstance(row, Row)) for number, row in enumerate(seen.rows, 1)]
-    if seen.columns:
-        columns = seen.format.columns if seen.format else {}
-        initial = {role: name for role, name in (columns or names).items() if name in seen.columns}
-        preview.form = ColumnsForm(initial=initial, columns=seen.columns)
-    if seen.format and not seen.problem:
-        preview.mapping = dict(seen.format.columns) | not_used
-        preview.unused = seen.unused
+    preview = ImportPreview(problem=first_rows.problem, recognised=first_rows.format)
+    preview.rows = [(number, row, isinstance(row, Row)) for number, row in enumerate(first_rows.rows, 1)]
+    if first_rows.columns:
+        columns = first_rows.format.columns if first_rows.format else {}
+        initial = {role: name for role, name in (columns or names).items() if name in first_rows.columns}
+        preview.form = ColumnsForm(initial=initial, columns=first_rows.columns)
+    if first_rows.format and not first_rows.problem:
+        preview.mapping = dict(first_rows.format.columns) | not_used
+        preview.unused = first_rows.unused
     return preview

@@ -50,7 +50,7 @@ def without_heartbeat() -> QuerySet[Dataset]:
 
 
 def claim(dataset_id: int) -> Dataset | None:
-    """The data set, if it is this worker's to import: nobody else works on it, and it was not tried too often."""
+    """Claim the import. Returns None if another worker has it or it has failed too often."""
     token = secrets.token_hex(16)
     free = Dataset.objects.filter(pk=dataset_id, status=Dataset.Status.IMPORTING)
     if not free.filter(Q(claim="") | Q(pk__in=without_heartbeat())).update(
@@ -67,7 +67,7 @@ def claim(dataset_id: int) -> Dataset | None:
 
 @dataclass
 class _Tally:
-    """What is known of all rows read so far, those of an earlier attempt included."""
+    """Counts over all rows read so far, including those of earlier attempts."""
 
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     good: int = 0
@@ -75,7 +75,7 @@ class _Tally:
     responses: bool = False
 
     def add(self, row: Row) -> int:
-        """Count a row in; its size in bytes."""
+        """Count a row. Returns its size in bytes."""
         line = json.dumps(row, ensure_ascii=False, sort_keys=True).encode() + b"\n"
         self.digest.update(line)
         self.good += 1
@@ -91,15 +91,15 @@ class _Tally:
 
 
 def run(dataset: Dataset) -> None:
-    """Import all rows and set the status. Whatever is wrong becomes the data set's `error`; a database that is away is
-    raised, and the import is sent again later."""
-    tally, read = _Tally(), dataset.rows_read
+    """Import all rows and set the status. Any problem becomes the data set's `error`, except an unavailable database:
+    that error is raised, and the import is sent again later."""
+    tally, rows_read = _Tally(), dataset.rows_read
     try:
         for batch in _batches(_numbered(_source(dataset)), tally):
             last = batch[-1][0]
-            if last > read:
-                _record(dataset, read, [item for item in batch if item[0] > read])
-                read = last
+            if last > rows_read:
+                _record(dataset, rows_read, [item for item in batch if item[0] > rows_read])
+                rows_read = last
             if last >= HOPELESS_ROWS and not tally.good:
                 raise BadData(f"None of the first {last:,} rows could be used.{_first_reason(dataset)}", _SEE_REASONS)
         _finish(dataset, tally)
@@ -125,7 +125,7 @@ def _fail(dataset: Dataset, error: str) -> None:
 
 
 def _release_claim(dataset: Dataset) -> None:
-    """Another worker may go on at once; where the database is unavailable, after the heartbeat's timeout."""
+    """Release the claim, so that another worker may continue at once. Without a database, the claim times out."""
     with contextlib.suppress(DatabaseError):
         _claimed(dataset).update(claim="")
 
@@ -143,7 +143,7 @@ def _source(dataset: Dataset) -> Iterator[Row | BadRow]:
 
 
 def _numbered(rows: Iterable[Row | BadRow]) -> Iterator[tuple[int, Row | BadRow]]:
-    """Each row with its number in the source, from 1: good and bad rows come in order, and none is left out."""
+    """Yield each row with its 1-based number in the source: good and bad rows in order, none left out."""
     return enumerate(rows, 1)
 
 
@@ -162,10 +162,10 @@ def _batches(rows: Iterator[tuple[int, Row | BadRow]], tally: _Tally) -> Iterato
 
 
 @transaction.atomic
-def _record(dataset: Dataset, read: int, batch: list[tuple[int, Row | BadRow]]) -> None:
+def _record(dataset: Dataset, rows_read: int, batch: list[tuple[int, Row | BadRow]]) -> None:
     good = [(number, row) for number, row in batch if isinstance(row, Row)]
     bad = [row for _, row in batch if isinstance(row, BadRow)]
-    changed = _claimed(dataset).filter(rows_read=read).update(
+    changed = _claimed(dataset).filter(rows_read=rows_read).update(
         rows_read=batch[-1][0], rows_good=F("rows_good") + len(good), rows_bad=F("rows_bad") + len(bad),
         heartbeat_at=timezone.now(), attempts=0)
     if not changed:
@@ -191,11 +191,11 @@ def _finish(dataset: Dataset, tally: _Tally) -> None:
 
 
 def _first_reason(dataset: Dataset) -> str:
-    """Why the first row could not be used: mostly it is why none could."""
+    """Why the first row could not be used: usually the reason for all of them."""
     row = dataset.rejected_rows.order_by("number").first()
     return f" Row {row.number}: {row.reason.rstrip('.')}." if row else ""
 
 
 def _claimed(dataset: Dataset) -> QuerySet[Dataset]:
-    """The data set, as long as nobody ended its import or took it over."""
+    """The data set's row, as long as this worker still has the claim."""
     return Dataset.objects.filter(pk=dataset.pk, status=Dataset.Status.IMPORTING, claim=dataset.claim)

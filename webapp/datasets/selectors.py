@@ -17,7 +17,7 @@ SHOWN_CHARACTERS, SHOWN_MESSAGES = 20_000, 50  # of a text and of a prompt, on a
 
 
 class _CountedPages(Paginator):
-    """A paginator that was told how many there are: the import counted."""
+    """A paginator that takes the count from the import instead of counting the rows again."""
 
     def __init__(self, rows: QuerySet[Any], per_page: int, count: int) -> None:
         super().__init__(rows, per_page)
@@ -30,12 +30,12 @@ def dataset_list(*, team: Team) -> QuerySet[Dataset]:
 
 
 def rows_page(*, dataset: Dataset, page: str | None) -> Page[DatasetRow]:
-    """The rows of one page. One row is held whole at a time: 25 of the longest would be 75 MB, and their page more."""
+    """The rows of one page. Rows are cut one at a time: 25 of the longest would take 75 MB, and their page more."""
     rows = DatasetRow.objects.filter(dataset=dataset).select_related("text").order_by("number")
-    shown = _CountedPages(rows, ROWS_PER_PAGE, dataset.rows_good).get_page(page)
-    of_page = cast("QuerySet[DatasetRow]", shown.object_list)
-    shown.object_list = [_cut_row(row) for row in of_page.iterator(chunk_size=1)]
-    return shown
+    page_of_rows = _CountedPages(rows, ROWS_PER_PAGE, dataset.rows_good).get_page(page)
+    of_page = cast("QuerySet[DatasetRow]", page_of_rows.object_list)
+    page_of_rows.object_list = [_cut_row(row) for row in of_page.iterator(chunk_size=1)]
+    return page_of_rows
 
 
 def _cut_row(row: DatasetRow) -> DatasetRow:
@@ -56,7 +56,7 @@ def rejected_page(*, dataset: Dataset, page: str | None) -> Page[RejectedRow]:
 
 
 async def as_jsonl(*, dataset: Dataset) -> AsyncIterator[bytes]:
-    """All rows as lines of JSON that the import and `python -m training run` read back to the same rows."""
+    """All rows as JSON lines; the import and `python -m training run` read them back to the same rows."""
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
     lines: list[bytes] = []
     async for text in texts.aiterator(chunk_size=25):  # rows may be megabytes long

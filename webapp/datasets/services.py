@@ -1,4 +1,4 @@
-"""What changes data sets: an upload or a hub id, its columns, the import, a new name, the end."""
+"""Changes to data sets: uploading, importing from the hub, choosing columns, renaming, deleting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DatasetInUse(Exception):
 
 
 def dataset_upload(*, team: Team, user: User, name: str, file: UploadedFile) -> Dataset:
-    """Keep an uploaded file under a random name in the team's folder; its columns are asked for next."""
+    """Store an uploaded file under a random name in the team's folder; the user chooses its columns next."""
     filename = str(file.name)
     suffix = next(ending for ending in SUFFIXES if filename.lower().endswith(ending))
     upload = f"{team.pk}/{secrets.token_hex(16)}{suffix}"
@@ -49,7 +49,7 @@ def dataset_from_hub(*, team: Team, user: User, name: str, hub_id: str, split: s
 
 @transaction.atomic
 def dataset_import_start(*, dataset: Dataset, columns: Mapping[str, str]) -> bool:
-    """Send the import off from the start; False if the rows are in use already. A stuck import is started over."""
+    """Start the import, or restart a stuck one from the beginning. Returns False if the rows are already in use."""
     changed = (Dataset.objects.filter(pk=dataset.pk).exclude(status=Dataset.Status.READY)
                .update(status=Dataset.Status.IMPORTING, columns=dict(columns), error="", digest="", rows_read=0,
                        rows_good=0, rows_bad=0, claim="", attempts=0, heartbeat_at=timezone.now()))
@@ -60,14 +60,14 @@ def dataset_import_start(*, dataset: Dataset, columns: Mapping[str, str]) -> boo
 
 
 def dataset_import(*, dataset_id: int) -> None:
-    """Read every row into the database; called by the worker. Where an earlier attempt stopped, this one goes on."""
+    """Read every row into the database; called by the worker. It continues where an earlier attempt stopped."""
     dataset = importing.claim(dataset_id)
     if dataset:
         importing.run(dataset)
 
 
 def imports_requeue() -> None:
-    """Send again each import that nobody works on: its message or its worker was lost. Called by every worker."""
+    """Send again each import that has no worker because its message or its worker was lost. Called by every worker."""
     for pk in importing.without_heartbeat().values_list("pk", flat=True):
         if importing.without_heartbeat().filter(pk=pk).update(claim="", heartbeat_at=timezone.now()):
             send("workers.import_dataset", pk, queue=JOBS)

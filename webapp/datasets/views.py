@@ -71,7 +71,7 @@ def dataset_rejected(request: TeamRequest, pk: int) -> HttpResponse:
 
 @require_safe
 def dataset_progress(request: TeamRequest, pk: int) -> HttpResponse:
-    """How far the import is: a fragment that asks again until there is something to see."""
+    """The import's progress: a fragment that reloads itself until the import ends."""
     dataset = get_object_or_404(Dataset.objects.of(request.team), pk=pk)
     response = render(request, "datasets/_progress.html", {"dataset": dataset})
     if dataset.status != Dataset.Status.IMPORTING:

@@ -1,4 +1,4 @@
-"""What a judge would be asked about a pair, word for word, and what asking it about many would cost."""
+"""The exact question that a judge would get about a pair, and the cost of asking it about many pairs."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Question:
 
 
 def question_for(*, team: Team, connection: Connection, form: QuestionForm) -> Question | None:
-    """What the form describes; None where it is not valid or the judge reads no question."""
+    """The question that the form describes; None if the form is not valid or the judge does not read questions."""
     if not form.is_valid() or connection.kind == Connection.Kind.RULE:
         return None
     values = form.cleaned_data

@@ -1,4 +1,4 @@
-"""Two wordings of a principle, or two judges of one: the form off the principle's page, and what came of it."""
+"""Pages to compare two wordings of a principle, or two judges on one wording: the form and the results."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def comparison_detail(request: TeamRequest, pk: int) -> HttpResponse:
 
 @require_safe
 def comparison_state(request: TeamRequest, pk: int) -> HttpResponse:
-    """The part of the page that renews itself until all is answered."""
+    """The part of the page that reloads itself until all answers are there."""
     return render(request, "judges/_comparison.html", _context(request, pk))
 
 
@@ -72,7 +72,7 @@ def _context(request: TeamRequest, pk: int) -> dict[str, Any]:
 
 
 def _ask_before_spending(request: TeamRequest, form: ComparisonForm, principle: Principle) -> HttpResponse | None:
-    """The question before many calls; None where there are few, where they cost nothing, or where a person agreed."""
+    """The confirmation page before many calls; None if there are few, they are free, or the user has confirmed."""
     judges = [judge for judge, _ in form.judges]
     cleaned = form.cleaned_data
     pairs = comparisons.pairs_of(team=request.team, dataset=cleaned["dataset"])[:cleaned["pairs"]].count()

@@ -44,10 +44,10 @@ _JUDGED = ["probability", "p_shown", "p_swapped", "error", "tokens"]
 def comparison_start(*, team: Team, user: User, principle: Principle, statement_a: str, statement_b: str,
                      judges: Sequence[tuple[config.JudgeSettings, str]], pairs: int,
                      dataset: Dataset | None) -> Comparison | None:
-    """Compare on the newest pairs of a data set, or of the team; None where there are no pairs.
+    """Start a comparison on the newest pairs of a data set, or of the team. Returns None if there are no pairs.
 
     Args:
-        judges: the one that is asked for both wordings, or the two that are asked for one; each with its title.
+        judges: one judge for both wordings, or two judges for one wording; each with its title.
     """
     chosen = list(pairs_of(team=team, dataset=dataset).values_list("pk", flat=True)[:pairs])
     if not chosen:
@@ -70,7 +70,7 @@ def pairs_of(*, team: Team, dataset: Dataset | None) -> QuerySet[Pair]:
 
 
 def comparison_again(*, comparison: Comparison) -> bool:
-    """Send a failed or a lost comparison off again; what was answered stays. False if it is well and under way."""
+    """Restart a failed or lost comparison; its answers are kept. Returns False if it is still running."""
     lost = Q(status__in=[S.QUEUED, S.RUNNING], seen_at__lt=timezone.now() - LOST)
     with transaction.atomic():
         changed = Comparison.objects.filter(Q(status=S.FAILED) | lost, pk=comparison.pk).update(
@@ -81,14 +81,14 @@ def comparison_again(*, comparison: Comparison) -> bool:
 
 
 def comparisons_send_again() -> None:
-    """Send what waits since its message was lost, and what lost its worker, once more."""
+    """Send again the comparisons whose message or worker was lost."""
     lost = Comparison.objects.filter(status__in=[S.QUEUED, S.RUNNING], seen_at__lt=timezone.now() - LOST)
     for comparison in lost:
         comparison_again(comparison=comparison)
 
 
 def comparison_run(*, comparison_id: int) -> None:
-    """Ask what is not answered yet. A second delivery of the task finds nothing to do."""
+    """Ask the questions without an answer. A second delivery of the task finds nothing to do."""
     queued = Comparison.objects.filter(pk=comparison_id, status=S.QUEUED)
     if not queued.update(status=S.RUNNING, seen_at=timezone.now()):
         return
@@ -140,20 +140,20 @@ def _keep(part: Sequence[ComparisonAnswer], verdicts: Sequence[engine.Verdict]) 
 
 
 def _take_known(comparison: Comparison, side: str, statement: str, judge: config.JudgeSettings) -> None:
-    """Labels that the team has bought for this wording from this judge, at no price."""
+    """Take answers from labels that the team has already bought from this judge for this wording."""
     waiting = {answer.pair_id: answer for answer in comparison.answers.filter(side=side, probability=None, error="")}
     labels = Label.objects.of(comparison.team).filter(
         pair__in=list(waiting), principle_version__principle=comparison.principle,
         judge__in=label_names(team_id=comparison.team_id, judge=judge), principle_version__statement=statement,
         prompt_version=prompt_version(judge), probability__isnull=False)
-    answered = []
+    from_labels = []
     for label in labels:
         answer = waiting.pop(label.pair_id, None)
         if answer is None:  # the judge has moved, and labelled this pair at both addresses
             continue
         answer.probability, answer.p_shown, answer.p_swapped = label.probability, label.p_shown, label.p_swapped
-        answered.append(answer)
-    ComparisonAnswer.objects.bulk_update(answered, _JUDGED[:3])
+        from_labels.append(answer)
+    ComparisonAnswer.objects.bulk_update(from_labels, _JUDGED[:3])
 
 
 def _settle(comparison: Comparison, status: str, error: str = "") -> None:
@@ -161,7 +161,7 @@ def _settle(comparison: Comparison, status: str, error: str = "") -> None:
                                                                          seen_at=timezone.now())
 
 
-# What came of it ------------------------------------------------------------------------------------------------------
+# The results ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Result:
-    """Both side by side, with the pairs on which they name different winners, the widest apart first."""
+    """Both sides, with the pairs on which they name different winners, largest difference first."""
 
     a: Side
     b: Side
@@ -207,7 +207,7 @@ class Result:
 
 
 def result_of(comparison: Comparison) -> Result:
-    """What is there so far; one query for at most a few hundred narrow rows."""
+    """The results so far; one query for at most a few hundred narrow rows."""
     by_side: dict[str, dict[int, ComparisonAnswer]] = {"a": {}, "b": {}}
     for answer in comparison.answers.select_related("pair").order_by("pk"):
         by_side[answer.side][answer.pair_id] = answer

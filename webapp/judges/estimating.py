@@ -1,8 +1,8 @@
-"""What the labels of a run will cost, before they are bought and while they are: from the real prompts, per principle.
+"""Estimates the cost of a run's labels per principle, before and during labelling, from the real prompts.
 
-The questions are built from an even sample of the data as the judge will see them. Where the policy has yet to write
-the responses, they are taken to be half as long as they may be. Left out: tokenizers of judges; the first hundred
-replies say better what a character costs.
+The questions are built from an even sample of the data, exactly as the judge will see them. Responses that the policy
+has not written yet are assumed to be half of their maximum length. Left out: tokenizers of judges; the first hundred
+replies give a better estimate of the tokens per character.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Texts = tuple[Any, str, str]  # a prompt and two responses
 
 @dataclass(frozen=True)
 class Cost:
-    """One line of the estimate: a principle's labels, or what the evaluation asks."""
+    """One line of the estimate: a principle's labels, or the evaluation's calls."""
 
     title: str
     principle: Principle | None
@@ -43,7 +43,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """All that a run asks its judge."""
+    """The costs of all calls that a run makes to its judge."""
 
     lines: list[Cost]
     priced: bool
@@ -85,23 +85,23 @@ def costs_of(*, team: Team, recipe: Recipe, dataset: Dataset | None, to_label: S
 
 
 def question_costs(*, recipe: Recipe, dataset: Dataset | None, calls: int, wording: str) -> Estimate:
-    """The same for some calls about one wording."""
+    """The cost of a number of calls about one wording."""
     return _estimate_of(recipe, sample_of(recipe, dataset), wording, calls)
 
 
 def so_far(first: Estimate, *, calls: int, tokens_in: int, tokens_out: int, seconds: float, recipe: Recipe,
            chars: int = 0) -> Estimate:
-    """The estimate put right by what the first hundred replies and more have cost.
+    """The estimate corrected by the actual cost of the replies so far.
 
     Args:
-        chars: that were asked; 0 where nobody counted them, and they are taken as an even part of all.
+        chars: characters asked so far; 0 if they were not counted: then they are assumed proportional to the calls.
     """
     chars = chars or (round(first.chars * calls / first.calls) if first.calls else 0)
     return corrected(first, Observed(calls, chars, tokens_in, tokens_out, seconds), recipe.judge)
 
 
 def together(parts: Sequence[Estimate]) -> Estimate:
-    """Several estimates as one; their calls share what is in flight, so that times add up."""
+    """Sum several estimates. Their calls share one limit of requests in flight, so the times add up."""
     def added(name: str) -> Range:
         ranges = [getattr(part, name) for part in parts]
         return Range(*(sum(values) for values in zip(*ranges, strict=True))) if ranges else _NOTHING
@@ -111,7 +111,7 @@ def together(parts: Sequence[Estimate]) -> Estimate:
 
 
 def sample_of(recipe: Recipe, dataset: Dataset | None) -> list[Texts]:
-    """An even sample of the pairs that will be asked about, as far as they are known."""
+    """An even sample of the pairs that will be labelled, as far as they exist already."""
     guess = "x" * (recipe.sample.max_new_tokens * CHARS_PER_TOKEN // 2)
     if dataset is None:
         prompts = language.prompts(SAMPLE, recipe.seed, "train")
@@ -132,7 +132,7 @@ def _estimate_of(recipe: Recipe, texts: Sequence[Texts], wording: str, calls: in
 
 
 def _owned_labels(team: Team, recipe: Recipe, dataset: Dataset | None) -> dict[tuple[str, str], int]:
-    """Labels that need not be bought again, by principle and wording; sure only of pairs of the data's own."""
+    """How many labels need not be bought again, by principle and wording; counted only for pairs from the data."""
     if recipe.sample.pairs == "sampled":
         return {}
     names = label_names(team_id=team.pk, judge=recipe.judge)

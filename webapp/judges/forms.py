@@ -18,10 +18,10 @@ K = Connection.Kind
 
 
 def clean_address(text: str, before: str = "") -> str:
-    """A typed server address in its normal form; `before`, as it is stored, where it means the same server.
+    """Normalize a typed server address. Returns `before`, the stored address, if it means the same server.
 
     Raises:
-        ValidationError: it is no address, and why.
+        ValidationError: it is not a valid address.
     """
     if not text.strip():
         return ""
@@ -37,7 +37,7 @@ def clean_address(text: str, before: str = "") -> str:
 
 
 class ConnectionForm(forms.Form):
-    """A new judge, or with `connection` the edit of one."""
+    """The form of a new judge or, with `connection`, of an existing one."""
 
     name = forms.CharField(max_length=100, help_text="What your team calls it.")
     kind = forms.ChoiceField(label="Where it is", choices=K.choices, initial=K.OPENAI)
@@ -124,7 +124,7 @@ class ConnectionForm(forms.Form):
         return values
 
     def _check_key(self, values: dict[str, Any]) -> None:
-        """A saved key never follows its connection to another address: who edits one could send it to themselves."""
+        """A saved key is never used at another address: an editor could otherwise send it to their own server."""
         saved = self._connection
         if (saved and saved.has_key and values.get("base_url", saved.base_url) != saved.base_url
                 and not values.get("key") and not values.get("forget_key")
@@ -134,7 +134,7 @@ class ConnectionForm(forms.Form):
 
 
 class ComparisonForm(forms.Form):
-    """Two wordings or two judges, and on how many pairs of what."""
+    """The form of a comparison: two wordings or two judges, the data and the number of pairs."""
 
     statement_a = forms.CharField(label="Wording A: which response is …", max_length=2000,
                                   widget=forms.Textarea(attrs={"rows": 3}))
@@ -186,7 +186,7 @@ class ComparisonForm(forms.Form):
 
 
 def initial_of(connection: Connection) -> dict[str, Any]:
-    """A connection as the form's fields; no key among them."""
+    """The form's initial values for a connection, without its key."""
     names = ("name", "kind", "base_url", "model", "reasoning", "logprobs", "price_in", "price_out", "concurrency",
              "requests_per_minute", "tokens_per_minute")
     return {name: getattr(connection, name) for name in names}

@@ -1,7 +1,7 @@
-"""Which names of labels mean one judge to a team: its own, and those that a person said are the same judge.
+"""Which judge names on labels mean the same judge: its own name, and names that a person declared the same.
 
 A judge is its model at its address (`training.judges.identity`). Where a server has moved, or labels are from before
-addresses were noted, a person may say that two names are one judge; labels keep the name under which they were bought.
+addresses were recorded, a person may declare two names the same judge; labels keep the name they were bought under.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from webapp.labels.models import Label
 
 
 def label_names(*, team_id: int, judge: config.JudgeSettings) -> list[str]:
-    """The names of labels that are this judge's, its own first. One query."""
+    """All judge names on labels that mean this judge, its own first. One query."""
     own = judge_name(judge)
     group = SameJudge.objects.filter(team=team_id, name=own).values("group")
     return [own, *SameJudge.objects.filter(team=team_id, group__in=group).exclude(name=own).order_by("pk").values_list(
@@ -25,7 +25,7 @@ def label_names(*, team_id: int, judge: config.JudgeSettings) -> list[str]:
 
 @transaction.atomic
 def say_same_judge(*, team: Team, names: tuple[str, str]) -> None:
-    """Take two names for one judge from now on, with all that either was the same as before."""
+    """Declare two names, and all names already declared the same as either, to be one judge."""
     first, second = names
     if first == second:
         return
@@ -37,7 +37,7 @@ def say_same_judge(*, team: Team, names: tuple[str, str]) -> None:
 
 
 def unclaimed_labels(connection: Connection) -> int:
-    """How many labels the team has of the connection's model from before servers were noted, if nobody's yet."""
+    """How many of the team's labels by the connection's model name no server and are not yet assigned to a judge."""
     name = unplaced_name(connection.settings()) if connection.model else ""
     if not name or SameJudge.objects.filter(team=connection.team_id, name=name).exists():
         return 0
@@ -45,7 +45,7 @@ def unclaimed_labels(connection: Connection) -> int:
 
 
 def claim_labels(connection: Connection) -> int:
-    """Say that those labels are this judge's; how many there were. Once they are somebody's, nobody else gets them."""
+    """Assign those labels to this judge and return their number. They can be assigned only once."""
     count = unclaimed_labels(connection)
     if count:
         judge = connection.settings()

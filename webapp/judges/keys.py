@@ -1,8 +1,8 @@
-"""Which key a judge is asked with: one that the team saved, or one of this process's environment.
+"""Chooses the API key for a judge: one that the team saved, or one from this process's environment.
 
 A saved key is handed to a stage's process through its environment only, and only for the address it was saved for. A
 key of the environment is the administrator's: it goes to OpenAI (OPENAI_API_KEY) or to the hosts that
-CONCORD_JUDGE_KEY_HOSTS lists for its variable. So nobody who may start a run can have it sent to a server of theirs.
+CONCORD_JUDGE_KEY_HOSTS lists for its variable. So a user who may start runs cannot have it sent to their own server.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _SAVED = re.compile(r"CONCORD_JUDGE_SAVED_([1-9][0-9]{0,17})_KEY")
 
 
 def saved_number(variable: str) -> int | None:
-    """The connection that a recipe's `api_key_env` means, or None for a variable of the environment."""
+    """The primary key of the connection that `api_key_env` names, or None if it names an environment variable."""
     match = _SAVED.fullmatch(variable)
     return int(match[1]) if match else None
 
 
 def saved_key(*, team: Team, judge: config.JudgeSettings) -> str:
-    """The key of the team's connection that the judge's `api_key_env` names; "" where it names none.
+    """The saved key that the judge's `api_key_env` names; "" if it names none.
 
     Raises:
         BadSettings: the connection is gone, is for another address, or its key cannot be opened.
@@ -55,7 +55,7 @@ def saved_key(*, team: Team, judge: config.JudgeSettings) -> str:
 
 
 def check_key_host(judge: config.JudgeSettings) -> None:
-    """Whether the variable that a recipe names may be sent to its judge's host. Says nothing of whether it is set.
+    """Check that the variable named in a recipe may be sent to its judge's host. It need not be set.
 
     Raises:
         BadSettings: the administrator has not listed the host for the variable.
@@ -78,7 +78,7 @@ def check_key_host(judge: config.JudgeSettings) -> None:
 
 
 def key_of(*, team: Team, judge: config.JudgeSettings) -> str:
-    """The key that this judge is asked with from this process; "" where it needs none.
+    """The key with which this process calls the judge; "" if it needs none.
 
     Raises:
         BadSettings: the recipe names a key that is not available.

@@ -1,4 +1,4 @@
-"""The page "Label quality": of a data set, a run, a principle or a judge, as the filter in its address says."""
+"""The page "Label quality" of a data set, run, principle or judge, chosen by the filter in its address."""
 
 from __future__ import annotations
 

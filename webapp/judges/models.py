@@ -1,4 +1,4 @@
-"""What a team keeps of its judges: saved connections, names that mean one judge, comparisons."""
+"""Models about judges: saved connections, names that mean the same judge, comparisons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOGPROBS = [("auto", "as the server can"), ("yes", "never without them"), ("no",
 
 
 class Connection(TeamOwned):
-    """One judge of a team. A run's recipe carries its model and address, and names its key without holding it."""
+    """One saved judge of a team. A recipe contains its model, its address and the name of its key, never the key."""
 
     class Kind(models.TextChoices):
         OPENAI = "openai", "OpenAI"
@@ -61,17 +61,17 @@ class Connection(TeamOwned):
 
     @property
     def key_variable(self) -> str:
-        """How a recipe names the key: the variable under which a stage's process is told it."""
+        """The environment variable that passes the key to a stage's process; a recipe names the key by it."""
         return f"CONCORD_JUDGE_SAVED_{self.pk}_KEY" if self.sealed_key else ""
 
     @property
     def key_context(self) -> str:
-        """The place that the key is sealed for: this row with this address."""
+        """The context that the key is encrypted for: this row with this address."""
         return f"judges.Connection:{self.pk}:{self.base_url}"
 
     @property
     def price(self) -> Price | None:
-        """The connection's own price, else the list price; None where neither is known."""
+        """The connection's own price, else the list price; None if neither is known."""
         if self.kind in {self.Kind.LOCAL, self.Kind.RULE}:
             return FREE
         listed = list_price(self.model) if self.kind == self.Kind.OPENAI else None
@@ -84,9 +84,9 @@ class Connection(TeamOwned):
         return "openai" if self.kind == self.Kind.SERVER else self.kind
 
     def recipe_fields(self) -> dict[str, Any]:
-        """What a recipe's judge section says of this connection.
+        """The fields of a recipe's judge section for this connection.
 
-        What the connection leaves open is left to the recipe: one that lets its judge think still does.
+        `reasoning` and `logprobs` are left out unless they are set here, so that the recipe's own values stay.
         """
         fields: dict[str, Any] = {"kind": self.recipe_kind, "model": self.model, "base_url": self.base_url,
                                   "api_key_env": self.key_variable, "concurrency": self.concurrency,
@@ -105,12 +105,12 @@ class Connection(TeamOwned):
 
     @property
     def label_name(self) -> str:
-        """What its labels name as their judge."""
+        """The judge name on the labels of this connection."""
         return judge_name(self.settings())
 
 
 class SameJudge(TeamOwned):
-    """A name of labels that is one judge with the other names of its group, because a person said so."""
+    """A judge name on labels; a person declared all names of its group to be the same judge."""
 
     name = models.CharField(max_length=300)
     group = models.CharField(max_length=300, db_index=True)
@@ -123,7 +123,7 @@ class SameJudge(TeamOwned):
 
 
 class Comparison(TeamOwned):
-    """Two wordings by one judge, or two judges on one wording: cheap to know before many labels are bought."""
+    """A comparison of two wordings by one judge, or of two judges on one wording, before many labels are bought."""
 
     class Status(models.TextChoices):
         QUEUED = "queued", "queued"
@@ -159,12 +159,12 @@ class Comparison(TeamOwned):
 
     @property
     def titles(self) -> tuple[str, str]:
-        """What the two sides are called."""
+        """The titles of the two sides."""
         return (self.judge_title, self.judge_title_b) if self.of_judges else ("Wording A", "Wording B")
 
 
 class ComparisonAnswer(models.Model):
-    """What was said of one pair on one of the two sides; neither probability nor error: not asked yet."""
+    """The answer on one pair for one side. With neither a probability nor an error, it has not been asked yet."""
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="answers")
     pair = models.ForeignKey(Pair, on_delete=models.CASCADE, related_name="+")

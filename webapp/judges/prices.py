@@ -1,7 +1,7 @@
-"""What common models cost: list prices, for estimates, each of which a connection may put right.
+"""List prices of common models, for estimates. A connection's own price overrides them.
 
-Dollars per million tokens, in and out, as their makers published them in 2025. Prices change; a connection's own price
-always counts before these. Left out: discounts for cached input and for batches.
+Dollars per million input and output tokens, as published by their makers in 2025; prices change.
+Left out: discounts for cached input and for batches.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed for one place in the database, opened only there.
+"""Encrypts secrets for one place in the database; they can be decrypted only there.
 
 A sealed text carries its context inside, so that a ciphertext moved to another row, or kept while the row's address
 was changed, does not open. Keys are derived from CONCORD_FIELD_KEY (several, newest first, while they are rotated) and,
@@ -17,19 +17,19 @@ from django.conf import settings
 
 
 class UnsealError(Exception):
-    """The text cannot be opened here: another key sealed it, or it was sealed for another place."""
+    """The text cannot be decrypted here: it was encrypted with another key or for another place."""
 
 
 def seal(text: str, context: str) -> str:
-    """The text sealed with the newest key, for one place named by `context`."""
+    """Encrypt the text with the newest key, for the place named by `context`."""
     return _fernet().encrypt(json.dumps([context, text]).encode()).decode()
 
 
 def unseal(token: str, context: str) -> str:
-    """What was sealed for this context.
+    """Decrypt a text that was encrypted for this context.
 
     Raises:
-        UnsealError: with no word of what is inside.
+        UnsealError: it cannot be decrypted. The message says nothing of the secret.
     """
     try:
         sealed_for, text = json.loads(_fernet().decrypt(token.encode()))
@@ -41,10 +41,10 @@ def unseal(token: str, context: str) -> str:
 
 
 def reseal(token: str) -> str:
-    """The same secret for the same place, sealed with the newest key.
+    """Encrypt the same secret again, for the same place, with the newest key.
 
     Raises:
-        UnsealError: no key of this site opens it.
+        UnsealError: no key of this site decrypts it.
     """
     try:
         return _fernet().rotate(token.encode()).decode()

@@ -1,4 +1,4 @@
-"""What pages read about saved judges."""
+"""Queries of the pages about saved judges."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from webapp.labels.prices import Price
 
 @dataclass(frozen=True)
 class ConnectionRow:
-    """A judge as the list shows it, with how many labels the team has from a judge of its name."""
+    """A judge as the list shows it, with the number of the team's labels from it."""
 
     connection: Connection
     labels: int
@@ -37,7 +37,7 @@ def connection_rows(*, team: Team) -> list[ConnectionRow]:
 
 
 def lines_of(connection: Connection) -> list[label_quality.QualityLine]:
-    """How good the labels of this judge are, by principle."""
+    """The quality of this judge's labels, by principle."""
     team = connection.team
     names = label_names(team_id=team.pk, judge=connection.settings())
     labels = Label.objects.of(team).filter(judge__in=names)
@@ -46,7 +46,7 @@ def lines_of(connection: Connection) -> list[label_quality.QualityLine]:
 
 
 def prices_by_name(*, team: Team) -> dict[str, Price]:
-    """Prices by the name that labels give their judge; of several connections to one model the first that has one."""
+    """Prices by the judge names on labels. Of several connections with one name, the first that has a price counts."""
     prices: dict[str, Price] = {}
     groups = _groups(team)
     for connection in Connection.objects.of(team):
@@ -57,7 +57,7 @@ def prices_by_name(*, team: Team) -> dict[str, Price]:
 
 
 def _groups(team: Team) -> dict[str, list[str]]:
-    """By each name that is one judge with others, all names of that judge."""
+    """For each name that a person declared the same as others, all names of that judge."""
     members: dict[str, list[str]] = {}
     rows = list(SameJudge.objects.of(team).values_list("name", "group"))
     for name, group in rows:

@@ -1,4 +1,4 @@
-"""What changes saved judges: made, changed, tested, deleted. A key goes in and never comes out of these."""
+"""Changes to saved judges: create, edit, test, delete. These functions accept a key and never return one."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def connection_create(*, team: Team, user: User, key: str = "", **fields: Any) -
 @transaction.atomic
 def connection_edit(*, connection: Connection, key: str = "", forget_key: bool = False, same_judge: bool = False,
                     **fields: Any) -> Connection:
-    """Change a connection. Its key stays unless a new one comes, it is to be forgotten, or the address is another.
+    """Edit a connection. Its key stays unless a new key is given, it is to be deleted, or the address changes.
 
     Args:
-        same_judge: the address is another and the judge is not: labels that were bought at either are its own.
+        same_judge: the address changes but the judge does not: labels bought at both addresses belong to it.
     """
     locked = Connection.objects.select_for_update().get(pk=connection.pk)
     before = {name: getattr(locked, name) for name in _MATTERS}
@@ -50,12 +50,12 @@ def connection_edit(*, connection: Connection, key: str = "", forget_key: bool =
 
 
 def connection_delete(*, connection: Connection) -> None:
-    """Forget a judge and its key. Labels and runs stay; a run that still needs the key will say so."""
+    """Delete a judge and its key. Labels and runs stay; a run that still needs the key will fail with a message."""
     connection.delete()
 
 
 def connection_test(*, connection: Connection) -> dict[str, Any]:
-    """Ask the judge now, and keep what was found if the connection is still the one that was asked."""
+    """Test the judge now, and store the report unless the connection was changed meanwhile."""
     report = testing.report_on(connection)
     same = {name: getattr(connection, name) for name in (*_MATTERS, "sealed_key")}
     Connection.objects.filter(pk=connection.pk, **same).update(report=report, tested_at=timezone.now())
@@ -64,7 +64,7 @@ def connection_test(*, connection: Connection) -> dict[str, Any]:
 
 @transaction.atomic
 def keys_reseal() -> tuple[int, int]:
-    """Seal every key with the newest field key; how many were, and how many nobody can open any more."""
+    """Encrypt every key again with the newest field key. Returns how many were, and how many nobody can decrypt."""
     done, lost = 0, 0
     for connection in Connection.objects.select_for_update().exclude(sealed_key=""):
         try:

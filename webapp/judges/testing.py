@@ -1,4 +1,4 @@
-"""The test of a connection: one short question to the judge, answered within seconds, told in plain words."""
+"""Tests a connection with one short question to the judge and reports the result in plain words."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _THINKS_UNTOLD = "yes, though this is not set: edit the judge and tick “It thi
 
 
 def guard() -> AddressGuard:
-    """The addresses that a judge may be at: public ones, and those that the administrator listed."""
+    """The addresses that a judge may have: public ones, and those that the administrator listed."""
     return AddressGuard(tuple(settings.JUDGE_ALLOWED_HOSTS))
 
 
 def report_on(connection: Connection) -> dict[str, Any]:
-    """{works, reason, facts: [[name, words]]}; whatever hinders the test is its `reason`, never an exception."""
+    """Run the test. Returns {works, reason, facts: [[name, words]]}; a failure is its `reason`, never an exception."""
     try:
         judge = connection.settings()
         key = key_of(team=connection.team, judge=judge)

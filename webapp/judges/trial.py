@@ -23,7 +23,7 @@ PATIENCE = 15.0  # seconds
 
 def try_principle(*, team: Team, judge: config.JudgeSettings, principle: str, statement: str, prompt: str, a: str,
                   b: str) -> Verdict:
-    """The judge's verdict; whatever hinders it is the verdict's `error`, worded for the person who asked."""
+    """The judge's verdict on the pair. A failure becomes the verdict's `error`, worded for the user."""
     try:
         key = key_of(team=team, judge=judge)
     except TrainingError as problem:
@@ -46,7 +46,7 @@ async def _ask(judge: config.JudgeSettings, key: str, item: PairQuestion) -> Ver
 
 
 def example() -> dict[str, str]:
-    """A pair of the demo world that differs on its four main principles: honest and short, or none of it."""
+    """A demo-world pair that differs on all four main principles."""
     relation = RELATIONS["bird"]
     truth = FACTS["Brisk", "bird"]
     belief = next(value for value in relation.values if value != truth)

@@ -1,4 +1,4 @@
-"""The review's pages: pairs and labels of the reviewer's team, the judge's fields read-only, a decision beside."""
+"""The review pages: pairs and labels of the reviewer's team, with the judge's fields read-only and a decision form."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from webapp.labels.site import review_site
 
 
 class NarrowList(ChangeList):
-    """A list that fetches the columns it shows."""
+    """A change list that fetches only the columns it shows."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         return super().get_queryset(request, exclude_parameters).only(*self.model_admin.list_columns)
 
 
 class TeamAdmin(ModelAdmin):
-    """Rows of the team of the request; whatever is not the team's is not there."""
+    """Shows only rows of the request's team."""
 
     list_columns: tuple[str, ...] = ()
     list_per_page = list_max_show_all = 50
@@ -55,7 +55,7 @@ class TeamAdmin(ModelAdmin):
         raise Http404
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, and the actions on it; of what was ticked, only what is the key of a row counts."""
+        """The list and its actions; ticked values that are not valid keys are ignored."""
         if helpers.ACTION_CHECKBOX_NAME in request.POST:
             post = request.POST.copy()
             ticked = post.getlist(helpers.ACTION_CHECKBOX_NAME)
@@ -92,7 +92,7 @@ class TeamAdmin(ModelAdmin):
         return super().change_view(request, object_id, form_url, (extra_context or {}) | context)
 
     def page_context(self, row: Any) -> dict[str, Any]:
-        """What the side-by-side view needs."""
+        """The template context of the side-by-side view."""
         raise NotImplementedError
 
 
@@ -144,7 +144,7 @@ class LabelAdmin(TeamAdmin):
         return side_by_side(row.pair) | {"label": row, "changes": selectors.changes_of(row)[:20]}
 
     def save_model(self, request: HttpRequest, obj: Label, form: Any, change: bool) -> None:
-        """The row itself is never saved from here: a decision goes through the services."""
+        """Apply the decision through the services; the row itself is never saved here."""
         decision = DecisionForm(request.POST)
         try:
             if not decision.is_valid():
@@ -173,7 +173,7 @@ class LabelAdmin(TeamAdmin):
         return self._act(request, queryset, BulkAction.Kind.TAKE_BACK)
 
     def _act(self, request: HttpRequest, queryset: QuerySet[Label], kind: BulkAction.Kind) -> HttpResponse | None:
-        """Change the labels that were ticked, or all that match; where a person is to be asked, another page asks."""
+        """Change the ticked labels, or all that match. If a confirmation is needed, redirect to its page."""
         team: Team = request.team  # type: ignore[attr-defined]
         by: User = request.user  # type: ignore[assignment]
         if helpers.ActionForm.base_fields["select_across"].to_python(request.POST.get("select_across")):

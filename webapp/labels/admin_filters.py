@@ -1,4 +1,4 @@
-"""The review's filters: each offers what the team has, and filters as the Labels page does."""
+"""The filters of the review pages: each offers the team's values and filters as the Labels page does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LabelFilter(SimpleListFilter):
         return offered(request.team, str(self.parameter_name), chosen)  # type: ignore[attr-defined]
 
     def has_output(self) -> bool:
-        """Also a filter that has nothing to offer filters, where the address names it."""
+        """A filter without choices is still applied if the address names it."""
         return super().has_output() or bool(self.value())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Label]) -> QuerySet[Label]:

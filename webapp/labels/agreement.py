@@ -1,4 +1,4 @@
-"""Agreement of two who choose between A and B: raw, and beyond chance (Cohen's kappa, 1960), with n and base rates.
+"""Agreement of two raters who choose between A and B: raw and beyond chance (Cohen's kappa, 1960).
 
 An answer with a probability of exactly 0.5 names no winner and is not counted. Pure functions.
 Left out: weighted kappa, intervals by bootstrap (the interval here is Wilson's, on the raw share).
@@ -13,7 +13,7 @@ from training.quality.intervals import wilson_interval
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often two name the same winner: counts of pairs by (first says A, second says A)."""
+    """How often two raters name the same winner: counts of pairs by (first says A, second says A)."""
 
     both_a: int
     first_a: int  # the first says A, the second B
@@ -26,19 +26,19 @@ class Agreement:
 
     @property
     def raw(self) -> float | None:
-        """The share of pairs on which they name the same winner."""
+        """The share of pairs on which both name the same winner."""
         return (self.both_a + self.both_b) / self.n if self.n else None
 
     @property
     def base_rates(self) -> tuple[float, float] | None:
-        """How often each says A: where both nearly always do, a high raw agreement means little."""
+        """How often each says A. If both nearly always do, a high raw agreement means little."""
         if not self.n:
             return None
         return (self.both_a + self.first_a) / self.n, (self.both_a + self.second_a) / self.n
 
     @property
     def kappa(self) -> float | None:
-        """(raw - chance) / (1 - chance); None where chance alone would make them agree always."""
+        """(raw - chance) / (1 - chance); None if chance alone would give full agreement."""
         if self.raw is None or self.base_rates is None:
             return None
         first, second = self.base_rates
@@ -63,7 +63,7 @@ DUPLICATE, CONFLICT, ENOUGH = 0.8, -0.4, 30
 
 
 def relation(agreement: Agreement) -> str:
-    """What two principles are to each other: "duplicate", "conflict" or "", from kappa and only where n is enough."""
+    """How two principles are related: "duplicate", "conflict" or "", by kappa; "" if n is too small."""
     if agreement.n < ENOUGH or agreement.kappa is None:
         return ""
     return "duplicate" if agreement.kappa >= DUPLICATE else "conflict" if agreement.kappa <= CONFLICT else ""

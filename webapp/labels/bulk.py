@@ -1,8 +1,8 @@
-"""Actions on many labels: asked for with a count, done in parts by a worker, and taken back as one.
+"""Actions on many labels: confirmed with a count, done in parts by a worker, and undone as one.
 
-What people decided is left alone unless they ask for it. Every part is one short transaction, and a part that was done
-is not done again, so an action whose worker died is simply started once more. `undo` of any action, also of an undo,
-puts each label back where nobody has decided since.
+Labels that people have decided are left alone unless the user includes them. Every part is one short transaction and
+is never repeated, so an action whose worker died is simply restarted. `undo` of any action, also of an undo, restores
+each label that nobody has decided since.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger("concord.labels")
 
 
 def labels_for(action: BulkAction) -> QuerySet[Label]:
-    """The labels that an action (of any kind but undo) is still to change."""
+    """The labels that an action (of any kind but undo) still has to change."""
     labels = selectors.labels_of(action.team, action.filters).filter(pk__lte=action.up_to).order_by()
     if action.kind == Kind.TAKE_BACK:
         changes = LabelChange.objects.filter(label=OuterRef("pk"))
@@ -52,7 +52,7 @@ def labels_for(action: BulkAction) -> QuerySet[Label]:
 
 def draft(*, team: Team, by: User, kind: Kind, filters: Mapping[str, object], includes_decided: bool = False,
           up_to: int | None = None, batch: str = "") -> BulkAction:
-    """An action that was not asked for yet, with its count. A `batch` that was drafted before starts once only."""
+    """An unsaved action with its count of labels. The same `batch` can be started only once."""
     if up_to is None:
         up_to = Label.objects.of(team).aggregate(last=Max("pk"))["last"] or 0
     action = BulkAction(team=team, by=by, kind=kind, filters=dict(filters), includes_decided=includes_decided,
@@ -62,7 +62,7 @@ def draft(*, team: Team, by: User, kind: Kind, filters: Mapping[str, object], in
 
 
 def decided_count(action: BulkAction) -> int:
-    """How many labels that people decided an approval or rejection would change if it were asked to."""
+    """The number of labels decided by people that an approval or rejection would change if it includes them."""
     if action.kind == Kind.TAKE_BACK:
         return action.total
     every = BulkAction(team=action.team, kind=action.kind, filters=action.filters, up_to=action.up_to,
@@ -71,13 +71,13 @@ def decided_count(action: BulkAction) -> int:
 
 
 def asks(action: BulkAction) -> bool:
-    """Whether a person is asked before the action is started: it is large, or people decided some of the labels."""
+    """Whether the action needs a confirmation: it is large, or people have decided some of the labels."""
     return action.total > MOST_AT_ONCE or decided_count(action) > 0
 
 
 @transaction.atomic
 def start(*, action: BulkAction) -> BulkAction:
-    """Do a small action at once, and hand a large one to the workers."""
+    """Run a small action at once, or hand a large one to the workers."""
     action.created_at = timezone.now()
     action.save()
     if action.total > MOST_AT_ONCE:
@@ -89,10 +89,10 @@ def start(*, action: BulkAction) -> BulkAction:
 
 
 def undo(*, action: BulkAction, by: User) -> BulkAction:
-    """Take an action back as one.
+    """Undo a whole action.
 
     Raises:
-        ValidationError: it is under way, or was taken back already.
+        ValidationError: it is still running, or has been undone already.
     """
     if action.is_active:
         raise ValidationError("This action is still running. Wait until it has ended, then undo it.")
@@ -107,8 +107,8 @@ def undo(*, action: BulkAction, by: User) -> BulkAction:
 
 
 def run(*, action_id: int) -> None:
-    """Do what was asked for. A task that comes twice finds nothing to do; a database that is away ends it for now, and
-    `send_again` starts it once more."""
+    """Run an action. A task that is delivered twice finds nothing to do. If the database becomes unavailable, the
+    action ends for now, and `send_again` restarts it."""
     now = timezone.now()
     waiting = Q(status=Status.WAITING) | Q(status=Status.RUNNING, touched_at__lt=now - _SILENT)
     if not BulkAction.objects.filter(waiting, pk=action_id).update(status=Status.RUNNING, touched_at=now):
@@ -131,7 +131,7 @@ def run(*, action_id: int) -> None:
 
 
 def send_again() -> None:
-    """Start what waits since its message was lost, and what lost its worker, once more."""
+    """Restart actions whose message or worker was lost."""
     silent = timezone.now() - _SILENT
     lost = Q(status=Status.WAITING, created_at__lt=silent) | Q(status=Status.RUNNING, touched_at__lt=silent)
     for pk in BulkAction.objects.filter(lost).values_list("pk", flat=True):
@@ -142,7 +142,7 @@ Work = Callable[[Sequence[int], BulkAction], int]
 
 
 def _parts(action: BulkAction) -> Iterator[tuple[Work, Sequence[int]]]:
-    """What is to be done, a part at a time: a function and the keys of the labels or changes it is for."""
+    """Yield the parts of an action: a function and the keys of the labels or changes to call it with."""
     if action.kind == Kind.UNDO:
         assert action.undoes is not None
         yield from _batches(_take_back_part, _made_by(action.undoes))
@@ -171,7 +171,7 @@ def _end(action: BulkAction, status: Status, message: str) -> None:
 
 @transaction.atomic
 def _review_part(labels: Sequence[int], action: BulkAction) -> int:
-    """Approve or reject these labels, as far as they still are what the action is about."""
+    """Approve or reject those of these labels that still match the action."""
     rows = labels_for(action).select_for_update(of=("self",)).filter(pk__in=labels)
     states = list(rows.values_list("pk", "review", "corrected_probability"))
     after, now = _AFTER[Kind(action.kind)], timezone.now()
@@ -194,44 +194,44 @@ def _take_back_last_part(labels: Sequence[int], action: BulkAction) -> int:
 
 @transaction.atomic
 def _take_back_part(changes: Sequence[int], action: BulkAction) -> int:
-    """Take changes back where no later one stands; labels that return to the same state are written together."""
+    """Undo changes that are still the latest; labels that return to the same state are written together."""
     by_label = {change.label_id: change for change in LabelChange.objects.filter(pk__in=changes, undone_at=None)}
     standing = _standing(list(by_label))
     states: dict[_State, list[int]] = {}
-    taken = []
+    undone = []
     for label, change in by_label.items():
         *earlier, last = standing[label]
         if last.pk != change.pk:
             continue
         who, when = (earlier[-1].by_id, earlier[-1].at) if earlier else (None, None)
         states.setdefault((change.before, change.before_probability, who, when), []).append(label)
-        taken.append(change.pk)
+        undone.append(change.pk)
     _write(states)
-    return LabelChange.objects.filter(pk__in=taken).update(undone_at=timezone.now(), undone_by_batch=action.batch)
+    return LabelChange.objects.filter(pk__in=undone).update(undone_at=timezone.now(), undone_by_batch=action.batch)
 
 
 @transaction.atomic
 def _redo_part(changes: Sequence[int], action: BulkAction) -> int:
-    """Make changes that were taken back stand again, where nobody has decided since."""
+    """Redo undone changes of labels that nobody has decided since."""
     undone = LabelChange.objects.filter(pk__in=changes).exclude(undone_at=None)
     by_label = {change.label_id: change for change in undone}
     standing = _standing(list(by_label))
     states: dict[_State, list[int]] = {}
-    made = []
+    redone = []
     for label, change in by_label.items():
         if any(later.pk > change.pk for later in standing.get(label, ())):
             continue
         states.setdefault((change.after, change.after_probability, change.by_id, change.at), []).append(label)
-        made.append(change.pk)
+        redone.append(change.pk)
     _write(states)
-    return LabelChange.objects.filter(pk__in=made).update(undone_at=None, undone_by_batch="")
+    return LabelChange.objects.filter(pk__in=redone).update(undone_at=None, undone_by_batch="")
 
 
 _State = tuple[str, float | None, int | None, datetime | None]  # review, corrected probability, by whom, when
 
 
 def _standing(labels: Sequence[int]) -> dict[int, list[LabelChange]]:
-    """The changes of these labels that stand, oldest first. The labels are locked: nobody decides meanwhile."""
+    """The changes of these labels that are not undone, oldest first. Locks the labels against other decisions."""
     list(Label.objects.select_for_update().filter(pk__in=labels).values_list("pk"))
     standing: dict[int, list[LabelChange]] = {}
     for change in LabelChange.objects.filter(label__in=labels, undone_at=None).order_by("pk"):

@@ -1,4 +1,4 @@
-"""Pages for actions on many labels: the question with its count, the progress, the list, and the undo."""
+"""Pages for actions on many labels: confirmation with the count, progress, list, and undo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASKABLE = {kind.value for kind in (BulkAction.Kind.APPROVE, BulkAction.Kind.REJE
 
 @require_http_methods(["GET", "POST"])
 def bulk_new(request: TeamRequest) -> HttpResponse:
-    """Act on all labels that match the filter in the address: a few at once, many or decided ones after a question."""
+    """Act on all labels that match the filter in the address; many, or decided ones, only after a confirmation."""
     _require_reviewer(request)
     kind = request.POST.get("kind", "") or request.GET.get("kind", "")
     if kind not in ASKABLE:
@@ -58,7 +58,7 @@ def bulk_list(request: TeamRequest) -> HttpResponse:
 
 @require_GET
 def bulk_detail(request: TeamRequest, pk: int) -> HttpResponse:
-    """One action; a page that is open asks for its progress again and again."""
+    """One action; an open page polls its progress."""
     template = "labels/_bulk_progress.html" if request.headers.get("HX-Request") else "labels/bulk.html"
     return render(request, template, {"action": _action(request, pk),
                                       "may_review": services.may_review(request.user, request.team)})
@@ -66,7 +66,7 @@ def bulk_detail(request: TeamRequest, pk: int) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def bulk_undo(request: TeamRequest, pk: int) -> HttpResponse:
-    """Take an action back; one on many labels after a question."""
+    """Undo an action; one on many labels only after a confirmation."""
     action = _action(request, pk)
     _require_reviewer(request)
     if request.method == "POST" and ("confirmed" in request.POST or action.changed <= bulk.MOST_AT_ONCE):
@@ -80,14 +80,14 @@ def bulk_undo(request: TeamRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def bulk_hide(request: TeamRequest, pk: int) -> HttpResponse:
-    """Hide the notice of an action of one's own; it stays in the list."""
+    """Hide the notice of the user's own action; it stays in the list."""
     action = _action(request, pk)
     BulkAction.objects.filter(pk=action.pk, by=request.user).update(hidden=True)
     return redirect("labels:bulk_list")
 
 
 def _started(request: TeamRequest, action: BulkAction, form: LabelFilterForm | None) -> HttpResponse:
-    """Back to the table after a small action, to the progress of a large one."""
+    """Redirect to the table after a small action, or to the progress of a large one."""
     if action.is_active or action.status == BulkAction.Status.FAILED:
         return redirect("labels:bulk_detail", action.pk)
     query = urlencode(form.chosen) if form else ""

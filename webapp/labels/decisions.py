@@ -1,4 +1,4 @@
-"""One decision of a person on one label, as the Labels page and the review both take it."""
+"""A person's decision on one label, shared by the Labels page and the review pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from webapp.labels.models import Label
 
 
 def decide(label: Label, decision: dict[str, Any], by: User) -> str:
-    """Do what a valid `forms.DecisionForm` says; returns what to say of it.
+    """Apply a valid `forms.DecisionForm`. Returns the message for the user.
 
     Raises:
         ValidationError: this label cannot be decided so.

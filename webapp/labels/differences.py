@@ -12,7 +12,7 @@ Piece = tuple[str, bool]  # a piece of text, and whether the other text lacks it
 
 
 def marked(a: str, b: str) -> tuple[list[Piece], list[Piece]]:
-    """Both texts in pieces; joined, the pieces are the texts."""
+    """Split both texts into pieces that are marked if the other text lacks them; joined, they give the texts."""
     words_a, words_b = _WORDS.findall(a), _WORDS.findall(b)
     if len(words_a) + len(words_b) > _MOST_WORDS:
         return [(a, False)], [(b, False)]

@@ -1,4 +1,4 @@
-"""What labels can be filtered by that is of higher apps: they say themselves which labels belong to, say, a run."""
+"""Lets higher apps add filters of labels: each says which labels belong to one of its rows, such as a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from webapp.accounts.models import Team, TeamOwned
 
 @dataclass(frozen=True)
 class Owner:
-    """A model to whose rows labels belong, though no foreign key says so."""
+    """A model whose rows own labels, though without a foreign key."""
 
     model: type[TeamOwned]
     labels_of: Callable[[Team, int], Q]  # which of the team's labels belong to the row of this key

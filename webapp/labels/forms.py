@@ -19,7 +19,7 @@ AGREEMENT = [("flip", "orders disagree"), ("agree", "orders agree")]
 
 
 class LabelFilterForm(forms.Form):
-    """Every field may be empty. A value that means nothing here is an error: nothing matches such a filter."""
+    """Every field may be empty. A filter with an unknown value is not valid and matches nothing."""
 
     q = forms.CharField(required=False, max_length=100, label="Prompt contains",
                         widget=forms.TextInput(attrs={"type": "search", "placeholder": "Words of the prompt"}))
@@ -43,7 +43,7 @@ class LabelFilterForm(forms.Form):
 
     @property
     def chosen(self) -> dict[str, str]:
-        """What is filtered by; fields that are not valid are left out, so ask `is_valid` first."""
+        """The values to filter by. Invalid fields are left out, so call `is_valid` first."""
         self.is_valid()
         return {name: value for name, value in self.cleaned_data.items() if value}
 
@@ -54,8 +54,8 @@ class LabelFilterForm(forms.Form):
         return [str(message) for messages in self.errors.values() for message in messages]
 
     def unread(self, other_names: Collection[str]) -> list[str]:
-        """What the address holds and this filter does not read, in sentences: a name that is neither a field's nor one
-        of the `other_names`, and a field that comes twice. Whoever wrote it wanted fewer labels than match."""
+        """Sentences about parts of the address that this filter ignores: a name that is neither a field nor one of the
+        `other_names`, and a field that appears twice. More labels match than the user asked for."""
         sentences = []
         for name, values in self.data.lists():  # type: ignore[attr-defined]
             if name not in self.fields and name not in other_names:
@@ -66,7 +66,7 @@ class LabelFilterForm(forms.Form):
 
     @property
     def in_words(self) -> str:
-        """'Principle factuality, Orders orders agree', for whoever is asked before many labels are changed."""
+        """'Principle factuality, Orders orders agree', for the confirmation page before many labels are changed."""
         chosen = self.chosen
         chosen.pop("sort", "")
         words = []

@@ -1,7 +1,8 @@
-"""How good labels are, by principle and judge, and who agrees with whom. A fixed number of queries, whatever the rows.
+"""Quality of labels by principle and judge, and agreement between judges, people and principles.
 
-All of it is counted in SQL but the matrix of principles: a join of all labels with all labels of the same pair takes
-seconds where one pass over narrow rows takes tenths, so those counts are matrix products (see the design notes).
+The number of queries is fixed. Everything is counted in SQL except the matrix of principles: a join of all labels with
+all labels of the same pair takes seconds, one pass over narrow rows a few tenths, so those counts are matrix products
+(see the design notes).
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class QualityLine:
 
     @property
     def money_each(self) -> float | None:
-        """Dollars a usable label, what the unusable ones cost included."""
+        """Dollars per usable label; the cost of unusable ones is included."""
         return self.money / self.usable if self.usable and self.money is not None else None
 
     @property
@@ -80,7 +81,7 @@ class QualityLine:
 
 @dataclass(frozen=True)
 class Between:
-    """Two who labelled the same pairs on the same principle."""
+    """The agreement of two raters who labelled the same pairs on the same principle."""
 
     principle: Principle
     first: str
@@ -150,7 +151,7 @@ def between_judges(principles: Mapping[int, Principle], labels: QuerySet[Label])
 
 
 def with_people(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list[Between]:
-    """Each judge beside the choices that came with the data, and beside what reviewers made of its labels."""
+    """The agreement of each judge with the choices in the data, and with the reviewers of its labels."""
     lines = []
     who = ("principle_version__principle", "judge", "prompt_version")
     sources = (("chosen in the data set", (_HUMAN_A, _HUMAN_B), labels.filter(_HUMAN_A | _HUMAN_B)),
@@ -163,7 +164,7 @@ def with_people(principles: Mapping[int, Principle], labels: QuerySet[Label]) ->
 
 
 def matrix(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list[list[Cell]]:
-    """Rows of cells below the diagonal: how often two principles name the same winner of a pair, by the same judge."""
+    """Rows of cells below the diagonal: how often two principles name the same winner by the same judge."""
     rows = list(labels.order_by("-pk").filter(probability__isnull=False).values_list(
         "pair_id", "judge", "principle_version__principle", "probability")[:MOST_ROWS])
     present = sorted({row[2] for row in rows})

@@ -1,4 +1,4 @@
-"""Pairs and the AI's labels on them, and what people made of those labels."""
+"""Pairs, the AI labels on them, and people's decisions on those labels."""
 
 from __future__ import annotations
 
@@ -90,21 +90,21 @@ class Label(TeamOwned):
 
     @property
     def judge_title(self) -> str:
-        """Its judge for people: the model, and the host where it was asked."""
+        """The judge's display name: the model and its host."""
         return judge_title(self.judge)
 
     @property
     def effective_probability(self) -> float | None:
-        """What training sees: the correction if there is one, nothing if a person rejected the label."""
+        """The probability that training uses: the correction if there is one, None if a person rejected the label."""
         if self.review == self.Review.REJECTED:
             return None
         return self.corrected_probability if self.review == self.Review.OVERRIDDEN else self.probability
 
 
 class LabelChange(TeamOwned):
-    """What a person made of a label, and of what: append-only, so that who, when and undo are always known.
+    """A person's change of a label, before and after. Append-only, so that the history can be shown and undone.
 
-    Changes made by one action share a `batch`. A change that was taken back keeps its row, with `undone_at`.
+    Changes made by one action share a `batch`. An undone change keeps its row, with `undone_at` set.
     """
 
     label = models.ForeignKey(Label, on_delete=models.CASCADE, related_name="changes")
@@ -127,9 +127,9 @@ class LabelChange(TeamOwned):
 
 
 class BulkAction(TeamOwned):
-    """One action on many labels: what was asked for, how far it is, and what takes it back.
+    """One action on many labels: what it does, its progress, and the action that undoes it.
 
-    The set of labels is fixed when it is asked for: those that match `filters` and have no key above `up_to`.
+    The set of labels is fixed when the action is created: those that match `filters` and have a key up to `up_to`.
     """
 
     class Kind(models.TextChoices):

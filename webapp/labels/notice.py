@@ -1,4 +1,4 @@
-"""The notice on every page of a reviewer's own last action on many labels: its progress, then the way to undo it."""
+"""The notice about a reviewer's own last action on many labels, on every page: its progress, then an undo button."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = timedelta(hours=1)
 
 
 def bulk_notice(request: HttpRequest) -> dict[str, object]:
-    """A template's `bulk_action`: the newest action of this user that is under way or ended within the hour."""
+    """Sets `bulk_action` in templates: this user's newest action that is running or ended within the last hour."""
     user, team = getattr(request, "user", None), getattr(request, "team", None)
     if user is None or not user.is_authenticated or not user.is_staff:
         return {}

@@ -13,6 +13,6 @@ class Price(NamedTuple):
 
 
 def money(tokens: int, answers: int, price: Price) -> float:
-    """Dollars for tokens of which each answer was one: what a judge that gives log-probabilities writes."""
+    """Dollars for `tokens`, of which one per answer is output: a judge with log-probabilities writes one token."""
     written = min(answers, tokens)
     return ((tokens - written) * price.tokens_in + written * price.tokens_out) / 1e6

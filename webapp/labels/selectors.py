@@ -1,4 +1,4 @@
-"""What pages read about labels. Lists fetch narrow columns only, in a number of queries that does not grow."""
+"""Queries of the pages about labels. Lists fetch narrow columns only, in a constant number of queries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_OFFERED = 200
 
 
 def filter_choices(team: Team, data: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
-    """What the filter offers: the team's principles, data sets, runs and judges, and the one that `data` names."""
+    """The filter's choices: the team's principles, data sets, runs and judges, including those that `data` names."""
     everything = {"principle": "every principle", "dataset": "every data set", "run": "every run",
                   "judge": "every judge"}
     return {name: [("", title), *offered(team, name, data.get(name, ""))] for name, title in everything.items()}
@@ -91,13 +91,13 @@ def labels_of(team: Team, chosen: Mapping[str, Any]) -> QuerySet[Label]:
 
 
 def narrow(labels: QuerySet[Label]) -> QuerySet[Label]:
-    """With what a row of the table shows, and no texts."""
+    """Fetch only the columns that a row of the table shows, without texts."""
     return labels.select_related("pair", "principle_version__principle").only(*LIST_COLUMNS)
 
 
 @dataclass(frozen=True)
 class PrincipleQuality:
-    """How good the labels of one principle are; `principle` is None for all together."""
+    """The quality of one principle's labels; `principle` is None for all principles together."""
 
     principle: Principle | None
     n: int
@@ -134,7 +134,7 @@ def quality_by_principle(team: Team, labels: QuerySet[Label]) -> list[PrincipleQ
 
 
 def overall(lines: Sequence[PrincipleQuality], principle: Principle | None = None) -> PrincipleQuality:
-    """Several lines as one."""
+    """The sum of several lines."""
     return PrincipleQuality(principle, *(sum(getattr(line, name) for line in lines) for name in (
         "n", "errors", "both", "flips", "sureness", "reviewed")))
 
@@ -161,7 +161,7 @@ def labels_on(pair: Pair) -> QuerySet[Label]:
 
 
 def changes_of(label: Label) -> QuerySet[LabelChange]:
-    """What people made of a label, newest first."""
+    """People's changes of a label, newest first."""
     return label.changes.select_related("by")
 
 

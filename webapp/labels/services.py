@@ -1,6 +1,6 @@
-"""What people make of one label: approve, override, reject, take back; each change is recorded with who and when.
+"""Decisions on one label: approve, override, reject, undo. Each change is recorded with its user and time.
 
-Many labels at once: see `webapp.labels.bulk`. The judge's own fields are never touched. What training sees is
+Many labels at once: see `webapp.labels.bulk`. The judge's own fields are never changed. Training uses
 `Label.effective_probability`.
 """
 
@@ -19,13 +19,13 @@ Review = Label.Review
 
 
 def may_review(user: User, team: Team | None) -> bool:
-    """Members who are staff review their team's labels; nobody else does."""
+    """Whether the user may review the team's labels: only members who are staff may."""
     return bool(team and user.is_active and user.is_staff and team.memberships.filter(user=user).exists())
 
 
 @transaction.atomic
 def label_override(*, label: Label, probability: float, by: User) -> LabelChange:
-    """Put a person's probability that A is better in the place of the judge's."""
+    """Override the judge's probability that A is better with a person's."""
     if not 0 <= probability <= 1:
         raise ValidationError(f"The probability that A is better must be from 0 to 1, not {probability:g}.")
     return _change(label, Review.OVERRIDDEN, probability, by)
@@ -33,7 +33,7 @@ def label_override(*, label: Label, probability: float, by: User) -> LabelChange
 
 @transaction.atomic
 def label_approve(*, label: Label, by: User) -> LabelChange:
-    """Say that the judge's label is right."""
+    """Approve the judge's label."""
     if label.probability is None:
         raise ValidationError("The judge gave no label here, so there is nothing to approve. Set a label or reject it.")
     return _change(label, Review.APPROVED, None, by)
@@ -41,13 +41,13 @@ def label_approve(*, label: Label, by: User) -> LabelChange:
 
 @transaction.atomic
 def label_reject(*, label: Label, by: User) -> LabelChange:
-    """Keep the label out of training."""
+    """Reject the label: training does not use it."""
     return _change(label, Review.REJECTED, None, by)
 
 
 @transaction.atomic
 def label_undo(*, label: Label) -> LabelChange | None:
-    """Take the label's last change back; None if there is none."""
+    """Undo the label's last change. Returns None if there is none."""
     locked = Label.objects.select_for_update().get(pk=label.pk)
     change = locked.changes.filter(undone_at=None).first()
     if change is not None:
@@ -57,7 +57,7 @@ def label_undo(*, label: Label) -> LabelChange | None:
 
 
 def _change(label: Label, review: Review, probability: float | None, by: User) -> LabelChange:
-    """Record the change and make it, on the row as it is now."""
+    """Record and apply the change on the row's current state."""
     locked = Label.objects.select_for_update().get(pk=label.pk)
     change = LabelChange.objects.create(
         team_id=locked.team_id, label=locked, batch=uuid.uuid4().hex, before=locked.review,

@@ -1,6 +1,6 @@
-"""The review: Django's admin with unfold's looks, for the staff of a team and the team's own rows only.
+"""The review site: Django's admin with the unfold theme, for staff and only for rows of their own team.
 
-`review_site` takes the place of Django's default site, so what another app registers there is not reached by it.
+`review_site` replaces Django's default admin site, so models that other apps register there are not reachable.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ReviewSite(UnfoldAdminSite):
 
     @method_decorator(login_not_required)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """There is one login page, the site's; who is logged in and no reviewer has no business here."""
+        """Redirect to the site's login page. A logged-in user who is not a reviewer is refused."""
         if request.user.is_authenticated:
             raise PermissionDenied("Only members who are staff can review labels.")
         return redirect_to_login(request.GET.get("next") or reverse("admin:index"))

@@ -37,26 +37,27 @@ def list_(request: TeamRequest) -> HttpResponse:
 
 
 def label(request: TeamRequest, pk: int) -> HttpResponse:
-    """A pair side by side with all of its labels, this one in hand."""
-    shown = get_object_or_404(Label.objects.of(request.team).select_related(
+    """A pair side by side with all its labels; this label can be decided."""
+    viewed_label = get_object_or_404(Label.objects.of(request.team).select_related(
         "pair__text", "pair__dataset", "principle_version__principle", "reviewed_by"), pk=pk)
     form = _filter(request)
     chosen = form.chosen
-    before, after = selectors.neighbours(selectors.labels_of(request.team, chosen), shown, chosen.get("sort", ""))
+    before, after = selectors.neighbours(selectors.labels_of(request.team, chosen), viewed_label,
+                                         chosen.get("sort", ""))
     query = urlencode(chosen)
-    return render(request, "labels/label.html", _pair_context(request, shown.pair) | {
-        "label": shown, "query": query, "before": _address(before, query), "after": _address(after, query),
-        "changes": selectors.changes_of(shown)[:20],
+    return render(request, "labels/label.html", _pair_context(request, viewed_label.pair) | {
+        "label": viewed_label, "query": query, "before": _address(before, query), "after": _address(after, query),
+        "changes": selectors.changes_of(viewed_label)[:20],
     })
 
 
 def pair(request: TeamRequest, pk: int) -> HttpResponse:
-    """A pair side by side; opened on its first label where there is one."""
-    shown = get_object_or_404(Pair.objects.of(request.team).select_related("text", "dataset"), pk=pk)
-    first = selectors.labels_on(shown).first()
+    """A pair side by side. Redirects to its first label if there is one."""
+    viewed_pair = get_object_or_404(Pair.objects.of(request.team).select_related("text", "dataset"), pk=pk)
+    first = selectors.labels_on(viewed_pair).first()
     if first is not None:
         return redirect("labels:label", first.pk)
-    return render(request, "labels/label.html", _pair_context(request, shown))
+    return render(request, "labels/label.html", _pair_context(request, viewed_pair))
 
 
 @require_POST
@@ -84,11 +85,11 @@ def _require_reviewer(request: TeamRequest) -> None:
         raise PermissionDenied("Only members who are staff can review labels.")
 
 
-def _pair_context(request: TeamRequest, shown: Pair) -> dict[str, Any]:
-    text = shown.text
+def _pair_context(request: TeamRequest, viewed_pair: Pair) -> dict[str, Any]:
+    text = viewed_pair.text
     pieces_a, pieces_b = marked(text.response_a, text.response_b)
-    return {"pair": shown, "prompt": text.prompt, "pieces_a": pieces_a, "pieces_b": pieces_b,
-            "labels": selectors.labels_on(shown), "may_review": services.may_review(request.user, request.team)}
+    return {"pair": viewed_pair, "prompt": text.prompt, "pieces_a": pieces_a, "pieces_b": pieces_b,
+            "labels": selectors.labels_on(viewed_pair), "may_review": services.may_review(request.user, request.team)}
 
 
 def _address(pk: int | None, query: str) -> str:

@@ -1,7 +1,7 @@
-"""Keeps the processes of a laptop's Concord alive: one log, restarts after a death, and an orderly end.
+"""Runs all processes of Concord on a laptop: one log, restarts after crashes, and an orderly shutdown.
 
-Each child is a session of its own, so that Ctrl-C in the terminal reaches only us; on Linux a child dies with us even
-if we are killed. Knows nothing of Django.
+Each child runs in its own session, so that Ctrl-C in the terminal reaches only this process. On Linux the children die
+with this process even if it is killed. Independent of Django.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. Those of a higher `rank` are stopped later; `patience`: seconds it gets to end by itself."""
+    """A program to run. Higher `rank`s are stopped later; `patience`: seconds to wait before it is killed."""
 
     name: str
     command: Sequence[str]
@@ -62,7 +62,7 @@ class Keeper:
         return any(child.program.name == name for child in self._children)
 
     def take_ended(self, name: str) -> int | None:
-        """The exit code of a program that has ended by itself, once: `start` may then start it anew. None: it lives."""
+        """The exit code, once, of a program that ended by itself; `start` may then restart it. None while it runs."""
         child = next(child for child in self._children if child.program.name == name)
         code = child.process.poll() if child.process is not None else None
         if code is not None:
@@ -70,13 +70,13 @@ class Keeper:
         return code
 
     def stop_soon(self) -> None:
-        """Safe in a signal handler. Asked a second time, everything is killed at once."""
+        """Ask `run` to stop; safe in a signal handler. A second call kills everything at once."""
         if self._stopping.is_set():
             self._hurry.set()
         self._stopping.set()
 
     def run(self, look: Callable[[], None] = lambda: None) -> None:
-        """Watch over the children, calling `look` ten times per second, until told to stop; then stop them."""
+        """Supervise the children and call `look` ten times per second until asked to stop; then stop them."""
         try:
             while not self._stopping.wait(0.1):
                 for child in self._children:

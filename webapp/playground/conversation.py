@@ -1,4 +1,4 @@
-"""A conversation with two policies at once, and how it looks: what the pane keeps and draws."""
+"""The state of a conversation with two policies at once, and its HTML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIDES = ("A", "B")
 
 @dataclass(frozen=True)
 class Score:
-    """One principle's standardised reward of an answer, and by how much it is above the other answer's."""
+    """One principle's standardised reward of an answer, and its difference from the other answer's."""
 
     principle: dict[str, str]
     value: float
@@ -54,7 +54,7 @@ class Conversation:
     turns: list[Turn] = field(default_factory=list)
 
     def dialogue(self, side: int, prompt: str) -> Dialogue:
-        """What a side is asked: all turns that it has answered, then the prompt."""
+        """The dialogue for one side: all turns that it has answered, then the prompt."""
         messages: Dialogue = []
         for turn in self.turns:
             if text := turn.answers[side].text:
@@ -76,7 +76,7 @@ def with_rewards(turn: Turn, event: AnswersScored, ticks: dict[str, dict[str, st
 
 
 def ticks_of(team_id: int) -> dict[str, dict[str, str]]:
-    """How each principle of a team is shown, by name."""
+    """The look of each principle of a team, by name."""
     rows = Principle.objects.filter(team_id=team_id).values("name", "symbol")
     return {row["name"]: {"name": row["name"], "symbol": row["symbol"]} for row in rows}
 

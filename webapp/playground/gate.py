@@ -1,10 +1,9 @@
-"""The gate in front of the Gradio pane: every path under it is for members of a team; only what the pane needs is open.
+"""Access control in front of the Gradio pane: only team members, and only the paths that the pane needs.
 
 Gradio's own `auth_dependency` does not cover its assets and some of its routes, and Django's middleware never sees
-them. So this ASGI app reads the session itself, turns away who does not belong, refuses requests that other sites make
-with the member's cookie, and puts the pane's own Content-Security-Policy on each answer. It needs 'unsafe-eval' for
-Gradio's HTML component; its inline scripts are named by their hashes, so a script that got into the page in any other
-way never runs.
+them. So this ASGI app reads the session itself, rejects users without access, refuses cross-site requests that carry a
+member's cookie, and sets the pane's own Content-Security-Policy on each response. The policy needs 'unsafe-eval' for
+Gradio's HTML component; it allows inline scripts only by their hashes, so an injected script never runs.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PREFIX = "/playground/pane"
-CALLER = "concord.caller"  # where a request's scope holds who calls
+CALLER = "concord.caller"  # the key of the caller in a request's scope
 LONGEST_BODY = 256 * 1024
-LOOK = 1.0  # seconds between two looks at whether the reader of a stream still may read it
+LOOK = 1.0  # seconds between two checks that a stream's reader still has access
 
 # What the pane needs of Gradio; uploads, files, proxies, recordings and the rest stay shut.
 _OPEN = re.compile(
@@ -103,7 +102,7 @@ class Gate:
             await self._ask_whose({**scope, CALLER: caller}, path, receive, send)
 
     async def _ask_whose(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
-        """Let a request in whose session is the caller's own, and note the event that it starts."""
+        """Pass on a request if its Gradio session belongs to the caller, and record the event that it starts."""
         user: int = scope[CALLER].user
         body = b"" if scope["method"] in _SAFE else await _body(receive)
         if body is None:
@@ -139,8 +138,8 @@ class Gate:
 
 
 class _Stream:
-    """An answer that may take minutes. Its reader is looked at again and again: whoever logs out or leaves the team
-    reads no further, and Gradio hears the same as when a browser goes away."""
+    """A response that may take minutes. The reader's access is checked repeatedly: after a log-out or after leaving
+    the team the stream ends, and Gradio sees the same as when a browser disconnects."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._caller: Caller = scope[CALLER]
@@ -183,7 +182,7 @@ class _Stream:
 
 
 class _Page:
-    """Holds an HTML page back until it is whole, and names its inline scripts in the policy."""
+    """Buffers an HTML page until it is complete, and adds the hashes of its inline scripts to the policy."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -207,7 +206,7 @@ class _Page:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body of a request; None where it is longer than it may be, whatever its headers say."""
+    """The whole body of a request; None if it is longer than allowed, whatever its headers say."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -219,7 +218,7 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once more, then what comes after it."""
+    """A `receive` that returns the body again, then the messages after it."""
     first = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
@@ -229,7 +228,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def _heard(send: Send, listen: Callable[[bytes], None]) -> Send:
-    """A `send` that shows the whole answer to a listener as well."""
+    """A `send` that also passes the whole response to a listener."""
     parts: list[bytes] = []
 
     async def show(message: Message) -> None:
@@ -243,7 +242,7 @@ def _heard(send: Send, listen: Callable[[bytes], None]) -> Send:
 
 
 def identify(cookie_header: str) -> Caller | None:
-    """Who the session cookie belongs to; None for nobody."""
+    """The user of the session cookie, or None."""
     cookie = parse_cookie(cookie_header).get(settings.SESSION_COOKIE_NAME)
     if cookie is None or unstorable_reason(cookie):
         return None
@@ -274,7 +273,7 @@ def _host_allowed(headers: dict[str, str]) -> bool:
 
 
 def _from_this_site(scope: Scope, headers: dict[str, str]) -> bool:
-    """Whether a request that changes something was made by our own pages (or by no browser at all)."""
+    """Whether a request that changes something comes from our own pages, or not from a browser at all."""
     if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         return False
     origin = headers.get("origin")
@@ -284,8 +283,8 @@ def _from_this_site(scope: Scope, headers: dict[str, str]) -> bool:
 
 
 def _with_guards(headers: list[tuple[bytes, bytes]], hashes: str, *, is_private: bool) -> list[tuple[bytes, bytes]]:
-    """The answer's headers, without Gradio's sharing with other origins and with what protects the frame; no browser
-    and no proxy keeps what is private."""
+    """The response's headers without Gradio's cross-origin sharing, with the frame's protection, and with caching
+    disabled for private content."""
     dropped = (b"access-control-", b"cache-control") if is_private else (b"access-control-",)
     passed = [(name, value) for name, value in headers if not name.lower().startswith(dropped)]
     return passed + [(b"cache-control", b"no-store")] * is_private + [

@@ -1,4 +1,4 @@
-"""How the pane looks: the site's own colours by its custom properties, so that it follows the site's theme."""
+"""The pane's look: it uses the site's CSS custom properties, so that it follows the site's theme."""
 
 from __future__ import annotations
 

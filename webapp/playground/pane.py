@@ -1,9 +1,9 @@
 """The Gradio pane of the playground, mounted behind the gate: two policies, one prompt, tokens side by side.
 
 `application` is the ASGI app for every path under /playground/pane and for the server's lifespan events (Gradio starts
-its queue in them). What a caller may choose is looked up for each request: nothing of a team is in the page's
-configuration, and a key that was not offered is refused. Left out: markdown in answers (what a policy said is shown as
-said), plots, uploads, and a memory of conversations beyond the open page.
+its queue in them). The choices of a caller are looked up for each request: the page's configuration contains nothing of
+a team, and a key that was not offered is refused. Left out: markdown in answers (they are shown as plain text), plots,
+uploads, and a memory of conversations beyond the open page.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ AUTO = "auto"
 
 
 def caller_of(request: gr.Request) -> Caller:
-    """Who called, as the gate found it; nobody gets here without it."""
+    """The caller that the gate identified; the gate lets no request through without one."""
     caller: Caller = request.request.scope[CALLER]
     return caller
 
 
 async def opened(request: gr.Request) -> tuple[Any, ...]:
-    """What the page shows at first: the team's policies, a run's start against its tuned policy."""
+    """The page's initial state: the team's policies, with a run's initial policy against its tuned one."""
     caller = caller_of(request)
     policies = await database_sync_to_async(policies_of)(caller.team or 0)
     left, right = policies.pair_for(row_key(request.query_params.get("run", "")))
@@ -79,13 +79,13 @@ async def chat(prompt: str, left: str, right: str, scorer: str, temperature: flo
         status = _status(error.cause, error.remedy)
     if any(answer.text for answer in turn.answers):
         talk = Conversation(keys, [*talk.turns, turn])
-    answered = bool(talk.turns) and talk.turns[-1] is turn
-    box = gr.skip() if answered else prompt  # the next prompt may be in it already
+    is_complete = bool(talk.turns) and talk.turns[-1] is turn
+    box = gr.skip() if is_complete else prompt  # the next prompt may be in it already
     yield (*_columns(talk.turns, policies, keys), status, talk, "", *_buttons(False), box)
 
 
 def advanced(turn: Turn, event: ChatEvent, ticks: dict[str, dict[str, str]], seed: int) -> tuple[Turn, str]:
-    """The turn after an event of the stream, and what the status line says then."""
+    """The turn after an event of the stream, and the new text of the status line."""
     match event["kind"]:
         case "waiting":
             return turn, _status("The inference worker is busy with other chats; this one is waiting.")
@@ -114,7 +114,7 @@ def advanced(turn: Turn, event: ChatEvent, ticks: dict[str, dict[str, str]], see
 
 
 async def stop(chat_id: str) -> str:
-    """Cancel the chat that runs; the worker says the last word."""
+    """Cancel the running chat; the worker sends the last event."""
     if chat_id:
         await stream.cancel(chat_id)
     return _status("Stopping ...")
@@ -129,7 +129,7 @@ async def cleared(left: str, right: str, request: gr.Request) -> tuple[Any, ...]
 
 def _request(caller: Caller, policies: Policies, prompt: str, keys: tuple[str, str], scorer: str,
              sampling: stream.ChatSampling, talk: Conversation) -> stream.Request:
-    """What the worker is asked, checked against what this team may use."""
+    """The request to the worker, checked against what this team may use."""
     if not prompt:
         raise stream.ChatFailed("The prompt is empty.", "Write a prompt and send it.")
     if len(prompt) > LONGEST_PROMPT:
@@ -150,7 +150,7 @@ def _request(caller: Caller, policies: Policies, prompt: str, keys: tuple[str, s
 
 
 def _sampling(temperature: float, top_p: float, longest: float, seed: float | None) -> stream.ChatSampling:
-    """Settings within their bounds; without a seed a new one is drawn for each prompt."""
+    """The sampling settings, clamped to their bounds; without a seed a new one is drawn for each prompt."""
     chosen = random.randrange(2**31) if seed is None else int(seed) % 2**31
     return stream.ChatSampling(min(max(float(temperature), 0.05), 2.0), min(max(float(top_p), 0.05), 1.0),
                                min(max(int(longest), 1), 1024), chosen)
@@ -172,7 +172,7 @@ def _buttons(running: bool) -> tuple[Any, Any]:
 
 
 def build() -> gr.Blocks:
-    """The pane's components and what happens between them."""
+    """Build the pane's components and connect their events."""
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     with gr.Blocks(title="Concord playground", analytics_enabled=False, fill_width=True) as blocks:
         talk, chat_id = gr.State(Conversation()), gr.State("")

@@ -1,7 +1,7 @@
-"""Which policies a team may talk to, and with which run's preference models their answers are scored.
+"""Which policies a team may chat with, and which run's preference models score the answers.
 
-A policy is named by a key: `tuned:<run>`, `sft:<stage>`, or `base:<name>`. A key comes from a browser, so it is only
-ever taken as a question to the team's own rows; a base is one that a run of the team started from, or the demo world.
+A policy is named by a key: `tuned:<run>`, `sft:<stage>`, or `base:<name>`. A key comes from a browser, so it is
+looked up only among the team's own rows; a base is one that a run of the team started from, or the demo world.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MOST_RUNS = 300  # newest first: what a dropdown can hold
 
 
 class NotYours(LookupError):
-    """The key names nothing that this team may use."""
+    """The key names no policy that this team may use."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PolicyChoice:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run whose policy has been trained: its ids, and what it started from."""
+    """A run with a trained policy: its ids and its initial policy."""
 
     run: int
     name: str
@@ -63,7 +63,7 @@ class Policies:
         return [run.tuned for run in self.runs] + list(starts.values())
 
     def pair_for(self, run_id: int | None) -> tuple[str, str]:
-        """Keys of the two policies that a page opens with: a run's start and its tuned policy."""
+        """Keys of the two policies that a page opens with: a run's initial and its tuned policy."""
         run = next((run for run in self.runs if run.run == run_id), None) or next(iter(self.runs), None)
         return (run.start.key, run.tuned.key) if run else (DEMO_BASE, DEMO_BASE)
 
@@ -85,7 +85,7 @@ class Policies:
         return key == DEMO_BASE or (run is not None and run.base == DEMO_WORLD)
 
     def reference(self, key: str) -> dict[str, Any]:
-        """What the worker is told of a policy: ids only, and the base's name.
+        """The description of a policy for the worker: only ids, and the base's name.
 
         Raises:
             NotYours: the team has no such policy.

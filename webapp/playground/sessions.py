@@ -1,8 +1,8 @@
-"""Whose a session of the Gradio pane is: it belongs to the user who opened it, and to nobody else who learns its hash.
+"""Binds each session of the Gradio pane to the user who opened it, so that its hash is useless to anybody else.
 
-The browser makes the hash; the first request that uses it binds it to its caller, and so are the ids of the events that
-are started in it. The pane keeps its sessions in this process's memory, and so does this. Each user has room for a
-number of their own, the oldest of which go first: nobody can push out another person's.
+The browser creates the hash. The first request that uses it binds it, and the ids of the events started in it, to its
+caller. Like the pane's own sessions, the bindings are in this process's memory. Each user can have a limited number;
+the oldest are dropped first, and never those of another user.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MOST = 500  # hashes and events of one user
 
 
 class Owners:
-    """Names (hashes and event ids) and the users that they belong to."""
+    """Names (hashes and event ids) and their owners."""
 
     def __init__(self, most: int = MOST) -> None:
         self._owner: dict[str, int] = {}
@@ -24,7 +24,7 @@ class Owners:
         self._most = most
 
     def bind(self, name: str, user: int) -> bool:
-        """Bind the name to the user if it is nobody's yet; whether it is theirs."""
+        """Bind the name to the user if it has no owner yet. Returns whether the user owns it."""
         if self._owner.setdefault(name, user) != user:
             return False
         names = self._names[user]
@@ -40,16 +40,16 @@ class Owners:
 
 
 class Sessions:
-    """What the gate asks before it lets a request through to Gradio."""
+    """The checks that the gate makes before it passes a request to Gradio."""
 
     def __init__(self) -> None:
         self._hashes, self._events = Owners(), Owners()
 
     def may_pass(self, user: int, path: str, query: str, body: bytes) -> bool:
-        """Whether every session that this request names is the caller's own, and every event too.
+        """Whether every session and event that this request names belongs to the caller.
 
         Raises:
-            ValueError: the body is no JSON object, so nobody knows what it names.
+            ValueError: the body is not a JSON object.
         """
         hashes = parse_qs(query).get("session_hash", [])
         if path.startswith("/gradio_api/heartbeat/"):
@@ -63,7 +63,7 @@ class Sessions:
             or self._events.owns(str(content["event_id"]), user)
 
     def started(self, user: int, answer: bytes) -> None:
-        """The answer to `queue/join` names the event that was started."""
+        """Bind the event that a response to `queue/join` names."""
         try:
             event = _json_object(answer).get("event_id")
         except ValueError:  # an answer in words: nothing was started

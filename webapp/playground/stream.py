@@ -1,9 +1,9 @@
-"""The wire between a chat on the page and the inference worker: one task out, one Redis stream of events back.
+"""The connection between a chat page and the inference worker: one task out, one Redis stream of events back.
 
 The page sends `workers.chat` with a `Request` of ids and texts; the worker appends events, as `chat_events` has them,
 to the stream `chat:<id>`.
 
-Keys die after ten minutes. Left out: going on with a chat after the page was closed; closing it cancels the chat.
+Keys expire after ten minutes. Left out: continuing a chat after the page is closed; closing it cancels the chat.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from training.dialogue import Dialogue
 from webapp.playground.chat_events import LAST, PROTOCOL, ChatEvent
 
 TASK, QUEUE = "workers.chat", "inference"
-LIFETIME = 600  # seconds that a chat's keys live
-WORKER_PATIENCE = 3.0  # seconds after which it is asked whether there is a worker at all
+LIFETIME = 600  # seconds until a chat's keys expire
+WORKER_PATIENCE = 3.0  # seconds of silence after which it is checked that a worker exists
 OTHER_VERSION = "Install the same version for the web and the workers and restart them; then send the prompt again."
 RESTART = "Start Concord again with `manage.py up`."
 NO_WORKER = (
@@ -35,7 +35,7 @@ NO_WORKER = (
 
 
 class ChatFailed(Exception):
-    """A chat that cannot go on: what happened, and what to do."""
+    """A chat that cannot continue, with cause and remedy."""
 
     def __init__(self, cause: str, remedy: str) -> None:
         super().__init__(f"{cause} {remedy}")
@@ -53,7 +53,7 @@ class ChatSampling:
 
 @dataclass(frozen=True)
 class Request:
-    """What the worker is asked: two policies (`selectors.Policies.reference`), a dialogue for each, who scores."""
+    """The request to the worker: two policies (`selectors.Policies.reference`), a dialogue for each, and the scorer."""
 
     team: int
     policies: list[dict[str, Any]]
@@ -79,7 +79,7 @@ def cancel_key(chat: str) -> str:
 
 
 class ChatWriter:
-    """The worker's end."""
+    """The worker's side: writes events to the stream."""
 
     def __init__(self, client: redis.Redis, chat: str) -> None:
         self._client = client
@@ -96,10 +96,10 @@ class ChatWriter:
 
 
 async def events(request: Request) -> AsyncGenerator[ChatEvent, None]:
-    """Send the task and give what the worker says. However this ends, a chat that still runs is cancelled.
+    """Send the task and yield the worker's events. However this ends, a chat that is still running is cancelled.
 
     Raises:
-        ChatFailed: Redis or the worker is not there, or the worker is of another version.
+        ChatFailed: Redis or the worker is unavailable, or the worker has another version.
     """
     client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
     over = False
@@ -117,7 +117,7 @@ async def events(request: Request) -> AsyncGenerator[ChatEvent, None]:
 
 
 async def cancel(chat: str) -> None:
-    """Ask the worker to stop a chat; it obeys between two tokens."""
+    """Ask the worker to stop a chat; it does so before the next token."""
     client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
     try:
         await client.set(cancel_key(chat), 1, ex=LIFETIME)

@@ -18,7 +18,7 @@ PALETTE = ("#4477AA", "#228833", "#CC3311", "#AA3377", "#EE8866", "#009988", "#9
 
 
 class PrincipleForm(forms.Form):
-    """A new principle, or with `principle` the edit of one, whose name stays."""
+    """The form of a new principle or, with `principle`, of an existing one, whose name cannot change."""
 
     name = forms.RegexField(
         r"^[a-z0-9][a-z0-9_-]*\Z", max_length=64,
@@ -51,7 +51,7 @@ class PrincipleForm(forms.Form):
             self.fields["hue"].initial = _first_free(PALETTE, [hue for _, hue in used])
 
     def _keep_choice(self, field: str, value: str) -> None:
-        """A symbol chosen before the list changed stays a choice."""
+        """Keep offering a principle's symbol that is no longer in the list."""
         choices = self.fields[field]
         assert isinstance(choices, forms.ChoiceField)
         if value not in SYMBOLS:

@@ -1,6 +1,6 @@
 """The colours of principles, made readable: the same hue for a principle everywhere, on light and on dark pages.
 
-Contrast is WCAG 2.1's; a hue is mixed towards black or white just as far as the page behind it asks.
+Contrast is measured as in WCAG 2.1; a hue is mixed with black or white just enough for the page behind it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Principles and their immutable versions: what a judge is asked, and how every page shows it."""
+"""Principles and their immutable versions: the wording for the judge, and the look on pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from webapp.accounts.models import TeamOwned
 
 
 class Principle(TeamOwned):
-    """A named principle; its wording lives in versions. A vice's name still scores the virtue."""
+    """A named principle; its wording is in versions. A principle named for a vice still scores its absence."""
 
     class Polarity(models.TextChoices):
         VIRTUE = "virtue", "higher is more of it"

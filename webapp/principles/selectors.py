@@ -1,4 +1,4 @@
-"""What pages of every app read about principles."""
+"""Queries about principles, used by the pages of every app."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from webapp.principles.models import Principle
 
 
 def hues(*, team: Team) -> dict[str, str]:
-    """Colour by name: the library's, and the team's own over them."""
+    """Colours by name: the library's, overridden by the team's own."""
     shipped = {name: principle.hue for name, principle in library().items()}
     return shipped | dict(Principle.objects.of(team).values_list("name", "hue"))
 

@@ -1,4 +1,4 @@
-"""What changes principles. A wording is never changed: an edit of the statement is a new version."""
+"""Changes to principles. A wording is never changed: editing the statement adds a version."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def principle_create(*, team: Team, user: User, name: str, statement: str, polar
 @transaction.atomic
 def principle_edit(*, principle: Principle, user: User, statement: str, polarity: str, description: str, symbol: str,
                    hue: str) -> PrincipleVersion | None:
-    """Change how a principle is shown, and add a version if its wording differs from the latest. Returns that one."""
+    """Change a principle's look, and add a version if the wording differs from the latest. Returns the new latest."""
     locked = Principle.objects.select_for_update().get(pk=principle.pk)
     locked.polarity, locked.description, locked.symbol, locked.hue = polarity, description, symbol, hue
     locked.save(update_fields=["polarity", "description", "symbol", "hue"])
@@ -51,5 +51,5 @@ def principle_edit(*, principle: Principle, user: User, statement: str, polarity
 
 
 def principle_archive(*, principle: Principle, archived: bool) -> None:
-    """Take a principle out of the choice for new runs, or put it back. Its labels and models stay."""
+    """Archive a principle, so that new runs do not offer it, or restore it. Its labels and models stay."""
     Principle.objects.filter(pk=principle.pk).update(archived=archived)

@@ -1,4 +1,4 @@
-"""What a stage reads, from the database to files: data sets, labels already bought, labels as people corrected them.
+"""Exports a stage's inputs from the database to files: data sets, labels already bought, corrected labels.
 
 A stage never reads the database. The digest of what is exported is part of its identity.
 """
@@ -75,7 +75,7 @@ def _world_digest() -> str:
 
 def data_files(*, team: Team, recipe: Recipe, dataset: Dataset | None,
                digests: Mapping[str, str]) -> dict[str, Path]:
-    """The data files of a run by role; written once, then used by every stage that reads the same data."""
+    """The data files of a run by role. They are written once and shared by every stage that reads the same data."""
     folder = settings.ARTIFACTS / str(team.pk) / "data" / digest_of(dict(digests))[:32]
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def data_files(*, team: Team, recipe: Recipe, dataset: Dataset | None,
             else:
                 files = files_from_rows(dataset_rows(dataset), recipe.data, aside)
                 check_files(recipe, files)
-            with contextlib.suppress(OSError):  # another stage may have been faster, with the same files
+            with contextlib.suppress(OSError):  # another stage may have written the same files first
                 os.replace(aside, folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -103,7 +103,7 @@ def dataset_rows(dataset: Dataset) -> Iterator[Row]:
 
 
 def labels_of(*, team: Team, principle: str, statement: str, judge: Mapping[str, Any]) -> QuerySet[Label]:
-    """The team's labels by one judge, under every name that it has, for one wording of a principle."""
+    """The team's labels by one judge, under all of its names, for one wording of a principle."""
     chosen = JudgeSettings.model_validate(judge)
     return _worded(team, principle, statement, chosen).filter(judge__in=label_names(team_id=team.pk, judge=chosen))
 
@@ -115,7 +115,7 @@ def _worded(team: Team, principle: str, statement: str, judge: JudgeSettings) ->
 
 
 def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, Any]) -> int:
-    """Labels that the team has bought of the stage's judge already, in the form of the stage's own; how many.
+    """Write the labels already bought from the stage's judge, in the stage's own format. Returns how many.
 
     Of two labels of a pair, from before and after its judge moved, the stage takes the first: that of its own address.
     """
@@ -132,7 +132,7 @@ def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, A
 
 
 def corrections_of(*, team: Team, label_settings: Mapping[str, Any], labels: Path) -> dict[str, float | None]:
-    """What people made of the labels in a label stage's labels.jsonl: by pair, a probability, or None if rejected."""
+    """People's corrections of a label stage's labels.jsonl: by pair, a probability, or None if rejected."""
     if not labels.is_file():
         return {}
     judge = JudgeSettings.model_validate(label_settings["judge"])
@@ -156,12 +156,12 @@ def corrections_of(*, team: Team, label_settings: Mapping[str, Any], labels: Pat
 
 
 def corrections_digest(corrections: Mapping[str, float | None]) -> str:
-    """What enters the identity of a preference model; "" where nobody changed anything."""
+    """The digest of corrections that enters the identity of a preference model; "" if there are none."""
     return digest_of(sorted(corrections.items())) if corrections else ""
 
 
 def corrected(rows: Iterable[dict[str, Any]], corrections: Mapping[str, float | None]) -> Iterator[dict[str, Any]]:
-    """Rows of labels.jsonl with people's word in place of the judge's; what they rejected is left out."""
+    """Rows of labels.jsonl with people's corrections applied; rejected labels are left out."""
     for row in rows:
         if row["pair"] not in corrections:
             yield row

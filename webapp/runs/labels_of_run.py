@@ -1,4 +1,4 @@
-"""Which labels a run asked for: the filter "Run" of the pages of labels."""
+"""The filter "Run" of the pages about labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from webapp.runs.models import Run
 
 
 def labels_of_run(team: Team, run_id: int) -> Q:
-    """Labels that a run's recipe asks for: its wordings, on its data."""
+    """The labels for a run's recipe: its wordings, on its data."""
     run = Run.objects.of(team).filter(pk=run_id).first()
     if run is None:
         return Q(pk=None)

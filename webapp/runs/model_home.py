@@ -1,4 +1,4 @@
-"""The server's folder of models, the one place where the web and its workers look up a model's name."""
+"""The server's folder of models, in which the web and the workers look up a model's name."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from training.run.model_names import ModelHome
 
 
 def models_home() -> ModelHome:
-    """Names are folders inside `var/models` or models on the hub; no other path of the server can be named."""
+    """Names are folders inside `var/models` or models on the hub; no other path of the server is allowed."""
     return ModelHome(settings.VAR / "models", paths=False)

@@ -1,4 +1,4 @@
-"""Runs, their stages, and what stages report. The database says what runs; the broker only carries notifications."""
+"""Runs, their stages, and what stages report. The database is the source of truth; the broker only notifies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.config import Stored, read_stored
 from webapp.accounts.models import TeamOwned
 from webapp.datasets.models import Dataset
 
-LONGEST_TAG = 255  # characters; two names of principles of 64 and what stands around them are far below
+LONGEST_TAG = 255  # characters; a tag with two principle names of 64 characters is much shorter
 
 
 class Stage(TeamOwned):
@@ -36,7 +36,7 @@ class Stage(TeamOwned):
     attempt = models.PositiveIntegerField(default=0)
     crashes = models.PositiveIntegerField(default=0, help_text="Deaths without a word since the last resume.")
 
-    # The lease: who runs it now. A holder that no longer has its token in the row must let go.
+    # The lease: which worker runs the stage. A worker whose token is no longer in the row must stop.
     lease_token = models.CharField(max_length=32, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     host = models.CharField(max_length=200, blank=True)
@@ -70,7 +70,7 @@ class Stage(TeamOwned):
 
     @property
     def folder(self) -> Path:
-        """Where its files are; see training.run.artifacts for the layout."""
+        """The folder of its files; see training.run.artifacts for the layout."""
         return settings.ARTIFACTS / str(self.team_id) / self.identity
 
     @property
@@ -107,12 +107,12 @@ class Run(TeamOwned):
 
     @cached_property
     def stored(self) -> Stored:
-        """The recipe as far as this version can read it, and the names of the settings that it cannot."""
+        """The recipe as far as this version can read it, and the names of unknown settings."""
         return read_stored(self.recipe)
 
 
 class RunStage(models.Model):
-    """A run's use of a stage. `reused`: it had been computed, or was being computed, for an earlier run."""
+    """A stage in a run. `reused`: it was already computed, or being computed, for an earlier run."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="uses")
     stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="uses")
@@ -126,7 +126,7 @@ class RunStage(models.Model):
 
 
 class Pace(TeamOwned):
-    """How a label stage is to be worked on from now on; the worker that has it writes this into the stage's folder."""
+    """The pace of a label stage, set by people; the stage's worker writes it into the stage's folder."""
 
     stage = models.OneToOneField(Stage, on_delete=models.CASCADE, related_name="pace")
     paused = models.BooleanField(default=False)
@@ -134,7 +134,7 @@ class Pace(TeamOwned):
     concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as the recipe has it.")
 
     class Meta:
-        db_table = "judges_pace"  # where it was before runs had it
+        db_table = "judges_pace"  # the table's name from when the model was in the app judges
 
     def __str__(self) -> str:
         return f"{'paused' if self.paused else 'on'}: {self.stage}"

@@ -1,4 +1,4 @@
-"""How far a run is, in words and numbers: pure functions over stages, for the page, the list and the socket alike."""
+"""A run's progress in words and numbers: pure functions over stages, for the page, the list and the socket."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fraction(stage: Stage) -> float:
 
 
 def stage_text(stage: Stage) -> str:
-    """What a stage's box says under its name."""
+    """The text under a stage's name in its box."""
     if stage.status == Stage.Status.RUNNING:
         return ", ".join(part for part in (count(stage), left(stage.eta_seconds)) if part) or "starting"
     if stage.status == Stage.Status.SUCCEEDED:

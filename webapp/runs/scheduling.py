@@ -1,4 +1,4 @@
-"""What runs next. Every change of a status is a conditional update: who changes no row was not the one to do it."""
+"""Schedules stages. Every change of a status is a conditional update, so that only one process makes it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ S = Stage.Status
 
 
 def queue_of(stage: Stage) -> str:
-    """The workers' queue of a stage: what needs no model does not wait for the GPU, and a judge that is one does."""
+    """The workers' queue of a stage: only stages that load a model, including a local judge, use the GPU queue."""
     return GPU if needs_torch(stage.kind, stage.settings) else IO
 
 
 def enqueue(stage: Stage) -> None:
-    """Tell the workers. That the stage is QUEUED in the database is what counts; a lost message is sent again."""
+    """Send the stage to the workers. Its status QUEUED in the database is decisive; a lost message is sent again."""
     send("workers.run_stage", stage.pk, queue=queue_of(stage))
 
 
 @transaction.atomic
 def advance(*, run: Run) -> None:
-    """Queue every stage whose inputs are there, and settle the run's status. Safe to call at any time, by anyone."""
-    # The row is held: whoever cancels the run waits, and then finds the stages that are queued here.
+    """Queue every stage whose inputs are ready, and update the run's status. Safe to call at any time."""
+    # The row is locked: a concurrent cancel waits, and then finds the stages that are queued here.
     run.status = Run.objects.select_for_update().values_list("status", flat=True).get(pk=run.pk)
     if run.status != Run.Status.RUNNING:
         return
@@ -41,7 +41,7 @@ def advance(*, run: Run) -> None:
     for item in plan(read_exactly(run.recipe)):
         stage = stages[item.name]
         ready = all(stages[name].status == S.SUCCEEDED for name in item.inputs.values())
-        # After a failure nothing new begins: a person decides whether the rest is worth its price.
+        # After a failure nothing new starts: a person decides whether to continue.
         if ready and not failed and stage.status == S.WAITING:
             now = timezone.now()
             if Stage.objects.filter(pk=stage.pk, status=S.WAITING).update(status=S.QUEUED, queued_at=now):
@@ -58,7 +58,7 @@ def advance_users(stage: Stage) -> None:
 
 
 def revive(stages: Iterable[Stage]) -> None:
-    """Let stopped and failed stages wait for their turn again; folder and checkpoint stay, so they go on."""
+    """Set stopped and failed stages to waiting again; they keep their folder and continue from their checkpoint."""
     stages = list(stages)
     changed = Stage.objects.filter(pk__in=[stage.pk for stage in stages], status__in=[S.STOPPED, S.FAILED])
     changed.update(status=S.WAITING, crashes=0, stop_requested=False, failure_kind="", cause="", remedy="", details="",
@@ -84,20 +84,20 @@ def _settle(run: Run, stages: list[Stage]) -> None:
     run.status = status
 
 
-# Which stage a run's plan means -------------------------------------------------------------------------------------
+# The stages of a run's plan -------------------------------------------------------------------------------------
 
 
 def stage_for(*, team: Team, item: StagePlan, identity: str) -> tuple[Stage, bool]:
-    """The team's stage of this identity, and whether it was made or is being made already."""
-    stage, made = Stage.objects.get_or_create(
+    """The team's stage with this identity, and whether it has been computed, or is being computed, already."""
+    stage, created = Stage.objects.get_or_create(
         team=team, identity=identity,
         defaults={"name": item.name, "kind": item.kind, "principle": item.principle or "", "settings": item.settings})
-    return stage, not made and stage.status in {S.SUCCEEDED, S.QUEUED, S.RUNNING}
+    return stage, not created and stage.status in {S.SUCCEEDED, S.QUEUED, S.RUNNING}
 
 
 @transaction.atomic
 def repoint(*, run: Run, corrections: Mapping[str, str]) -> None:
-    """Labels were corrected: the run's stages from the touched preference models on become others."""
+    """After labels were corrected, replace the run's affected preference models and all stages that follow them."""
     merged = {**run.corrections, **corrections}
     planned = plan(read_exactly(run.recipe))
     identity_by_name = identities(planned, run.file_digests, merged)
@@ -112,6 +112,6 @@ def repoint(*, run: Run, corrections: Mapping[str, str]) -> None:
 
 
 def unshared(run: Run) -> list[int]:
-    """Keys of the run's stages that no active run uses (the run itself counts only while it is active)."""
+    """Keys of the run's stages that no active run uses; the run itself counts only while it is active."""
     used = RunStage.objects.filter(run__status=Run.Status.RUNNING).values("stage")
     return list(run.stages.exclude(pk__in=used).values_list("pk", flat=True))

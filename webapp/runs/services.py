@@ -1,4 +1,4 @@
-"""What can be done with runs. What runs next is decided in `scheduling`, what a stage reads in `exports`."""
+"""Operations on runs. Scheduling is in `scheduling`, the inputs of stages in `exports`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ State = Literal["reused", "running", "to run"]
 
 
 class StagePreview(NamedTuple):
-    """What would become of one stage if the run were started now; `reused_from_run` is that run's key."""
+    """Whether one stage would be computed or reused if the run were started now; `reused_from_run` is a run's key."""
 
     name: str
     kind: str
@@ -38,7 +38,7 @@ class StagePreview(NamedTuple):
 
 @transaction.atomic
 def run_create(*, team: Team, user: User, recipe: Recipe, dataset: Dataset | None) -> Run:
-    """Start a run; every stage that the team has computed, or is computing, is used again.
+    """Start a run; every stage that the team has computed, or is computing, is reused.
 
     Raises:
         TrainingError: the data cannot serve this recipe, or its models or the disk cannot (`training.run.checks`).
@@ -61,11 +61,11 @@ def run_create(*, team: Team, user: User, recipe: Recipe, dataset: Dataset | Non
 
 @transaction.atomic
 def run_cancel(*, run: Run, user: User) -> None:
-    """Stop a run. A stage that another active run uses goes on for that one; the others keep their checkpoint."""
+    """Cancel a run. A stage that another active run uses continues; the others stop and keep their checkpoint."""
     if not Run.objects.filter(pk=run.pk, status=Run.Status.RUNNING).update(
             status=Run.Status.CANCELLED, finished_at=timezone.now()):
         return
-    # Whoever cancels another run that shares a stage waits here, and then sees that this run uses it no more.
+    # A concurrent cancel of a run that shares a stage waits here, and then sees that this run no longer uses it.
     list(Stage.objects.select_for_update().filter(uses__run=run).order_by("pk").values_list("pk"))
     ours = Stage.objects.filter(pk__in=unshared(run))
     ours.filter(status=Stage.Status.QUEUED).update(status=Stage.Status.STOPPED)
@@ -76,19 +76,19 @@ def run_cancel(*, run: Run, user: User) -> None:
 
 @transaction.atomic
 def run_resume(*, run: Run, user: User) -> None:
-    """Let a failed or cancelled run go on from where it is."""
+    """Resume a failed or cancelled run from its current state."""
     if not Run.objects.filter(pk=run.pk, status__in=[Run.Status.FAILED, Run.Status.CANCELLED]).update(
             status=Run.Status.RUNNING, finished_at=None):
         return
     run.refresh_from_db(fields=["status", "finished_at"])
-    # A stage that was told to stop and has not yet done so is wanted again; if it stops, it is queued again.
+    # A stage that was asked to stop and still runs is needed again; if it stops, it is queued again.
     run.stages.filter(status=Stage.Status.RUNNING).update(stop_requested=False)
     revive(run.stages.all())
     advance(run=run)
 
 
 def preview(*, team: Team, recipe: Recipe, dataset: Dataset | None) -> list[StagePreview]:
-    """What `run_create` would compute and what it would use again.
+    """What `run_create` would compute and what it would reuse.
 
     Raises:
         BadSettings, BadData: the data cannot serve this recipe.

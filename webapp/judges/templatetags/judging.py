@@ -1,4 +1,4 @@
-"""Template filters for costs: money and ranges of tokens, money and time, as short as they are still true."""
+"""Template filters for costs: money, and ranges of tokens, money and time, in few digits."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def tokens(count: float) -> str:
 
 
 def _span(span: Range, show: Callable[[float], str]) -> str:
-    """The likely value with its bounds, or it alone where they look alike."""
+    """The likely value with its bounds, or alone if the rounded bounds are equal."""
     low, likely, high = (show(value) for value in span)
     return likely if low == high else f"{likely} ({low} to {high})"

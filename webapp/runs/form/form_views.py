@@ -24,7 +24,7 @@ PRESETS = {"demo": "Demo", "small_gpu": "Small GPU", "large_gpu": "Large GPU"}
 
 @dataclass
 class Preview:
-    """What stands beside the form: the YAML, the stages that would run, the calls that would be made."""
+    """What is shown beside the form: the YAML, the stages that would run, and the calls that would be made."""
 
     yaml: str = ""
     stages: list[StagePreview] = field(default_factory=list)
@@ -67,7 +67,7 @@ def run_preview(request: TeamRequest) -> HttpResponse:
 
 
 def _start(request: TeamRequest) -> Recipe:
-    """The recipe that the page opens with: another run's, or a preset's."""
+    """The recipe that the page opens with: that of a cloned run, or a preset."""
     clone = request.GET.get("clone", "")
     if clone:
         run = get_object_or_404(Run.objects.of(request.team), pk=row_key(clone))

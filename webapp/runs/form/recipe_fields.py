@@ -1,4 +1,4 @@
-"""The form's fields, made from the recipe's types: bounds, choices and help are written once, in training.config."""
+"""The form's fields, generated from the recipe's types: bounds, choices and help are defined in training.config."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Spec:
-    """One setting: where it is in the recipe, what it may be, and what the form says about it."""
+    """One setting: its path in the recipe, its allowed values, and its texts in the form."""
 
     path: str
     kind: Literal["bool", "int", "float", "text", "choice", "columns"]
@@ -79,7 +79,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class FormSection:
-    """One of the five parts of the form: the essentials open, the rest folded."""
+    """One of the five parts of the form: main settings visible, the others folded."""
 
     key: str
     title: str
@@ -111,7 +111,7 @@ def specs() -> dict[str, Spec]:
 
 
 def folded(section: FormSection) -> dict[str, list[Spec]]:
-    """What a section keeps folded, by group."""
+    """The folded settings of a section, by group."""
     groups: dict[str, list[Spec]] = {}
     for spec in specs().values():
         if spec.path.split(".")[0] in section.roots and spec.path not in section.essentials:
@@ -120,7 +120,7 @@ def folded(section: FormSection) -> dict[str, list[Spec]]:
 
 
 def show(value: Any) -> str:
-    """A setting's value as it stands in its field."""
+    """A setting's value as the text of its field."""
     if isinstance(value, dict):
         return ", ".join(f"{key}: {name}" for key, name in value.items())
     if isinstance(value, bool):

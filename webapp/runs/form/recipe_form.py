@@ -1,7 +1,7 @@
-"""The run form: a recipe as text fields, and back. Nothing typed is ever lost, whatever is wrong with it.
+"""The run form: converts a recipe to text fields and back. Typed text is never lost, even if it is not valid.
 
-The recipe's own types check everything; on top come the two rules of the web: data comes from the demo world or the
-team's data sets, and models come from the demo world, the hub or the server's folder of models. A recipe that names a
+The recipe's own types validate everything. The web adds two rules: data comes from the demo world or the team's data
+sets, and models come from the demo world, the hub or the server's folder of models. A recipe that names a
 data set of the hub keeps that name, and is refused until the data set is imported.
 """
 
@@ -41,7 +41,7 @@ HOMES = (("rule judge", "judge.kind"), ("pairs 'sampled'", "sample.pairs"), ("OP
 
 @dataclass
 class Entry:
-    """One setting with what was typed and what is wrong with it."""
+    """One setting with its typed text and its error messages."""
 
     spec: Spec
     text: str
@@ -54,7 +54,7 @@ class Entry:
 
 @dataclass
 class PrincipleRow:
-    """A principle of the team (or only of this recipe) with its weight."""
+    """A principle of the team, or one that only this recipe has, with its weight."""
 
     name: str
     weight: str
@@ -67,7 +67,7 @@ class PrincipleRow:
 
 
 class RecipeForm:
-    """Text fields by dotted path, rows of principles, and, when checked, the recipe or the errors."""
+    """Text fields by dotted path, rows of principles and, after validation, the recipe or the errors."""
 
     def __init__(self, team: Team, texts: dict[str, str], rows: list[PrincipleRow], source: str, name: str) -> None:
         self.team = team
@@ -113,7 +113,7 @@ class RecipeForm:
         return form
 
     def use_judge(self, connection: Connection | None) -> None:
-        """Let a saved judge fill the fields that say where the judge is, at what pace and price."""
+        """Fill the judge's address, rate and price fields from a saved judge."""
         self.saved_judge = connection
         for name, value in (connection.recipe_fields() if connection else {}).items():
             self.entries[f"judge.{name}"].text = show(value)
@@ -151,12 +151,12 @@ class RecipeForm:
 
     @property
     def messages_by_field(self) -> dict[str, str]:
-        """Messages by the id of their field, for the script that puts them there while one types."""
+        """Messages by the id of their field, for the script that shows them during typing."""
         return {_anchor(path): " ".join(messages) for path, messages in self.errors.items()}
 
     @property
     def problems(self) -> list[tuple[str, str, str]]:
-        """(id of the field, its label, message) of everything that is wrong, in the order of the page."""
+        """(field id, label, message) of every error, in the order of the page."""
         problems = []
         for path, messages in self.errors.items():
             problems += [(_anchor(path), self._label(path), message) for message in messages]
@@ -171,7 +171,7 @@ class RecipeForm:
     # The check --------------------------------------------------------------------------------------------------------
 
     def is_valid(self) -> bool:
-        """Check everything that was typed; afterwards `recipe` and `dataset`, or `errors`, are set."""
+        """Validate all fields; this sets `recipe` and `dataset`, or `errors`."""
         self.errors = {}
         try:
             value = self._value()
@@ -187,15 +187,15 @@ class RecipeForm:
         return not self.errors
 
     def refuse(self, message: str) -> None:
-        """The recipe is well formed, but its data or its models cannot serve it; a message that begins with the name of
-        a setting belongs to that setting."""
+        """Add an error about a valid recipe whose data or models do not fit. A message that begins with the name of a
+        setting is shown at that setting."""
         named = message.split("'")[1] if message.startswith("'") else ""
         self._add(named if named in self.entries or named == "principles" else "data.source", message)
         self.recipe = None
         self._hand_out()
 
     def _value(self) -> dict[str, Any]:
-        """The nested value that Recipe reads; what is no mapping of columns is an error here."""
+        """The nested value for Recipe; text that is not a mapping of columns is an error here."""
         value: dict[str, Any] = {"name": self.name.strip(), "principles": [
             {"name": row.name, "weight": row.weight.strip(), "statement": self._statement(row)}
             for row in self.rows if row.chosen]}
@@ -206,7 +206,7 @@ class RecipeForm:
         return value
 
     def _statement(self, row: PrincipleRow) -> str:
-        """What was typed, else the team's wording where it is not the library's own."""
+        """The typed wording, else the team's wording if it differs from the library's."""
         shipped = library().get(row.name)
         statement = row.statement or row.wording
         return "" if shipped is not None and statement == shipped.statement else statement
@@ -241,7 +241,7 @@ class RecipeForm:
                 self._add(path, str(problem))
 
     def _home(self, path: str, message: str) -> str:
-        """The field that a message belongs to."""
+        """The field at which a message is shown."""
         parts = path.split(".")
         if parts[0] == "principles" and len(parts) > 1:
             return f"weight:{[row.name for row in self.rows if row.chosen][int(parts[1])]}"
@@ -269,7 +269,7 @@ class RecipeForm:
 
 
 def read_yaml(team: Team, text: str) -> tuple[RecipeForm | None, str]:
-    """A form from pasted YAML, or why there is none. What is wrong with single settings is shown at their fields."""
+    """A form from pasted YAML, or an error message. Errors in single settings are shown at their fields."""
     try:
         recipe = Recipe.model_validate(read_yaml_text(text))
     except BadSettings as error:
@@ -280,7 +280,7 @@ def read_yaml(team: Team, text: str) -> tuple[RecipeForm | None, str]:
 
 
 def _rows(team: Team, choices: dict[str, tuple[str, float]]) -> list[PrincipleRow]:
-    """The recipe's principles first, in their order, then the rest of the team's."""
+    """The recipe's principles in their order, then the team's other principles."""
     principles = {principle.name: principle for principle in
             Principle.objects.of(team).filter(archived=False).prefetch_related("versions")}
     rows = []

@@ -1,7 +1,7 @@
-"""Who may go on watching a run: asked before anything is handed to the open sockets, two queries for all of them.
+"""Checks who may still watch a run, before anything is sent to open sockets; two queries for all of them.
 
-A socket outlives the request that opened it. So the session that it was opened with is looked at again: it must still
-be there and belong to its user with that user's present password, and the user must still be a member of the team.
+A socket outlives the request that opened it. So its session is checked again: it must still exist and belong to its
+user with the user's current password, and the user must still be a member of the team.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from webapp.runs.models import Run
 
 
 class Watcher(NamedTuple):
-    """Whose socket it is, and the session that it was opened with."""
+    """The user of a socket, and the session that it was opened with."""
 
     user: int
     session: str
 
 
 def still_allowed(run_id: int, watchers: Iterable[Watcher]) -> set[Watcher]:
-    """Those of the watchers who may see the run at this moment."""
+    """Those of the watchers who may currently see the run."""
     watchers = set(watchers)
     team = Run.objects.filter(pk=run_id).values("team")
     members = {user.pk: user for user in User.objects.filter(
@@ -47,6 +47,6 @@ def _belongs_to(user: User, session_data: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _log_in_of(session_data: str) -> tuple[str, str]:
-    """The user and the hash of their password that a stored session holds. The same text is always the same log-in."""
+    """The user and password hash in a stored session; cached, because equal session data mean the same log-in."""
     content = SessionStore().decode(session_data)
     return str(content.get(SESSION_KEY, "")), str(content.get(HASH_SESSION_KEY, ""))

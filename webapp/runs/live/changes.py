@@ -1,8 +1,8 @@
-"""What is new in a run since a cursor: the one place where live data is read. Synchronous; the hub has a thread for it.
+"""Reads what is new in a run since a cursor. Synchronous; the hub calls it in a thread.
 
 A series is followed by the last step seen of each tag, a log by its sequence number, a stage's state by comparing.
-`rewinds` counts how often a stage went back to a checkpoint: cursors from before are void, and the viewer starts over
-from a snapshot.
+`rewinds` counts how often a stage went back to a checkpoint: older cursors are invalid, and the viewer starts over from
+a snapshot.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LARGEST = 2**62
 
 
 class CursorExpired(Exception):
-    """The cursor is void or too old: a snapshot is needed."""
+    """The cursor is invalid or too old: the viewer needs a snapshot."""
 
 
 @dataclass
@@ -41,22 +41,22 @@ class Cursor:
 
 @dataclass
 class Position:
-    """How far a run has been read: one cursor per stage, and what was last said of the run."""
+    """How far a run has been read: one cursor per stage, and the state last sent."""
 
     stages: dict[int, Cursor] = field(default_factory=dict)
     run: RunState | None = None
 
     def copy(self) -> Position:
-        """One that can move on by itself."""
+        """An independent copy."""
         cursors = {stage: replace(cursor, tags=dict(cursor.tags)) for stage, cursor in self.stages.items()}
         return Position(cursors, self.run)
 
 
 def position_from(since: Any) -> Position:
-    """A position from what a browser sent: {stage: [rewinds, log, {tag: step}, key of the newest sample]}.
+    """Parse a position sent by a browser: {stage: [rewinds, log, {tag: step}, key of the newest sample]}.
 
     Raises:
-        ValueError: it is not of that form.
+        ValueError: it does not have that form.
     """
     position = Position()
     try:
@@ -71,7 +71,7 @@ def position_from(since: Any) -> Position:
 
 
 def _whole_number(number: Any) -> int:
-    """A whole number that every database can hold. Raises TypeError, ValueError or OverflowError where it is none."""
+    """Parse an integer that every database can store. Raises TypeError, ValueError or OverflowError otherwise."""
     value = int(number)
     if abs(value) > _LARGEST:
         raise OverflowError(f"a number of {value.bit_length()} bits")
@@ -79,7 +79,7 @@ def _whole_number(number: Any) -> int:
 
 
 def position_now(run_id: int) -> Position:
-    """Where a run is at this moment; nothing is read of what came before."""
+    """The current position of a run; earlier data is not read."""
     position = Position()
     stages = _stages(run_id)[1]
     for stage in stages:
@@ -95,12 +95,12 @@ def position_now(run_id: int) -> Position:
 
 
 def read_changes(run_id: int, position: Position) -> Delta | None:
-    """What is new since `position`, which moves on; None where nothing is.
+    """What is new since `position`, which is advanced; None if nothing is.
 
-    The position moves once everything was read: an error half-way loses nothing, the next read finds it all again.
+    The position advances only after everything has been read, so that after an error the next read returns it all.
 
     Raises:
-        CursorExpired: a stage was rewound, or too much came in between.
+        CursorExpired: a stage was rewound, or there is too much new data.
     """
     ahead = position.copy()
     message = _read(run_id, ahead)
@@ -140,7 +140,7 @@ def _read(run_id: int, position: Position) -> Delta:
 
 
 def stage_state(stage: Stage) -> StageState:
-    """What the page shows of a stage that changes often."""
+    """The frequently changing values that the page shows of a stage."""
     return {"id": stage.pk, "status": stage.status, "text": stage_text(stage), "fraction": round(fraction(stage), 4),
             "rewinds": stage.rewinds, "attempt": stage.attempt}
 
@@ -156,14 +156,14 @@ def _last_steps(stages: list[int]) -> Any:
 
 
 def _points(stages: list[int], position: Position) -> list[Points]:
-    """What each series that grew has new."""
+    """The new points of each series that grew."""
     grown = Q()
     before: dict[tuple[int, str], int | None] = {}
     for stage, tag, last in _last_steps(stages):
-        seen = position.stages[stage].tags.get(tag)
-        if seen is None or last > seen:
-            before[stage, tag] = seen
-            grown |= Q(stage=stage, tag=tag, last_step__gt=-1 if seen is None else seen)
+        last_read = position.stages[stage].tags.get(tag)
+        if last_read is None or last > last_read:
+            before[stage, tag] = last_read
+            grown |= Q(stage=stage, tag=tag, last_step__gt=-1 if last_read is None else last_read)
     if not before:
         return []
     chunks: dict[tuple[int, str], list[tuple[bytes, bytes, bytes]]] = defaultdict(list)
@@ -174,12 +174,12 @@ def _points(stages: list[int], position: Position) -> list[Points]:
         chunks[stage, tag].append((bytes(columns[0]), bytes(columns[1]), bytes(columns[2])))
     points = []
     for (stage, tag), parts in chunks.items():
-        seen, series = before[stage, tag], join(parts)
-        new = slice(0 if seen is None else int(series.steps.searchsorted(seen, "right")), None)
+        last_read, series = before[stage, tag], join(parts)
+        new = slice(0 if last_read is None else int(series.steps.searchsorted(last_read, "right")), None)
         if len(series.steps[new]) > MOST_POINTS:
             raise CursorExpired
         position.stages[stage].tags[tag] = int(series.steps[-1])
-        points.append(Points(stage, tag, seen, series.steps[new].tolist(), listed(series.values[new]),
+        points.append(Points(stage, tag, last_read, series.steps[new].tolist(), listed(series.values[new]),
                              seconds(series.times[new])))
     return points
 
@@ -198,7 +198,7 @@ def _log(stages: list[int], position: Position) -> list[Line]:
 
 
 def _samples(stages: list[int], position: Position) -> list[NewSample]:
-    """The steps of new samples; a page asks for the texts when it shows them."""
+    """The steps of new samples; a page requests the texts when it shows them."""
     unread = Q()
     for stage in stages:
         unread |= Q(stage=stage, pk__gt=position.stages[stage].sample)

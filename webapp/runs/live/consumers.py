@@ -1,8 +1,8 @@
-"""The live socket of a run. The browser says how far it has read; what is new comes from the hub.
+"""The live socket of a run. The browser sends its position; the hub sends what is new.
 
-Both ends speak `webapp.runs.live.messages`. In: a `Subscribe`, after every snapshot and every reconnect. A socket that
-has said nothing after half a minute is closed: no browser of ours does that. Out: a `Hello`, then a `Delta` or a
-`Resync` at a time. Whoever logs out or leaves the team is closed with 4404 within a second.
+Messages are defined in `webapp.runs.live.messages`. In: a `Subscribe`, after every snapshot and every reconnect. A
+socket without one after half a minute is closed. Out: a `Hello`, then `Delta` and `Resync` messages. After a log-out or
+after leaving the team, the socket is closed with code 4404 within a second.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from webapp.runs.live.hub import EXPELLED, Viewer, hub
 from webapp.runs.live.messages import HELLO, encode
 
 SEND_TIMEOUT = 10.0
-PATIENCE = 30.0  # seconds until the first message has to be there
+PATIENCE = 30.0  # seconds within which the first message must arrive
 LONGEST = 200_000  # characters a browser may send
 NOT_FOUND, NOT_UNDERSTOOD, TOO_SLOW = 4404, 4400, 4408
 
@@ -60,7 +60,7 @@ class RunConsumer(AsyncWebsocketConsumer):
         await self._leave()
 
     async def _forward(self, viewer: Viewer) -> None:
-        """Send until the socket ends; one that takes nothing for a while is closed, so that it holds no memory."""
+        """Send until the socket closes. A socket that accepts nothing for a while is closed to free its memory."""
         while True:
             text = await viewer.next()
             if text == EXPELLED:
@@ -95,7 +95,7 @@ class RunConsumer(AsyncWebsocketConsumer):
 
 
 def _since(text: str | None) -> Any:
-    """The position in a message. Raises ValueError where there is none."""
+    """The position in a message. Raises ValueError if there is none."""
     if not text or len(text) > LONGEST:
         raise ValueError("no message, or too long a one")
     try:

@@ -1,9 +1,9 @@
-"""One hub per web process: it reads what is new in a watched run once, encodes it once, and hands it to every viewer.
+"""One hub per web process: it reads and encodes new data of a watched run once, and sends it to every viewer.
 
 A notification on the channel layer ("run R has changed") makes it read at once. It also reads every second, so that a
 lost notification, or a Redis that is down, delays a number by a second and never loses one. It reads a run at most four
-times per second, so a viewer gets at most four messages per second. A viewer that does not read is not waited for: its
-queue is bounded, and when it is full the viewer is told to start over from a snapshot.
+times per second, so a viewer gets at most four messages per second. The hub does not wait for slow viewers: each queue
+is bounded, and a viewer whose queue is full gets a message to start over from a snapshot.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PERIOD = 0.25  # seconds between two looks at a run
 POLL = 1.0
 QUEUE = 32
 RESYNC = encode({"type": "resync"})
-EXPELLED = ""  # in place of a message: the viewer may not watch any more
+EXPELLED = ""  # queued instead of a message: the viewer has lost access
 MOST_WAIT = 30.0
 
 logger = logging.getLogger("concord.live")
@@ -44,7 +44,7 @@ class Viewer:
         self._held: list[str] | None = None
 
     def hold(self) -> None:
-        """Keep what comes until the viewer has been told what came before."""
+        """Hold back new messages until the viewer has received the earlier ones."""
         self._held = []
 
     def release(self, first: str) -> None:
@@ -53,7 +53,7 @@ class Viewer:
             self.put(text)
 
     def put(self, text: str) -> None:
-        """Queue a message; where the queue is full, all of it makes way for 'start over'."""
+        """Queue a message. A full queue is replaced by one message to start over."""
         if self._held is not None:
             self._held.append(text)
             return
@@ -64,7 +64,7 @@ class Viewer:
         self._queue.put_nowait(text)
 
     def expel(self) -> None:
-        """Forget what it was to hear: its socket is to be closed."""
+        """Drop all queued messages, and have the viewer's socket closed."""
         self._held = None
         while not self._queue.empty():
             self._queue.get_nowait()
@@ -82,7 +82,7 @@ class Hub:
         self._thread = ThreadPoolExecutor(1, "hub")
 
     async def watch(self, run_id: int, viewer: Viewer, since: Position) -> None:
-        """Give the viewer what it lacks since its position, and from then on all that comes."""
+        """Send the viewer everything since its position, and from then on all new data."""
         watch = self._watches.get(run_id)
         if watch is None:
             watch = self._watches[run_id] = WatchedRun(run_id, self)
@@ -111,7 +111,7 @@ class Hub:
 
 
 class WatchedRun:
-    """One watched run: its viewers, how far it has been read, and two tasks, one that listens and one that reads."""
+    """One watched run: its viewers, its position, and two tasks, one that listens and one that reads."""
 
     def __init__(self, run_id: int, owner: Hub) -> None:
         self.run_id = run_id
@@ -124,7 +124,7 @@ class WatchedRun:
         self._ended = False
 
     async def join(self, viewer: Viewer, since: Position) -> None:
-        """First the viewer is among those who hear the news, then the past is read: nothing falls in between."""
+        """Add a viewer. It is registered for new data before the past is read, so that nothing is missed."""
         viewer.hold()
         self._viewers.add(viewer)
         async with self._starting:
@@ -138,7 +138,7 @@ class WatchedRun:
             viewer.release(RESYNC)
 
     def leave(self, viewer: Viewer) -> bool:
-        """Whether that was the last one; then the watch has ended."""
+        """Remove a viewer. Returns whether it was the last one: then the tasks have been stopped."""
         self._viewers.discard(viewer)
         if self._viewers:
             return False
@@ -159,7 +159,7 @@ class WatchedRun:
             try:
                 await self._look()
                 wait = POLL
-            except Exception as error:  # the database may be away; who watches goes on watching
+            except Exception as error:  # the database may be unavailable; the viewers stay connected
                 wait = min(wait * 2, MOST_WAIT)
                 logger.warning("Run %s could not be read, next try in %.0f s: %s", self.run_id, wait, error)
             await asyncio.sleep(max(PERIOD - (loop.time() - looked), 0))
@@ -181,7 +181,7 @@ class WatchedRun:
                 viewer.put(text)
 
     async def _listen(self) -> None:
-        """Wake `_follow` at every notification; without Redis the look every second goes on."""
+        """Wake `_follow` at every notification. Without Redis, `_follow` still reads every second."""
         wait = 0.5
         while not self._ended:
             layer, channel = get_channel_layer(), ""

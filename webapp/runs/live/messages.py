@@ -1,9 +1,9 @@
 """The messages of a run's live socket, and of the channel layer behind it: a type for each, shared by both ends.
 
 The page's end is `static/js/messages.js`, which `python -m tests.wire` makes from this file. The first message on a
-socket is a `Hello`; a page whose script speaks another protocol says so and asks to be reloaded. Raise `PROTOCOL` when
-a field goes or means something else; a script passes over messages and fields that it does not know.
-A `NamedTuple` travels as an array, for there are many of it; everything else as an object.
+socket is a `Hello`; a page whose script has another protocol version asks the user to reload. Raise `PROTOCOL` when a
+field is removed or changes its meaning; a script ignores messages and fields that it does not know.
+A `NamedTuple`, of which there are many, is sent as an array; everything else as an object.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 
 class NewSample(NamedTuple):
-    """A step has samples that it had not; `key` is the newest one's."""
+    """A step has new samples; `key` is the key of the newest."""
 
     stage: int
     step: int
@@ -56,7 +56,7 @@ class Place(NamedTuple):
 
 
 class RunState(TypedDict):
-    """What changes of a run."""
+    """The values of a run that change."""
 
     status: str
     sentence: str
@@ -64,7 +64,7 @@ class RunState(TypedDict):
 
 
 class StageState(TypedDict):
-    """What changes often of a stage."""
+    """The values of a stage that change often."""
 
     id: int
     status: str
@@ -82,7 +82,7 @@ class Hello(TypedDict):
 
 
 class Delta(TypedDict):
-    """What is new; a part in which nothing is new is left out."""
+    """New data; parts without any are left out."""
 
     type: Literal["delta"]
     run: NotRequired[RunState]
@@ -93,7 +93,7 @@ class Delta(TypedDict):
 
 
 class Resync(TypedDict):
-    """What the page has is void or too old: a snapshot is needed."""
+    """The page's data is invalid or too old: it needs a snapshot."""
 
     type: Literal["resync"]
 
@@ -102,7 +102,7 @@ Message: TypeAlias = Hello | Delta | Resync
 
 
 class Subscribe(TypedDict):
-    """What a page says: how far it has read each stage."""
+    """A page's position: how far it has read each stage."""
 
     since: dict[int, Place]
 

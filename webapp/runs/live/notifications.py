@@ -1,7 +1,7 @@
-"""Notify whoever watches that a run has changed: a notification says where to look, and carries no data.
+"""Notifies viewers that a run has changed. A notification names the run and carries no data.
 
 One thread per process keeps one connection to the channel layer. Notifications that come faster than it sends them
-become one. A layer that cannot be reached delays a viewer by a second (the hub also polls) and never delays the work.
+are merged. An unreachable layer delays a viewer by a second (the hub also polls) and never delays the sender.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Notifier:
         for group in sorted(groups):
             try:
                 await asyncio.wait_for(layer.group_send(group, RUN_CHANGED), SECONDS)
-            except Exception as error:  # whatever a layer may raise: nobody who records waits for it
+            except Exception as error:  # whatever a layer raises: the recorder must not wait for it
                 logger.debug("no notification to %s: %s", group, error)
 
 

@@ -1,4 +1,4 @@
-"""Addresses of sockets, and what stands in front of them: who asks, from a cookie that a database can look up."""
+"""The routes of sockets, and the middleware in front of them that identifies the user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 
 class StorableCookies:
-    """A session's key with a character that no database holds finds nothing, as it does on pages."""
+    """Replaces characters in cookies that a database cannot store; such a session key then matches nothing."""
 
     def __init__(self, inner: Callable[..., Awaitable[None]]) -> None:
         self._inner = inner
@@ -31,7 +31,7 @@ class StorableCookies:
 
 
 async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
-    """Closes a socket at an address that is none."""
+    """Closes a socket at an unknown address."""
     await send({"type": "websocket.close", "code": NOT_FOUND})
 
 

@@ -1,4 +1,4 @@
-"""A run's labelling while it goes on: counts, pace, price so far and to come, and how it may be steered."""
+"""A run's labelling in progress: counts, pace, cost so far and expected, and how people change its pace."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Progress:
     principle: Principle
     stage: Stage
     paused: bool
-    line: label_quality.QualityLine | None  # what was bought since the run was started
-    estimate: Estimate | None  # of all its labels, put right by the replies so far
+    line: label_quality.QualityLine | None  # labels bought since the run was started
+    estimate: Estimate | None  # for all its labels, corrected by the replies so far
 
     @property
     def badge(self) -> str:
@@ -49,7 +49,7 @@ class Progress:
 
     @property
     def per_minute(self) -> float | None:
-        """Labels per minute, from the time that is left."""
+        """Labels per minute, computed from the time left."""
         stage = self.stage
         if stage.status != S.RUNNING or self.paused or not stage.eta_seconds:
             return None
@@ -68,7 +68,7 @@ class Labelling:
 
     @property
     def is_open(self) -> bool:
-        """Whether anything is left to label and a worker may still do so."""
+        """Whether labels are missing and a worker may still add them."""
         return self.run.status == Run.Status.RUNNING and any(row.is_open for row in self.rows)
 
     @property
@@ -97,7 +97,7 @@ class Labelling:
 
     @property
     def total(self) -> int:
-        """Labels that all its stages are for; before a stage has counted its pairs, as many as the recipe allows."""
+        """The number of labels of all its stages; until a stage has counted its pairs, the recipe's maximum."""
         most = pairs_of(self.recipe, self.run.dataset)
         return sum(row.stage.progress_total or most for row in self.rows)
 
@@ -109,12 +109,12 @@ class Labelling:
     @property
     def eta(self) -> float | None:
         """Seconds until the last running principle is done."""
-        left = [row.stage.eta_seconds for row in self.rows if row.stage.eta_seconds and not row.paused]
-        return max(left) if left else None
+        etas = [row.stage.eta_seconds for row in self.rows if row.stage.eta_seconds and not row.paused]
+        return max(etas) if etas else None
 
 
 def labelling_of(run: Run) -> Labelling:
-    """A run's labelling as it stands, in a number of queries that does not grow."""
+    """A run's current labelling, in a constant number of queries."""
     recipe = run.stored.recipe
     stages = list(run.stages.filter(kind="label").order_by("uses__position").defer("settings", "summary", "details"))
     paces = {pace.stage_id: pace for pace in Pace.objects.filter(stage__in=stages)}
@@ -138,9 +138,9 @@ def labelling_of(run: Run) -> Labelling:
 @transaction.atomic
 def labelling_steer(*, run: Run, paused: bool | None = None, requests_per_minute: int | None = None,
                     concurrency: int | None = None) -> int:
-    """Pause a run's labelling, let it go on, or change its pace from now on; how many stages that touches.
+    """Pause or continue a run's labelling, or change its pace. Returns the number of stages affected.
 
-    None leaves a setting as it is. A stage that another run shares is steered for both.
+    None leaves a setting as it is. A stage that another run shares changes for both.
     """
     changes = {name: value for name, value in (("paused", paused), ("requests_per_minute", requests_per_minute),
                                                ("concurrency", concurrency)) if value is not None}
@@ -151,7 +151,7 @@ def labelling_steer(*, run: Run, paused: bool | None = None, requests_per_minute
 
 
 def _lines(run: Run, recipe: Recipe, wording: dict[str, str]) -> list[label_quality.QualityLine]:
-    """What this run's stages have bought since it was started."""
+    """The labels that this run's stages have bought since it was started."""
     judge = recipe.judge
     labels = Label.objects.of(run.team).filter(
         judge=judge_name(judge), prompt_version=prompt_version(judge), created_at__gte=run.created_at,

@@ -1,4 +1,4 @@
-"""The page that does the paper's experiments again as runs of the team: every arm, every seed, on shared stages."""
+"""The page that repeats the paper's experiments as runs of the team: every arm and seed, with shared stages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Group:
-    """Arms that are compared as one thing."""
+    """A group of arms that are compared with each other."""
 
     title: str
     arms: list[Arm]
@@ -57,12 +57,12 @@ def start_paper(request: TeamRequest) -> HttpResponse:
 
 @transaction.atomic
 def paper_start(*, team: Team, user: User) -> list[Run]:
-    """Start a run for each arm and seed that the team has not started; stages they share are computed once."""
+    """Start a run for each arm and seed without one; shared stages are computed once."""
     return [run_create(team=team, user=user, recipe=recipe, dataset=None) for recipe in recipes_to_start(team)]
 
 
 def recipes_to_start(team: Team) -> list[Recipe]:
-    """Those of the paper's that no run of the team has, or had and lost."""
+    """The paper's recipes without a run of the team, or whose run failed or was cancelled."""
     recipes = recipes_of_the_paper()
     started = set(Run.objects.of(team).filter(name__in=[recipe.name for recipe in recipes],
                                             status__in=[Run.Status.RUNNING, Run.Status.SUCCEEDED])
@@ -71,5 +71,5 @@ def recipes_to_start(team: Team) -> list[Recipe]:
 
 
 def recipes_of_the_paper() -> list[Recipe]:
-    """One per arm and seed; the arms of smaller models are the command line's, which can cut a base."""
+    """One recipe per arm and seed. Arms with smaller models run only on the command line, which can cut a base."""
     return [recipe for arm in arms(demo_recipe()) for recipe in repetitions(arm, SEEDS)]

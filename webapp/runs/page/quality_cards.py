@@ -16,7 +16,7 @@ Named = Callable[[str], Principle | None]
 
 @dataclass(frozen=True)
 class MeasuredShare:
-    """A share with its 95 % interval and the number of pairs it is of."""
+    """A share with its 95 % interval and its number of pairs."""
 
     rate: float
     low: float
@@ -39,7 +39,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Doubling:
-    """What the last doubling of the labels brought: pairs that the model now gets right and got wrong before
+    """The effect of the last doubling of the labels: pairs that the model now gets right and got wrong before
     (`won`), and the reverse (`lost`)."""
 
     won: int
@@ -48,13 +48,13 @@ class Doubling:
 
     @property
     def shows(self) -> bool:
-        """Whether it is more than chance would bring, at 5 %."""
+        """Whether the difference is significant at 5 %."""
         return self.p < 0.05
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """How far the preference model of one principle can be trusted. What was not measured is None."""
+    """The quality card of one principle's preference model. What was not measured is None."""
 
     principle: Principle | None
     accuracy: MeasuredShare | None
@@ -74,12 +74,12 @@ class ModelCard:
 
     @property
     def most_alike(self) -> tuple[Principle | None, float] | None:
-        """The principle that its scores go with, or against, the most."""
+        """The principle whose scores correlate most strongly, in either direction, with this one's."""
         return max(self.alike, key=lambda item: abs(item[1]), default=None)
 
 
 def model_cards(stages: Sequence[Stage], named: Named) -> list[ModelCard]:
-    """One card per principle, in the order of the pipeline; none for a model that is not trained yet."""
+    """One card per principle with a trained model, in the order of the pipeline."""
     weights = next((stage.summary for stage in stages if stage.kind == "weights" and stage.summary), None)
     correlations: dict[str, dict[str, float]] = (weights or {}).get("correlations", {})
     return [_card(name, card, correlations.get(name, {}), named) for name, card in _cards_by_name(stages)]
@@ -89,7 +89,7 @@ def _cards_by_name(stages: Iterable[Stage]) -> Iterable[tuple[str, dict[str, Any
     for stage in stages:
         if stage.kind == "preference_model" and stage.summary:
             cards = stage.summary.get("cards")
-            # A shared trunk has its heads in the recipe's order; JSON has lost it.
+            # A shared trunk has its heads in the recipe's order, which the JSON does not keep.
             named_cards = sorted(cards.items(), key=lambda item: item[1].get("head", 0)) if cards else [
                 (stage.principle, stage.summary)]
             yield from named_cards

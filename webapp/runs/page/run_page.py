@@ -1,4 +1,4 @@
-"""What the page of one run shows: its pipeline, its failure, its result, its samples, its log."""
+"""The data of one run's page: pipeline, failure, result, samples, log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class StageBox:
 
 @dataclass(frozen=True)
 class Step:
-    """One place in the pipeline: a stage, or all stages of a kind side by side."""
+    """One step of the pipeline: a stage, or all parallel stages of one kind."""
 
     kind: str
     title: str
@@ -50,13 +50,13 @@ class Step:
 
     @property
     def reused_from(self) -> int | None:
-        """The run that computed all of it, if it was one."""
+        """The run that computed all of its stages, if it was a single one."""
         runs = {box.reused_from for box in self.boxes}
         return runs.pop() if len(runs) == 1 else None
 
     @property
     def badge(self) -> str:
-        """The most telling of its stages' states."""
+        """The most important of its stages' states."""
         badges = {box.badge for box in self.boxes}
         order = ("is-failed", "is-stopped", "is-running", "is-queued", "is-waiting")
         if badges == {"is-done"}:
@@ -65,7 +65,7 @@ class Step:
 
 
 class RunPage:
-    """Everything about one run, read once; a property is what one part of the page shows."""
+    """Everything about one run, read once; each property is one part of the page."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -130,7 +130,7 @@ class RunPage:
                 "examples": summary.get("examples", [])[:6], "best_of_n": self._best_of_n(summary.get("best_of_n"))}
 
     def _best_of_n(self, summary: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The baseline that no training needs, and the KL of the policy to hold beside its own."""
+        """The best-of-n baseline, with the policy's KL to compare."""
         if not summary:
             return None
         ppo: dict[str, Any] = next((row.summary for row in self.stages if row.kind == "ppo" and row.summary), {})
@@ -139,12 +139,12 @@ class RunPage:
 
     @property
     def cards(self) -> list[ModelCard]:
-        """One card per preference model: how far its scores can be trusted."""
+        """One quality card per preference model."""
         return model_cards(self.stages, self._principle)
 
     @property
     def fitted_weights(self) -> FittedWeights | None:
-        """Weights that were fitted to choices, and how far they can be trusted."""
+        """Weights that were fitted to choices, with their uncertainty."""
         summary = next((stage.summary for stage in self.stages if stage.kind == "weights" and stage.summary), None)
         return fitted_weights(summary) if summary else None
 
@@ -162,12 +162,12 @@ class RunPage:
 
     @property
     def numbers(self) -> list[dict[str, Any]]:
-        """The last value of every series: what the page shows without JavaScript."""
+        """The last value of every series, shown without JavaScript."""
         return latest_numbers({use.stage_id: use.name for use in self.uses})
 
     @property
     def live(self) -> dict[str, Any]:
-        """What the script of the page starts from."""
+        """The initial data for the page's script."""
         log = dict(LogLine.objects.filter(stage__in=self.stages).values_list("stage").annotate(Max("seq")))
         samples = dict(Sample.objects.filter(stage__in=self.stages).values_list("stage").annotate(Max("pk")))
         recipe = self.run.stored.recipe
@@ -190,7 +190,7 @@ class RunPage:
 
 
 def samples_at(stages: Sequence[Stage], step: int | None) -> dict[str, Any]:
-    """The samples of a step (the newest, where none is named or it has none) and all steps that have some."""
+    """The samples of a step (the newest if none is named or it has none), and all steps with samples."""
     stage = next((stage for stage in stages if stage.kind == "ppo"), None)
     steps = list(Sample.objects.filter(stage=stage).order_by("step").values_list("step", flat=True).distinct())
     if not steps:

@@ -1,4 +1,4 @@
-"""What the list and the frame read: a constant number of queries, however many runs, stages and points there are."""
+"""Queries of the run list and the frame; their number does not depend on the number of rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEAVY = ("stage__settings", "stage__details", "stage__summary", "stage__cause", 
 
 @dataclass(frozen=True)
 class Weighted:
-    """A principle as a recipe weighs it."""
+    """A principle with its weight in a recipe."""
 
     principle: Principle
     weight: float
@@ -35,7 +35,7 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Win:
-    """How often the judge prefers the policy to its base, with its 95 % interval."""
+    """How often the judge prefers the policy to its base model, with the 95 % interval."""
 
     rate: float
     low: float
@@ -83,7 +83,7 @@ def run_rows(team: Team, runs: Sequence[Run]) -> list[ListRow]:
 
 
 def weighted(recipe: dict[str, Any], names: dict[str, Principle]) -> list[Weighted]:
-    """The recipe's principles with their shares; one that the team no longer has is shown by its name alone."""
+    """The recipe's principles with their shares; one that the team no longer has is shown by name only."""
     chosen = recipe.get("principles", [])
     total = sum(abs(choice["weight"]) for choice in chosen) or 1.0
     return [Weighted(names.get(choice["name"]) or _stand_in(choice["name"]), choice["weight"],
@@ -102,7 +102,7 @@ def win_of(overall: Any) -> Win | None:
 
 
 def _short_series(stages: list[int]) -> tuple[dict[int, Series], dict[int, Series]]:
-    """Rewards and KLs of some stages; of long rewards the means of the chunks, of KLs the last chunk."""
+    """Rewards and KLs of some stages: for long reward series the chunks' means, for KL the last chunk."""
     tags = ("reward/total", "kl/mean")
     metas: dict[tuple[int, str], list[tuple[int, int, int, float]]] = defaultdict(list)
     for pk, stage, tag, last, n, total in MetricChunk.objects.filter(stage__in=stages, tag__in=tags).order_by(
@@ -142,7 +142,7 @@ def polyline(series: Series | None, width: int = 96, height: int = 24) -> str:
 
 @dataclass(frozen=True)
 class Now:
-    """A run that is at work, for the frame."""
+    """An active run, for the frame."""
 
     run: Run
     sentence: str

@@ -1,4 +1,4 @@
-"""The labels of a run while they are bought: the part of the run's page that renews itself, and the steering."""
+"""The labelling part of a run's page, which reloads itself, and the form that changes its pace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from webapp.runs.page.labelling import labelling_of, labelling_steer
 
 
 class PaceForm(forms.Form):
-    """How fast a run's judge may be asked from now on."""
+    """The form for how fast a run's judge may be called."""
 
     requests_per_minute = forms.IntegerField(min_value=0, max_value=10_000_000)
     concurrency = forms.IntegerField(label="Requests in flight", min_value=1, max_value=512)
@@ -28,7 +28,7 @@ def run_labelling(request: TeamRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def run_steer(request: TeamRequest, pk: int) -> HttpResponse:
-    """Pause, go on, or another pace; the worker that has the stage hears of it within a second."""
+    """Pause, continue, or change the pace; the stage's worker applies it within a second."""
     run = _run(request, pk)
     action = request.POST.get("action", "")
     if action in {"pause", "go"}:

@@ -1,4 +1,4 @@
-"""Pages of runs. Every view looks its run up among those of the request's team: another team's is not found."""
+"""Pages of runs. Every view looks up its run among the request's team's runs; another team's run gives 404."""
 
 from __future__ import annotations
 

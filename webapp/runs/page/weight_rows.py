@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class WeightRow:
-    """One principle's fitted weight; costs are in points of accuracy. `is_turned`: its sign is not `set_weight`'s."""
+    """A principle's fitted weight; costs are in points of accuracy. `is_turned`: its sign is not `set_weight`'s."""
 
     name: str
     weight: float
@@ -34,7 +34,7 @@ class FittedWeights:
 
 
 def fitted_weights(summary: Mapping[str, Any]) -> FittedWeights | None:
-    """From the summary of a weights stage; None where weights were set by a person."""
+    """The fitted weights in the summary of a weights stage; None if the weights were set by a person."""
     if summary.get("mode") != "fitted":
         return None
     intervals, ablation = summary.get("intervals", {}), summary.get("ablation", {})

@@ -1,4 +1,4 @@
-"""What the pages of principles read: wordings with their labels, and what became of the preference models."""
+"""Queries of the pages of principles: wordings with their labels, and the latest preference models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from webapp.runs.models import Stage
 
 @dataclass(frozen=True)
 class Wording:
-    """A version with how many labels it has and how often the judge's two orders disagreed on it."""
+    """A version with its number of labels and how often the judge's two orders disagreed."""
 
     version: PrincipleVersion
     labels: int
@@ -48,13 +48,13 @@ def principle_cards(*, team: Team, archived: bool = False) -> list[Card]:
 
 
 def principle_detail(*, team: Team) -> QuerySet[Principle]:
-    """For one principle's page: with its versions, newest first, and the latest report on its preference model."""
+    """One principle with its versions, newest first, and the latest report on its preference model."""
     versions = PrincipleVersion.objects.select_related("created_by")
     return _with_report(team).prefetch_related(Prefetch("versions", versions))
 
 
 def wordings(*, principle: Principle) -> list[Wording]:
-    """All versions of a principle, newest first, counted."""
+    """All versions of a principle, newest first, with their counts of labels."""
     return _wordings(list(principle.versions.all()))
 
 

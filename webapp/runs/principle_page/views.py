@@ -1,4 +1,4 @@
-"""Principles with all that came of them: the list, one principle with its versions, and trying it on a pair."""
+"""Pages of principles: the list, one principle with its versions, and trying it on a pair."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _pair_to_try(request: TeamRequest) -> dict[str, str]:
 
 @require_POST
 def principle_try(request: TeamRequest, pk: int) -> HttpResponse:
-    """The judge's word on the pair in the form: a fragment for htmx, the whole page without."""
+    """The judge's verdict on the pair in the form: a fragment for htmx, else the whole page."""
     principle = get_object_or_404(selectors.principle_detail(team=request.team), pk=pk)
     wordings = selectors.wordings(principle=principle)
     form = TrialForm(request.POST, team=request.team)

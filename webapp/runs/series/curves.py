@@ -1,9 +1,9 @@
-"""Curves: from binary chunks to what a chart of so many pixels needs. Numpy only; nothing here knows a request.
+"""Curves: reduces binary chunks to the points that a chart of a given width needs. Numpy only, no requests.
 
 A chart never gets a sample of the points. The points are cut into buckets of 2**k steps (or seconds), k the smallest
 that fits the pixels, and each bucket keeps its minimum, maximum and last value: a spike of one step stays visible at
-every zoom, and because edges are multiples of the width the picture does not shimmer while points arrive. Smoothing
-is computed on all points first.
+every zoom, and because edges are multiples of the bucket's width the chart does not flicker while points arrive.
+Smoothing is computed on all points first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLOCK = 64  # points that the smoothing takes in one matrix product
 
 
 class Series(NamedTuple):
-    """Points of one tag of one stage; steps ascend and none comes twice."""
+    """The points of one tag of one stage, with ascending, unique steps."""
 
     steps: Integers
     values: Floats
@@ -34,7 +34,7 @@ class Series(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What part of a series is asked for, and how: pixels, bounds in steps or seconds, weight of the smoothing."""
+    """The requested part of a series: width in pixels, bounds in steps or seconds, weight of the smoothing."""
 
     width: int
     low: float | None = None
@@ -43,7 +43,7 @@ class Window(NamedTuple):
     axis: Axis = "step"
 
     def slice_of(self, x: NDArray[Any]) -> slice:
-        """The points inside, with one more on either side so that the line leaves the picture."""
+        """The points inside, and one more on either side so that the line reaches the edges of the chart."""
         start = 0 if self.low is None else max(int(np.searchsorted(x, self.low, "left")) - 1, 0)
         stop = len(x) if self.high is None else min(int(np.searchsorted(x, self.high, "right")) + 1, len(x))
         return slice(start, max(start, stop))
@@ -60,7 +60,7 @@ class Buckets(NamedTuple):
 
 
 def join(chunks: Iterable[tuple[Blob, Blob, Blob]]) -> Series:
-    """One series from its chunks (steps, values, times) in order; of a step that comes twice the last counts."""
+    """One series from its chunks (steps, values, times) in order; for a repeated step the last value counts."""
     parts = list(chunks)
     steps = np.frombuffer(b"".join(part[0] for part in parts), "<i8")
     values = np.frombuffer(b"".join(part[1] for part in parts), "<f8")
@@ -73,7 +73,7 @@ def join(chunks: Iterable[tuple[Blob, Blob, Blob]]) -> Series:
 
 
 def read_series(stage: int, tag: str, times: bool = True) -> Series:
-    """The whole series; without times where nobody asks when."""
+    """Read the whole series, without times if they are not needed."""
     chunks = MetricChunk.objects.filter(stage_id=stage, tag=tag).order_by("index")
     if times:
         return join(chunks.values_list("steps", "values", "times"))
@@ -87,7 +87,7 @@ def exponent(low: float, high: float, width: int) -> int:
 
 
 def bucket(x: NDArray[Any], values: Floats, width: int) -> Buckets:
-    """Minimum, maximum and last value of each bucket of 2**k; all points where they are no more than the pixels."""
+    """Minimum, maximum and last value of each bucket of 2**k; all points if there are no more than pixels."""
     if len(x) <= width:
         return Buckets(x, values, None, None, np.arange(len(x)))
     starts = bucket_starts(x, width)
@@ -98,20 +98,20 @@ def bucket(x: NDArray[Any], values: Floats, width: int) -> Buckets:
 
 
 def bucket_starts(x: NDArray[Any], width: int) -> NDArray[np.int64]:
-    """Where each bucket of 2**k steps or seconds begins."""
+    """The index of the first point of each bucket of 2**k steps or seconds."""
     k = exponent(float(x[0]), float(x[-1]), width)
     return np.concatenate(([0], np.flatnonzero(np.diff(np.floor(x / 2.0**k))) + 1))
 
 
 def x_of(series: Series, axis: Axis) -> NDArray[Any]:
-    """The horizontal axis: steps, or seconds since the first point. A clock that was set back stands still instead."""
+    """The horizontal axis: steps, or seconds since the first point. Times never decrease, even if the clock did."""
     if axis == "step" or not len(series.times):
         return series.steps if axis == "step" else series.times
     return np.maximum.accumulate(series.times) - series.times[0]
 
 
 def smooth(values: Floats, weight: float) -> Floats:
-    """Exponential moving average, free of the bias towards 0 at the start; what is no number is passed over.
+    """Exponential moving average without bias towards 0 at the start; values that are not finite are skipped.
 
     s[t] = sum(weight**(t-i) * x[i]) / sum(weight**(t-i)), both over the finite x[i] with i <= t.
     """
@@ -124,7 +124,7 @@ def smooth(values: Floats, weight: float) -> Floats:
 
 
 def weight_so_far(values: Floats, weight: float) -> float:
-    """What the weights of the average come to at the last point: the browser carries the average on from it."""
+    """The sum of the average's weights at the last point: the browser continues the average from it."""
     return float(_decay(np.isfinite(values).astype(np.float64), weight)[-1]) if 0 < weight < 1 and len(values) else 0.0
 
 
@@ -147,7 +147,7 @@ def _decay(values: Floats, weight: float) -> Floats:
 
 
 def listed(values: NDArray[Any]) -> list[float | int | None]:
-    """A column for JSON, where NaN and infinity do not exist: rounded to 7 digits, they become null."""
+    """A column for JSON, rounded to 7 digits; NaN and infinity, which JSON does not have, become null."""
     if values.dtype.kind == "i":
         return values.tolist()
     rounded = [float(f"{value:.7g}") if math.isfinite(value) else None for value in values.tolist()]
@@ -159,11 +159,11 @@ def seconds(times: Floats) -> list[float]:
 
 
 def chart_series(series: Series, window: Window) -> dict[str, Any]:
-    """What the browser draws of one series, column by column."""
+    """The data of one series for the browser, by column."""
     x = x_of(series, window.axis)
-    seen = window.slice_of(x)
-    smoothed = smooth(series.values, window.weight)[seen] if window.weight else None
-    buckets = bucket(x[seen], series.values[seen], window.width)
+    inside = window.slice_of(x)
+    smoothed = smooth(series.values, window.weight)[inside] if window.weight else None
+    buckets = bucket(x[inside], series.values[inside], window.width)
     return {
         "n": len(series.steps),
         "last_step": int(series.steps[-1]) if len(series.steps) else 0,
@@ -178,7 +178,7 @@ def chart_series(series: Series, window: Window) -> dict[str, Any]:
 
 
 def csv_lines(stage: str, tag: str, series: Series) -> Iterator[str]:
-    """Every point as a line of CSV in full precision: stage, tag, step, unix time, value. A part is many lines."""
+    """Every point as a line of CSV in full precision: stage, tag, step, unix time, value. Yields many lines at once."""
     for start in range(0, len(series.steps), CSV_PART):
         part = slice(start, start + CSV_PART)
         yield "".join(f"{stage},{tag},{step},{time:.3f},{value!r}\n" for step, value, time in zip(

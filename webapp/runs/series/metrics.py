@@ -1,4 +1,4 @@
-"""The series of a run as the charts ask for them, and as CSV."""
+"""The series of a run for the charts, and as CSV."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_TAGS = 100
 
 @dataclass(frozen=True)
 class ChartQuery:
-    """The query of a chart: which tags, and what part of them."""
+    """The query of a chart: the tags, and the part of them to show."""
 
     tags: frozenset[str]
     window: Window
@@ -54,7 +54,7 @@ def _number(query: QueryDict, name: str, default: float | None) -> float | None:
 
 
 def charts(run: Run, query: ChartQuery) -> dict[str, Any]:
-    """Every series of the run that the query names (all, where it names none), column by column."""
+    """Every series of the run that the query names (all if it names none), by column."""
     stages = {use.stage_id: use.stage for use in
               RunStage.objects.filter(run=run).select_related("stage").only("stage__id", "stage__rewinds", "run")}
     drawings, parts = [], defaultdict(list)

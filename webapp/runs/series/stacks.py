@@ -1,8 +1,8 @@
-"""The columns of a stacked chart: parts that are drawn on top of each other, each at the same real steps.
+"""The columns of a stacked chart: series drawn on top of each other, all at the same steps.
 
-Extremes of single parts must not be stacked: they come from different steps, and their sum was never the reward. So of
-each bucket those steps are taken at which the pile of positive parts is highest and the pile of negative parts is
-lowest. A spike of one step is in the picture at every zoom, and every pile in it is one that there was.
+The extremes of single parts must not be stacked: they come from different steps, and their sum was never the reward. So
+each bucket shows the steps with the highest sum of positive parts and the lowest sum of negative parts. A spike of one
+step is visible at every zoom, and every stack shown is one that occurred.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STACKED = (re.compile(r"principle/[^/]+/weighted"), re.compile(r"active/[^/]+")
 
 
 def stack_of(tag: str) -> int | None:
-    """Which stacked chart a tag is a part of; None for one that is never stacked."""
+    """The stacked chart that a tag belongs to, or None."""
     return next((place for place, pattern in enumerate(_STACKED) if pattern.fullmatch(tag)), None)
 
 
@@ -33,18 +33,18 @@ def stacked(parts: Sequence[Series], window: Window) -> list[dict[str, Any]]:
     values = np.vstack([smooth(part.values, window.weight)[row] if window.weight else part.values[row]
                         for part, row in zip(parts, rows, strict=True)])
     x = x_of(parts[0], window.axis)[rows[0]]
-    seen = window.slice_of(x)
-    chosen = np.arange(len(x))[seen][positions(x[seen], values[:, seen], window.width)]
+    inside = window.slice_of(x)
+    chosen = np.arange(len(x))[inside][positions(x[inside], values[:, inside], window.width)]
     return [{"x": _listed_x(x_of(part, window.axis)[row][chosen], window.axis), "last": listed(column[chosen])}
             for part, row, column in zip(parts, rows, values, strict=True)]
 
 
 def positions(x: NDArray[Any], values: NDArray[np.float64], width: int) -> NDArray[np.int64]:
-    """Of each bucket: where the sum of positive parts is largest and that of negative parts is smallest; and the end.
+    """For each bucket, the positions of the largest sum of positive parts, the smallest of negative, and the last.
 
     Args:
         x: steps or seconds, ascending, [points].
-        values: [part, points]; what is no number counts as 0.
+        values: [part, points]; NaN counts as 0.
     """
     if len(x) <= width:
         return np.arange(len(x))

@@ -1,8 +1,7 @@
-"""Writing metric series: points into chunks of 512, of which only the last one of a series grows. (A point that comes
-late makes an earlier one larger.)
+"""Writes metric series in chunks of 512 points. Only the last chunk of a series grows, unless a point arrives late.
 
 A chunk's columns are little-endian: int64 steps, float64 values, float64 unix times. Its minimum, maximum and total
-are over the finite values (a database knows no NaN); the column itself keeps whatever was reported. Reading is in
+are over the finite values (databases have no NaN); the columns keep every reported value. Reading is in
 `webapp.runs.series.curves`.
 """
 
@@ -33,7 +32,7 @@ class _GrowingChunk:
     changed: bool = False
 
     def put(self, step: int, value: float, time: float) -> bool:
-        """A point among those that are there; whether its step is a new one."""
+        """Add a point. Returns whether its step is new."""
         place, self.changed = bisect_left(self.steps, step), True
         if place < len(self.steps) and self.steps[place] == step:
             self.values[place], self.times[place] = value, time
@@ -45,16 +44,16 @@ class _GrowingChunk:
 
 
 class SeriesWriter:
-    """Writes the series of one stage. There is one writer per stage at a time: who holds its lease."""
+    """Writes the series of one stage. Only the holder of the stage's lease writes."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self.late_points = 0  # points that came after one of a later step: whoever has read past them must read again
+        self.late_points = 0  # points that arrived after a later step: pages that have read past them must read again
         self._tails: dict[str, _GrowingChunk] | None = None
         self._full: list[MetricChunk] = []
 
     def add(self, tag: str, step: int, value: float, time: float) -> None:
-        """One point. A step that comes again replaces its value; one from before the last goes where it belongs."""
+        """Add one point. A repeated step replaces its value; a step before the last one is inserted in order."""
         tag = stored_tag(tag)
         tail = self._loaded().setdefault(tag, _GrowingChunk())
         if tail.steps and step < tail.steps[0] and tail.index:
@@ -72,7 +71,7 @@ class SeriesWriter:
         tail.changed = True
 
     def _put_into_an_earlier_chunk(self, tag: str, step: int, value: float, time: float) -> None:
-        """It grows by the point; nothing else of it changes."""
+        """Insert the point into a stored chunk, which is otherwise unchanged."""
         self.flush()
         chunks = MetricChunk.objects.filter(stage=self._stage, tag=tag)
         chunk = chunks.filter(first_step__lte=step).order_by("index").last() or chunks.get(index=0)
@@ -81,7 +80,7 @@ class SeriesWriter:
         _replace(chunk, earlier)
 
     def flush(self) -> None:
-        """Write what changed: one query, however many series. Call it inside the batch's transaction."""
+        """Write all changes in one query. Call it inside the batch's transaction."""
         if self._tails is None:
             return
         changed = [_chunk(self._stage, tag, tail) for tag, tail in self._tails.items() if tail.changed]
@@ -93,7 +92,7 @@ class SeriesWriter:
             tail.changed = False
 
     def forget(self) -> None:
-        """Take nothing of what is in memory for granted: the transaction was rolled back, or rows were removed."""
+        """Clear the cached chunks, after a rolled-back transaction or after rows were deleted."""
         self._tails, self._full, self.late_points = None, [], 0
 
     def rewind(self, step: int) -> None:
@@ -124,13 +123,13 @@ def _chunk(stage: Stage, tag: str, tail: _GrowingChunk) -> MetricChunk:
 
 
 def _replace(chunk: MetricChunk, tail: _GrowingChunk) -> None:
-    """Write other points into a chunk that is stored."""
+    """Replace the points of a stored chunk."""
     changed = _chunk(chunk.stage, chunk.tag, tail)
     MetricChunk.objects.filter(pk=chunk.pk).update(**{name: getattr(changed, name) for name in _UPDATED})
 
 
 def stored_tag(tag: str) -> str:
-    """The tag as it is stored: a longer one than fits keeps its beginning and gets a digest of the whole of it."""
+    """The tag as stored: one that is too long is cut and gets a digest of the full tag."""
     if len(tag) <= LONGEST_TAG:
         return tag
     return f"{tag[:LONGEST_TAG - 18]}~{hashlib.sha256(tag.encode()).hexdigest()[:16]}"

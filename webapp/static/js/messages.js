@@ -26,7 +26,7 @@ export const PROTOCOL = 1;
  */
 
 /**
- * A step has samples that it had not; `key` is the newest one's.
+ * A step has new samples; `key` is the key of the newest.
  * @typedef {object} NewSample
  * @property {number} stage
  * @property {number} step
@@ -44,7 +44,7 @@ export const PROTOCOL = 1;
  */
 
 /**
- * What changes of a run.
+ * The values of a run that change.
  * @typedef {object} RunState
  * @property {string} status
  * @property {string} sentence
@@ -52,7 +52,7 @@ export const PROTOCOL = 1;
  */
 
 /**
- * What changes often of a stage.
+ * The values of a stage that change often.
  * @typedef {object} StageState
  * @property {number} id
  * @property {string} status
@@ -70,7 +70,7 @@ export const PROTOCOL = 1;
  */
 
 /**
- * What is new; a part in which nothing is new is left out.
+ * New data; parts without any are left out.
  * @typedef {object} Delta
  * @property {"delta"} type
  * @property {RunState} [run]
@@ -81,13 +81,13 @@ export const PROTOCOL = 1;
  */
 
 /**
- * What the page has is void or too old: a snapshot is needed.
+ * The page's data is invalid or too old: it needs a snapshot.
  * @typedef {object} Resync
  * @property {"resync"} type
  */
 
 /**
- * What a page says: how far it has read each stage.
+ * A page's position: how far it has read each stage.
  * @typedef {object} Subscribe
  * @property {Object<number, Place>} since
  */

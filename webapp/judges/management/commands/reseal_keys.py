@@ -1,4 +1,4 @@
-"""manage.py reseal_keys: seal all judges' keys with the newest CONCORD_FIELD_KEY, before an old one is taken away."""
+"""manage.py reseal_keys: encrypt all judges' keys again with the newest CONCORD_FIELD_KEY."""
 
 from __future__ import annotations
 

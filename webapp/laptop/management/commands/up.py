@@ -72,7 +72,7 @@ class Command(BaseCommand):
         lock.close()
 
     def _wait_for_valkey(self, keeper: Keeper, socket_path: Path) -> None:
-        """Until the server answers. Files that it cannot read are set aside, once, and it starts empty."""
+        """Wait until the server answers. Files that it cannot read are moved aside once, and it starts empty."""
         give_up = time.monotonic() + 30
         while not valkey.answers(socket_path):
             code = keeper.take_ended("valkey") if keeper.has("valkey") else None
@@ -143,7 +143,7 @@ def _valkey(socket_path: Path) -> Program:
 
 
 def _socket_path() -> Path | None:
-    """Where our own server listens; None if one is given by its address."""
+    """The socket of our own server; None if CONCORD_REDIS_URL names another server."""
     if "CONCORD_REDIS_URL" in os.environ:
         return None
     configured = settings.VALKEY_SOCKET
@@ -167,7 +167,7 @@ def _environment(socket_path: Path | None) -> dict[str, str]:
 
 
 def _only_one() -> IO[str]:
-    """A lock that goes with this process."""
+    """Take a lock that the system releases when this process ends."""
     settings.VAR.mkdir(parents=True, exist_ok=True)
     lock = (settings.VAR / "up.lock").open("w")
     try:

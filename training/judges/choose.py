@@ -47,7 +47,7 @@ def make_judge(settings: JudgeSettings, api_key: str | None = None, guard: Addre
 
         return RuleJudge()
     if settings.kind == "local":
-        raise BadSettings("A model on the workers' own machine is asked by the stages of a run alone.",
+        raise BadSettings("A local model on the workers' machine is available only to the stages of a run.",
                           "Choose a judge on a server here.")
     key, guard = resolve_key() if api_key is None else api_key, guard or AddressGuard.of_process()
     if settings.mode == "batch" and folder is not None:

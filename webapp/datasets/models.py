@@ -1,4 +1,4 @@
-"""Data sets: prompts or preference pairs. Texts live in a table of their own, so that lists stay narrow."""
+"""Data sets: prompts or preference pairs. Texts are in a separate table, so that lists read narrow rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Dataset(TeamOwned):
         PAIRS = "pairs", "preference pairs"
 
     class Status(models.TextChoices):
-        UPLOADED = "uploaded", "waiting for its columns"
+        UPLOADED = "uploaded", "waiting for columns"
         IMPORTING = "importing", "importing"
         READY = "ready", "ready"
         FAILED = "failed", "failed"
@@ -23,19 +23,19 @@ class Dataset(TeamOwned):
     name = models.CharField(max_length=200)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.PROMPTS)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.UPLOADED)
-    filename = models.CharField(max_length=300, blank=True, help_text="As uploaded; empty for a hub id.")
+    filename = models.CharField(max_length=300, blank=True, help_text="Name of the uploaded file; empty for a hub id.")
     hub_id = models.CharField(max_length=200, blank=True)
     split = models.CharField(max_length=100, default="train")
     upload = models.CharField(max_length=300, blank=True, help_text="Random server-side name of the uploaded file.")
     columns = models.JSONField(default=dict, blank=True)
-    digest = models.CharField(max_length=64, blank=True, help_text="Hash over all rows in order.")
+    digest = models.CharField(max_length=64, blank=True, help_text="Hash of all rows in order.")
     rows_read = models.PositiveIntegerField(default=0)
     rows_good = models.PositiveIntegerField(default=0)
     rows_bad = models.PositiveIntegerField(default=0)
     error = models.TextField(blank=True)
-    claim = models.CharField(max_length=32, blank=True, help_text="Of the worker that imports it; empty: nobody does.")
-    heartbeat_at = models.DateTimeField(null=True, help_text="When its import was last sent or said that it goes on.")
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="Starts of its import since it last moved on.")
+    claim = models.CharField(max_length=32, blank=True, help_text="Token of the worker that imports it, if any.")
+    heartbeat_at = models.DateTimeField(null=True, help_text="When the import was last sent or active.")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Import attempts since the last progress.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -67,7 +67,7 @@ class DatasetText(models.Model):
 
 
 class RejectedRow(models.Model):
-    """A row that could not be used, with the reason; at most the first 10,000 are kept."""
+    """A row that could not be imported, with the reason; at most the first 10,000 are kept."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="rejected_rows")
     number = models.PositiveIntegerField()

@@ -109,8 +109,8 @@ class ConnectionForm(forms.Form):
             self.add_error("model", "Enter the model’s name.")
         if kind in {K.OPENAI, K.LOCAL}:
             if kind == K.OPENAI and not is_openai(values.get("base_url", "")):
-                self.add_error("base_url", "OpenAI needs no address. For another server, choose “a server that speaks "
-                                           "OpenAI's protocol”.")
+                self.add_error("base_url", "OpenAI needs no address. For another server, choose “an OpenAI-compatible "
+                                           "server”.")
             values["base_url"] = ""
         if kind in {K.LOCAL, K.RULE}:
             values |= {"key": "", "reasoning": False, "logprobs": "auto"}

@@ -17,7 +17,7 @@ from webapp.labels.models import Pair
 from webapp.labels.prices import Price
 from webapp.principles.models import Principle
 
-LOGPROBS = [("auto", "as the server can"), ("yes", "never without them"), ("no", "not asked for")]
+LOGPROBS = [("auto", "if the server supports them"), ("yes", "required"), ("no", "never requested")]
 
 
 class Connection(TeamOwned):
@@ -25,25 +25,25 @@ class Connection(TeamOwned):
 
     class Kind(models.TextChoices):
         OPENAI = "openai", "OpenAI"
-        SERVER = "server", "a server that speaks OpenAI's protocol"
-        LOCAL = "local", "a model on the workers' own machine"
+        SERVER = "server", "an OpenAI-compatible server"
+        LOCAL = "local", "a local model on the workers' machine"
         RULE = "rule", "the demo world's rules"
 
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.OPENAI)
-    base_url = models.CharField(max_length=500, blank=True, help_text="Ends in /v1; empty: OpenAI's, or none.")
+    base_url = models.CharField(max_length=500, blank=True, help_text="Ends in /v1. Empty for OpenAI and local judges.")
     model = models.CharField(max_length=200, blank=True)
     sealed_key = models.TextField(blank=True, editable=False)
-    reasoning = models.BooleanField(default=False, help_text="It thinks before its letter.")
+    reasoning = models.BooleanField(default=False, help_text="The model reasons before it answers.")
     logprobs = models.CharField(max_length=4, choices=LOGPROBS, default="auto")
     price_in = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)],
-                                 help_text="Dollars a million tokens in; empty: the list price.")
+                                 help_text="Dollars per million input tokens. Empty: list price.")
     price_out = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)],
-                                  help_text="Dollars a million tokens out; empty: the list price.")
+                                  help_text="Dollars per million output tokens. Empty: list price.")
     concurrency = models.PositiveIntegerField(default=16, validators=[MinValueValidator(1), MaxValueValidator(512)])
-    requests_per_minute = models.PositiveIntegerField(default=0, help_text="0: no limit of our own.")
-    tokens_per_minute = models.PositiveIntegerField(default=0, help_text="0: no limit of our own.")
-    report = models.JSONField(default=dict, blank=True, help_text="What the last test found.")
+    requests_per_minute = models.PositiveIntegerField(default=0, help_text="0: no limit.")
+    tokens_per_minute = models.PositiveIntegerField(default=0, help_text="0: no limit.")
+    report = models.JSONField(default=dict, blank=True, help_text="Result of the last test.")
     tested_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -136,11 +136,11 @@ class Comparison(TeamOwned):
     statement_b = models.TextField(max_length=2000)
     judge = models.JSONField(help_text="The judge section of a recipe.")
     judge_title = models.CharField(max_length=300)
-    judge_b = models.JSONField(null=True, blank=True, help_text="The other judge; empty: one judge, two wordings.")
+    judge_b = models.JSONField(null=True, blank=True, help_text="The second judge. Empty: one judge, two wordings.")
     judge_title_b = models.CharField(max_length=300, blank=True)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
     error = models.TextField(blank=True)
-    seen_at = models.DateTimeField(default=timezone.now, help_text="When it last moved: a lost one can be sent again.")
+    seen_at = models.DateTimeField(default=timezone.now, help_text="Last progress, to detect lost comparisons.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

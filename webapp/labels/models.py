@@ -17,7 +17,7 @@ class Pair(TeamOwned):
 
     digest = models.CharField(max_length=32)
     dataset = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.SET_NULL, related_name="pairs")
-    excerpt = models.CharField(max_length=120, help_text="Start of what the human asked last, for lists.")
+    excerpt = models.CharField(max_length=120, help_text="Beginning of the last user message, for lists.")
     human = models.FloatField(null=True, blank=True, help_text="1 if a person preferred A, 0 if B.")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -57,8 +57,8 @@ class Label(TeamOwned):
     prompt_version = models.CharField(max_length=20)
     model = models.CharField(max_length=200, blank=True)
     probability = models.FloatField(null=True, blank=True)
-    p_shown = models.FloatField(null=True, blank=True, help_text="A better, with A shown first.")
-    p_swapped = models.FloatField(null=True, blank=True, help_text="A better, with B shown first.")
+    p_shown = models.FloatField(null=True, blank=True, help_text="P(A is better) with A shown first.")
+    p_swapped = models.FloatField(null=True, blank=True, help_text="P(A is better) with B shown first.")
     order_gap = models.FloatField(null=True, blank=True, help_text="|p_shown - p_swapped|.")
     confidence = models.FloatField(null=True, blank=True, help_text="|2p - 1|.")
     order_flip = models.BooleanField(default=False, help_text="The two orders name different winners.")
@@ -117,7 +117,7 @@ class LabelChange(TeamOwned):
     at = models.DateTimeField(default=timezone.now)
     undone_at = models.DateTimeField(null=True, blank=True)
     undone_by_batch = models.CharField(max_length=32, blank=True, db_index=True,
-                                       help_text="The action on many labels that took this change back, if one did.")
+                                       help_text="The action on many labels that undid this change, if any.")
 
     class Meta:
         ordering = ["-id"]
@@ -147,19 +147,19 @@ class BulkAction(TeamOwned):
     kind = models.CharField(max_length=10, choices=Kind.choices)
     filters = models.JSONField(default=dict, blank=True)
     up_to = models.BigIntegerField(default=0)
-    includes_decided = models.BooleanField(default=False, help_text="Labels that people decided are changed as well.")
+    includes_decided = models.BooleanField(default=False, help_text="Also changes labels that people have decided.")
     undoes = models.OneToOneField("self", null=True, blank=True, on_delete=models.CASCADE, related_name="undone_by")
     batch = models.CharField(max_length=32, unique=True)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.WAITING)
-    total = models.PositiveIntegerField(default=0, help_text="Labels that it is about.")
-    handled = models.PositiveIntegerField(default=0, help_text="Labels looked at so far.")
+    total = models.PositiveIntegerField(default=0, help_text="Number of labels in the action.")
+    handled = models.PositiveIntegerField(default=0, help_text="Number of labels processed so far.")
     changed = models.PositiveIntegerField(default=0)
     message = models.CharField(max_length=500, blank=True)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
-    touched_at = models.DateTimeField(null=True, blank=True, help_text="When its worker was last heard of.")
+    touched_at = models.DateTimeField(null=True, blank=True, help_text="Last progress reported by its worker.")
     finished_at = models.DateTimeField(null=True, blank=True)
-    hidden = models.BooleanField(default=False, help_text="Whoever asked for it has hidden its notice.")
+    hidden = models.BooleanField(default=False, help_text="Its user has hidden the notice.")
 
     class Meta:
         ordering = ["-id"]

@@ -12,8 +12,8 @@ class Principle(TeamOwned):
     """A named principle; its wording is in versions. A principle named for a vice still scores its absence."""
 
     class Polarity(models.TextChoices):
-        VIRTUE = "virtue", "higher is more of it"
-        VICE = "vice", "the name says the vice: higher is less of it"
+        VIRTUE = "virtue", "a virtue: a higher score means more of it"
+        VICE = "vice", "a vice: a higher score means less of it"
 
     name = models.SlugField(max_length=64)
     polarity = models.CharField(max_length=8, choices=Polarity.choices, default=Polarity.VIRTUE)

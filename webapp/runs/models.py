@@ -19,7 +19,7 @@ class Stage(TeamOwned):
     """One computation, identified by the hash of its settings and inputs; runs of a team share it."""
 
     class Status(models.TextChoices):
-        WAITING = "waiting", "waiting for its inputs"
+        WAITING = "waiting", "waiting for inputs"
         QUEUED = "queued", "queued"
         RUNNING = "running", "running"
         SUCCEEDED = "succeeded", "done"
@@ -34,7 +34,7 @@ class Stage(TeamOwned):
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.WAITING)
     stop_requested = models.BooleanField(default=False)
     attempt = models.PositiveIntegerField(default=0)
-    crashes = models.PositiveIntegerField(default=0, help_text="Deaths without a word since the last resume.")
+    crashes = models.PositiveIntegerField(default=0, help_text="Crashes without a report since the last resume.")
 
     # The lease: which worker runs the stage. A worker whose token is no longer in the row must stop.
     lease_token = models.CharField(max_length=32, blank=True)
@@ -45,7 +45,7 @@ class Stage(TeamOwned):
     # How far the report stream has been recorded.
     events_offset = models.PositiveBigIntegerField(default=0)
     events_seq = models.PositiveBigIntegerField(default=0)
-    rewinds = models.PositiveIntegerField(default=0, help_text="Cursors from before the last rewind are void.")
+    rewinds = models.PositiveIntegerField(default=0, help_text="Cursors from before the last rewind are invalid.")
     last_step = models.PositiveIntegerField(default=0)
     progress_done = models.PositiveIntegerField(default=0)
     progress_total = models.PositiveIntegerField(default=0)
@@ -56,7 +56,7 @@ class Stage(TeamOwned):
     cause = models.TextField(blank=True)
     remedy = models.TextField(blank=True)
     details = models.TextField(blank=True)
-    summary = models.JSONField(default=dict, blank=True, help_text="The stage's small result: card, report, summary.")
+    summary = models.JSONField(default=dict, blank=True, help_text="The stage's small results: card, report, summary.")
     queued_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -130,8 +130,8 @@ class Pace(TeamOwned):
 
     stage = models.OneToOneField(Stage, on_delete=models.CASCADE, related_name="pace")
     paused = models.BooleanField(default=False)
-    requests_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as the recipe has it.")
-    concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as the recipe has it.")
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as in the recipe.")
+    concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as in the recipe.")
 
     class Meta:
         db_table = "judges_pace"  # the table's name from when the model was in the app judges
@@ -151,7 +151,7 @@ class MetricChunk(models.Model):
     index = models.PositiveIntegerField()
     first_step = models.PositiveIntegerField()
     last_step = models.PositiveIntegerField()
-    n = models.PositiveIntegerField(help_text="Points; more than 512 where some came late.")
+    n = models.PositiveIntegerField(help_text="Number of points; over 512 if some came late.")
     minimum = models.FloatField()
     maximum = models.FloatField()
     total = models.FloatField()

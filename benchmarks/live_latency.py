@@ -49,7 +49,7 @@ class Sockets(threading.Thread):
         super().__init__(daemon=True)
         self.address, self.origin = f"{url.replace('http', 'ws', 1)}/ws/runs/{run}/", url
         self.cookie, self.count = cookie, count
-        self.heard = [0] * count
+        self.message_counts = [0] * count
 
     def run(self) -> None:
         asyncio.run(self._all())
@@ -63,7 +63,7 @@ class Sockets(threading.Thread):
             await socket.send(json.dumps({"since": {}}))
             with suppress(websockets.ConnectionClosed):  # Concord ends at the end
                 async for _ in socket:
-                    self.heard[number] += 1
+                    self.message_counts[number] += 1
 
 
 def main() -> int:
@@ -84,7 +84,7 @@ def main() -> int:
             sockets.start()
             time.sleep(1)
             drawn = watch(page, Path(synthetic["folder"]), options.seconds)
-            report(Path(synthetic["folder"]) / "events.jsonl", drawn, sockets.heard)
+            report(Path(synthetic["folder"]) / "events.jsonl", drawn, sockets.message_counts)
         finally:
             follower.kill()
     return 0

@@ -137,7 +137,7 @@ class Watch:
 
     def __init__(self, page: Page, host: str) -> None:
         self.page, self.host = page, host
-        self.said: list[str] = []
+        self.console: list[str] = []
         self.foreign: list[str] = []
         self._listeners = {"console": self._console, "pageerror": self._error, "request": self._request}
 
@@ -152,10 +152,10 @@ class Watch:
 
     def _console(self, message: Any) -> None:
         if message.type == "error" or "Content Security Policy" in message.text:
-            self.said.append(f"{message.text} {message.location.get('url', '')}")
+            self.console.append(f"{message.text} {message.location.get('url', '')}")
 
     def _error(self, error: Any) -> None:
-        self.said.append(str(error))
+        self.console.append(str(error))
 
     def _request(self, request: Any) -> None:
         parts = urlsplit(request.url)
@@ -208,7 +208,7 @@ def examine(page: Page, watch: Watch, name: str, theme: str) -> list[str]:
     too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     if too_wide > 0:
         troubles.append(f"{too_wide} pixels too wide")
-    console_texts = [text for text in watch.said if name != "not-found" or "404" not in text]
+    console_texts = [text for text in watch.console if name != "not-found" or "404" not in text]
     troubles += [f"console: {text[:300]}" for text in console_texts] + [f"loads {url}" for url in watch.foreign]
     frames = [page.main_frame, *(frame for frame in page.frames if "/playground/pane" in frame.url)]
     for frame in frames:

@@ -33,7 +33,7 @@ HEARD = """async (texts) => {
 }"""
 
 
-def heard(page: Page, *texts: str) -> dict[str, Any]:
+def outcome_of(page: Page, *texts: str) -> dict[str, Any]:
     """What the page makes of messages; at the end the network comes back."""
     page.goto("/runs/")
     outcome: dict[str, Any] = page.evaluate(HEARD, list(texts))
@@ -42,7 +42,7 @@ def heard(page: Page, *texts: str) -> dict[str, Any]:
 
 def test_a_server_of_another_protocol_ends_the_listening_and_nothing_of_it_is_read(page: Page) -> None:
     other: Hello = {"type": "hello", "protocol": PROTOCOL + 1}
-    outcome = heard(page, encode(other), encode({"type": "resync"}))
+    outcome = outcome_of(page, encode(other), encode({"type": "resync"}))
     assert outcome["states"] == ["live", "outdated"] and outcome["messages"] == []
     assert outcome["closed"] and outcome["sockets"] == 1, "it is not asked again"
 
@@ -50,7 +50,7 @@ def test_a_server_of_another_protocol_ends_the_listening_and_nothing_of_it_is_re
 def test_a_delta_comes_with_names_in_the_place_of_positions(page: Page) -> None:
     points, line = Points(1, "kl/mean", None, [3], [0.5], [9.0]), Line(1, 4, 9.0, "info", "m", "", None)
     sample = NewSample(1, 3, 8)
-    outcome = heard(page, encode(HELLO), encode(
+    outcome = outcome_of(page, encode(HELLO), encode(
         {"type": "delta", "points": [points], "log": [line], "samples": [sample]}), encode({"type": "resync"}))
     delta, resync = outcome["messages"]
     assert delta == {"type": "delta", "points": [points._asdict()], "log": [line._asdict()],
@@ -59,6 +59,6 @@ def test_a_delta_comes_with_names_in_the_place_of_positions(page: Page) -> None:
 
 
 def test_a_server_from_before_protocols_and_a_message_of_a_kind_unknown_are_borne(page: Page) -> None:
-    outcome = heard(page, json.dumps({"type": "picture"}), encode({"type": "delta"}))
+    outcome = outcome_of(page, json.dumps({"type": "picture"}), encode({"type": "delta"}))
     assert [message["type"] for message in outcome["messages"]] == ["delta"]
     assert "outdated" not in outcome["states"]

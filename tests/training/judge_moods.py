@@ -30,7 +30,7 @@ def room(body: Body) -> int:
     return int(body.get("max_tokens") or body.get("max_completion_tokens") or 10**9)
 
 
-def said(content: Any, *, logprobs: Any = None, finish: str = "stop", count: int = 1, usage: Any = None,
+def reply_body(content: Any, *, logprobs: Any = None, finish: str = "stop", count: int = 1, usage: Any = None,
          **message: Any) -> Reply:
     """A completion with any content."""
     choices = [{"index": number, "finish_reason": finish, "logprobs": logprobs,
@@ -49,7 +49,7 @@ def tokens(name: str, *others: Any) -> dict[str, Any]:
 def answer(body: Body) -> Reply:
     """A good answer, with log-probabilities where they are asked for."""
     name = letter(body)
-    return said(name, logprobs=tokens(name)) if wants_logprobs(body) else said(name, count=body.get("n", 1))
+    return reply_body(name, logprobs=tokens(name)) if wants_logprobs(body) else reply_body(name, count=body.get("n", 1))
 
 
 def refusing(when: Callable[[Body], bool], refusal: Reply) -> Script:
@@ -69,7 +69,7 @@ def magistral(body: Body, _: int) -> Reply:
     if wants_logprobs(body):
         return Reply(422, {"detail": [{"loc": ["body", "top_logprobs"], "msg": "Extra inputs are not permitted"}]})
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "The other one is longer."}]}
-    return said([thinking, {"type": "text", "text": letter(body)}])
+    return reply_body([thinking, {"type": "text", "text": letter(body)}])
 
 
 def thinks(needed: int, show: Callable[[str, bool], Reply]) -> Script:
@@ -79,42 +79,43 @@ def thinks(needed: int, show: Callable[[str, bool], Reply]) -> Script:
 
 def beside(key: str) -> Callable[[str, bool], Reply]:
     """Thinking in a field beside the content."""
-    return lambda name, cut: said(None if cut else name, finish="length" if cut else "stop", **{key: "Let me see."})
+    return lambda name, cut: reply_body(None if cut else name, finish="length" if cut else "stop",
+                                        **{key: "Let me see."})
 
 
 def inline(begin: str, end: str) -> Callable[[str, bool], Reply]:
     """Thinking in the content itself."""
-    return lambda name, cut: said(f"{begin}Option A is", finish="length") if cut else said(
+    return lambda name, cut: reply_body(f"{begin}Option A is", finish="length") if cut else reply_body(
         f"{begin}Option A is fine, so is B.{end}\n\nAnswer: {name}")
 
 
 def hidden(name: str, cut: bool) -> Reply:
     """Thinking that is billed and never shown."""
     usage = {"completion_tokens_details": {"reasoning_tokens": 64}}
-    return said("", finish="length", usage=usage) if cut else said(name, usage=usage)
+    return reply_body("", finish="length", usage=usage) if cut else reply_body(name, usage=usage)
 
 
 def unseen(name: str, cut: bool) -> Reply:
     """The same without a word of it."""
-    return said("", finish="length") if cut else said(name)
+    return reply_body("", finish="length") if cut else reply_body(name)
 
 
 def with_logprobs_of_its_thinking(body: Body, _: int) -> Reply:
     """A reasoning parser that gives the log-probabilities of every token, those of the thinking first."""
     if room(body) < 200:
         first = {"token": "Okay", "logprob": -0.1, "top_logprobs": [{"token": "Okay", "logprob": -0.1}]}
-        return said(None, finish="length", logprobs={"content": [first]}, reasoning_content="Okay")
+        return reply_body(None, finish="length", logprobs={"content": [first]}, reasoning_content="Okay")
     name = letter(body)
     thought = [{"token": word, "logprob": -0.1, "top_logprobs": [{"token": word, "logprob": -0.1}]}
                for word in ("Okay", " A", " then", "\n")]
-    return said(name, logprobs={"content": [*thought, *tokens(name)["content"]]}, reasoning_content="Okay A then")
+    return reply_body(name, logprobs={"content": [*thought, *tokens(name)["content"]]}, reasoning_content="Okay A then")
 
 
 def not_quite_json(body: Body, _: int) -> Reply:
     """As Python's own writer puts it: -Infinity, NaN, and half of a character."""
     name = letter(body)
     odd = [{"token": "C", "logprob": float("-inf")}, {"token": "\ud83d", "logprob": float("nan")}]
-    reply = said(name, logprobs=tokens(name, *odd) if wants_logprobs(body) else None)
+    reply = reply_body(name, logprobs=tokens(name, *odd) if wants_logprobs(body) else None)
     return reply._replace(body=json.dumps(reply.body | {"model": "half \ud83d"}).encode())
 
 
@@ -156,7 +157,7 @@ MOODS: dict[str, tuple[Script, int]] = {  # and how many of twelve pairs can be 
                                           (several, failure(422, "multiple completions cannot be generated"))), 12),
     "one answer in no words": (in_turn((wants_logprobs, failure(400, "no logprobs here")),
                                        (several, failure(400, "Bad Request"))), 12),
-    "answers in parts": (lambda body, _: said([{"type": "text", "text": letter(body)}]), 12),
+    "answers in parts": (lambda body, _: reply_body([{"type": "text", "text": letter(body)}]), 12),
     "a part of thinking": (magistral, 12),
     "thinks beside the content": (thinks(200, beside("reasoning_content")), 12),
     "thinks beside it under another name": (thinks(200, beside("reasoning")), 12),

@@ -26,14 +26,14 @@ def staged(kind: str, **changes: Any) -> dict[str, StagePlan]:
     return {stage.name: stage for stage in plan(recipe(kind, **changes))}
 
 
-def found(kind: str, **changes: Any) -> dict[str, str]:
+def identities_with(kind: str, **changes: Any) -> dict[str, str]:
     return identities(plan(recipe(kind, **changes)), FILES)
 
 
 @pytest.mark.parametrize("kind", ["single_pm", "pooled_pm", "single_principle"])
 def test_a_baseline_differs_from_the_multi_objective_run_in_its_preference_model_and_in_nothing_else(kind: str) -> None:
     multi, baseline = staged("none"), staged(kind)
-    ours, theirs = found("none"), found(kind)
+    ours, theirs = identities_with("none"), identities_with(kind)
     shared = [name for name in baseline if name in ("sample",) or name.startswith("label:")]
     assert "sample" in shared and {name: theirs[name] for name in shared} == {name: ours[name] for name in shared}
     model = next(stage for stage in baseline.values() if stage.kind == "preference_model")
@@ -59,7 +59,7 @@ def test_one_principle_alone_buys_the_labels_of_that_principle_only_and_is_judge
 
 
 def test_a_repetition_draws_ppo_anew_and_shares_all_that_comes_before() -> None:
-    first, second = found("none"), found("none", repeat=1)
+    first, second = identities_with("none"), identities_with("none", repeat=1)
     changed = {name for name in first if first[name] != second[name]}
     assert changed == {"ppo", "evaluate"}
     assert staged("none", repeat=2)["ppo"].settings["seed"] == 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.judge_moods import MOODS, answer, said, wants_logprobs
+from tests.training.judge_moods import MOODS, answer, reply_body, wants_logprobs
 from tests.training.scripted_server import Script, failure, options, serving
 from tests.training.stage_folders import events, job, pair, run
 from training.config import JudgeSettings
@@ -70,7 +70,7 @@ def test_a_judge_that_thinks_untold_is_named_with_the_setting_for_it(mood: str, 
 
 def test_what_is_cut_off_for_ever_names_the_setting_too(tmp_path: Path) -> None:
     def never_ends(*_: Any) -> Any:
-        return said("<think>Let me see", finish="length")
+        return reply_body("<think>Let me see", finish="length")
 
     with serving(never_ends) as server, pytest.raises(JudgeUnavailable, match="switch 'judge.reasoning' on"):
         labelled(server, tmp_path)
@@ -82,7 +82,7 @@ def test_one_long_refusal_among_answers_changes_nothing_for_the_others(tmp_path:
         if wants_logprobs(body):
             return failure(400, "no logprobs")
         if "Question 5?" in body["messages"][-1]["content"]:
-            return said("I am sorry, but I", finish="length")
+            return reply_body("I am sorry, but I", finish="length")
         return answer(body)
 
     with serving(script) as server:
@@ -158,7 +158,8 @@ async def test_the_connection_test_does_not_wait_for_hours() -> None:
 def test_a_reply_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.judges.openai_judge.LARGEST_REPLY", 10_000)
     monkeypatch.setattr("training.judges.rate_controller.PROBES_AT_FIRST", 0)
-    with serving(lambda *_: said("A" * 1_000_000)) as server, pytest.raises(JudgeUnavailable, match="answered none"):
+    with (serving(lambda *_: reply_body("A" * 1_000_000)) as server,
+          pytest.raises(JudgeUnavailable, match="answered none")):
         labelled(server, tmp_path)
 
 

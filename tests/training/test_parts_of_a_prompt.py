@@ -76,7 +76,7 @@ PAIR = Row([USER], "The heron.", "Go away.")  # type: ignore[list-item]
 WITH_SYSTEM = Row([SYSTEM, USER], "The heron.", "Go away.")  # type: ignore[list-item]
 
 
-def said(speaker: str, text: str) -> dict[str, str]:
+def turn(speaker: str, text: str) -> dict[str, str]:
     return {"from": speaker, "value": text}
 
 
@@ -85,10 +85,10 @@ def parts(*texts: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(("record", "row"), [
-    ({"conversations": [said("human", "Which bird?")], "chosen": said("gpt", "The heron."),
-      "rejected": said("gpt", "Go away.")}, PAIR),
-    ({"conversations": [said("system", "Be brief."), said("human", "Which bird?")], "chosen": said("gpt", "The heron."),
-      "rejected": said("gpt", "Go away.")}, WITH_SYSTEM),
+    ({"conversations": [turn("human", "Which bird?")], "chosen": turn("gpt", "The heron."),
+      "rejected": turn("gpt", "Go away.")}, PAIR),
+    ({"conversations": [turn("system", "Be brief."), turn("human", "Which bird?")], "chosen": turn("gpt", "The heron."),
+      "rejected": turn("gpt", "Go away.")}, WITH_SYSTEM),
     ({"prompt": USER, "chosen": HERON, "rejected": [RUDE]}, PAIR),
     ({"prompt": "Which bird?", "chosen": [SYSTEM, USER, HERON], "rejected": [SYSTEM, USER, RUDE]}, WITH_SYSTEM),
     ({"prompt": "Which bird?", "chosen": [SYSTEM, HERON], "rejected": [SYSTEM, RUDE]}, WITH_SYSTEM),

@@ -89,12 +89,12 @@ def test_a_reply_that_speaks_for_the_human_is_over(language: LanguageModel) -> N
     class SaysHuman:
         """A model that wants one token sequence whatever it reads: " Hello", "!", the marker, " Hello" ..."""
 
-        said = 0
+        generated = 0
         config, forward = language.model.config, language.model.forward
 
         def __call__(self, **_: Any) -> Any:
-            text = ["Hello", "!", "\n\nHuman:", "Hello"][min(self.said, 3)]
-            self.said += 1
+            text = ["Hello", "!", "\n\nHuman:", "Hello"][min(self.generated, 3)]
+            self.generated += 1
             logits = torch.full((1, 1, len(language.tokenizer)), -100.0)
             logits[..., language.tokenizer.convert_tokens_to_ids(text)] = 100.0
             return type("Out", (), {"logits": logits})

@@ -13,7 +13,7 @@ from training.errors import BadSettings
 GOOD: dict[str, Any] = {"principles": [{"name": "toxicity"}]}
 
 
-def said(**sections: Any) -> dict[str, str]:
+def errors_of(**sections: Any) -> dict[str, str]:
     with pytest.raises(ValidationError) as caught:
         Recipe.model_validate(GOOD | sections)
     return dict(field_errors(caught.value))
@@ -33,20 +33,20 @@ def said(**sections: Any) -> dict[str, str]:
     ("judge", "api_key_env", "HOME", "must be OPENAI_API_KEY or a name like CONCORD_JUDGE_..._KEY (given: 'HOME')"),
 ])
 def test_a_field_says_what_it_wants_and_what_it_got(section: str, field: str, value: Any, words: str) -> None:
-    assert said(**{section: {field: value}}) == {f"{section}.{field}": words}
+    assert errors_of(**{section: {field: value}}) == {f"{section}.{field}": words}
 
 
 def test_a_choice_lists_what_there_is() -> None:
-    message = said(scalarization={"function": "best"})["scalarization.function"]
+    message = errors_of(scalarization={"function": "best"})["scalarization.function"]
     assert message.startswith("must be one of 'linear', 'worst_case'")
     assert message.endswith("(given: 'best')")
 
 
 def test_a_principle_is_named_by_its_place() -> None:
-    errors = said(principles=[{"name": "toxicity"}, {"name": "Not A Name"}])
+    errors = errors_of(principles=[{"name": "toxicity"}, {"name": "Not A Name"}])
     assert errors == {"principles.1.name": "must be small letters, digits, hyphens and underscores, beginning with a "
                                           "letter or digit (given: 'Not A Name')"}
-    assert said(principles=[]) == {"principles": "needs at least 1 of them"}
+    assert errors_of(principles=[]) == {"principles": "needs at least 1 of them"}
 
 
 def test_all_that_is_wrong_is_said_at_once_and_with_a_way_out() -> None:
@@ -57,4 +57,4 @@ def test_all_that_is_wrong_is_said_at_once_and_with_a_way_out() -> None:
 
 
 def test_what_is_no_section_at_all_is_said_plainly() -> None:
-    assert said(ppo=7) == {"ppo": "must be a mapping of settings (given: 7)"}
+    assert errors_of(ppo=7) == {"ppo": "must be a mapping of settings (given: 7)"}

@@ -39,10 +39,10 @@ class Address:
     name: str
     variables: tuple[str, ...]
 
-    def path(self, things: dict[str, Any]) -> str:
-        return reverse(self.name, kwargs={variable: self._value(variable, things) for variable in self.variables})
+    def path(self, rows: dict[str, Any]) -> str:
+        return reverse(self.name, kwargs={variable: self._value(variable, rows) for variable in self.variables})
 
-    def _value(self, variable: str, things: dict[str, Any]) -> Any:
+    def _value(self, variable: str, rows: dict[str, Any]) -> Any:
         """The number of the team's thing that this address is about."""
         space, _, name = self.name.rpartition(":")
         if variable == "app_label":
@@ -50,14 +50,14 @@ class Address:
         if variable == "url":
             return "labels/label/"
         if space == "admin":
-            return things["pair" if "_pair_" in name else "label"]
+            return rows["pair" if "_pair_" in name else "label"]
         if self.name == "member_remove":
-            return things["member"]
+            return rows["member"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
         kind = about if about in {"pair", "run", "principle", "comparison", "bulk"} else kinds.get(space, "")
         assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
-        return things[kind]
+        return rows[kind]
 
 
 def addresses(patterns: list[Any] | None = None, space: str = "") -> Iterator[Address]:
@@ -72,7 +72,7 @@ def addresses(patterns: list[Any] | None = None, space: str = "") -> Iterator[Ad
 
 
 @pytest.fixture
-def things(team: Team, owner: User) -> dict[str, Any]:
+def rows(team: Team, owner: User) -> dict[str, Any]:
     """One of everything, each with the secret in its name and its texts."""
     run, stages = make_run(team, owner, name=SECRET)
     fill(stages, steps=4)
@@ -98,9 +98,9 @@ def things(team: Team, owner: User) -> dict[str, Any]:
             "comparison": comparison.pk}
 
 
-def state_of(things: dict[str, Any]) -> list[Any]:
+def state_of(rows: dict[str, Any]) -> list[Any]:
     """What a stranger's requests might have changed."""
-    team = things["team"]
+    team = rows["team"]
     return [
         list(Run.objects.of(team).values("pk", "status", "name")),
         list(Principle.objects.of(team).values("pk", "archived", "name")),
@@ -126,13 +126,13 @@ def test_the_walk_finds_the_addresses() -> None:
 
 
 @pytest.mark.django_db
-def test_a_member_reaches_every_address(things: dict[str, Any], teammate: User) -> None:
+def test_a_member_reaches_every_address(rows: dict[str, Any], teammate: User) -> None:
     """Otherwise the 404s below would prove nothing."""
     teammate.is_staff = True
     teammate.save()
     client = logged_in(teammate)
     hidden = [address.name for address in addresses() if address.variables and address.name not in FOR_EVERYBODY
-              and not shut(address) and client.get(address.path(things)).status_code == 404]
+              and not shut(address) and client.get(address.path(rows)).status_code == 404]
     assert set(hidden) <= {"admin:app_list"}
 
 
@@ -144,32 +144,32 @@ def shut(address: Address) -> bool:
 @pytest.mark.django_db
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_who_is_not_logged_in_is_sent_to_the_login_on_every_address(
-        method: str, things: dict[str, Any], anonymous_client: Client) -> None:
-    before, open_to_all = state_of(things), []
+        method: str, rows: dict[str, Any], anonymous_client: Client) -> None:
+    before, open_to_all = state_of(rows), []
     for address in addresses():
         if address.name in FOR_EVERYBODY:
             continue
-        answer = getattr(anonymous_client, method)(address.path(things))
+        answer = getattr(anonymous_client, method)(address.path(rows))
         to_login = answer.status_code == 302 and "login" in answer["Location"]
         if not to_login and answer.status_code not in {401, 403, 404}:
             open_to_all.append(f"{address.name}: {answer.status_code}")
     assert not open_to_all
-    assert state_of(things) == before
+    assert state_of(rows) == before
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("is_staff", [False, True])
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_a_stranger_finds_nothing_of_the_team_on_any_address(
-        method: str, is_staff: bool, things: dict[str, Any], stranger: User, other_team: Team) -> None:
+        method: str, is_staff: bool, rows: dict[str, Any], stranger: User, other_team: Team) -> None:
     stranger.is_staff = is_staff
     stranger.save()
-    before, showing, reached = state_of(things), [], []
+    before, showing, reached = state_of(rows), [], []
     for address in addresses():
         if address.name == "logout":
             continue
         client = logged_in(stranger)
-        answer = getattr(client, method)(address.path(things))
+        answer = getattr(client, method)(address.path(rows))
         if SECRET in text_of(answer):
             showing.append(address.name)
         if "pk" in address.variables or "object_id" in address.variables:
@@ -178,19 +178,19 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
                 reached.append(f"{address.name}: {answer.status_code}")
     assert not showing, "something of the team is shown"
     assert not reached, "something of the team was found"
-    assert state_of(things) == before
+    assert state_of(rows) == before
 
 
 @pytest.mark.django_db
 def test_a_strangers_lists_hold_nothing_of_the_team(
-        things: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
+        rows: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
     for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list"):
         assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
         assert SECRET not in stranger_client.get(reverse(name)).content.decode()
 
 
 @pytest.mark.django_db
-def test_the_team_of_another_cannot_be_chosen(things: dict[str, Any], stranger_client: Client, team: Team) -> None:
+def test_the_team_of_another_cannot_be_chosen(rows: dict[str, Any], stranger_client: Client, team: Team) -> None:
     assert stranger_client.post(reverse("team"), {"team": str(team.pk)}).status_code == 404
     assert SECRET not in stranger_client.get(reverse("runs:list")).content.decode()
 
@@ -221,8 +221,8 @@ async def opened(path: str, headers: list[tuple[bytes, bytes]], origin: bytes = 
 
 @pytest.mark.django_db(transaction=True)
 async def test_the_socket_of_a_run_opens_for_its_team_only(
-        things: dict[str, Any], teammate: User, stranger: User, other_team: Team) -> None:
-    path = f"/ws/runs/{things['run']}/"
+        rows: dict[str, Any], teammate: User, stranger: User, other_team: Team) -> None:
+    path = f"/ws/runs/{rows['run']}/"
     cookies = {name: await sync_to_async(cookie_of)(user) for name, user in
                {"teammate": teammate, "stranger": stranger, "nobody": None}.items()}
     assert (await opened(path, cookies["teammate"]))["type"] == "websocket.accept"

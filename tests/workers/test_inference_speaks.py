@@ -65,7 +65,7 @@ def asking(**changes: Any) -> Request:
                        "sampling": ChatSampling(max_new_tokens=5)} | changes))
 
 
-def heard(client: redis.Redis, request: Request) -> list[dict[str, Any]]:
+def events_of(client: redis.Redis, request: Request) -> list[dict[str, Any]]:
     return [json.loads(fields[b"event"]) for _, fields in client.xrange(stream_key(request.id))]
 
 
@@ -73,7 +73,7 @@ def test_both_answers_come_in_pieces_and_then_whole(client: redis.Redis, speaker
     speakers(Parrot(["It ", "is ", "a ", "lark."]), Parrot(["No."]))
     request = asking()
     inference.answer(request)
-    events = heard(client, request)
+    events = events_of(client, request)
     assert events[-1] == {"kind": "finished", "cancelled": False}
     answers = {event["side"]: event for event in events if event["kind"] == "answer"}
     assert [answers[side]["text"] for side in (0, 1)] == ["It is a lark.", "No."]
@@ -87,7 +87,7 @@ def test_an_answer_cut_at_the_limit_says_so(client: redis.Redis, speakers: Calla
     speakers(Parrot(["so "] * 50), Parrot(["No."]))
     request = asking()
     inference.answer(request)
-    cut = next(event for event in heard(client, request) if event["kind"] == "answer" and event["side"] == 0)
+    cut = next(event for event in events_of(client, request) if event["kind"] == "answer" and event["side"] == 0)
     assert (cut["tokens"], cut["ended"]) == (5, False)
 
 
@@ -95,7 +95,7 @@ def test_pieces_are_gathered_to_about_twenty_a_second(client: redis.Redis, speak
     speakers(Parrot(["x"] * 2000), Parrot(["y"] * 2000))
     request = asking(sampling=ChatSampling(max_new_tokens=2000))
     inference.answer(request)
-    events = heard(client, request)
+    events = events_of(client, request)
     seconds = max(event["seconds"] for event in events if event["kind"] == "answer")
     assert sum(event["kind"] == "piece" for event in events) <= 2 * (seconds / inference.BEAT + 3)
 
@@ -114,7 +114,7 @@ def test_a_stop_is_obeyed_in_the_middle(
 
     speakers(Parrot(["word "] * 1000, stop_after_three), Parrot(["word "] * 1000))
     inference.answer(request)
-    assert heard(client, request)[-1] == {"kind": "finished", "cancelled": True}
+    assert events_of(client, request)[-1] == {"kind": "finished", "cancelled": True}
     assert len(pieces) < 10
 
 
@@ -122,7 +122,7 @@ def test_a_chat_that_was_given_up_before_it_began_is_not_answered(client: redis.
     request = asking()
     client.set(cancel_key(request.id), 1)
     inference.chat(request.as_json())
-    assert heard(client, request) == []
+    assert events_of(client, request) == []
 
 
 def test_a_model_that_cannot_be_loaded_is_said(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_a_model_that_cannot_be_loaded_is_said(client: redis.Redis, monkeypatch:
     monkeypatch.setattr(inference, "_policy", fail)
     request = asking()
     inference.answer(request)
-    assert heard(client, request)[-1] == {
+    assert events_of(client, request)[-1] == {
         "kind": "failed", "cause": "The base model 'x' could not be loaded.", "remedy": "Check its name."}
 
 
@@ -142,31 +142,31 @@ def test_an_unknown_error_is_said_too_and_the_next_chat_goes_on(
     speakers(Parrot(["x"]), None)
     broken = asking()
     inference.answer(broken)
-    assert heard(client, broken)[-1]["kind"] == "failed"
-    assert "secret" not in json.dumps(heard(client, broken))
+    assert events_of(client, broken)[-1]["kind"] == "failed"
+    assert "secret" not in json.dumps(events_of(client, broken))
     speakers(Parrot(["x"]), Parrot(["y"]))
     after = asking()
     inference.answer(after)
-    assert heard(client, after)[-1] == {"kind": "finished", "cancelled": False}
+    assert events_of(client, after)[-1] == {"kind": "finished", "cancelled": False}
 
 
 # Waiting for one's turn -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def held(client: redis.Redis, speakers: Callable[..., None]) -> Iterator[threading.Event]:
+def go_on(client: redis.Redis, speakers: Callable[..., None]) -> Iterator[threading.Event]:
     """The worker is in the middle of a chat, and goes on when this event is set."""
-    inside, go_on = threading.Event(), threading.Event()
+    inside, released = threading.Event(), threading.Event()
 
     def wait() -> None:
         inside.set()
-        go_on.wait(20)
+        released.wait(20)
 
     speakers(Parrot(["x"], wait), Parrot(["y"]))
     inference.chat(asking().as_json())
     assert inside.wait(5)
-    yield go_on
-    go_on.set()
+    yield released
+    released.set()
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -177,43 +177,43 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def kinds(client: redis.Redis, request: Request) -> list[str]:
-    return [event["kind"] for event in heard(client, request)]
+    return [event["kind"] for event in events_of(client, request)]
 
 
-def test_chats_that_wait_hold_no_thread_and_come_in_order(client: redis.Redis, held: threading.Event) -> None:
+def test_chats_that_wait_hold_no_thread_and_come_in_order(client: redis.Redis, go_on: threading.Event) -> None:
     waiting = [asking() for _ in range(20)]
     threads = threading.active_count()
     for request in waiting:
         inference.chat(request.as_json())  # returns at once: the thread of the pool is free again
     assert threading.active_count() == threads
     assert all(kinds(client, request) == ["started", "waiting"] for request in waiting)
-    held.set()
+    go_on.set()
     until(lambda: kinds(client, waiting[-1])[-1] == "finished")
     ended = [client.xrevrange(stream_key(request.id), count=1)[0][0] for request in waiting]
     assert ended == sorted(ended)
 
 
 def test_a_chat_that_is_stopped_while_it_waits_ends_at_once_and_loads_nothing(
-    client: redis.Redis, held: threading.Event,
+    client: redis.Redis, go_on: threading.Event,
 ) -> None:
     request = asking()
     inference.chat(request.as_json())
     client.set(cancel_key(request.id), 1)
     until(lambda: kinds(client, request)[-1] == "finished")
-    held.set()
+    go_on.set()
     assert kinds(client, request) == ["started", "waiting", "finished"]
-    assert heard(client, request)[-1]["cancelled"]
+    assert events_of(client, request)[-1]["cancelled"]
 
 
 def test_a_chat_too_many_is_refused_with_words(
-    client: redis.Redis, held: threading.Event, monkeypatch: pytest.MonkeyPatch,
+    client: redis.Redis, go_on: threading.Event, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(chat_queue, "MOST_WAITING", 1)
     requests = [asking(), asking()]
     for request in requests:
         inference.chat(request.as_json())
     assert kinds(client, requests[0]) == ["started", "waiting"]
-    refused = heard(client, requests[1])[-1]
+    refused = events_of(client, requests[1])[-1]
     assert refused["kind"] == "failed" and "Try again" in refused["remedy"]
 
 
@@ -265,7 +265,7 @@ def test_a_policy_is_loaded_once(client: redis.Redis, team: Team, loads: list[An
         request = asking(team=team.pk, policies=policies)
         inference.answer(request)
     assert loads == [("demo-world", None, None), ("demo-world", None, tuned)]
-    assert "loading" not in [event["kind"] for event in heard(client, request)]
+    assert "loading" not in [event["kind"] for event in events_of(client, request)]
 
 
 @pytest.mark.parametrize("fields", [{"status": "running"}, {}])
@@ -275,7 +275,7 @@ def test_a_stage_that_is_not_the_teams_or_not_done_is_not_loaded(
     stage = stage_of(team if fields else other_team, **fields)
     request = asking(team=team.pk, policies=[{"stage": stage.pk, "sft": None, "base": "demo-world"}, DEMO])
     inference.answer(request)
-    assert heard(client, request)[-1]["cause"] == "The files of this policy no longer exist."
+    assert events_of(client, request)[-1]["cause"] == "The files of this policy no longer exist."
     assert loads == []
 
 
@@ -285,7 +285,7 @@ def test_a_conversation_without_room_for_an_answer_is_refused(
     long = [{"role": "user", "content": "x" * 96}]
     request = asking(team=team.pk, dialogues=[long, long])
     inference.answer(request)
-    failed = heard(client, request)[-1]
+    failed = events_of(client, request)[-1]
     assert failed["cause"] == ("The conversation with policy A has 96 tokens. With an answer of up to 5 tokens, 95 "
                                "fit.")
 

@@ -31,13 +31,13 @@ def no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "_send", lambda request: None)
 
 
-async def heard(request: Request) -> list[dict[str, Any]]:
+async def events_of(request: Request) -> list[dict[str, Any]]:
     return [event async for event in stream.events(request)]
 
 
 async def test_what_the_worker_writes_is_heard_in_order(no_task: None, request_: Request, client: redis.Redis) -> None:
     writer = ChatWriter(client, request_.id)
-    listening = asyncio.create_task(heard(request_))
+    listening = asyncio.create_task(events_of(request_))
     await asyncio.sleep(0.05)
     for number in range(50):
         writer.emit({"kind": "piece", "side": number % 2, "text": f"{number} “ü”"})
@@ -66,7 +66,7 @@ async def test_a_worker_that_says_no_version_speaks_the_first(
     writer = ChatWriter(client, request_.id)
     writer.emit({"kind": "started", **says})  # type: ignore[typeddict-item]
     writer.emit({"kind": "finished", "cancelled": False})
-    assert [event["kind"] for event in await heard(request_)] == ["started", "finished"]
+    assert [event["kind"] for event in await events_of(request_)] == ["started", "finished"]
 
 
 async def test_a_worker_of_another_version_is_not_misread(
@@ -75,7 +75,7 @@ async def test_a_worker_of_another_version_is_not_misread(
     writer = ChatWriter(client, request_.id)
     writer.emit({"kind": "started", "protocol": PROTOCOL + 1})
     with pytest.raises(ChatFailed, match="another version"):
-        await heard(request_)
+        await events_of(request_)
     assert writer.cancelled()
 
 
@@ -84,7 +84,7 @@ async def test_without_a_worker_it_says_so_within_seconds(
 ) -> None:
     monkeypatch.setattr(stream, "WORKER_PATIENCE", 0.2)
     with pytest.raises(ChatFailed, match="inference worker is not running") as failure:
-        await asyncio.wait_for(heard(request_), 10)
+        await asyncio.wait_for(events_of(request_), 10)
     assert "manage.py up" in failure.value.remedy
     assert client.exists(cancel_key(request_.id)), "a worker that starts later does not answer nobody"
     client.delete(stream.QUEUE)
@@ -94,7 +94,7 @@ async def test_without_a_server_it_says_so(request_: Request, monkeypatch: pytes
     settings.REDIS_URL = "unix:///nowhere/valkey.sock"
     monkeypatch.setattr(stream, "_send", lambda request: None)
     with pytest.raises(ChatFailed, match="does not answer"):
-        await heard(request_)
+        await events_of(request_)
 
 
 def test_a_request_survives_its_way_through_json(request_: Request) -> None:

@@ -121,14 +121,14 @@ def fill(stages: Mapping[str, Stage], steps: int = 80, seed: int = 0) -> None:
 
 def finish(stages: Mapping[str, Stage]) -> None:
     """Give the last stage a result."""
-    def told(rate: float) -> dict[str, float]:
+    def win_rate(rate: float) -> dict[str, float]:
         return {"win_rate": rate, "low": rate - 0.05, "high": min(rate + 0.05, 1.0), "n": 300,
                 "wins": int(300 * rate), "ties": 0, "losses": 300 - int(300 * rate)}
 
     names = [stage.principle for stage in stages.values() if stage.kind == "label"]
     evaluate = stages["evaluate"]
-    evaluate.summary = {"overall": told(0.81), "principles": {
-        name: told(0.5 + 0.08 * place) for place, name in enumerate(names)}, "examples": [
+    evaluate.summary = {"overall": win_rate(0.81), "principles": {
+        name: win_rate(0.5 + 0.08 * place) for place, name in enumerate(names)}, "examples": [
         {"prompt": [{"role": "user", "content": "Where is Avela?"}], "policy": "In the north.", "base": "I do not know",
          "overall": 0.9, "principles": dict.fromkeys(names, 0.7)}]}
     evaluate.save(update_fields=["summary"])

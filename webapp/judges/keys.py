@@ -62,7 +62,7 @@ def check_key_host(judge: config.JudgeSettings) -> None:
     """
     variable = judge.api_key_env
     if judge.kind != "openai" or not variable or saved_number(variable) is not None or variable.startswith("OPENAI"):
-        return  # a saved key has an address of its own, and the recipe's types hold OpenAI's keys to OpenAI
+        return  # a saved key is bound to its address, and the recipe's types restrict OpenAI's keys to OpenAI
     try:
         address = parse_address(judge.base_url or OPENAI)
     except BadAddress as error:

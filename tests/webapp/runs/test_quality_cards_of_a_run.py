@@ -26,7 +26,7 @@ def test_a_card_shows_accuracy_people_calibration_and_length(owner_client: Clien
     made, stages = make_run(team, owner, until="nothing", status=Run.Status.SUCCEEDED)
     fill(stages, 10)
     page = owner_client.get(f"/runs/{made.pk}/").content.decode()
-    for words in ("each model is an adapter of its own", "60 % to 78 %, 84 pairs", "the judge: 74 %",
+    for words in ("each model is a separate adapter", "60 % to 78 %, 84 pairs", "the judge: 74 %",
                   "2.0 % at temperature 1.40", "−0.31", "−0.44", "60 pairs: 96 % sure, 91 % agreed",
                   'cx="92.0" cy="18.0"', "510"):
         assert words in page, words

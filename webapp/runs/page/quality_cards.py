@@ -9,8 +9,8 @@ from typing import Any
 from webapp.principles.models import Principle
 from webapp.runs.models import Stage
 
-ARCHITECTURES = {"separate": "an adapter of its own", "shared_trunk": "a head on the shared trunk",
-                 "full": "a whole model of its own"}
+ARCHITECTURES = {"separate": "a separate adapter", "shared_trunk": "a head on the shared trunk",
+                 "full": "a separate full model"}
 Named = Callable[[str], Principle | None]
 
 

@@ -117,8 +117,7 @@ def _worded(team: Team, principle: str, statement: str, judge: JudgeSettings) ->
 def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, Any]) -> int:
     """Write the labels already bought from the stage's judge, in the stage's own format. Returns how many.
 
-    Of two labels of a pair, from before and after its judge moved, the stage takes the one from its own address, which is
-    first.
+    If a pair has two labels, from before and after its judge moved, the one from the stage's own address comes first.
     """
     labels = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
                       judge=stage_settings["judge"]).filter(probability__isnull=False)

@@ -1,4 +1,4 @@
-"""The command line: `python -m training run RECIPE.yaml --out DIR`, `stage DIR`, `presets`.
+"""The command line: `python -m training run RECIPE.yaml --out DIR`, `plan RECIPE.yaml`, `stage DIR`, `presets`.
 
 The one place in `training` that prints and reads the environment. What it asks of a stage it asks as a worker does:
 through job.json, a process of its own, and the stage's report stream.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import MutableMapping
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,11 @@ from training.judges import addresses  # noqa: E402
 from training.judges.choose import use_key  # noqa: E402
 from training.recipe_run import run_recipe  # noqa: E402
 from training.run import jobs  # noqa: E402
+from training.run.checks import check_run  # noqa: E402
+from training.run.device import Device, this_device  # noqa: E402
+from training.run.memory_plan import run_memory  # noqa: E402
 from training.run.model_names import ModelHome, models_at  # noqa: E402
+from training.run.pipeline import plan  # noqa: E402
 from training.run.stage_server import forking  # noqa: E402
 from training.stages import runner  # noqa: E402
 
@@ -48,6 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
     _add_models_option(run)
     run.add_argument("--stage-only", metavar="NAME",
                      help="run only this stage; the stages it reads from must be complete")
+    planned = commands.add_parser("plan", help="say which stages a recipe has and what each needs of memory")
+    planned.add_argument("recipe", help="a YAML file, or the name of a preset")
+    planned.add_argument("--memory", type=float, metavar="GB",
+                         help="memory of the GPU it will run on (default: this machine's GPU, or its memory)")
+    _add_models_option(planned)
     stage = commands.add_parser("stage", help="run one stage from its job.json")
     stage.add_argument("folder", type=Path)
     stage.add_argument("--die-with-parent", action="store_true", help="stop when the parent process ends")
@@ -71,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
         with models_at(ModelHome(options.models)):
             if options.command == "paper":
                 return _paper(options)
+            if options.command == "plan":
+                return _plan(_read_recipe(options.recipe), options.memory)
             return run_recipe(_read_recipe(options.recipe), options.out, options.stage_only, _may_fork(),
                               tell=_print, tell_error=partial(_print, file=sys.stderr))
     except TrainingError as error:
@@ -98,6 +110,26 @@ def _presets() -> int:
         print(f"{name:10}  {recipe.name}: {len(recipe.principles)} principles, policy {recipe.policy.base}, "
               f"{recipe.ppo.steps} PPO phases of {recipe.ppo.batch_size}")
     return 0
+
+
+def _plan(recipe: Recipe, gigabytes: float | None) -> int:
+    """Print the stages and the memory of each kind; nothing is loaded or written."""
+    if gigabytes is not None and not 0 < gigabytes < 1e6:
+        raise BadSettings(f"'--memory' is {gigabytes:g}.", "Give the GPU's memory in GB, such as 24.")
+    check_run(recipe)
+    device = this_device(recipe.device) if gigabytes is None else Device(int(gigabytes * 1e9), True, "a GPU")
+    counts = Counter(stage.kind for stage in plan(recipe))
+    memory = run_memory(recipe, device)
+    needs = {stage.kind: stage for stage in memory.stages}
+    print(f"{recipe.name}: {counts.total()} stages on {device.name} ({device.total / 1e9:.1f} GB of memory)")
+    print(f"{'stage':18} {'times':>5}  {'low':>8} {'expected':>8} {'high':>8}")
+    for kind, count in counts.items():
+        sizes = [f"{size / 1e9:6.1f} GB"[-8:] for size in needs[kind].memory] if kind in needs else ["-", "-", "-"]
+        notes = needs[kind].verdict(device) if kind in needs else ""
+        print(f"{kind:18} {count:5}  {sizes[0]:>8} {sizes[1]:>8} {sizes[2]:>8}  {notes}".rstrip())
+    for base in memory.unknown:
+        print(f"The size of {base!r} is not known before it is downloaded.")
+    return jobs.DONE
 
 
 def _read_recipe(name: str) -> Recipe:

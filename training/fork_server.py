@@ -1,6 +1,6 @@
 """A process that has imported torch and forks stages: a stage then starts in a fraction of a second, not in seven.
 
-    python -m training.fork_server LISTENER LIFELINE
+    python -m training.fork_server LISTENER LIFELINE [MODULE ...]
 
 Its owner (`training.run.stage_server`) starts it. A client (`training.run.stage_client`) asks for each stage over the
 UNIX socket: the command, the working folder, the environment and the standard streams. The server forks and tells the
@@ -181,14 +181,13 @@ class ForkServer:
 
 def _stage_main(arguments: list[str]) -> int:
     """`python -m training ARGUMENTS` in this process, with the threads that the environment asks for."""
-    import torch
-
     from training.__main__ import main, set_defaults
 
     set_defaults(os.environ)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    if threads.isdigit() and int(threads):  # else torch's own choice stays, as in a plain stage
+    torch = sys.modules.get("torch")
+    if torch is not None and threads.isdigit() and int(threads):  # else torch's own choice stays, as in a plain stage
         torch.set_num_threads(int(threads))
     return main(arguments)
 
@@ -203,7 +202,7 @@ def _die_with(parent: int) -> None:
 def main() -> None:
     listener, lifeline = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     environment = dict(os.environ)  # before imports add to it
-    for name in PRELOADED:
+    for name in sys.argv[3:] or PRELOADED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # the collector leaves the pages alone that stages share

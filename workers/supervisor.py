@@ -24,7 +24,7 @@ from training.text import storable
 from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.models import RunStage, Stage
 from webapp.runs.scheduling import GPU, advance_users, enqueue, queue_of
-from workers import processes
+from workers import devices, processes
 from workers.labels import record_pairs_file
 from workers.leases import DB_DOWN, HOST, Lease, claim, retry_while_db_is_down
 from workers.pacing import Pacing
@@ -51,6 +51,8 @@ def run_stage(stage_id: int, shutdown: threading.Event = SHUTDOWN) -> None:
     if stage is None:
         return
     _notify(stage)
+    if queue_of(stage) == GPU:
+        devices.report()
     with Lease(stage) as lease:
         try:
             _Attempt(stage, lease, shutdown).run()

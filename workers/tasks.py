@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery.signals import worker_shutting_down
 
 from webapp.celery import app
+from workers import devices as devices  # says what this worker computes on
 from workers import inference as inference  # its task, workers.chat
 from workers import reaping as reaping  # its thread, in every worker
 

@@ -1,7 +1,8 @@
-"""Tiny models, made once."""
+"""Tiny models, and a fork server that has torch: made once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from tests.training.tiny_models import make_base, make_preference_model
 from training.run.artifacts import write_json
+from training.run.stage_server import StageServer, is_possible
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,15 @@ def ppo_inputs(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> dic
         "preference_model:toxicity": make_preference_model(folder / "toxicity", tiny_base, seed=2),
         "weights": folder / "weights",
     }
+
+
+@pytest.fixture(scope="session")
+def stage_server() -> Iterator[StageServer]:
+    """It imports torch for seconds when the first stage is asked for."""
+    assert is_possible()
+    server = StageServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(autouse=True)

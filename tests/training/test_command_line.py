@@ -44,6 +44,17 @@ def test_presets_are_listed() -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["demo", "small_gpu", "large_gpu"]
 
 
+def test_a_plan_says_what_each_stage_needs_of_memory() -> None:
+    planned = command("plan", "small_gpu", "--memory", "2")
+    assert planned.returncode == 0, planned.stderr
+    lines = {line.split()[0]: line for line in planned.stdout.splitlines()}
+    assert lines["Small"] == "Small GPU: 28 stages on a GPU (2.0 GB of memory)"
+    assert lines["ppo"].endswith("does not fit") and lines["label"].split()[1:] == ["12", "-", "-", "-"]
+    refused = command("plan", "small_gpu", "--memory", "-3")
+    assert (refused.returncode, refused.stderr) == (1, "error: '--memory' is -3. Give the GPU's memory in GB, such as "
+                                                       "24.\n")
+
+
 def test_a_recipe_runs_stage_by_stage_and_buys_no_label_twice(tmp_path: Path) -> None:
     with serving(lambda *_: letters(0.8)) as server:
         path = recipe(tmp_path, server.base_url)

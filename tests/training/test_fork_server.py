@@ -16,20 +16,23 @@ from pathlib import Path
 import pytest
 
 from tests.processes import ROOT, wait_for
-from tests.training.stage_folders import events, job
+from tests.training.stage_folders import job
 from tests.training.tiny_models import make_recipe
 from training.config import Recipe
 from training.run import jobs
 from training.run.pipeline import needs_torch, plan
 from training.run.stage_server import StageServer, forking, is_possible
 
+LIGHT = ["training.__main__"]
 
-@pytest.fixture(scope="module")
+
+@pytest.fixture
 def server() -> Iterator[StageServer]:
+    """A server for stages without a model: it has no torch and starts at once."""
     assert is_possible()
-    owned = StageServer()
-    yield owned
-    owned.close()
+    light = StageServer(preload=LIGHT)
+    yield light
+    light.close()
 
 
 def sample_job(folder: Path, base: Path) -> Path:
@@ -40,11 +43,17 @@ def sample_job(folder: Path, base: Path) -> Path:
     return folder
 
 
-def waiting_job(folder: Path, base: Path) -> Path:
-    """A stage that waits for its data for ever: a pipe that nobody writes to."""
-    sample_job(folder, base)
-    (folder / "files" / "prompts.jsonl").unlink()
-    os.mkfifo(folder / "files" / "prompts.jsonl")
+def weights_job(folder: Path) -> Path:
+    """A stage that needs no model and nothing to read."""
+    job("weights", folder, {"weights": {"mode": "set"}, "given": {"toxicity": 2.0}})
+    return folder
+
+
+def waiting_job(folder: Path) -> Path:
+    """A stage without a model that waits for its pairs for ever: a pipe that nobody writes to."""
+    job("label", folder, {"judge": {"kind": "rule"}, "principle": "toxicity", "statement": "", "seed": 0}, pairs=[])
+    (folder / "files" / "pairs.jsonl").unlink()
+    os.mkfifo(folder / "files" / "pairs.jsonl")
     return folder
 
 
@@ -62,37 +71,31 @@ def stages_of(server: StageServer) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_a_forked_stage_makes_the_same_bytes_as_a_plain_one(
-        server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
+def test_a_forked_stage_makes_the_same_bytes_as_a_plain_one_and_the_server_stays_fit_to_fork(
+        stage_server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
+    """A second thread of the server may hold a lock while the first forks."""
     forked, plain = (sample_job(tmp_path / name, tiny_base) for name in ("forked", "plain"))
-    assert subprocess.run(server.command(jobs.stage_command(forked)), timeout=120).returncode == 0
+    assert subprocess.run(stage_server.command(jobs.stage_command(forked)), timeout=120).returncode == 0
     assert subprocess.run(jobs.stage_command(plain), timeout=120).returncode == 0
     assert (forked / "pairs.jsonl").read_bytes() == (plain / "pairs.jsonl").read_bytes()
-    assert stages_of(server) == [], "an ended stage is no zombie"
+    assert stages_of(stage_server) == [], "an ended stage is no zombie"
+    assert len(list(Path(f"/proc/{stage_server.pid}/task").iterdir())) == 1
+    assert "libtorch" in Path(f"/proc/{stage_server.pid}/maps").read_text()
 
 
-def test_the_server_has_torch_and_one_thread(server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
-    """A second thread may hold a lock while the first forks."""
-    assert subprocess.run(server.command(jobs.stage_command(sample_job(tmp_path / "stage", tiny_base)))).returncode == 0
-    assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
-    mapped = Path(f"/proc/{server.pid}/maps").read_text()
-    assert "libtorch" in mapped
-
-
-def test_working_folder_and_output_are_those_of_whoever_asked(
-        server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
-    sample_job(tmp_path / "here", tiny_base)
+def test_working_folder_and_output_are_those_of_whoever_asked(server: StageServer, tmp_path: Path) -> None:
+    weights_job(tmp_path / "here")
     refusal = "error: There is no job.json in nowhere. Give the folder of a prepared stage.\n"
-    for folder, code, said in (("here", 0, ""), ("nowhere", 1, refusal)):
+    for folder, code, output in (("here", 0, ""), ("nowhere", 1, refusal)):
         command = server.command(jobs.stage_command(Path(folder)))  # `training` cannot be imported in that folder
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert (ended.returncode, ended.stdout + ended.stderr) == (code, said)
-    assert (tmp_path / "here" / "pairs.jsonl").is_file()
+        assert (ended.returncode, ended.stdout + ended.stderr) == (code, output)
+    assert (tmp_path / "here" / "weights.json").is_file()
 
 
-def test_killing_the_client_kills_the_stage(server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
-    folder = waiting_job(tmp_path / "stage", tiny_base)
-    client = subprocess.Popen(server.command(jobs.stage_command(folder)), start_new_session=True)
+def test_killing_the_client_kills_the_stage(server: StageServer, tmp_path: Path) -> None:
+    client = subprocess.Popen(server.command(jobs.stage_command(waiting_job(tmp_path / "stage"))),
+                              start_new_session=True)
     stage, = wait_for("the stage", lambda: stages_of(server), 60)
     os.killpg(client.pid, signal.SIGKILL)
     client.wait(10)
@@ -100,35 +103,32 @@ def test_killing_the_client_kills_the_stage(server: StageServer, tiny_base: Path
     wait_for("the server to notice", lambda: not stages_of(server), 10)
 
 
-def test_a_stage_that_was_killed_ends_its_client_by_the_same_signal(
-        server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
-    folder = waiting_job(tmp_path / "stage", tiny_base)
-    client = subprocess.Popen(server.command(jobs.stage_command(folder)))
+def test_a_stage_that_was_killed_ends_its_client_by_the_same_signal(server: StageServer, tmp_path: Path) -> None:
+    client = subprocess.Popen(server.command(jobs.stage_command(waiting_job(tmp_path / "stage"))))
     stage, = wait_for("the stage", lambda: stages_of(server), 60)
     os.kill(stage, signal.SIGKILL)  # as the kernel does where memory runs out
     assert client.wait(10) == -signal.SIGKILL
 
 
 def test_a_server_that_dies_takes_its_stages_with_it_and_the_next_stage_gets_another(
-        tiny_base: Path, tmp_path: Path) -> None:
-    server = StageServer()
-    folder = waiting_job(tmp_path / "stage", tiny_base)
+        server: StageServer, tmp_path: Path) -> None:
+    folder = waiting_job(tmp_path / "stage")
     client = subprocess.Popen(server.command(jobs.stage_command(folder)))
     stage, = wait_for("the stage", lambda: stages_of(server), 60)
+    wait_for("its first steps", (folder / "lock").exists, 30)  # the client has been told by then
     first = server.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
     assert client.wait(10) == -signal.SIGKILL
     wait_for("the end of the stage", lambda: not is_alive(stage), 10)
-    another = sample_job(tmp_path / "another", tiny_base)
+    another = weights_job(tmp_path / "another")
     assert subprocess.run(server.command(jobs.stage_command(another)), timeout=120).returncode == 0
     assert server.pid != first
-    server.close()
 
 
 def test_the_server_ends_when_its_owner_was_killed(tmp_path: Path) -> None:
-    script = ("from training.run.stage_server import ENGINE, StageServer; import time; server = StageServer(); "
-              "server.command(ENGINE); print(server.pid, flush=True); time.sleep(600)")
+    script = (f"from training.run.stage_server import ENGINE, StageServer; import time; server = StageServer("
+              f"preload={LIGHT}); server.command(ENGINE); print(server.pid, flush=True); time.sleep(600)")
     owner = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     server = int(owner.stdout.readline())
@@ -139,12 +139,13 @@ def test_the_server_ends_when_its_owner_was_killed(tmp_path: Path) -> None:
 
 
 def test_a_stage_whose_libraries_would_read_other_variables_starts_by_itself(
-        server: StageServer, tiny_base: Path, tmp_path: Path) -> None:
-    folder = sample_job(tmp_path / "stage", tiny_base)
+        server: StageServer, tmp_path: Path) -> None:
     elsewhere = os.environ | {"HF_HOME": str(tmp_path)}
-    client = subprocess.Popen(server.command(jobs.stage_command(folder)), env=elsewhere)
-    assert client.wait(120) == 0
-    assert events(folder, "progress")[-1]["done"] == 4
+    client = subprocess.Popen(server.command(jobs.stage_command(waiting_job(tmp_path / "stage"))), env=elsewhere)
+    wait_for("the stage", (tmp_path / "stage" / "lock").exists, 60)
+    assert stages_of(server) == []
+    client.kill()
+    client.wait(10)
 
 
 def test_a_command_whose_server_does_not_answer_runs_by_itself(tmp_path: Path) -> None:
@@ -161,10 +162,10 @@ def test_a_command_that_is_not_the_engines_stays_as_it_is() -> None:
     assert server.pid is None
 
 
-def test_a_signal_that_comes_before_the_stage_has_begun_reaches_it(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_signal_that_comes_before_the_stage_has_begun_reaches_it(tmp_path: Path) -> None:
     """The server is importing for seconds; a run that is cancelled in that time must not begin."""
-    server = StageServer()
-    folder = sample_job(tmp_path / "stage", tiny_base)
+    server = StageServer(preload=["torch"])
+    folder = waiting_job(tmp_path / "stage")
     client = subprocess.Popen(server.command(jobs.stage_command(folder)))
     wait_for("the client's handler", lambda: catches(client.pid, signal.SIGTERM), 30)
     client.send_signal(signal.SIGTERM)

@@ -71,8 +71,8 @@ def test_a_change_of_the_adapter_shows_after_folding_again(language: LanguageMod
     assert not torch.allclose(folded_in, before, atol=1e-3)
 
 
-def with_random_adapter(base: Path, precision: str) -> LanguageModel:
-    torch.manual_seed(0)
+def with_random_adapter(base: Path, precision: str, seed: int = 0) -> LanguageModel:
+    torch.manual_seed(seed)
     policy = language_model.add_adapter(language_model.load(base, CPU, precision), Lora(r=4))
     for parameter in language_model.trainable_parameters(policy):
         assert parameter.dtype == torch.float32
@@ -81,14 +81,23 @@ def with_random_adapter(base: Path, precision: str) -> LanguageModel:
 
 
 def test_beside_a_bf16_base_it_is_as_near_to_fp32_as_peft_is(tiny_base: Path) -> None:
-    exact, policy = with_random_adapter(tiny_base, "fp32"), with_random_adapter(tiny_base, "bf16")
-    rollout = rollout_of(policy)
-    truth, of_peft = logprobs_and_gradients(exact, rollout), logprobs_and_gradients(policy, rollout)
-    with fused_lora(policy):
-        fused = logprobs_and_gradients(policy, rollout)
-    for expected, peft, ours in zip(truth, of_peft, fused, strict=True):
-        assert ours.dtype == torch.float32
-        assert (ours - expected).norm() < 1.5 * (peft - expected).norm()
+    """Over several adapters: how one rounds depends on the processor."""
+    ours, of_peft = 0.0, 0.0
+    for seed in range(6):
+        exact, policy = (with_random_adapter(tiny_base, precision, seed) for precision in ("fp32", "bf16"))
+        rollout = rollout_of(policy)
+        truth, unfused = logprobs_and_gradients(exact, rollout), logprobs_and_gradients(policy, rollout)
+        with fused_lora(policy):
+            fused = logprobs_and_gradients(policy, rollout)
+        assert all(tensor.dtype == torch.float32 for tensor in fused)
+        ours += relative_error(fused, truth)
+        of_peft += relative_error(unfused, truth)
+    assert ours < 1.5 * of_peft, (ours, of_peft)
+
+
+def relative_error(tensors: list[torch.Tensor], truth: list[torch.Tensor]) -> float:
+    """Summed over log-probabilities and gradients."""
+    return sum(float((tensor - exact).norm() / exact.norm()) for tensor, exact in zip(tensors, truth, strict=True))
 
 
 def test_beside_a_bf16_base_a_zero_adapter_is_the_reference_after_a_refresh(tiny_base: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.models import memory
+from training.run import device, memory_plan
 
 CPU = torch.device("cpu")
 
@@ -37,12 +38,12 @@ def test_a_base_of_135_million_takes_a_quarter_of_the_host(
 
 def test_small_models_take_what_they_always_took(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "total_bytes", lambda _: 8 * 2**30)
-    assert memory.tokens_at_once(shaped(64, 128, 2), CPU) == memory.MOST_TOKENS
+    assert memory.tokens_at_once(shaped(64, 128, 2), CPU) == memory_plan.MOST_TOKENS
 
 
 def test_a_container_sees_its_own_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "_CGROUP_LIMIT", limit)
+    monkeypatch.setattr(device, "_CGROUP_LIMIT", limit)
     installed = memory.total_bytes(CPU)
     limit.write_text("536870912\n")
     assert memory.total_bytes(CPU) == 2**29

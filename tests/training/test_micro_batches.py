@@ -107,5 +107,7 @@ def test_what_an_oom_has_shown_bounds_later_phases(tiny_base: Path, monkeypatch:
 def test_the_bytes_of_a_row_by_hand(tiny_base: Path) -> None:
     model = language_model.load(tiny_base, torch.device("cpu")).model
     config = model.config
-    layer = 2 * (12 * config.hidden_size + 5 * config.intermediate_size) * 4
-    assert bytes_per_row(model, 10, 6) == int(16 * config.num_hidden_layers * layer + 6 * config.vocab_size * 16)
+    layer = (12 * config.hidden_size + 5 * config.intermediate_size) * 4
+    assert bytes_per_row(model, 10, 6) == 16 * config.num_hidden_layers * layer + 6 * config.vocab_size * (4 + 4)
+    half = model.to(torch.bfloat16)  # logits and their gradient are there once more in fp32
+    assert bytes_per_row(half, 10, 6) == 16 * config.num_hidden_layers * layer / 2 + 6 * config.vocab_size * (4 + 8)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,6 @@ from training.run.artifacts import is_complete, read_json
 from training.run.pipeline import plan
 from training.run.stage_server import StageServer
 from training.stages import runner
-
-
-@pytest.fixture(scope="module")
-def stage_server() -> Iterator[StageServer]:
-    owned = StageServer()
-    yield owned
-    owned.close()
-
 
 Start = Callable[..., "subprocess.Popen[str]"]
 

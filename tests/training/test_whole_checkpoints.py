@@ -60,30 +60,30 @@ def assert_same_result(stage: tuple[Run, Job, Path], folder: Path, straight: Pat
         assert summaries[0] == summaries[1] and set(summaries[0]["multipliers"]) == {"toxicity"}
 
 
-@pytest.mark.parametrize("step", [2, 4])
 @pytest.mark.parametrize("stage", KINDS, indirect=True)
 def test_a_kill_while_a_checkpoint_is_written_costs_nothing_before_it(
-    stage: tuple[Run, Job, Path], step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: tuple[Run, Job, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The five prompts are gone through twice: the order of the second pass is gone on with too."""
     run, job, _ = stage
     run(job, tmp_path / "straight", Remembering())
-    folder = tmp_path / "killed"
     publish = trainer_checkpoints.os.replace
+    for step in (2, 4):
+        folder = tmp_path / f"killed-{step}"
 
-    def kill(source: Any, target: Any) -> None:
-        if Path(target).name == f"checkpoint-{step}":
-            raise Killed
-        publish(source, target)
+        def kill(source: Any, target: Any, name: str = f"checkpoint-{step}") -> None:
+            if Path(target).name == name:
+                raise Killed
+            publish(source, target)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer_checkpoints.os, "replace", kill)
-        with pytest.raises(Killed):
-            run(job, folder, Remembering())
-    reporter = Remembering()
-    run(job, folder, reporter)
-    assert reporter.rewinds == [step - 1] and sorted(reporter.metrics) == list(range(step, 5))
-    assert_same_result(stage, folder, tmp_path / "straight")
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer_checkpoints.os, "replace", kill)
+            with pytest.raises(Killed):
+                run(job, folder, Remembering())
+        reporter = Remembering()
+        run(job, folder, reporter)
+        assert reporter.rewinds == [step - 1] and sorted(reporter.metrics) == list(range(step, 5))
+        assert_same_result(stage, folder, tmp_path / "straight")
 
 
 def truncated(checkpoint: Path) -> None:
@@ -104,18 +104,18 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("stage", ["sft", "grpo"], indirect=True)
-def test_a_half_checkpoint_is_passed_over_for_the_one_before(
-    stage: tuple[Run, Job, Path], damage: str, tmp_path: Path
-) -> None:
+def test_a_half_checkpoint_is_passed_over_for_the_one_before(stage: tuple[Run, Job, Path], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     checkpoints = folder / "checkpoint"
     stop_after(stage, folder, 2)
     [complete] = checkpoints.glob("checkpoint-*")
     assert step_of(complete) == 2
-    half = shutil.copytree(complete, checkpoints / "checkpoint-3")
-    DAMAGES[damage](half)
+    for number, damage in enumerate(DAMAGES.values(), 3):
+        half = shutil.copytree(complete, checkpoints / f"checkpoint-{number}")
+        assert newest_whole(checkpoints) == half
+        damage(half)
+        assert newest_whole(checkpoints) == complete
     reporter = Remembering()
     stage[0](stage[1], folder, reporter)
     assert reporter.rewinds == [2] and sorted(reporter.metrics) == [3, 4]

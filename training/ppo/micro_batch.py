@@ -15,8 +15,9 @@ import torch
 
 from training.errors import OutOfMemory
 from training.models.language_model import LanguageModel
-from training.models.memory import SHARE_OF_GPU, activation_bytes_per_token, total_bytes
+from training.models.memory import activation_bytes_per_token, device_memory, loaded_size
 from training.models.rollouts import Rollout
+from training.run import memory_plan
 from training.run.reporting import Reporter
 
 Result = TypeVar("Result")
@@ -68,17 +69,12 @@ class MicroBatch:
 
 def rows_that_fit(language: LanguageModel, prompt: int, response: int) -> int:
     """Rows of `prompt` and `response` tokens whose forward and backward pass the device should hold; 0 on a CPU."""
-    if language.device.type != "cuda":
-        return 0
     weights = sum(parameter.nbytes for parameter in language.model.parameters())
-    free_bytes = total_bytes(language.device) * SHARE_OF_GPU - weights
-    return max(0, int(free_bytes // bytes_per_row(language.model, prompt, response)))
+    return memory_plan.rows_that_fit(device_memory(language.device), weights,
+                                     bytes_per_row(language.model, prompt, response))
 
 
-def bytes_per_row(model: Any, prompt: int, response: int) -> int:
-    """What a forward and backward pass keeps of one row: activations of every layer, and logits where responses are.
-
-    Logits are there in the model's dtype, as fp32, and as the gradient of both.
-    """
-    logits = model.config.get_text_config(decoder=True).vocab_size * (2 * model.dtype.itemsize + 2 * 4)
-    return int((prompt + response) * activation_bytes_per_token(model) + response * logits)
+def bytes_per_row(model: Any, prompt: int, response: int) -> float:
+    """What a forward and backward pass keeps of one row: activations of every layer, and logits where responses are."""
+    logits = memory_plan.logit_bytes(loaded_size(model), model.dtype.itemsize)
+    return (prompt + response) * activation_bytes_per_token(model, fused=True) + response * logits

@@ -34,10 +34,12 @@ class StageServer:
         environment: of the server, None: this process's; stages that differ from it in what libraries read when they
             are imported start by themselves.
         folder: the working folder of the server, where `training` can be imported; None: this process's.
+        preload: names of the modules that the server imports before it forks; None: all that stages with models need.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
-        self._environment, self._folder = environment, folder
+    def __init__(self, environment: Mapping[str, str] | None = None, folder: Path | None = None,
+                 preload: Sequence[str] | None = None) -> None:
+        self._environment, self._folder, self._preload = environment, folder, preload
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None
@@ -74,7 +76,7 @@ class StageServer:
             listener.bind(str(self._socket))
             listener.listen(16)
             inherited = [listener.fileno(), reading]
-            command = [sys.executable, "-m", "training.fork_server", *map(str, inherited)]
+            command = [sys.executable, "-m", "training.fork_server", *map(str, inherited), *(self._preload or ())]
             self._process = subprocess.Popen(command, cwd=self._folder, env=self._environment, pass_fds=inherited,
                                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                              start_new_session=True)

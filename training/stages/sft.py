@@ -2,7 +2,8 @@
 
 TRL's SFTTrainer does the work, with LoRA (arXiv 2106.09685) on every linear layer and the loss on the response alone.
 At the end the adapter is merged and a whole model is saved: later stages see an ordinary base model, and PPO's
-reference is this policy, as in InstructGPT (arXiv 2203.02155). Left out: packing, several GPUs, full fine-tuning.
+reference is this policy, as in InstructGPT (arXiv 2203.02155). A batch that the memory would not hold goes through in
+parts, whose gradients are summed. Left out: packing, several GPUs, full fine-tuning.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from training.config import Policy, Sft
 from training.errors import BadData, Diverged, StopRequested
-from training.models import language_model
+from training.models import language_model, memory
 from training.models.encoding import encode_prompt, encode_reply
 from training.models.exactness import check_decoding
 from training.models.language_model import LanguageModel
@@ -48,6 +49,10 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     rows = [row for row in rows if any(row["completion_mask"])]
     if not rows:
         raise BadData("There are no dialogues with a response to learn from.", "Import data with chosen responses.")
+    longest = max(len(row["input_ids"]) for row in rows)
+    rows_at_once = memory.rows_of_an_sft_pass(language.model, device, settings.batch_size, longest)
+    if rows_at_once < settings.batch_size:
+        reporter.log(f"{rows_at_once} of a batch's {settings.batch_size} dialogues at a time, for the memory's sake")
     torch.manual_seed(job.settings["seed"])
     language = language_model.add_adapter(language, policy.lora)
     checkpoints = folder / "checkpoint"
@@ -58,7 +63,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             output_dir=str(writing_folder(checkpoints)),
             num_train_epochs=settings.epochs,
             learning_rate=settings.learning_rate,
-            per_device_train_batch_size=settings.batch_size,
+            per_device_train_batch_size=rows_at_once,
+            gradient_accumulation_steps=settings.batch_size // rows_at_once,
             max_length=max_length,
             completion_only_loss=True,
             lr_scheduler_type="cosine",

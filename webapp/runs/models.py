@@ -193,3 +193,16 @@ class LogLine(models.Model):
     class Meta:
         ordering = ["seq"]
         constraints = [models.UniqueConstraint(fields=["stage", "seq"], name="log_line_once")]
+
+
+class WorkerDevice(models.Model):
+    """What a worker that trains computes on, as it said when it started or took its last stage."""
+
+    host = models.CharField(max_length=200, primary_key=True)
+    name = models.CharField(max_length=200)
+    total_bytes = models.PositiveBigIntegerField()
+    is_gpu = models.BooleanField()
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.name}"

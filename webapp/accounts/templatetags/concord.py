@@ -52,6 +52,12 @@ def signed(number: float | None, digits: int = 2) -> str:
 
 
 @register.filter
+def gigabytes(count: float | None) -> str:
+    """5_240_000_000 bytes as '5.2 GB'."""
+    return "" if count is None else f"{count / 1e9:.1f}\u00a0GB"
+
+
+@register.filter
 def thousands(number: int | str | None) -> str:
     """12345 as '12 345', with narrow spaces that do not break."""
     return "" if number in (None, "") else f"{int(number):,}".replace(",", "\u202f")

@@ -15,6 +15,7 @@ from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.numbers import row_key
 from webapp.judges.estimating import Costs, costs_of, pairs_of
 from webapp.judges.selectors import saved_judge
+from webapp.runs.devices import MemoryPreview, memory_preview
 from webapp.runs.form.recipe_form import RecipeForm, read_yaml
 from webapp.runs.models import Run
 from webapp.runs.services import StagePreview, preview, run_create
@@ -24,13 +25,14 @@ PRESETS = {"demo": "Demo", "small_gpu": "Small GPU", "large_gpu": "Large GPU"}
 
 @dataclass
 class Preview:
-    """What is shown beside the form: the YAML, the stages that would run, and the calls that would be made."""
+    """What is shown beside the form: the YAML, the stages that would run, their calls to the judge and their memory."""
 
     yaml: str = ""
     stages: list[StagePreview] = field(default_factory=list)
     calls: int = 0
     labels: int = 0
     costs: Costs | None = None
+    memory: MemoryPreview | None = None
     refusal: str = ""
 
     @property
@@ -105,6 +107,7 @@ def preview_of(form: RecipeForm) -> Preview:
         return Preview()
     result = Preview(as_yaml(recipe))
     try:
+        result.memory = memory_preview(recipe)
         result.stages = preview(team=form.team, recipe=recipe, dataset=form.dataset)
     except TrainingError as error:
         result.refusal = str(error)

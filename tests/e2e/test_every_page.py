@@ -195,8 +195,6 @@ def use_theme(page: Page, name: str, theme: str) -> None:
     if theme == "dark" and name.startswith("review"):
         page.reload()
         settle(page, name)
-    page.evaluate("""() => new Promise(requestAnimationFrame).then(() => Promise.allSettled(
-        document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished)))""")
 
 
 def settle(page: Page, name: str) -> None:

@@ -47,7 +47,7 @@ WORKERS: tuple[Mutation, ...] = (
     Mutation("pace-of-label-stages", "what people say of the pace is written for the stage", "workers/pacing.py",
              "if row is not None and not _says(self._stage, row):", "if False:",
              ("tests/webapp/runs/test_steering_a_run.py",)),
-    Mutation("others-make-room", "when memory runs out the other models make room", "workers/inference.py",
-             "                self._models.clear()\n                self._models[key] = load()",
-             "                raise", ("tests/workers/test_inference_speaks.py",)),
+    Mutation("others-make-room", "when memory runs out the other models make room", "workers/loaded_models.py",
+             "                model = load()\n            with", "                raise\n            with",
+             ("tests/workers/test_inference_speaks.py",)),
 )

@@ -74,22 +74,23 @@ def test_everyone_hears_what_they_would_hear_alone(
 def test_a_row_that_is_stopped_leaves_before_the_next_step_and_the_others_go_on(
     tiny_base: Path, batch: ChatBatch,
 ) -> None:
-    replies = [batch.put(PROMPTS[0], None, Sampling(40), seed) for seed in range(3)]
+    seeds = (4, 7, 13)  # long replies
+    replies = [batch.put(PROMPTS[0], None, Sampling(40), seed) for seed in seeds]
     for _ in range(4):
         batch.advance()
     drawn = replies[0].tokens
     replies[0].stop()
     finish(batch)
-    assert replies[0].tokens == drawn < 40
-    for seed in (1, 2):
-        assert replies[seed].take() == alone(tiny_base, PROMPTS[0], None, Sampling(40), seed)
+    assert [replies[0].tokens, replies[1].tokens] == [drawn, 40] != [40, 40]
+    for seed, reply in zip(seeds[1:], replies[1:], strict=True):
+        assert reply.take() == alone(tiny_base, PROMPTS[0], None, Sampling(40), seed)
 
 
 def test_the_first_token_comes_while_a_long_prompt_is_still_read(
     batch: ChatBatch, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(batch, "_chunk", 8)
-    running = batch.put(PROMPTS[0], None, Sampling(60, 0.0))
+    running = batch.put(PROMPTS[0], None, Sampling(40), 4)
     batch.advance()
     long = batch.put(LONG, None, Sampling(5))
     before = running.tokens

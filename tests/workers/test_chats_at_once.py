@@ -105,6 +105,7 @@ def test_whoever_stops_leaves_the_batch_and_whoever_fails_disturbs_nobody(
     for request in (stopped, too_long, going):
         inference.chat(request.as_json())
     until(lambda: len(batch._arriving) == 4)
+    rows = list(batch._arriving)
     client.set(cancel_key(stopped.id), 1)
     until(lambda: kinds(client, stopped)[-1] == "finished")
     assert heard(client, stopped)[-1]["cancelled"]
@@ -114,6 +115,7 @@ def test_whoever_stops_leaves_the_batch_and_whoever_fails_disturbs_nobody(
     assert kinds(client, too_long)[-1] == "failed"
     assert [event["text"] for event in heard(client, going) if event["kind"] == "answer"] == [alone(going)] * 2
     until(lambda: batch.is_idle)
+    assert [row.tokens == 0 for row in rows].count(True) == 2, "nothing was drawn for those who had left"
 
 
 def test_after_a_batch_has_broken_everyone_hears_it_and_the_next_chat_is_answered(

@@ -207,6 +207,9 @@ JUDGE_KEYS_TO_LOOPBACK = not PRODUCTION
 
 # A lost lease is taken over after this many seconds without a heartbeat.
 LEASE_SECONDS = env.number("CONCORD_LEASE_SECONDS", 15, most=86_400)
+
+# Chats that an inference worker answers at the same time; more wait for their turn.
+CHATS_AT_ONCE = env.number("CONCORD_CHATS_AT_ONCE", 8, most=64)
 env.refuse_misspelt()
 DEMO_USER, DEMO_PASSWORD = "demo", "concord-demo"
 UNFOLD = {

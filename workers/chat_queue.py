@@ -1,7 +1,8 @@
 """The queue of chats in the inference worker: in its memory, without blocking its threads.
 
-One thread answers one chat after another. A second one checks the waiting chats, so that a chat that is stopped while
-it waits ends at once. The worker's own threads stay free for other tasks.
+A few threads answer, each one chat after another, so that as many chats are answered at once. One more checks the
+waiting chats, so that a chat that is stopped while it waits ends at once. The worker's own threads stay free for other
+tasks.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ class ChatQueue:
         refuse: ends a chat with a cause and a remedy.
         is_stopped: whether the user has stopped this chat.
         stopped: ends a chat that the user has stopped.
+        at_once: how many are answered at the same time.
     """
 
     def __init__(self, answer: Callable[[Request], None], refuse: Callable[[Request, str, str], None],
-                 is_stopped: Callable[[Request], bool], stopped: Callable[[Request], None]) -> None:
+                 is_stopped: Callable[[Request], bool], stopped: Callable[[Request], None], at_once: int = 1) -> None:
         self._answer, self._refuse, self._is_stopped, self._stopped = answer, refuse, is_stopped, stopped
         self._waiting: deque[Request] = deque()
-        self._current: Request | None = None
+        self._answered: list[Request] = []
+        self._at_once = at_once
         self._change = threading.Condition()
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -39,7 +42,7 @@ class ChatQueue:
     def is_busy(self) -> bool:
         """Whether a new chat has to wait."""
         with self._change:
-            return self._current is not None or bool(self._waiting)
+            return len(self._answered) + len(self._waiting) >= self._at_once
 
     def put(self, request: Request) -> None:
         """Queue a chat, or refuse it if too many are waiting."""
@@ -53,10 +56,10 @@ class ChatQueue:
                      "Try again in a few minutes.")
 
     def close(self) -> None:
-        """End all waiting chats and the current one, because the worker is shutting down."""
+        """End all waiting chats and those that are being answered, because the worker is shutting down."""
         with self._change:
             self._closed = True
-            chats = [*([self._current] if self._current else []), *self._waiting]
+            chats = [*self._answered, *self._waiting]
             self._waiting.clear()
             self._change.notify_all()
         for request in chats:
@@ -65,19 +68,23 @@ class ChatQueue:
     def _start(self) -> None:
         if not self._threads:
             self._threads = [threading.Thread(target=work, name=f"chat-{work.__name__.strip('_')}", daemon=True)
-                             for work in (self._answer_all, self._look_through)]
+                             for work in (*[self._answer_all] * self._at_once, self._look_through)]
             for thread in self._threads:
                 thread.start()
 
     def _answer_all(self) -> None:
         while True:
             with self._change:
-                self._current = None
                 self._change.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
-                self._current = self._waiting.popleft()
-            self._answer(self._current)
+                request = self._waiting.popleft()
+                self._answered.append(request)
+            try:
+                self._answer(request)
+            finally:
+                with self._change:
+                    self._answered.remove(request)
 
     def _look_through(self) -> None:
         while True:

@@ -1,8 +1,9 @@
 """The inference worker: two policies answer one prompt, token by token, and a run's preference models score both.
 
-One chat at a time: the others wait in `workers.chat_queue`. The last few models used stay loaded. Torch
-is imported at the first chat or, in a worker of the inference queue, at its start. The events for the page and the key
-that cancels a chat are defined in `webapp.playground.stream`.
+A few chats are answered at once, each by a thread that loads, listens and scores; one more thread draws the replies,
+those of one base in one batch (`workers.chat_engine`). More chats wait in `workers.chat_queue`. Torch is imported at
+the first chat or, in a worker of the inference queue, at its start. The events for the page and the key that cancels a
+chat are defined in `webapp.playground.stream`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import redis
 from celery import shared_task
@@ -24,17 +24,19 @@ from django.conf import settings
 from django.db import connection
 
 from training.config import DEMO_WORLD, Scalarization
-from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
+from training.errors import BadSettings, ModelUnavailable, TrainingError
 from training.run.model_names import models_at
 from training.run.pipeline import plan, served_by
 from webapp.playground.chat_events import PROTOCOL, AnswersScored, PrincipleScore
 from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
+from workers.chat_engine import BatchedPolicy, ChatEngine
 from workers.chat_queue import ChatQueue
+from workers.loaded_models import Loaded
 
 if TYPE_CHECKING:
-    from training.models.chat import ChatPolicy
+    from training.models.chat_batch import ChatBatch, Reply
     from training.reward.rewards import PrincipleRewards
 
 # Waiting threads must release their core, or a worker beside a training stage is forty times slower. Torch reads this
@@ -44,9 +46,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 log = logging.getLogger("concord.inference")
-Model = TypeVar("Model")
-
-MOST_LOADED = 4
 BEAT = 0.05  # seconds between two writes of text pieces
 
 
@@ -54,35 +53,9 @@ class Cancelled(Exception):
     """The user stopped the chat."""
 
 
-class Loaded:
-    """A cache of the last models used, at most `most`."""
-
-    def __init__(self, most: int = MOST_LOADED) -> None:
-        self._most = most
-        self._models: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def get(self, key: Hashable, load: Callable[[], Model]) -> Model:
-        """The model of this key, loaded if necessary. If memory runs out, all others are dropped first."""
-        if key not in self._models:
-            while len(self._models) >= self._most:
-                self._models.popitem(last=False)
-            try:
-                self._models[key] = load()
-            except OutOfMemory:
-                if not self._models:
-                    raise
-                self._models.clear()
-                self._models[key] = load()
-        self._models.move_to_end(key)
-        model: Model = self._models[key]
-        return model
-
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._models
-
-
 _loaded = Loaded()
-_turn = threading.Lock()  # the models are used by one thread at a time
+_engine = ChatEngine()
+_scoring = threading.Lock()  # preference models are used by one thread at a time
 
 
 @shared_task(name=TASK)
@@ -104,8 +77,7 @@ def answer(request: Request) -> None:
         try:
             if writer.cancelled():
                 raise Cancelled
-            with _turn:
-                converse(request, writer)
+            converse(request, writer)
         except Cancelled:
             writer.emit({"kind": "finished", "cancelled": True})
         except TrainingError as error:
@@ -153,7 +125,11 @@ def _stopped(request: Request) -> None:
         writer.emit({"kind": "finished", "cancelled": True})
 
 
-_chats = ChatQueue(_answer_and_let_go, _refuse, _is_stopped, _stopped)
+def new_queue(at_once: int) -> ChatQueue:
+    return ChatQueue(_answer_and_let_go, _refuse, _is_stopped, _stopped, at_once)
+
+
+_chats = new_queue(settings.CHATS_AT_ONCE)
 
 
 def converse(request: Request, writer: ChatWriter) -> None:
@@ -171,36 +147,35 @@ def converse(request: Request, writer: ChatWriter) -> None:
         writer.emit(score(request, answers))
 
 
-def stream_answers(policies: list[ChatPolicy], request: Request, writer: ChatWriter) -> list[str]:
-    """Stream both answers, a piece of each in turn, written about twenty times per second.
-
-    The two must not share base weights: the adapter of one would be active while the other generates.
-    """
-    began = beat = time.monotonic()
+def stream_answers(policies: list[BatchedPolicy], request: Request, writer: ChatWriter) -> list[str]:
+    """Stream both answers as they are drawn; pieces are written about twenty times per second."""
+    began, news = time.monotonic(), threading.Event()
     sampling = asdict(request.sampling)
-    going = {side: policies[side].stream(request.dialogues[side], **sampling) for side in (0, 1)}
-    pieces, answers, first = ["", ""], ["", ""], True
-    while going:
-        for side, stream in list(going.items()):
-            piece = next(stream, None)
-            if piece is None:
-                del going[side]
-                pieces[side] = ""
-                tokens = policies[side].count_tokens(answers[side])
-                writer.emit({"kind": "answer", "side": side, "text": answers[side], "tokens": tokens,
-                             "seconds": round(time.monotonic() - began, 2),
-                             "ended": tokens < request.sampling.max_new_tokens})
-                continue
-            pieces[side] += piece
-            answers[side] += piece
-        if first or time.monotonic() - beat >= BEAT:
-            beat, first = time.monotonic(), not any(answers)
-            for side in (0, 1):
-                if pieces[side]:
-                    writer.emit({"kind": "piece", "side": side, "text": pieces[side]})
-                    pieces[side] = ""
+    replies: list[Reply] = []
+    answers, going = ["", ""], [0, 1]
+    try:
+        for side in (0, 1):
+            replies.append(policies[side].begin(request.dialogues[side], news.set, **sampling))
+        while going:
+            news.wait(BEAT)
+            news.clear()
+            for side in list(going):
+                over = replies[side].ended  # before its text is taken: nothing comes after that
+                piece = replies[side].take()
+                answers[side] += piece
+                if over:
+                    going.remove(side)
+                    tokens = policies[side].count_tokens(answers[side])
+                    writer.emit({"kind": "answer", "side": side, "text": answers[side], "tokens": tokens,
+                                 "seconds": round(time.monotonic() - began, 2),
+                                 "ended": tokens < request.sampling.max_new_tokens})
+                elif piece:
+                    writer.emit({"kind": "piece", "side": side, "text": piece})
             if writer.cancelled():
                 raise Cancelled
+    finally:
+        for reply in replies:
+            reply.stop()
     return answers
 
 
@@ -211,7 +186,8 @@ def score(request: Request, answers: list[str]) -> AnswersScored:
         raise ModelUnavailable("The run that scores the answers no longer exists.",
                                "Choose another run under “Sampling and scoring”.")
     rewards = _loaded.get(("rewards", run.pk), lambda: _principle_rewards(run))
-    scores = rewards(request.dialogues, answers, 2)
+    with _scoring:
+        scores = rewards(request.dialogues, answers, 2)
     principles: list[PrincipleScore] = [
         {"name": name, "scores": _rounded(scores.standardised[:, column]),
          "parts": _rounded(scores.weighted[:, column])}
@@ -236,14 +212,18 @@ def _principle_rewards(run: Run) -> PrincipleRewards:
     return rewards
 
 
-def _policy(request: Request, side: int, writer: ChatWriter) -> ChatPolicy:
-    """The policy of one side, loaded if necessary and checked to have room for the prompt."""
+def _policy(request: Request, side: int, writer: ChatWriter) -> BatchedPolicy:
+    """The policy of one side, its base loaded if necessary, checked to have room for the prompt."""
     reference = request.policies[side]
     tuned, started = _stage(request.team, reference["stage"]), _stage(request.team, reference["sft"])
-    key = ("policy", reference["stage"], reference["sft"], reference["base"])
+    adapter = tuned.folder / "adapter" if tuned else None
+    stage_settings = tuned.settings if tuned else started.settings if started else {}
+    device, precision = _device(stage_settings.get("device", "auto")), stage_settings.get("precision", "fp32")
+    key = _base_key(reference["base"], started, device, precision)
     if key not in _loaded:
         writer.emit({"kind": "loading", "side": side})
-    policy = _loaded.get(key, lambda: _load_policy(reference["base"], started, tuned))
+    batch = _loaded.get(key, lambda: _load_base(reference["base"], started, device, precision))
+    policy = BatchedPolicy(_engine, batch, adapter)
     room = policy.longest - request.sampling.max_new_tokens
     needed = policy.count_tokens(request.dialogues[side])
     if needed > room:
@@ -254,14 +234,17 @@ def _policy(request: Request, side: int, writer: ChatWriter) -> ChatPolicy:
     return policy
 
 
-def _load_policy(base: str, started: Stage | None, tuned: Stage | None) -> ChatPolicy:
-    from training.models.chat import ChatPolicy
+def _base_key(base: str, started: Stage | None, device: Any, precision: str) -> Hashable:
+    """What policies must have in common to be adapters on the same weights: a base, or what an sft stage made of it."""
+    return "base", base if started is None else started.pk, str(device), precision
 
-    stage_settings = tuned.settings if tuned else started.settings if started else {}
+
+def _load_base(base: str, started: Stage | None, device: Any, precision: str) -> ChatBatch:
+    from training.models import language_model
+    from training.models.chat_batch import ChatBatch
+
     with models_at(models_home()):
-        return ChatPolicy.load(base, started.folder / "model" if started else None,
-                               tuned.folder / "adapter" if tuned else None,
-                               stage_settings.get("device", "auto"), stage_settings.get("precision", "fp32"))
+        return ChatBatch(language_model.load(started.folder / "model" if started else base, device, precision))
 
 
 def _stage(team: int, stage_id: int | None) -> Stage | None:
@@ -297,12 +280,16 @@ def close(**_: object) -> None:
 
 
 def _warm_up() -> None:
-    began = time.monotonic()
-    with _turn:
-        try:
-            policy = _loaded.get(("policy", None, None, DEMO_WORLD), lambda: _load_policy(DEMO_WORLD, None, None))
-            next(policy.stream([{"role": "user", "content": "Hello"}], max_new_tokens=2), None)
-        except TrainingError as error:
-            log.warning("could not load the demo policy in advance: %s", error)
-            return
+    began, ended = time.monotonic(), threading.Event()
+    try:
+        device = _device("auto")
+        batch = _loaded.get(_base_key(DEMO_WORLD, None, device, "fp32"),
+                            lambda: _load_base(DEMO_WORLD, None, device, "fp32"))
+        reply = BatchedPolicy(_engine, batch, None).begin([{"role": "user", "content": "Hello"}], ended.set,
+                                                          max_new_tokens=1)
+        ended.wait()
+        reply.take()
+    except TrainingError as error:
+        log.warning("could not load the demo policy in advance: %s", error)
+        return
     log.info("loaded the demo policy in %.1f s", time.monotonic() - began)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
+CHATS = "tests/training/test_chats_in_one_batch.py"
 REAPING = "tests/workers/test_reaping.py"
 RECORDING_LABELS = "tests/workers/test_recording_labels.py"
 RECORDING_ODD_EVENTS = "tests/workers/test_recording_odd_events.py"
@@ -47,7 +48,22 @@ WORKERS: tuple[Mutation, ...] = (
     Mutation("pace-of-label-stages", "what people say of the pace is written for the stage", "workers/pacing.py",
              "if row is not None and not _says(self._stage, row):", "if False:",
              ("tests/webapp/runs/test_steering_a_run.py",)),
-    Mutation("others-make-room", "when memory runs out the other models make room", "workers/inference.py",
-             "                self._models.clear()\n                self._models[key] = load()",
-             "                raise", ("tests/workers/test_inference_speaks.py",)),
+    Mutation("others-make-room", "when memory runs out the other models make room", "workers/loaded_models.py",
+             "                model = load()\n            with", "                raise\n            with",
+             ("tests/workers/test_inference_speaks.py",)),
+    # chats ----------------------------------------------------------------------------------------------------------
+    Mutation("row-of-who-left", "the last row takes the place of one that leaves", "training/models/shared_cache.py",
+             "buffer[place] = buffer[last]", "pass", (CHATS,)),
+    Mutation("adapter-of-others", "a row has no part of another row's adapter", "training/models/mixed_lora.py",
+             "float(policy == adapter)", "1.0", (CHATS,)),
+    Mutation("chunk-reads-on", "a long prompt is read chunk after chunk", "training/models/chat_batch.py",
+             "positions[:, start:end].to(device)", "positions[:, :end - start].to(device)", (CHATS,)),
+    Mutation("stopped-row-stays", "who stops leaves the batch", "training/models/chat_batch.py",
+             "for reply in self._running if reply.is_stopped]", "for reply in self._running if False]", (CHATS,)),
+    Mutation("seed-of-the-default-type", "a model that is loaded in bf16 changes no random number",
+             "training/models/chat_batch.py", ", dtype=torch.float32)", ")", (CHATS,)),
+    Mutation("one-chat-at-once", "as many chats are answered at once as the setting says", "workers/chat_queue.py",
+             "[self._answer_all] * self._at_once", "[self._answer_all]", ("tests/workers/test_chats_at_once.py",)),
+    Mutation("listener-gone", "a stopped chat's rows are given up", "workers/inference.py",
+             "            reply.stop()", "            pass", ("tests/workers/test_chats_at_once.py",)),
 )

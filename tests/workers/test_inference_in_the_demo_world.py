@@ -19,6 +19,7 @@ from webapp.accounts.models import Team
 from webapp.playground.stream import ChatSampling, Request, stream_key
 from webapp.runs.models import Run, RunStage, Stage
 from workers import inference
+from workers.loaded_models import Loaded
 
 NAMES = [choice.name for choice in shipped_recipe("demo").principles]
 ASK = [{"role": "user", "content": "What is the capital of Ister?"}]
@@ -93,7 +94,7 @@ def test_each_says_alone_what_it_says_beside_the_other(team: Team, run: Run) -> 
 def test_answers_are_scored_with_the_multipliers_that_the_training_ended_with(
     team: Team, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "_loaded", inference.Loaded())  # a run of another test had the same number
+    monkeypatch.setattr(inference, "_loaded", Loaded())  # a run of another test had the same number
     first, bound = NAMES[0], NAMES[1]
     run.recipe["scalarization"] |= {"function": "constrained", "thresholds": {bound: 0.5}}
     run.save()

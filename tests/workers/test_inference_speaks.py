@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,26 +18,51 @@ from webapp.accounts.models import Team
 from webapp.playground.stream import ChatSampling, Request, cancel_key, stream_key
 from webapp.runs.models import Stage
 from workers import chat_queue, inference
+from workers.loaded_models import Loaded
 
 DEMO = {"stage": None, "sft": None, "base": "demo-world"}
 ASK = [{"role": "user", "content": "Which bird is that?"}]
 
 
 class Parrot:
-    """A policy that says what it was made to say, word by word."""
+    """A policy that says what it was made to say, a word whenever somebody listens."""
 
     longest = 100
 
     def __init__(self, words: list[str], between: Callable[[], None] = lambda: None) -> None:
         self.words, self.between = words, between
+        self.is_idle = True
 
     def count_tokens(self, asked: Any) -> int:
         return sum(len(message["content"]) for message in asked) if isinstance(asked, list) else len(asked.split())
 
-    def stream(self, dialogue: Any, **sampling: Any) -> Iterator[str]:
-        for word in self.words[:sampling["max_new_tokens"]]:
-            yield word
-            self.between()
+    def put(self, dialogue: Any, adapter: Any, sampling: Any, seed: int, tell: Callable[[], None]) -> Said:
+        return self.begin(dialogue, tell, max_new_tokens=sampling.max_new_tokens)
+
+    def advance(self) -> None: ...
+
+    def begin(self, dialogue: Any, tell: Callable[[], None], **sampling: Any) -> Said:
+        return Said(self.words[:sampling["max_new_tokens"]], self.between)
+
+
+class Said:
+    """A reply of a parrot."""
+
+    def __init__(self, words: list[str], between: Callable[[], None]) -> None:
+        self.words, self.between = list(words), between
+        self.is_stopped = False
+
+    @property
+    def ended(self) -> bool:
+        return len(self.words) <= 1
+
+    def take(self) -> str:
+        word = self.words.pop(0) if self.words else ""
+        self.between()
+        return word
+
+    def stop(self) -> None:
+        self.is_stopped = True
 
 
 @pytest.fixture
@@ -57,7 +83,7 @@ def speakers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "_loaded", inference.Loaded())
+    monkeypatch.setattr(inference, "_loaded", Loaded())
 
 
 def asking(**changes: Any) -> Request:
@@ -70,13 +96,13 @@ def events_of(client: redis.Redis, request: Request) -> list[dict[str, Any]]:
 
 
 def test_both_answers_come_in_pieces_and_then_whole(client: redis.Redis, speakers: Callable[..., None]) -> None:
-    speakers(Parrot(["It ", "is ", "a ", "lark."]), Parrot(["No."]))
+    speakers(Parrot(["It ", "is ", "a ", "lark."]), Parrot(["No, ", "no."]))
     request = asking()
     inference.answer(request)
     events = events_of(client, request)
     assert events[-1] == {"kind": "finished", "cancelled": False}
     answers = {event["side"]: event for event in events if event["kind"] == "answer"}
-    assert [answers[side]["text"] for side in (0, 1)] == ["It is a lark.", "No."]
+    assert [answers[side]["text"] for side in (0, 1)] == ["It is a lark.", "No, no."]
     assert answers[0]["tokens"] == 4
     assert answers[0]["ended"]
     first_pieces = [event["side"] for event in events if event["kind"] == "piece"][:2]
@@ -92,8 +118,8 @@ def test_an_answer_cut_at_the_limit_says_so(client: redis.Redis, speakers: Calla
 
 
 def test_pieces_are_gathered_to_about_twenty_a_second(client: redis.Redis, speakers: Callable[..., None]) -> None:
-    speakers(Parrot(["x"] * 2000), Parrot(["y"] * 2000))
-    request = asking(sampling=ChatSampling(max_new_tokens=2000))
+    speakers(Parrot(["x"] * 20), Parrot(["y"] * 20))
+    request = asking(sampling=ChatSampling(max_new_tokens=20))
     inference.answer(request)
     events = events_of(client, request)
     seconds = max(event["seconds"] for event in events if event["kind"] == "answer")
@@ -154,8 +180,11 @@ def test_an_unknown_error_is_said_too_and_the_next_chat_goes_on(
 
 
 @pytest.fixture
-def go_on(client: redis.Redis, speakers: Callable[..., None]) -> Iterator[threading.Event]:
-    """The worker is in the middle of a chat, and goes on when this event is set."""
+def go_on(
+    client: redis.Redis, speakers: Callable[..., None], monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[threading.Event]:
+    """The worker answers one chat at a time, is in the middle of one, and goes on when this event is set."""
+    monkeypatch.setattr(inference, "_chats", inference.new_queue(1))
     inside, released = threading.Event(), threading.Event()
 
     def wait() -> None:
@@ -242,14 +271,15 @@ def test_when_the_worker_ends_everyone_hears_it() -> None:
 
 
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Stage | None, Stage | None]]:
-    made: list[tuple[str, Stage | None, Stage | None]] = []
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Stage | None]]:
+    """The bases that were loaded, each with the sft stage whose weights it has."""
+    made: list[tuple[str, Stage | None]] = []
 
-    def load(base: str, started: Stage | None, tuned: Stage | None) -> Parrot:
-        made.append((base, started, tuned))
+    def load(base: str, started: Stage | None, device: Any, precision: str) -> Parrot:
+        made.append((base, started))
         return Parrot(["Yes."])
 
-    monkeypatch.setattr(inference, "_load_policy", load)
+    monkeypatch.setattr(inference, "_load_base", load)
     return made
 
 
@@ -258,14 +288,23 @@ def stage_of(team: Team, **fields: Any) -> Stage:
     return Stage.objects.create(team=team, **values)
 
 
-def test_a_policy_is_loaded_once(client: redis.Redis, team: Team, loads: list[Any]) -> None:
-    tuned = stage_of(team)
+def test_policies_on_the_same_weights_share_one_base_which_is_loaded_once(
+    client: redis.Redis, team: Team, loads: list[Any],
+) -> None:
+    tuned = stage_of(team, settings={"precision": "fp32"})
     policies = [DEMO, {"stage": tuned.pk, "sft": None, "base": "demo-world"}]
     for _ in range(2):
         request = asking(team=team.pk, policies=policies)
         inference.answer(request)
-    assert loads == [("demo-world", None, None), ("demo-world", None, tuned)]
+    assert loads == [("demo-world", None)]
     assert "loading" not in [event["kind"] for event in events_of(client, request)]
+
+
+def test_weights_of_their_own_or_another_precision_are_another_base(team: Team, loads: list[Any]) -> None:
+    started, bf16 = stage_of(team, kind="sft", name="sft"), stage_of(team, settings={"precision": "bf16"}, identity="b")
+    inference.answer(asking(team=team.pk, policies=[DEMO, {"stage": None, "sft": started.pk, "base": "demo-world"}]))
+    inference.answer(asking(team=team.pk, policies=[DEMO, {"stage": bf16.pk, "sft": None, "base": "demo-world"}]))
+    assert loads == [("demo-world", None), ("demo-world", started), ("demo-world", None)]
 
 
 @pytest.mark.parametrize("fields", [{"status": "running"}, {}])
@@ -291,19 +330,48 @@ def test_a_conversation_without_room_for_an_answer_is_refused(
 
 
 def test_the_models_used_last_stay() -> None:
-    loaded = inference.Loaded(most=2)
+    loaded = Loaded(most=2)
     made: list[str] = []
 
-    def get(name: str) -> None:
-        loaded.get(name, lambda: made.append(name))
+    def load(name: str) -> str:
+        made.append(name)
+        return name
 
     for name in ("a", "b", "a", "c", "a", "b"):
-        get(name)
+        assert loaded.get(name, partial(load, name)) == name
     assert made == ["a", "b", "c", "b"]
 
 
+def test_a_model_that_somebody_chats_with_stays() -> None:
+    loaded = Loaded(most=1)
+    busy = Parrot([])
+    busy.is_idle = False
+    assert loaded.get("busy", lambda: busy) is busy
+    loaded.get("other", lambda: "model")
+    assert "busy" in loaded
+
+
+def test_who_asks_for_a_model_that_is_there_does_not_wait_for_one_that_is_being_loaded() -> None:
+    loaded = Loaded()
+    loaded.get("there", lambda: "model")
+    inside, go_on = threading.Event(), threading.Event()
+
+    def load() -> str:
+        inside.set()
+        go_on.wait(20)
+        return "large"
+
+    loading = threading.Thread(target=loaded.get, args=("large", load))
+    loading.start()
+    assert inside.wait(5)
+    assert loaded.get("there", lambda: "another") == "model"
+    go_on.set()
+    loading.join(5)
+    assert "large" in loaded
+
+
 def test_when_memory_runs_out_the_others_make_room() -> None:
-    loaded = inference.Loaded()
+    loaded = Loaded()
     loaded.get("old", lambda: "model")
 
     def load() -> str:

@@ -2,7 +2,7 @@
 
 One base model is loaded for all the policies trained from it; each policy is an adapter on it, and the base itself is
 the same weights with every adapter off. It knows nothing of users, sessions or the web; it serves one reply at a time
-and is not thread-safe. Left out: batching replies of different people together.
+and is not thread-safe. Replies of many people at once are `training.models.chat_batch`.
 """
 
 from __future__ import annotations
@@ -57,12 +57,10 @@ class ChatPolicy:
     def with_adapter(self, adapter: Path | None) -> ChatPolicy:
         """Another policy on the same base weights, which are not loaded again; None for the base alone."""
         base = self._base
-        if adapter is not None and not base.names:
-            base.language = language_model.load_adapter(base.language, adapter)
-            base.names[adapter] = "default"
-        elif adapter is not None and adapter not in base.names:
-            base.names[adapter] = f"policy{len(base.names)}"
-            base.language.adapter.load_adapter(str(adapter), adapter_name=base.names[adapter], is_trainable=False)
+        if adapter is not None and adapter not in base.names:
+            name = f"policy{len(base.names)}"
+            base.language = language_model.load_adapter(base.language, adapter, name=name)
+            base.names[adapter] = name
         return ChatPolicy(base, adapter)
 
     @property
@@ -101,20 +99,44 @@ class ChatPolicy:
 
 
 def pieces(tokenizer: Any, tokens: Iterator[int]) -> Iterator[str]:
-    """Text of a growing list of tokens, piece by piece.
+    """Text of a growing list of tokens, piece by piece."""
+    reply = ReplyText(tokenizer)
+    for token in tokens:
+        if piece := reply.add(token):
+            yield piece
+        if reply.over:
+            return
+    if piece := reply.rest():
+        yield piece
+
+
+class ReplyText:
+    """The text of a growing reply.
 
     A piece is held back while it may be half a character, the start of a stop string or space at the end of the reply.
+
+    Attributes:
+        over: whether another turn has begun, so that nothing more belongs to the reply.
     """
-    ids: list[int] = []
-    shown = ""
-    for token in tokens:
-        ids.append(token)
-        text, over = reply_so_far(tokenizer.decode(ids, skip_special_tokens=True))
-        if len(text) > len(shown) and text.startswith(shown):
-            yield text[len(shown) :]
-            shown = text
-        if over:
-            return
-    reply = cut_at_stop(tokenizer.decode(ids, skip_special_tokens=True))
-    if reply.startswith(shown) and len(reply) > len(shown):
-        yield reply[len(shown) :]
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.over = False
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._shown = ""
+
+    def add(self, token: int) -> str:
+        """The piece that is certain with this token; often none."""
+        self._ids.append(token)
+        text, self.over = reply_so_far(self._tokenizer.decode(self._ids, skip_special_tokens=True))
+        return self._piece(text)
+
+    def rest(self) -> str:
+        """What was held back, once no token will come."""
+        return self._piece(cut_at_stop(self._tokenizer.decode(self._ids, skip_special_tokens=True)))
+
+    def _piece(self, text: str) -> str:
+        if len(text) <= len(self._shown) or not text.startswith(self._shown):
+            return ""
+        piece, self._shown = text[len(self._shown):], text
+        return piece

@@ -232,8 +232,13 @@ def add_adapter(language: LanguageModel, lora: Lora) -> LanguageModel:
     return replace(language, adapter=wrapped)
 
 
-def load_adapter(language: LanguageModel, folder: Path, trainable: bool = False) -> LanguageModel:
-    """The model with the LoRA adapter saved in a folder.
+def load_adapter(
+    language: LanguageModel, folder: Path, trainable: bool = False, name: str = "default",
+) -> LanguageModel:  # fmt: skip
+    """The model with the LoRA adapter saved in a folder, beside those that it has already.
+
+    Args:
+        name: what peft calls it; another one for each adapter of a model.
 
     Raises:
         ModelUnavailable: the adapter cannot be read or belongs to another base.
@@ -242,10 +247,12 @@ def load_adapter(language: LanguageModel, folder: Path, trainable: bool = False)
 
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelUnavailable("The adapter's folder holds no adapter_model.safetensors.", "Train the policy again.")
+    wrapped, options = language.adapter, {"is_trainable": trainable, "torch_device": str(language.device)}
     try:
-        wrapped = PeftModel.from_pretrained(
-            language.model, str(folder), is_trainable=trainable, torch_device=str(language.device)
-        )
+        if wrapped is None:
+            wrapped = PeftModel.from_pretrained(language.model, str(folder), adapter_name=name, **options)
+        else:
+            wrapped.load_adapter(str(folder), adapter_name=name, **options)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelUnavailable(
             f"The adapter does not fit its base: {_first_line(error)}.", "Choose the base that it was trained on."

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, Literal
 
 from training.config import DEMO_WORLD, Recipe
-from training.config.judge import RUNTIME_ONLY
+from training.config.judge import LOCAL_VERSION, RUNTIME_ONLY
 from training.demo_world import WEIGHTS
 from training.run import baselines
 from training.run.artifacts import digest_of, file_digest
@@ -148,7 +148,7 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
             corrected = digest_of(touched)
         by_name[stage.name] = digest_of({
             "kind": stage.kind,
-            "version": VERSIONS[stage.kind],
+            "version": _version(stage),
             "settings": stage.settings,
             "inputs": {role: by_name[name] for role, name in stage.inputs.items()},
             "files": {role: file_digests[role] for role in stage.files},
@@ -156,6 +156,13 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
             "weights": _shipped_weights(stage.settings),
         })
     return by_name
+
+
+def _version(stage: StagePlan) -> int | str:
+    """The version of a stage's code; where it asks a local judge, that of the judge too."""
+    version = VERSIONS[stage.kind]
+    is_local = stage.settings.get("judge", {}).get("kind") == "local"
+    return f"{version}, local judge {LOCAL_VERSION}" if is_local else version
 
 
 def _shipped_weights(settings: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from training.config import JudgeSettings
-from training.errors import BadSettings
+from training.errors import BadSettings, StopRequested
 from training.judges.answers import LEAST_MASS, letter_of
 from training.judges.judge import Answer, Listener, PairQuestion, PairRequest, Verdict, collect, verdict_of
 from training.judges.prompt import question_of
@@ -65,12 +65,13 @@ class LocalJudge:
             questions = [self._questions(self._asked.language, group) for group in pairs]
             for part in passes([ids for _, ids in questions], self._asked.language.device):
                 await _wait_while_paused(listener, pace)
+                judged: list[tuple[PairRequest, Verdict]] = []
                 shares = self._asked.shares([questions[number][1] for number in part])
                 for number, shares_of_pair in zip(part, shares, strict=True):
                     texts, sequences = questions[number]
                     verdicts = self._verdicts(self._asked.language, texts, sequences, shares_of_pair)
-                    for request, verdict in zip(pairs[number], verdicts, strict=True):
-                        listener.judged(request, verdict)
+                    judged += zip(pairs[number], verdicts, strict=True)
+                _report(listener, judged)
 
     def _questions(self, language: LanguageModel, group: Sequence[PairRequest]) -> tuple[list[str], list[list[int]]]:
         """The questions about one pair, and their token ids: of each principle in turn, in one order or both."""
@@ -93,6 +94,18 @@ class LocalJudge:
         if not self.settings.both_orders:
             return [verdict_of(answer) for answer in answers]
         return [verdict_of(shown, swapped) for shown, swapped in zip(answers[::2], answers[1::2], strict=True)]
+
+
+def _report(listener: Listener, judged: Sequence[tuple[PairRequest, Verdict]]) -> None:
+    """Tell the listener of all verdicts of a pass; where it asks for a stop, it is raised after the last."""
+    stop: StopRequested | None = None
+    for request, verdict in judged:
+        try:
+            listener.judged(request, verdict)
+        except StopRequested as requested:
+            stop = requested
+    if stop is not None:
+        raise stop
 
 
 async def _wait_while_paused(listener: Listener, pace: RateController) -> None:

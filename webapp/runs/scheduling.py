@@ -40,7 +40,7 @@ def advance(*, run: Run) -> None:
     failed = any(stage.status == S.FAILED for stage in stages.values())
     for item in plan(read_exactly(run.recipe)):
         stage = stages[item.name]
-        ready = all(stages[name].status == S.SUCCEEDED for name in item.inputs.values())
+        ready = all(stages[name].status == S.SUCCEEDED for name in (*item.inputs.values(), *item.after))
         # After a failure nothing new begins: a person decides whether the rest is worth its price.
         if ready and not failed and stage.status == S.WAITING:
             now = timezone.now()

@@ -7,9 +7,10 @@ LoRA on all layers, batches of 64 prompts of 32 tokens, responses of 64:
 
     decode   tokens per second within a batch, against `generate` with the same LoRA policy
     ppo      samples per second of a phase with one preference model and 4 epochs, against the earlier engine
+    judge    labels per second of a local judge with twelve principles, against the earlier engine (local_judge.py)
 
-A figure is the best of its rounds; the first warms up. The last line is `decode: 14.0 ppo: 6.5 memory: 0.9`, ratios
-of one run; memory is the peak over the models, ours over the earlier engine's.
+A figure is the best of its rounds; the first warms up. The last line is `decode: 14.0 ppo: 6.5 memory: 0.9
+judge: 9.5`, ratios of one run; memory is the peak over the models, ours over the earlier engine's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import repository  # noqa: F401
+import local_judge
+import repository
 import torch
 from ppo_vs_trl import Outcome, Setup, in_a_process
 from shapes import SHAPES, make_policy, make_prompts, make_reward_model
@@ -33,7 +35,7 @@ from training.config import Lora
 from training.models import language_model, rollouts
 from training.models.language_model import LanguageModel
 
-BATCH, PROMPT, RESPONSE, ROUNDS = 64, 32, 64, 3
+BATCH, PROMPT, RESPONSE, ROUNDS, JUDGED = 64, 32, 64, 3, 32
 
 
 def adapted_policy(folder: Path, device: str, precision: str) -> LanguageModel:
@@ -105,8 +107,9 @@ def main() -> int:
                       steps=options.steps, prompt_tokens=PROMPT, response_tokens=RESPONSE, batch=BATCH)
         ours, earlier = (phases(name, root, setup) for name, root in
                          (("ours", repository.ROOT), ("baseline", options.baseline)))
+        judge = local_judge.ratio(options.baseline, policy, options.device, pairs=JUDGED, rounds=ROUNDS)
     ppo = ours.samples_per_second(BATCH) / earlier.samples_per_second(BATCH)
-    print(f"decode: {decode:.1f} ppo: {ppo:.1f} memory: {ours.memory / earlier.memory:.2f}")
+    print(f"decode: {decode:.1f} ppo: {ppo:.1f} memory: {ours.memory / earlier.memory:.2f} judge: {judge:.1f}")
     return 0
 
 

@@ -16,6 +16,7 @@ from training.config import Recipe
 from training.data.data_files import FileRole, digests
 from training.data.file_cache import bad_rows_notice, cached_data_files
 from training.errors import BadSettings
+from training.judges.sibling_labels import labels_of_siblings
 from training.run.artifacts import is_complete, read_json, write_json
 from training.run.checks import check_run
 from training.run.event_stream import EventReader
@@ -82,6 +83,7 @@ def _prepare(recipe: Recipe, stage: StagePlan, folders: Mapping[str, Path], file
     stage_files: dict[str, Path] = {role: path for role, path in files.items() if role in stage.files}
     runtime = runtime_of(recipe, files={str(role): path for role, path in files.items()}, kind=stage.kind)
     folder = folders[stage.name]
+    stage_files |= labels_of_siblings(stage, folder, [folders[name] for name in stage.after])
     prepare_stage(stage, folder.name, folder, inputs, stage_files, runtime)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from training.dialogue import last_user_message
 from training.judges.identity import is_unplaced, judge_name
 from training.judges.pair_index import PairIndex
 from training.run.artifacts import read_jsonl
-from training.run.events import LabelBody
+from training.run.events import LabelBody, SiblingLabelBody
 from training.text import storable
 from webapp.datasets.models import Dataset
 from webapp.labels.models import Label, Pair, PairText
@@ -35,57 +36,68 @@ class _StoredLabel(NamedTuple):
 
 
 class LabelRecorder:
-    """Records the label events of one stage, in a constant number of queries per batch."""
+    """Records the label events of one stage, its own and its siblings', in a constant number of queries per batch and
+    principle."""
 
     def __init__(self, stage: Stage, pairs: Path | None) -> None:
         self._stage = stage
         self._pairs = pairs
         self._index: PairIndex | None = None
-        self._version: PrincipleVersion | None = None
+        self._versions: dict[tuple[str, str], PrincipleVersion] = {}
         self._dataset = dataset_of(stage)
 
     def record(self, events: Sequence[LabelBody]) -> None:
         """Insert new labels. A stored error is replaced; any other stored label stays as it was bought."""
+        self._record(events, self._version(self._stage.settings["principle"], self._stage.settings["statement"]))
+
+    def record_siblings(self, events: Sequence[SiblingLabelBody]) -> None:
+        """The same for labels of other principles, each under the wording that it was asked about."""
+        by_wording: dict[tuple[str, str], list[LabelBody]] = {}
+        for event in filter(itemgetter("principle"), events):
+            by_wording.setdefault((event["principle"], event["statement"]), []).append(event)
+        for wording, labels in sorted(by_wording.items()):
+            self._record(labels, self._version(*wording))
+
+    def _record(self, events: Sequence[LabelBody], version: PrincipleVersion) -> None:
         latest = {event["pair"]: event for event in events}
         pairs = self._pair_ids(list(latest))
-        stored = self._stored_labels(list(pairs.values()))
+        stored = self._stored_labels(list(pairs.values()), version)
         fresh, mended = [], []
         for digest, event in latest.items():
             if digest not in pairs:
                 continue
             before = stored.get((pairs[digest], self._judge_of(event), event["prompt_version"]))
             if before is None:
-                fresh.append(self._columns(event, pairs[digest]))
+                fresh.append(self._columns(event, pairs[digest], version))
             elif before.failed and event["probability"] is not None:
-                mended.append(Label(pk=before.pk, **self._columns(event, pairs[digest])))
+                mended.append(Label(pk=before.pk, **self._columns(event, pairs[digest], version)))
         insert_new(Label, fresh)
         if mended:
             Label.objects.bulk_update(mended, _JUDGED, batch_size=_BATCH)
 
-    @property
-    def version(self) -> PrincipleVersion:
-        if self._version is None:
-            self._version = principle_version(self._stage)
-        return self._version
+    def _version(self, principle: str, statement: str) -> PrincipleVersion:
+        if (principle, statement) not in self._versions:
+            self._versions[principle, statement] = principle_version(self._stage.team_id, principle, statement)
+        return self._versions[principle, statement]
 
-    def _stored_labels(self, pairs: list[int]) -> dict[tuple[int, str, str], _StoredLabel]:
+    def _stored_labels(self, pairs: list[int], wording: PrincipleVersion) -> dict[tuple[int, str, str], _StoredLabel]:
         """The stored labels of these pairs, without their full rows."""
         stored: dict[tuple[int, str, str], _StoredLabel] = {}
         for start in range(0, len(pairs), _BATCH):
             labels = Label.objects.alias(version=_unindexed("principle_version_id")).filter(
-                version=self.version.pk, pair__in=pairs[start: start + _BATCH]).order_by()
+                version=wording.pk, pair__in=pairs[start: start + _BATCH]).order_by()
             for pk, pair, judge, version, probability in labels.values_list("pk", "pair_id", "judge", "prompt_version",
                                                                           "probability"):
                 stored[pair, judge, version] = _StoredLabel(pk, probability is None)
         return stored
 
-    def _columns(self, event: LabelBody, pair: int) -> dict[str, Any]:
+    def _columns(self, event: LabelBody, pair: int, version: PrincipleVersion) -> dict[str, Any]:
         probability, shown, swapped = event["probability"], event["p_shown"], event["p_swapped"]
         gap, flip = None, False
         if shown is not None and swapped is not None:
             gap, flip = abs(shown - swapped), (shown - 0.5) * (swapped - 0.5) < 0
         return {
-            "team_id": self._stage.team_id, "pair_id": pair, "principle_version_id": self.version.pk,
+            "team_id": self._stage.team_id, "pair_id": pair, "principle_version_id": version.pk,
             "judge": self._judge_of(event), "prompt_version": storable(event["prompt_version"])[:20],
             "model": storable(event["model"])[:200], "probability": probability, "p_shown": shown,
             "p_swapped": swapped, "order_gap": gap,
@@ -144,13 +156,18 @@ def dataset_of(stage: Stage) -> Dataset | None:
     return run.dataset if run is not None else None
 
 
-def principle_version(stage: Stage) -> PrincipleVersion:
-    """The team's version with the stage's wording; a wording that came with a recipe's YAML becomes a new version."""
-    name, statement = stage.settings["principle"], stage.settings["statement"]
-    versions = PrincipleVersion.objects.filter(principle__team=stage.team_id, principle__name=name, statement=statement)
+def principle_version(team_id: int, name: str, statement: str) -> PrincipleVersion:
+    """The team's version with this wording; a wording that came with a recipe's YAML becomes a new version.
+
+    Two recorders that meet a new wording at once wait for each other at the principle's row.
+    """
+    versions = PrincipleVersion.objects.filter(principle__team=team_id, principle__name=name, statement=statement)
     if version := versions.order_by("number").first():
         return version
-    principle, _ = Principle.objects.get_or_create(team_id=stage.team_id, name=name)
+    principle, _ = Principle.objects.get_or_create(team_id=team_id, name=name)
+    Principle.objects.select_for_update().get(pk=principle.pk)
+    if version := versions.order_by("number").first():
+        return version
     newest = principle.versions.order_by("-number").first()
     return PrincipleVersion.objects.create(principle=principle, statement=statement,
                                            number=newest.number + 1 if newest else 1)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from training.config import read_exactly
 from training.run.artifacts import read_jsonl, write_jsonl
 from training.run.jobs import prepare_stage, runtime_of, stage_command
-from training.run.pipeline import StagePlan, plan
+from training.run.pipeline import StagePlan, plan, shared_principles
 from webapp.judges.keys import check_key_host, saved_key
 from webapp.runs import exports
 from webapp.runs.model_home import models_home
@@ -54,7 +54,8 @@ def prepare(stage: Stage) -> Prepared | None:
         files = {role: shared[role] for role in item.files}
     if item.kind == "label":
         path = stage.folder / "files" / "known_labels.jsonl"
-        if exports.write_known_labels(path, team=run.team, stage_settings=item.settings):
+        siblings = {name: words for name, words in shared_principles(recipe).items() if name != item.principle}
+        if exports.write_known_labels(path, team=run.team, stage_settings=item.settings, siblings=siblings):
             files["known_labels"] = path
     if item.kind in {"preference_model", "draw"}:
         corrected = _corrected_labels(stage, item, runs, stages)

@@ -15,7 +15,15 @@ from django.db import transaction
 from django.db.models import F
 
 from training.run.event_stream import Batch, EventReader
-from training.run.events import ArtifactEvent, Event, LabelEvent, LogEvent, ProgressEvent, WarningEvent
+from training.run.events import (
+    ArtifactEvent,
+    Event,
+    LabelEvent,
+    LogEvent,
+    ProgressEvent,
+    SiblingLabelEvent,
+    WarningEvent,
+)
 from training.text import storable
 from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.models import LogLine, RunStage, Sample, Stage
@@ -34,6 +42,7 @@ class _Rows:
     samples: dict[tuple[int, int], Sample] = field(default_factory=dict)
     log: list[LogLine] = field(default_factory=list)
     labels: list[LabelEvent] = field(default_factory=list)
+    sibling_labels: list[SiblingLabelEvent] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)
     last_step: int = 0
     rewinds: int = 0
@@ -104,6 +113,8 @@ class Recorder:
                 response=storable(event["response"]))
         elif event["kind"] == "label":
             rows.labels.append(event)
+        elif event["kind"] == "sibling_label":
+            rows.sibling_labels.append(event)
         elif event["kind"] == "log" or event["kind"] == "warning" or event["kind"] == "artifact":
             rows.log.append(_line(self._stage, event))
         elif event["kind"] == "rewind":
@@ -116,7 +127,7 @@ class Recorder:
     def _rewind(self, step: int, rows: _Rows) -> None:
         """Delete points, samples and warnings after a step. Those in the current batch are written first."""
         self._write(rows)
-        rows.samples, rows.log, rows.labels = {}, [], []
+        rows.samples, rows.log, rows.labels, rows.sibling_labels = {}, [], [], []
         self._series.rewind(step)
         Sample.objects.filter(stage=self._stage, step__gt=step).delete()
         LogLine.objects.filter(stage=self._stage, step__gt=step).exclude(code="").delete()
@@ -133,6 +144,8 @@ class Recorder:
             LogLine.objects.bulk_create(rows.log, ignore_conflicts=True)
         if rows.labels:
             self._labels.record(rows.labels)
+        if rows.sibling_labels:
+            self._labels.record_siblings(rows.sibling_labels)
 
     def _progress(self, event: ProgressEvent) -> dict[str, Any]:
         done, total, now = event["done"], event["total"], event["time"]

@@ -72,11 +72,20 @@ def tell_label(folder: Path) -> None:
     stream.close()
 
 
+def tell_siblings(folder: Path) -> None:
+    """What a label stage told of another principle of its run."""
+    stream = EventFile(folder / "siblings.jsonl")
+    label = as_label(PAIRS[0], "detail", verdict_of(Answer(0.25, "", 117, 1, 1, 450)), JUDGE)
+    stream.sibling_label({**label, "statement": "more detailed"})
+    stream.close()
+
+
 @pytest.fixture
 def folder_of_events(tmp_path: Path) -> Path:
     """A folder with what this version writes."""
     tell_ppo(tmp_path)
     tell_label(tmp_path)
+    tell_siblings(tmp_path)
     return tmp_path
 
 
@@ -96,7 +105,7 @@ def test_a_line_is_what_it_was_before_but_for_its_version(folder_of_events: Path
 
 
 def test_every_kind_is_written_with_the_fields_of_its_type_and_no_others(folder_of_events: Path) -> None:
-    events = list(map(json.loads, lines_of(folder_of_events / "ppo.jsonl", folder_of_events / "label.jsonl")))
+    events = list(map(json.loads, lines_of(*sorted(folder_of_events.glob("*.jsonl")))))
     assert {event["kind"] for event in events} == set(TYPES)
     for event in events:
         assert event.keys() == get_type_hints(TYPES[event["kind"]]).keys()
@@ -175,7 +184,7 @@ def test_a_new_kind_and_a_new_field_are_passed_over_and_counted() -> None:
 
 @pytest.mark.parametrize("kind", sorted(TYPES))
 def test_a_field_that_is_missing_has_its_default_or_is_said(folder_of_events: Path, kind: str) -> None:
-    events = [json.loads(line) for line in lines_of(folder_of_events / "ppo.jsonl", folder_of_events / "label.jsonl")]
+    events = [json.loads(line) for line in lines_of(*sorted(folder_of_events.glob("*.jsonl")))]
     whole_event = next(event for event in events if event["kind"] == kind)
     later = {"v", "level", "message", "path", "name", "principle", "model", "order_gap", "tokens_in", "calls", "chars"}
     for name in whole_event:

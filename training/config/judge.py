@@ -17,6 +17,12 @@ RUNTIME_ONLY = frozenset({
 """How fast, with which account and at what price a judge is asked, and whether log-probabilities are tried. None of it
 changes what a label means, so it is not part of a stage's identity."""
 
+LOCAL_VERSION = 2
+"""Raise it when a local judge is asked otherwise than before: it is part of the identity of every stage that asks one.
+
+    2   the judge's answer is begun for it
+"""
+
 BUDGETS = ("budget_calls", "budget_tokens", "budget_money")
 
 
@@ -30,8 +36,9 @@ class JudgeSettings(Section):
         "", description="The environment variable that holds the key (OPENAI_API_KEY or CONCORD_JUDGE_..._KEY).")
     both_orders: bool = Field(True, description=(
         "Ask about each pair in both orders and average, which removes position bias."))
-    layout: Layout = Field("paper", description="The paper's question, or the principle last, so that the calls on a "
-                                                "pair share a prefix that servers keep.")
+    layout: Layout = Field("paper", description=(
+        "The paper's question, or the principle last, so that the calls on a pair share a prefix that servers keep; "
+        "with a local judge twelve principles then cost little more than one."))
     few_shot: int = Field(0, ge=0, le=4, description=(
         "Solved examples before the question; half of them have the answer B."))
     reasoning: bool = Field(False, description="The judge thinks before it answers: costs more and takes longer.")

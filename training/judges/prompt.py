@@ -45,6 +45,8 @@ def prompt_version(settings: JudgeSettings) -> str:
         parts.append(f"ex{settings.few_shot}")
     if settings.reasoning:
         parts.append("think")
+    if settings.kind == "local":
+        parts.append("begun")  # the beginning of the answer is written for it
     return ".".join(parts)
 
 

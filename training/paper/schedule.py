@@ -16,6 +16,7 @@ from pathlib import Path
 from training.config import Recipe
 from training.data.data_files import FileRole, digests
 from training.errors import TrainingError
+from training.judges.sibling_labels import labels_of_siblings
 from training.run.artifacts import is_complete, read_json
 from training.run.jobs import DONE, prepare_stage, runtime_of, stage_command
 from training.run.pipeline import StagePlan, identities, needs_torch, plan
@@ -32,13 +33,15 @@ class StageFailed(TrainingError):
 
 @dataclass(frozen=True)
 class Work:
-    """One stage that some recipes share. `needs` are the folders of what it reads, by role."""
+    """One stage that some recipes share. `needs` are the folders of what it reads, by role; `after` those of stages
+    that come first where they are to be run too (`StagePlan.after`)."""
 
     plan: StagePlan
     identity: str
     folder: Path
     needs: dict[str, Path]
     recipe: Recipe
+    after: tuple[Path, ...] = ()
 
 
 def stage_folders(recipe: Recipe, files: Mapping[FileRole, Path], store: Path) -> dict[str, Path]:
@@ -54,7 +57,8 @@ def works(recipes: Iterable[Recipe], files: Mapping[FileRole, Path], store: Path
         for stage in plan(recipe):
             folder = folders[stage.name]
             needs = {role: folders[name] for role, name in stage.inputs.items()}
-            by_folder.setdefault(folder, Work(stage, folder.name, folder, needs, recipe))
+            after = tuple(folders[name] for name in stage.after)
+            by_folder.setdefault(folder, Work(stage, folder.name, folder, needs, recipe, after))
     return list(by_folder.values())
 
 
@@ -71,11 +75,13 @@ def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, e
         StageFailed: naming the stage, its cause and its remedy, after the stages that run in parallel have stopped.
     """
     waiting = [work for work in todo if not is_complete(work.folder)]
+    awaited = {work.folder for work in waiting}
     total, running = len(waiting), dict[Path, tuple[Work, subprocess.Popen[bytes], float]]()
     tell(f"{len(todo)} stages, {len(todo) - total} of them already complete")
     try:
         while waiting or running:
-            for work in [work for work in waiting if all(is_complete(need) for need in work.needs.values())]:
+            for work in [work for work in waiting if all(map(is_complete, work.needs.values()))
+                         and all(is_complete(folder) for folder in work.after if folder in awaited)]:
                 if len(running) < jobs:
                     waiting.remove(work)
                     running[work.folder] = work, _start(work, files, environment, forked), time.monotonic()
@@ -102,6 +108,7 @@ def carry_out(todo: Sequence[Work], files: Mapping[FileRole, Path], jobs: int, e
 def _start(work: Work, files: Mapping[FileRole, Path], environment: Mapping[str, str],
            forked: Forked) -> subprocess.Popen[bytes]:
     own = {str(role): path for role, path in files.items() if role in work.plan.files}
+    own |= labels_of_siblings(work.plan, work.folder, work.after)
     prepare_stage(work.plan, work.identity, work.folder, work.needs, own, runtime_of(work.recipe, kind=work.plan.kind))
     command: Sequence[str] = [*stage_command(work.folder), "--die-with-parent"]
     command = forked(command) if needs_torch(work.plan.kind, work.plan.settings) else command

@@ -34,7 +34,7 @@ from training.models.stage_judge import make_stage_judge
 from training.quality.win_rates import win_rate
 from training.run.artifacts import Job
 from training.run.event_stream import read_events
-from training.run.events import AnswerBody, LabelBody, MetricEvent, SampleEvent
+from training.run.events import AnswerBody, LabelBody, MetricEvent, SampleEvent, SiblingLabelBody
 from training.run.reporting import Reporter
 
 SMOOTH = 5
@@ -324,6 +324,9 @@ class WatchedReporter:
 
     def label(self, label: LabelBody) -> None:
         self._inner.label(label)
+
+    def sibling_label(self, label: SiblingLabelBody) -> None:
+        self._inner.sibling_label(label)
 
     def answer(self, answer: AnswerBody) -> None:
         self._inner.answer(answer)

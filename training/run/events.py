@@ -165,6 +165,19 @@ class LabelEvent(LabelBody, Head):
     kind: Literal["label"]
 
 
+class SiblingLabelBody(LabelBody):
+    """The label of another principle than the stage's, which was asked about in the same pass; `statement` is its
+    wording. No `label`: those are the stage's own, as readers from before there were others take for granted."""
+
+    statement: Text
+
+
+class SiblingLabelEvent(SiblingLabelBody, Head):
+    """A pair has its label for another principle of the run."""
+
+    kind: Literal["sibling_label"]
+
+
 class ArtifactEvent(Head):
     """A file that is complete, or a folder; its path is relative to the stage's folder."""
 
@@ -197,13 +210,15 @@ class RewindEvent(Head):
     step: Step
 
 
-Event: TypeAlias = (MetricEvent | ProgressEvent | SampleEvent | AnswerEvent | LabelEvent | ArtifactEvent | LogEvent
-                    | WarningEvent | RewindEvent)
-Kind: TypeAlias = Literal["metric", "progress", "sample", "answer", "label", "artifact", "log", "warning", "rewind"]
+Event: TypeAlias = (MetricEvent | ProgressEvent | SampleEvent | AnswerEvent | LabelEvent | SiblingLabelEvent
+                    | ArtifactEvent | LogEvent | WarningEvent | RewindEvent)
+Kind: TypeAlias = Literal["metric", "progress", "sample", "answer", "label", "sibling_label", "artifact", "log",
+                          "warning", "rewind"]
 
 TYPES: dict[str, Any] = {
     "metric": MetricEvent, "progress": ProgressEvent, "sample": SampleEvent, "answer": AnswerEvent, "label": LabelEvent,
-    "artifact": ArtifactEvent, "log": LogEvent, "warning": WarningEvent, "rewind": RewindEvent}
+    "sibling_label": SiblingLabelEvent, "artifact": ArtifactEvent, "log": LogEvent,
+    "warning": WarningEvent, "rewind": RewindEvent}
 HEAD = frozenset({*Head.__annotations__, "kind"})
 """The fields that belong to the line: without them an event is its body."""
 

@@ -16,7 +16,7 @@ from training.config.judge import BUDGETS, RUNTIME_ONLY
 from training.run.artifacts import Job, read_json, write_json
 from training.run.checks import bases_of
 from training.run.model_names import ModelHome, model_home
-from training.run.pipeline import StagePlan, plan
+from training.run.pipeline import StagePlan, plan, shared_principles
 
 DONE, FAILED, LOCKED, STOPPED = 0, 1, 73, 75
 
@@ -24,7 +24,7 @@ DONE, FAILED, LOCKED, STOPPED = 0, 1, 73, 75
 def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str, Path] | None = None,
                kind: str = "label") -> dict[str, Any]:
     """The runtime settings of a stage of this kind, outside its identity: where names of models are looked up, what
-    preflight checks, and the judge's rates, account, prices and budget.
+    preflight checks, the judge's rates, account, prices and budget, and the principles that are asked about together.
 
     Each stage that asks the judge gets a share of the run's budget in proportion to its questions, so that together
     they stay within it, however many run at once. Principles are labelled on the same pairs, so their shares are equal.
@@ -45,7 +45,8 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
     roles = {role for stage in plan(recipe) for role in stage.files}
     preflight = {"bases": bases_of(recipe), "lengths": lengths,
                  "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in roles}}
-    return {"judge": account, "models": (home or model_home()).to_json(), "preflight": preflight}
+    siblings = {"siblings": shared} if kind == "label" and (shared := shared_principles(recipe)) else {}
+    return siblings | {"judge": account, "models": (home or model_home()).to_json(), "preflight": preflight}
 
 
 def budget_share(recipe: Recipe, kind: str) -> float:
@@ -65,12 +66,15 @@ def prepare_stage(plan: StagePlan, identity: str, folder: Path, inputs: Mapping[
     Args:
         inputs: folders of complete stages by role, all roles of `plan.inputs`.
         files: data files by role, those of `plan.files` and any of "labels", "known_labels".
-        runtime: see `runtime_of`; the judge's part is given to the stages that ask one, and preflight to the stages
-            without an earlier one.
+        runtime: see `runtime_of`; the judge's part is given to the stages that ask one, siblings to label stages, and
+            preflight to the stages without an earlier one.
     """
     stage_runtime = dict(runtime or {})
     if "judge" not in plan.settings:
         stage_runtime.pop("judge", None)
+    siblings = stage_runtime.pop("siblings", {})
+    if others := {name: words for name, words in siblings.items() if name != plan.principle and plan.kind == "label"}:
+        stage_runtime["siblings"] = others
     if plan.kind not in {"sft", "sample", "label"} or "sample" in plan.inputs or "sft" in plan.inputs:
         stage_runtime.pop("preflight", None)
     job = Job(name=plan.name, kind=plan.kind, identity=identity, settings=plan.settings,

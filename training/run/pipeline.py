@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, Literal
 
 from training.config import DEMO_WORLD, Recipe
-from training.config.judge import RUNTIME_ONLY
+from training.config.judge import LOCAL_VERSION, RUNTIME_ONLY
 from training.demo_world import WEIGHTS
 from training.run import baselines
 from training.run.artifacts import digest_of, file_digest
@@ -43,7 +43,11 @@ def needs_torch(kind: str, settings: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage of a run: `inputs` maps roles to names of earlier stages, `files` the data files it reads."""
+    """One stage of a run: `inputs` maps roles to names of earlier stages, `files` the data files it reads.
+
+    `after` names stages that come first though nothing of theirs is read: they may make some of this one's labels
+    beside their own (`shared_principles`). It is no part of the identity.
+    """
 
     name: str
     kind: Kind
@@ -51,6 +55,19 @@ class StagePlan:
     inputs: dict[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     principle: str | None = None
+    after: tuple[str, ...] = ()
+
+
+def shared_principles(recipe: Recipe) -> dict[str, str]:
+    """The wordings of the principles, by name, about which one label stage asks for all; none where each asks alone.
+
+    A local judge that reads the principle last reads a pair once for all of them.
+    """
+    labelled = baselines.principles_to_label(recipe)
+    if recipe.judge.kind != "local" or recipe.judge.layout != "shared_prefix" or len(labelled) < 2:
+        return {}
+    wordings = {choice.name: choice.wording for choice in recipe.principles}
+    return {name: wordings[name] for name in labelled}
 
 
 def plan(recipe: Recipe) -> list[StagePlan]:
@@ -76,9 +93,11 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     judge = {key: value for key, value in values["judge"].items() if key not in RUNTIME_ONLY}
     wordings = {choice.name: choice.wording for choice in recipe.principles}
     labelled = baselines.principles_to_label(recipe)
-    for name in labelled:
+    shared = tuple(f"label:{name}" for name in shared_principles(recipe))
+    for position, name in enumerate(labelled):
         settings = {"judge": judge, "principle": name, "statement": wordings[name], "seed": recipe.seed}
-        stages.append(StagePlan(f"label:{name}", "label", settings, pairs, pair_files, name))
+        stages.append(StagePlan(f"label:{name}", "label", settings, pairs, pair_files, name,
+                                after=shared[:position]))
     if baselines.is_mixed(recipe):
         settings = {"baseline": recipe.baseline.kind, "shares": recipe.weights_by_name, "seed": recipe.seed}
         stages.append(StagePlan("draw", "draw", settings, {f"label:{name}": f"label:{name}" for name in labelled}))
@@ -148,7 +167,7 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
             corrected = digest_of(touched)
         by_name[stage.name] = digest_of({
             "kind": stage.kind,
-            "version": VERSIONS[stage.kind],
+            "version": _version(stage),
             "settings": stage.settings,
             "inputs": {role: by_name[name] for role, name in stage.inputs.items()},
             "files": {role: file_digests[role] for role in stage.files},
@@ -156,6 +175,13 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
             "weights": _shipped_weights(stage.settings),
         })
     return by_name
+
+
+def _version(stage: StagePlan) -> int | str:
+    """The version of a stage's code; where it asks a local judge, that of the judge too."""
+    version = VERSIONS[stage.kind]
+    is_local = stage.settings.get("judge", {}).get("kind") == "local"
+    return f"{version}, local judge {LOCAL_VERSION}" if is_local else version
 
 
 def _shipped_weights(settings: Mapping[str, Any]) -> str:

@@ -32,6 +32,8 @@ from training.run.events import (
     ProgressEvent,
     RewindEvent,
     SampleEvent,
+    SiblingLabelBody,
+    SiblingLabelEvent,
     WarningEvent,
 )
 from training.text import storable
@@ -45,6 +47,7 @@ class Reporter(Protocol):
     def sample(self, step: int, index: int, prompt: str, response: str, reward: float,
                rewards: Mapping[str, float]) -> None: ...
     def label(self, label: LabelBody) -> None: ...
+    def sibling_label(self, label: SiblingLabelBody) -> None: ...
     def answer(self, answer: AnswerBody) -> None: ...
     def artifact(self, name: str, path: str) -> None: ...
     def log(self, message: str, level: str = "info") -> None: ...
@@ -83,6 +86,10 @@ class EventFile:
         event: LabelEvent = {**self._head(), "kind": "label", **label}
         self._write_fast(event)
 
+    def sibling_label(self, label: SiblingLabelBody) -> None:
+        event: SiblingLabelEvent = {**self._head(), "kind": "sibling_label", **label}
+        self._write_fast(event)
+
     def answer(self, answer: AnswerBody) -> None:
         event: AnswerEvent = {**self._head(), "kind": "answer", **answer}
         self._write_fast(event)
@@ -111,7 +118,7 @@ class EventFile:
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n"
         self._file.write(storable(line).encode())  # one write a line: unbuffered, so a kill tears at most the last one
 
-    def _write_fast(self, event: LabelEvent | AnswerEvent) -> None:
+    def _write_fast(self, event: LabelEvent | SiblingLabelEvent | AnswerEvent) -> None:
         """The same line in a quarter of the time: there are millions of these. No NaN is among them, which orjson
         would write as null."""
         try:
@@ -159,6 +166,7 @@ class NullReporter:
                rewards: Mapping[str, float]) -> None: ...
     def answer(self, answer: AnswerBody) -> None: ...
     def label(self, label: LabelBody) -> None: ...
+    def sibling_label(self, label: SiblingLabelBody) -> None: ...
     def artifact(self, name: str, path: str) -> None: ...
     def log(self, message: str, level: str = "info") -> None: ...
     def warning(self, code: str, message: str, step: int = 0) -> None: ...

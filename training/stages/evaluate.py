@@ -113,8 +113,9 @@ def ask(
     differing = [i for i in range(len(prompts)) if tuned[i] != plain[i]]
     questions: list[tuple[str, str, str | None]] = [("overall", "", None)]
     questions += [(name, statement, name) for name, statement in principles.items()]
+    # All questions about a pair in a row: a judge that keeps what it has read reads the pair once.
     items = [PairQuestion(prompts[i], tuned[i], plain[i], statement, principle)
-             for _, statement, principle in questions for i in differing]
+             for i in differing for _, statement, principle in questions]
     done = sum(ledger.verdict(item) is not None for item in items)
 
     def on_verdict() -> None:
@@ -123,11 +124,11 @@ def ask(
         if done % max(1, len(items) // 50) == 0 or done == len(items):
             reporter.progress(done, len(items), "question")
 
-    verdicts = iter(buy_verdicts(judge, items, ledger, on_verdict, lambda: reporter.checkpoint_if_stopped(lambda: None),
-                                 lambda text: reporter.warning("judge", text)))
+    verdicts = buy_verdicts(judge, items, ledger, on_verdict, lambda: reporter.checkpoint_if_stopped(lambda: None),
+                            lambda text: reporter.warning("judge", text))
     by_question: dict[str, list[Verdict]] = {}
-    for key, _, _ in questions:
-        by_prompt = {i: next(verdicts) for i in differing}
+    for place, (key, _, _) in enumerate(questions):
+        by_prompt = dict(zip(differing, verdicts[place::len(questions)], strict=True))
         by_question[key] = [by_prompt.get(i, even) for i in range(len(prompts))]
     return by_question
 

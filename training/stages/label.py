@@ -3,7 +3,8 @@
 MORLAIF (arXiv 2406.07295) keeps the harder letter of one order; here both orders are asked and the mean is a soft
 label. Every answer is written to the report stream first: the first of two orders as an `answer`, the pair as a
 `label`. So none is bought twice: what `known_labels` and an earlier attempt of this stage hold is reused, also where
-only one order was answered. Pairs are streamed, never held in memory. Torch-free, except for a local judge.
+only one order was answered. Pairs are streamed, never held in memory. Torch-free, except for a local judge, which is
+asked about the run's other principles of an open pair at once (`sibling_labels`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from training.judges.judge import Answer, PairQuestion, PairRequest, Verdict, as
 from training.judges.label_ledger import LabelLedger
 from training.judges.pair_index import PairIndex
 from training.judges.rate_controller import RateController
+from training.judges.sibling_labels import SiblingLabels
 from training.models.stage_judge import make_stage_judge
 from training.run.artifacts import Job, write_jsonl
 from training.run.reporting import Reporter
@@ -40,10 +42,14 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     pairs = chosen_pairs(job, settings.max_pairs)
     known_labels = job.files.get("known_labels")
     ledger = LabelLedger(pairs, job.settings["principle"], settings.both_orders, known_labels, folder / "events.jsonl")
+    siblings = SiblingLabels(pairs, job.runtime.get("siblings", {}), settings.both_orders, known_labels,
+                             folder / "events.jsonl")
     reporter.log(f"{len(pairs)} pairs to label for {job.settings['principle']}, {ledger.count} of them labelled before")
+    if siblings.statements:
+        reporter.log(f"the judge is asked in the same pass about {', '.join(siblings.statements)}")
     if ledger.count:
         reporter.rewind(ledger.count)  # pairs that failed in an earlier attempt are counted again
-    listener = _LabelListener(job, folder, pairs, ledger, reporter)
+    listener = _LabelListener(job, folder, pairs, ledger, siblings, reporter)
     if ledger.count < len(pairs):
         judge = make_stage_judge(listener.settings, spent=ledger.spent, folder=folder)
         _run(judge.stream(listener.requests(), listener))
@@ -56,10 +62,12 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 class _LabelListener:
     """Makes the requests to the judge, and records every answer as it arrives (a `judge.Listener`)."""
 
-    def __init__(self, job: Job, folder: Path, pairs: PairIndex, ledger: LabelLedger, reporter: Reporter) -> None:
+    def __init__(self, job: Job, folder: Path, pairs: PairIndex, ledger: LabelLedger, siblings: SiblingLabels,
+                 reporter: Reporter) -> None:
         self._job, self._pairs, self._ledger, self._reporter = job, pairs, ledger, reporter
+        self._siblings, self._principle = siblings, str(job.settings["principle"])
         self._recipe = judge_settings(job)
-        self._digests: dict[int, str] = {}  # of what is in flight
+        self._digests: dict[tuple[int, str | None], str] = {}  # of what is in flight
         self._control = ControlFile(folder)
         self._control.look()
         self.settings = self._control.control.applied_to(self._recipe)
@@ -67,17 +75,26 @@ class _LabelListener:
         self._paused = False
 
     def requests(self) -> Iterator[PairRequest]:
-        principle, statement = self._job.settings["principle"], self._job.settings["statement"]
+        statement = self._job.settings["statement"]
         for position, pair in self._pairs.rows(self._ledger.open):
-            self._digests[position] = pair["digest"]
-            item = PairQuestion(pair["prompt"], pair["a"], pair["b"], statement, principle)
+            self._digests[position, self._principle] = pair["digest"]
+            item = PairQuestion(pair["prompt"], pair["a"], pair["b"], statement, self._principle)
+            for principle in self._siblings.open(position):  # before its own: after a kill the pair is asked again
+                self._digests[position, principle] = pair["digest"]
+                sibling = item._replace(statement=self._siblings.statements[principle], principle=principle)
+                yield PairRequest(position, sibling)
             yield PairRequest(position, item, self._ledger.awaiting_second_order.get(position))
 
     def answered(self, request: PairRequest, answer: Answer) -> None:
-        self._reporter.answer(as_answer(self._digests[request.key], answer))
+        self._reporter.answer(as_answer(self._digests[request.key, request.item.principle], answer))
 
     def judged(self, request: PairRequest, verdict: Verdict) -> None:
-        label = as_label(self._digests.pop(request.key), self._job.settings["principle"], verdict, self.settings)
+        principle = request.item.principle or self._principle
+        label = as_label(self._digests.pop((request.key, principle)), principle, verdict, self.settings)
+        if principle != self._principle:
+            self._reporter.sibling_label({**label, "statement": request.item.statement})
+            self._siblings.add(request.key, principle)
+            return
         self._reporter.label(label)
         self._ledger.add(request.key, label)
         count, total = self._ledger.count, len(self._pairs)

@@ -114,21 +114,33 @@ def _worded(team: Team, principle: str, statement: str, judge: JudgeSettings) ->
         prompt_version=prompt_version(judge))
 
 
-def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, Any]) -> int:
+def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, Any],
+                       siblings: Mapping[str, str] | None = None) -> int:
     """Write the labels already bought from the stage's judge, in the stage's own format. Returns how many.
 
     If a pair has two labels, from before and after its judge moved, the one from the stage's own address comes first.
+
+    Args:
+        siblings: wordings by name of the principles that the stage asks about beside its own. Their errors are written
+            too: a sibling's own stage asks again, and this one does not.
     """
-    labels = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
-                      judge=stage_settings["judge"]).filter(probability__isnull=False)
-    count = labels.count()
+    own = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
+                    judge=stage_settings["judge"]).filter(probability__isnull=False)
+    labels = {stage_settings["principle"]: own} | {
+        name: labels_of(team=team, principle=name, statement=statement, judge=stage_settings["judge"])
+        for name, statement in (siblings or {}).items()}
+    count = sum(chosen.count() for chosen in labels.values())
     if count:
         own_judge = judge_name(JudgeSettings.model_validate(stage_settings["judge"]))
-        elsewhere = Case(When(judge=own_judge, then=0), default=1)
-        rows = labels.order_by(elsewhere, "pk").values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)
-        write_jsonl(path, ({"pair": digest, "principle": stage_settings["principle"],
-                            **dict(zip(_LABEL_FIELDS, values, strict=True))} for digest, *values in rows))
+        write_jsonl(path, (row for name, chosen in labels.items() for row in _label_rows(name, chosen, own_judge)))
     return count
+
+
+def _label_rows(principle: str, labels: QuerySet[Label], own_judge: str) -> Iterator[dict[str, Any]]:
+    elsewhere = Case(When(judge=own_judge, then=0), default=1)
+    rows = labels.order_by(elsewhere, "pk").values_list("pair__digest", *_LABEL_FIELDS).iterator(chunk_size=5000)
+    return ({"pair": digest, "principle": principle, **dict(zip(_LABEL_FIELDS, values, strict=True))}
+            for digest, *values in rows)
 
 
 def corrections_of(*, team: Team, label_settings: Mapping[str, Any], labels: Path) -> dict[str, float | None]:

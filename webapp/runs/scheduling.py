@@ -40,7 +40,7 @@ def advance(*, run: Run) -> None:
     failed = any(stage.status == S.FAILED for stage in stages.values())
     for item in plan(read_exactly(run.recipe)):
         stage = stages[item.name]
-        ready = all(stages[name].status == S.SUCCEEDED for name in item.inputs.values())
+        ready = all(stages[name].status == S.SUCCEEDED for name in (*item.inputs.values(), *item.after))
         # After a failure nothing new starts: a person decides whether to continue.
         if ready and not failed and stage.status == S.WAITING:
             now = timezone.now()

@@ -11,6 +11,8 @@ from django.utils import timezone
 from webapp.accounts.durations import duration
 from webapp.accounts.templatetags.concord import ago, percent, signed, thousands
 
+pytestmark = pytest.mark.once  # it knows no database
+
 
 def rendered(text: str, **context: object) -> str:
     return Template("{% load concord %}" + text).render(Context(context))

@@ -18,6 +18,8 @@ from webapp.accounts.models import Team, User
 from webapp.datasets import import_preview, services
 from webapp.datasets.models import Dataset
 
+pytestmark = pytest.mark.once  # a preview is read from the upload, and nothing is stored
+
 
 @pytest.fixture(autouse=True)
 def no_broker(sent: list[object]) -> None:

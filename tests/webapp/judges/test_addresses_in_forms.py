@@ -20,6 +20,8 @@ from webapp.principles.models import Principle
 from webapp.runs.form.recipe_form import RecipeForm
 from webapp.runs.models import Run
 
+pytestmark = pytest.mark.once  # what is checked is not stored
+
 UNUSABLE = ["http://[::1", f"https://{'n' * 300}.example/v1", "https://.example", "https://judge.example:70000/v1",
             "https://judge..example/v1", "https://xn--zz/v1", "https://judge.example:８８８８/v1", "https://judge\u200d/v1",
             "https://[::1%25lo]/v1", "https://judge.example/v1?key=sk-1"]

@@ -15,6 +15,8 @@ from webapp.accounts.models import Team
 from webapp.principles.hues import contrast, readable, stylesheet
 from webapp.principles.models import Principle
 
+pytestmark = pytest.mark.once  # it knows no database
+
 LIGHT, DARK = ("#ffffff", "#f6f7f8", "#f1f3f5"), ("#101317", "#171b20", "#1f242b")
 
 

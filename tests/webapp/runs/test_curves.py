@@ -24,6 +24,8 @@ from webapp.runs.series.curves import (
     smooth,
 )
 
+pytestmark = pytest.mark.once  # it knows no database
+
 values_of = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300)
 
 

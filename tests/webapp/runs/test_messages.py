@@ -15,6 +15,8 @@ from webapp.runs.live.changes import position_now, read_changes
 from webapp.runs.live.messages import Delta, Line, NewSample, Place, Points, RunState, StageState, encode
 from webapp.runs.models import Sample
 
+pytestmark = pytest.mark.once  # it knows no database
+
 PARTS = {"points": Points, "log": Line, "samples": NewSample}
 
 

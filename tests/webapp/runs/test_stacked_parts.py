@@ -15,6 +15,8 @@ from webapp.accounts.models import Team, User
 from webapp.runs.series.curves import Series, Window
 from webapp.runs.series.stacks import positions, stack_of, stacked
 
+pytestmark = pytest.mark.once  # it knows no database
+
 
 def part(values: list[float], steps: list[int] | None = None) -> Series:
     x = np.array(steps if steps is not None else range(len(values)))

@@ -84,7 +84,11 @@ def main() -> None:
     setup = json.loads(sys.argv[1])
     dtype, steps, batch = dtype_of(setup["precision"]), setup["steps"], setup["batch"]
     tokenizer = AutoTokenizer.from_pretrained(setup["policy"], padding_side="left")
-    prompts = make_prompts(setup["prompts"], setup["prompt_tokens"], setup["shape"])
+    if setup["prompts_file"]:
+        lines = Path(setup["prompts_file"]).read_text(encoding="utf-8").splitlines()
+        prompts = [json.loads(line)["text"] for line in lines]
+    else:
+        prompts = make_prompts(setup["prompts"], setup["prompt_tokens"], setup["shape"])
     data = Dataset.from_list([{"input_ids": tokenizer(prompt)["input_ids"]} for prompt in prompts])
     value = AutoModelForSequenceClassification.from_pretrained(setup["policy"], num_labels=1, dtype=dtype)
     nn.init.zeros_(value.score.weight)  # as ours begins
@@ -93,7 +97,8 @@ def main() -> None:
         num_mini_batches=1, num_ppo_epochs=setup["epochs"], total_episodes=steps * batch,
         local_rollout_forward_batch_size=batch, response_length=setup["response_tokens"], temperature=1.0,
         learning_rate=setup["learning_rate"], lr_scheduler_type="constant", kl_coef=setup["kl"], vf_coef=1.0,
-        missing_eos_penalty=None, num_sample_generations=0, report_to="none", save_strategy="no", logging_steps=1,
+        missing_eos_penalty=None, stop_token="eos" if setup["prompts_file"] else None,
+        num_sample_generations=0, report_to="none", save_strategy="no", logging_steps=1,
         use_cpu=setup["device"] == "cpu", bf16=setup["precision"] == "bf16", seed=setup["seed"], disable_tqdm=True,
     )  # fmt: skip
     watch = Watch()

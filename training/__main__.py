@@ -61,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     stage = commands.add_parser("stage", help="run one stage from its job.json")
     stage.add_argument("folder", type=Path)
     stage.add_argument("--die-with-parent", action="store_true", help="stop when the parent process ends")
+    export = commands.add_parser("export", help="write the model of a finished stage for transformers")
+    export.add_argument("folder", type=Path, help="the folder of a ppo or preference_model stage")
+    export.add_argument("--out", type=Path, required=True, help="the folder of the model, which must not exist")
     commands.add_parser("presets", help="list the recipes that come with Concord")
     paper = commands.add_parser("paper", help="reproduce the paper's experiments, or continue, and write the report")
     paper.add_argument("--out", type=Path, required=True, help="the folder of the experiment")
@@ -78,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _presets()
         if options.command == "stage":
             return _stage(options.folder, options.die_with_parent)
+        if options.command == "export":
+            return _export(options.folder, options.out)
         with models_at(ModelHome(options.models)):
             if options.command == "paper":
                 return _paper(options)
@@ -156,6 +161,16 @@ def _stage(folder: Path, die_with_parent: bool) -> int:
     if code == jobs.LOCKED:
         print(f"{folder.name}: another process has this stage", file=sys.stderr)
     return code
+
+
+def _export(folder: Path, out: Path) -> int:
+    if not (folder / "job.json").is_file():
+        raise BadSettings(f"There is no job.json in {folder}.", "Give the folder of a finished stage.")
+    from training.export import export_stage
+
+    export_stage(folder, out)
+    _print(f"written: {out}")
+    return jobs.DONE
 
 
 def _as_one_of_several(folder: Path, die_with_parent: bool) -> int:

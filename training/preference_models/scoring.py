@@ -128,7 +128,7 @@ def _one_trunk(base: str, folder: Path, heads: list[int], device: str, precision
         Callable[[Tensor, Tensor], Tensor]):
     """Heads of one trunk: one pass scores all of them."""
     trunk = load_trunk(folder / TRUNK if full else base, device, precision)
-    trunk = trunk if full else _merged(trunk, folder, base, device)
+    trunk = trunk if full else merged_trunk(trunk, folder, base, device)
     model = PreferenceModel(trunk, load_head(folder, last_width(trunk), device)).eval().requires_grad_(False)
     return lambda ids, mask: model(ids, mask)[:, heads]
 
@@ -144,8 +144,8 @@ def _separate(base: str, folders: Mapping[str, Path], lora_layers: int, device: 
     width = last_width(trunk)
     heads = torch.cat([load_head(folder, width, device).weight for folder in folders.values()])
     if sum(parameter.numel() for layer in layers[cut:] for parameter in layer.parameters()) <= SMALL:
-        return _copies(trunk, cut, [_merged(copy.deepcopy(trunk), folder, base, device) for folder in folders.values()],
-                       heads.detach())
+        copies = [merged_trunk(copy.deepcopy(trunk), folder, base, device) for folder in folders.values()]
+        return _copies(trunk, cut, copies, heads.detach())
     return _stacked(trunk, cut, folders, heads.detach(), base, device)
 
 
@@ -196,7 +196,8 @@ def _stacked(trunk: Any, cut: int, folders: Mapping[str, Path], heads: Tensor, b
     return score
 
 
-def _merged(trunk: Any, folder: Path, base: str, device: str) -> Any:
+def merged_trunk(trunk: Any, folder: Path, base: str, device: str) -> Any:
+    """The trunk with the adapter of a preference model merged into its weights. Raises ModelUnavailable."""
     from peft import PeftModel
 
     with _fitting(base):

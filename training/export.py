@@ -107,7 +107,7 @@ def _classifier(trunk: Any, names: list[str], base: str) -> Any:
     Raises:
         ModelUnavailable: the trunk's family has none that is a trunk and a linear map.
     """
-    config = trunk.config
+    config, dtype = trunk.config, trunk.dtype
     config.num_labels = len(names)
     config.id2label, config.label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
     try:
@@ -122,7 +122,7 @@ def _classifier(trunk: Any, names: list[str], base: str) -> Any:
                                "its last state.", "Load the adapter and the head by 'training.api' instead.")
     setattr(classifier, classifier.base_model_prefix, trunk)
     width = classifier.score.weight.shape[1]
-    classifier.score = torch.nn.Linear(width, len(names), bias=False, dtype=trunk.dtype)
+    classifier.score = torch.nn.Linear(width, len(names), bias=False, dtype=dtype)
     return classifier
 
 

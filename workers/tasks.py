@@ -38,6 +38,13 @@ def bulk_labels(action_id: int) -> None:
     run(action_id=action_id)
 
 
+@app.task(name="workers.export_model")
+def export_model(export_id: int) -> None:
+    from workers.exporting import make_export
+
+    make_export(export_id)
+
+
 @worker_shutting_down.connect
 def _stop_stages(**_: object) -> None:
     """Stop all stages: they write a checkpoint and are queued again, and then the worker ends."""

@@ -195,6 +195,32 @@ class LogLine(models.Model):
         constraints = [models.UniqueConstraint(fields=["stage", "seq"], name="log_line_once")]
 
 
+class ModelExport(TeamOwned):
+    """A stage's model in the form that transformers loads, made by a worker on request; its files are in `folder`."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "in progress"
+        DONE = "done", "ready"
+        FAILED = "failed", "failed"
+
+    stage = models.OneToOneField(Stage, on_delete=models.CASCADE, related_name="export")
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
+    cause = models.TextField(blank=True)
+    remedy = models.TextField(blank=True)
+    size = models.PositiveBigIntegerField(default=0, help_text="Bytes of its files.")
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    requested_at = models.DateTimeField(auto_now_add=True)
+    seen_at = models.DateTimeField(null=True, blank=True, help_text="The worker's last sign of life.")
+
+    def __str__(self) -> str:
+        return f"export of {self.stage}: {self.status}"
+
+    @property
+    def folder(self) -> Path:
+        return settings.ARTIFACTS / str(self.team_id) / "exports" / self.stage.identity
+
+
 class WorkerDevice(models.Model):
     """What a worker that trains computes on, as it said when it started or took its last stage."""
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from webapp.runs.downloads import views as download_views
 from webapp.runs.form import form_views
 from webapp.runs.page import paper_views, steering_views, views
 from webapp.runs.principle_page import views as principle_views
@@ -21,6 +22,13 @@ urlpatterns = [
     path("<int:pk>/metrics/", views.metrics_json, name="metrics"),
     path("<int:pk>/metrics.csv", views.metrics_csv, name="csv"),
     path("<int:pk>/recipe.yaml", views.recipe_yaml, name="yaml"),
+    path("<int:pk>/downloads/", download_views.downloads, name="downloads"),
+    path("<int:pk>/downloads/models/", download_views.downloads_state, name="downloads_state"),
+    path("<int:pk>/downloads/adapter.zip", download_views.adapter, name="download_adapter"),
+    path("<int:pk>/downloads/labels.<str:form>", download_views.labels, name="download_labels"),
+    path("<int:pk>/downloads/README.md", download_views.card, name="download_card"),
+    path("<int:pk>/downloads/<str:name>.zip", download_views.model, name="download_model"),
+    path("<int:pk>/downloads/<str:name>/export/", download_views.export, name="export_model"),
     path("<int:pk>/cancel/", views.cancel, name="cancel"),
     path("<int:pk>/resume/", views.resume, name="resume"),
 ]

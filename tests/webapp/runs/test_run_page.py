@@ -44,7 +44,7 @@ def test_a_stranger_changes_nothing(verb: str, run: tuple[Run, dict[str, Stage]]
 def test_it_says_where_the_run_is(owner_client: Client, run: tuple[Run, dict[str, Stage]]) -> None:
     page = owner_client.get(f"/runs/{run[0].pk}/").content.decode()
     assert "PPO, step 40 of 120, 2 min left" in page
-    for words in ("Cancel", "Clone", "Export YAML", "Preference models", "kl-high", "The harbour of Avela is Tarn."):
+    for words in ("Cancel", "Clone", "Downloads", "Preference models", "kl-high", "The harbour of Avela is Tarn."):
         assert words in page, words
     assert "style=" not in page
 

@@ -1,0 +1,83 @@
+"""What a run offers for download now: each item with its size, or with what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.config import DEMO_WORLD, Recipe
+from training.demo_world import WEIGHTS
+from webapp.runs.downloads.services import folder_size, is_gone, is_lost
+from webapp.runs.models import ModelExport, Run, Stage
+
+ADAPTER, TRUNK = "adapter", "trunk"
+
+
+@dataclass(frozen=True)
+class ModelItem:
+    """The model of one stage, as a whole model that a worker makes on request."""
+
+    stage: Stage
+    name: str
+    title: str
+    export: ModelExport | None
+
+    @property
+    def state(self) -> str:
+        """"ready", "working", "failed", or "" where nobody has asked for it."""
+        if self.export is None or is_gone(self.export) or is_lost(self.export):
+            return ""
+        return {"done": "ready", "failed": "failed"}.get(self.export.status, "working")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything that can be taken from a run.
+
+    Attributes:
+        policy: the tuned policy as a whole model, once PPO is done.
+        adapter: bytes of the adapter with the base that only this team has; None before PPO is done.
+        preference_models: as whole models.
+        has_labels: whether a label was made.
+    """
+
+    policy: ModelItem | None = None
+    adapter: int | None = None
+    preference_models: list[ModelItem] = field(default_factory=list)
+    has_labels: bool = False
+
+    @property
+    def is_working(self) -> bool:
+        items = [*self.preference_models, *([self.policy] if self.policy else [])]
+        return any(item.state == "working" for item in items)
+
+
+def catalog_of(run: Run) -> Catalog:
+    uses = list(run.uses.order_by("position").select_related("stage__export"))
+    done = [use for use in uses if use.stage.status == Stage.Status.SUCCEEDED]
+    policy, adapter, models = None, None, []
+    for use in done:
+        stage = use.stage
+        export = getattr(stage, "export", None)
+        if stage.kind == "ppo":
+            policy = ModelItem(stage, use.name, "Policy", export)
+            adapter = sum(map(folder_size, adapter_folders(run, stage).values()))
+        elif stage.kind == "preference_model":
+            models.append(ModelItem(stage, use.name, stage.principle or "all principles", export))
+    return Catalog(policy, adapter, models, any(use.stage.kind == "label" for use in done))
+
+
+def adapter_folders(run: Run, ppo: Stage) -> dict[str, Path]:
+    """The adapter, and its base where it is on no hub: fine-tuned here, or the demo world's."""
+    folders = {ADAPTER: ppo.folder / ADAPTER}
+    if (base := own_base(run, run.stored.recipe)) is not None:
+        folders["base"] = base
+    return folders
+
+
+def own_base(run: Run, recipe: Recipe) -> Path | None:
+    """The folder of a base that cannot be had elsewhere, None where the recipe's name says where it is."""
+    if recipe.sft.enabled:
+        stage = Stage.objects.filter(uses__run=run, kind="sft").first()
+        return stage.folder / "model" if stage is not None else None
+    return WEIGHTS if recipe.policy.base == DEMO_WORLD else None

@@ -19,6 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests.conftest import logged_in
 from tests.webapp.runs.seeds import fill, make_run
+from webapp.accounts.invitations import invitation_create
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
 from webapp.judges.models import Comparison, Connection
@@ -28,7 +29,7 @@ from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Pace, Run
 
 SECRET = "secret-of-the-team"
-FOR_EVERYBODY = {"login", "theme", "logout", "admin:login"}  # nothing of a team is on them
+FOR_EVERYBODY = {"login", "theme", "logout", "admin:login", "join"}  # nothing of a team is on them
 SHUT_BY_MODEL = {"accounts", "auth", "admin", "sessions", "contenttypes", "axes"}  # models that no reviewer may see
 
 
@@ -49,12 +50,12 @@ class Address:
             return "labels"
         if variable == "url":
             return "labels/label/"
-        if variable in {"name", "form"}:
-            return "preference_model:toxicity" if variable == "name" else "jsonl"
+        if variable in {"name", "form", "secret"}:
+            return {"name": "preference_model:toxicity", "form": "jsonl", "secret": "no-invitation"}[variable]
         if space == "admin":
             return rows["pair" if "_pair_" in name else "label"]
-        if self.name == "member_remove":
-            return rows["member"]
+        if self.name in {"member_remove", "invitation_withdraw"}:
+            return rows["member" if self.name == "member_remove" else "invitation"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
         kind = about if about in {"pair", "run", "principle", "comparison", "bulk"} else kinds.get(space, "")
@@ -97,7 +98,7 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
                                      message=SECRET)
     return {"team": team, "run": run.pk, "principle": principle.pk, "dataset": dataset.pk, "pair": pair.pk,
             "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
-            "comparison": comparison.pk}
+            "comparison": comparison.pk, "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
 
 def state_of(rows: dict[str, Any]) -> list[Any]:
@@ -108,7 +109,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(Principle.objects.of(team).values("pk", "archived", "name")),
         list(PrincipleVersion.objects.filter(principle__team=team).values("pk", "statement")),
         list(Dataset.objects.of(team).values("pk", "status", "name")),
-        list(team.memberships.values("pk", "user")),
+        list(team.memberships.values("pk", "user")), list(team.invitations.values("pk", "places")),
         list(Label.objects.of(team).values("pk", "review", "corrected_probability")),
         list(BulkAction.objects.of(team).values("pk", "hidden", "status")),
         list(Connection.objects.of(team).values("pk", "name", "sealed_key", "tested_at")),
@@ -169,7 +170,7 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
     stranger.save()
     before, showing, reached = state_of(rows), [], []
     for address in addresses():
-        if address.name == "logout":
+        if address.name in {"logout", "log_out_everywhere"}:
             continue
         client = logged_in(stranger)
         answer = getattr(client, method)(address.path(rows))

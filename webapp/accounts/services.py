@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.db import transaction
@@ -32,6 +34,12 @@ def member_remove(*, team: Team, user: User) -> bool:
     if len(members) < 2:
         return False
     return bool(Membership.objects.filter(team=team, user=user).delete()[0])
+
+
+def sessions_end(*, user: User) -> None:
+    """End every session of an account; the one that asks must be told the new hash (`update_session_auth_hash`)."""
+    user.session_salt = secrets.token_hex(16)
+    user.save(update_fields=["session_salt"])
 
 
 @transaction.atomic

@@ -20,6 +20,7 @@ from webapp.accounts import finding, services
 from webapp.accounts.client_address import remember_browser
 from webapp.accounts.confirming import ask_first
 from webapp.accounts.context import THEMES
+from webapp.accounts.invitations import MOST_PLACES, open_invitations
 from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.models import User
 from webapp.accounts.numbers import row_key
@@ -53,7 +54,9 @@ def team(request: TeamRequest) -> HttpResponse:
         return redirect("team")
     memberships = request.team.memberships.select_related("user").order_by("id")
     teams = request.user.teams.order_by("name")
-    return render(request, "accounts/team.html", {"memberships": memberships, "teams": teams})
+    return render(request, "accounts/team.html", {
+        "memberships": memberships, "teams": teams, "invitations": open_invitations(request.team),
+        "new_invitation": request.session.pop("new_invitation", ""), "most_places": MOST_PLACES})
 
 
 @require_POST
@@ -64,8 +67,8 @@ def member_add(request: TeamRequest) -> HttpResponse:
         services.member_add(team=request.team, user=user)
         messages.success(request, f"{name} is now a member.")
     else:
-        messages.error(request, f"No account has the login name “{name}”. An administrator can create one with "
-                                "`manage.py createsuperuser`.")
+        messages.error(request, f"No account has the login name “{name}”. Invite them by a link: they make their own "
+                                "account with it.")
     return redirect("team")
 
 

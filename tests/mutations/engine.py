@@ -20,6 +20,7 @@ PREFERENCE_MODELS_LEARN = "tests/training/test_preference_models_learn.py"
 QUALITY_CARDS = "tests/training/test_quality_cards.py"
 ROLLOUTS = "tests/training/test_rollouts.py"
 SAMPLE_AND_EVALUATE_STAGES = "tests/training/test_sample_and_evaluate_stages.py"
+SAMPLING_KL = "tests/training/test_sampling_kl.py"
 SCALARIZATION = "tests/training/test_scalarization.py"
 SCALARIZATIONS_BEYOND_THE_PAPER = "tests/training/test_scalarizations_beyond_the_paper.py"
 STATIC_DECODING = "tests/training/test_static_decoding.py"
@@ -205,6 +206,13 @@ ENGINE: tuple[Mutation, ...] = (
     Mutation("k3-direction", "k3 estimates the KL from the policy to the reference",
              "training/ppo/policy_gradient.py", "log_ratio = reference - logprobs",
              "log_ratio = logprobs - reference", (POLICY_GRADIENT,)),
+    Mutation("sampled-logprob-of-top-p", "a token drawn from what top_p leaves has its probability there",
+             "training/models/rollouts.py", "(drawn_probabilities / cumulated[:, -1:])", "drawn_probabilities",
+             (SAMPLING_KL,)),
+    Mutation("sampling-is-corrected", "what a sampler draws too often counts less", "training/stages/ppo.py",
+             "advantages=experience.advantages * weights", "advantages=experience.advantages", (SAMPLING_KL,)),
+    Mutation("importance-weights-truncated", "no single token decides a step", "training/ppo/policy_gradient.py",
+             ".clamp(max=LARGEST_WEIGHT)", "", (SAMPLING_KL,)),
     Mutation("value-after-the-end", "after the last token the value is 0", "training/ppo/policy_gradient.py",
              "    values = values * mask\n", "", (POLICY_GRADIENT,)),
     Mutation("first-warm-up-step", "the first phase of a warm-up learns something", "training/ppo/policy_gradient.py",

@@ -8,7 +8,7 @@ a critic on the policy's trunk or a separate one. Each phase:
     1. answer    every prompt of the batch is answered once, token by token
     2. score     preference models -> principle rewards [batch, principle] -> reward [batch]
     3. read      log-probabilities and values of the answers; log-probabilities of the reference, adapter off
-    4. credit    rewards of tokens -> advantages and returns (GAE)
+    4. credit    rewards of tokens -> advantages and returns (GAE), weighted where sampling and reading differ
     5. learn     epochs x minibatches optimizer steps on the clipped losses
     6. adapt     the KL coefficient, towards the target KL
     7. report    metrics, samples of fixed prompts, a checkpoint now and then
@@ -121,6 +121,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         # 4. Credit: each token pays for its distance from the reference, the last one earns the reward.
         log_ratio = pg.kl_k1(old.logprobs, reference) * rollout.mask
         experience = credit(rollout, old, reward, log_ratio, learner.kl_coefficient, settings)
+        sampling_kl, experience = correct_sampling(experience)
         conflicts = gradient_conflict.of_phase(settings, learner.step + 1, language, rollout, rewards_of.names, rewards)
 
         # 5. Learn.
@@ -139,6 +140,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             "reward/optimised": float(reward.mean()) - learner.kl_coefficient * kl,
             "kl/mean": kl,
             "kl/coefficient": learner.kl_coefficient,
+            "policy/sampling_kl": sampling_kl,
             **learnt,
             **conflicts,
             "value/explained_variance": pg.explained_variance(old.values, experience.returns, rollout.mask),
@@ -188,6 +190,16 @@ def credit(
         token_rewards, old.values, rollout.mask, settings.gamma, settings.lam
     )
     return Experience(rollout, old, pg.masked_whiten(advantages, rollout.mask), returns)
+
+
+def correct_sampling(experience: Experience) -> tuple[float, Experience]:
+    """The KL per token from the model that sampled to the model that was read, and the experience with the policy
+    loss of each token weighted for it. Weights are positive, so they may multiply the advantages."""
+    rollout = experience.rollout
+    if rollout.logprobs is None:
+        return 0.0, experience
+    kl, weights = pg.sampling_weights(rollout.logprobs, experience.old.logprobs, rollout.mask)
+    return kl, experience if weights is None else experience._replace(advantages=experience.advantages * weights)
 
 
 def learn(

@@ -8,6 +8,7 @@ BASELINES = "tests/training/test_baselines.py"
 BEST_OF_N = "tests/training/test_best_of_n.py"
 CHAT_TEMPLATES = "tests/training/test_chat_templates.py"
 FUSED_LORA = "tests/training/test_fused_lora.py"
+FULL_FINE_TUNING = "tests/training/test_full_fine_tuning.py"
 GRADIENT_CONFLICT = "tests/training/test_gradient_conflict.py"
 HEALTH = "tests/training/test_health.py"
 LABEL_LOSSES = "tests/training/test_label_losses.py"
@@ -119,6 +120,13 @@ ENGINE: tuple[Mutation, ...] = (
     Mutation("weights-put-back", "after decoding the base is itself again, to the bit",
              "training/models/language_model.py", "            layer.get_base_layer().weight.data.copy_(original)\n",
              "", (POLICIES_AND_REFERENCES,)),
+    Mutation("frozen-reference", "a policy trained in full leaves its reference where it was",
+             "training/models/full_weights.py", "tuple(parameter.data.clone() for parameter in",
+             "tuple(parameter.data for parameter in", (FULL_FINE_TUNING,)),
+    Mutation("masters-restored", "a resumed bf16 policy computes with the weights of its checkpoint",
+             "training/models/full_weights.py", "        self.write_back()\n", "", (FULL_FINE_TUNING,)),
+    Mutation("masters-written-back", "a bf16 policy computes with what its optimizer made", "training/stages/ppo.py",
+             "        learner.masters.write_back()\n", "        pass\n", (FULL_FINE_TUNING,)),
     Mutation("padding-is-no-end", "padding never ends a reply", "training/models/language_model.py",
              "if id_ is not None and id_ not in end_ids)", "if id_ is not None)", (POLICIES_AND_REFERENCES,)),
     Mutation("every-end-token", "every end token that a model names ends a reply",

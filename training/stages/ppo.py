@@ -7,7 +7,7 @@ a critic on the policy's trunk or a separate one. Each phase:
 
     1. answer    every prompt of the batch is answered once, token by token
     2. score     preference models -> principle rewards [batch, principle] -> reward [batch]
-    3. read      log-probabilities and values of the answers; log-probabilities of the reference, adapter off
+    3. read      log-probabilities and values of the answers; log-probabilities of the reference
     4. credit    rewards of tokens -> advantages and returns (GAE), weighted where sampling and reading differ
     5. learn     epochs x minibatches optimizer steps on the clipped losses
     6. adapt     the KL coefficient, towards the target KL
@@ -15,7 +15,7 @@ a critic on the policy's trunk or a separate one. Each phase:
 
 What differs from the paper's code: scores are standardised before they are scalarized, rewards are not divided by a
 running standard deviation (advantages are whitened), and what each principle contributes is reported. Left out:
-full fine-tuning, dropout, a replay buffer.
+dropout, a replay buffer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from training.models.fused_lora import fused_lora
 from training.models.rollouts import ForwardOutputs, Rollout
 from training.ppo import gradient_conflict, health, parallel
 from training.ppo import policy_gradient as pg
-from training.ppo.learner import Learner, load_learner, save_checkpoint, trainable_parameters
+from training.ppo.learner import Learner, load_learner, save_checkpoint, save_policy, trainable_parameters
 from training.ppo.micro_batch import MicroBatch
 from training.ppo.samples import report_samples
 from training.reward.loading import load_rewards, principle_metrics
@@ -54,7 +54,7 @@ class Experience(NamedTuple):
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Train the policy; write adapter/, value_head.safetensors and summary.json.
+    """Train the policy; write adapter/ (model/ where every weight is trained), value_head.safetensors and summary.json.
 
     Raises:
         BadData: there are no prompts.
@@ -171,12 +171,12 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
     if not parallel.is_main():
         return
-    language_model.save_adapter(language, folder / "adapter")
+    made = save_policy(learner, folder)
     learner.value_head.save(folder / "value_head.safetensors")
     write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards_of.weights_by_name,
                                          "scalarization": job.settings["scalarization"], "last": learner.metrics,
                                          "multipliers": rewards_of.constraints.multipliers})
-    reporter.artifact("adapter", "adapter")
+    reporter.artifact(made, made)
 
 
 def credit(
@@ -287,6 +287,8 @@ def take_step(learner: Learner, max_grad_norm: float) -> float:
             "Start again with a lower learning rate or a higher KL coefficient; lower the reward clip if rewards jump.",
         )
     learner.optimizer.step()
+    if learner.masters is not None:
+        learner.masters.write_back()
     return norm
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from training.config import Recipe, Scalarization, check_recipe, parse_recipe, shipped_recipe
 from training.dialogue import Dialogue
-from training.models import language_model, rollouts
+from training.models import full_weights, language_model, rollouts
 from training.models.language_model import LanguageModel
 from training.models.token_statistics import token_statistics
 from training.ppo.policy_gradient import (
@@ -49,11 +49,11 @@ __all__ = [
 
 def load_policy(base: str | Path, adapter: Path | None = None, device: str = "auto",
                 precision: str = "fp32") -> LanguageModel:
-    """A policy ready to answer: a base model, with the adapter of a `ppo` stage where one is given.
+    """A policy ready to answer: a base model, with what a `ppo` stage made of it where that is given.
 
     Args:
         base: "demo-world", the name of a folder in the folder of models, a hub id, or a path.
-        adapter: the `adapter/` of a complete `ppo` stage.
+        adapter: the `adapter/` of a complete `ppo` stage, or its `model/` where every weight was trained.
         device: "auto", "cpu", "cuda", "cuda:1" and so on.
         precision: "fp32" or "bf16".
 
@@ -62,7 +62,7 @@ def load_policy(base: str | Path, adapter: Path | None = None, device: str = "au
         OutOfMemory: it does not fit.
     """
     policy = language_model.load(base, language_model.pick_device(device), precision)
-    return policy if adapter is None else language_model.load_adapter(policy, adapter)
+    return policy if adapter is None else full_weights.load_tuned(policy, adapter)
 
 
 def generate(policy: LanguageModel, prompts: Sequence[Dialogue], max_new_tokens: int = 64, temperature: float = 1.0,

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from transformers import AutoModelForSequenceClassification
 from training.config import Policy
 from training.errors import BadData, ModelUnavailable
 from training.models import language_model
+from training.models.full_weights import tuned_folder
 from training.models.language_model import LanguageModel, load_tokenizer, lora_layers, pad_id, translate_oom
 from training.preference_models.model import TRUNK, load_head, load_trunk
 from training.preference_models.scoring import merged_trunk
@@ -58,12 +60,19 @@ def export_stage(folder: Path, out: Path) -> None:
 
 
 def export_policy(job: Job, folder: Path, out: Path) -> None:
-    """The tuned policy with its adapter merged, in the run's precision."""
+    """The tuned policy in the run's precision: all its weights, or its adapter merged into its base."""
+    if (tuned := tuned_folder(folder)).name == "model":
+        save(language_model.load(tuned, torch.device("cpu"), job.settings["precision"]), out)
+        return
     base = job.inputs["sft"] / "model" if "sft" in job.inputs else Policy.model_validate(job.settings["policy"]).base
     language = language_model.load(base, torch.device("cpu"), job.settings["precision"])
-    language = language_model.load_adapter(language, folder / "adapter")
+    language = language_model.load_adapter(language, tuned)
     merge(language)
-    language.adapter.unload().save_pretrained(str(out), max_shard_size=LARGEST_SHARD)
+    save(replace(language, model=language.adapter.unload()), out)
+
+
+def save(language: LanguageModel, out: Path) -> None:
+    language.model.save_pretrained(str(out), max_shard_size=LARGEST_SHARD)
     language.tokenizer.save_pretrained(str(out))
 
 

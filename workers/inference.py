@@ -218,6 +218,8 @@ def _policy(request: Request, side: int, writer: ChatWriter) -> BatchedPolicy:
     tuned, started = _stage(request.team, reference["stage"]), _stage(request.team, reference["sft"])
     adapter = tuned.folder / "adapter" if tuned else None
     stage_settings = tuned.settings if tuned else started.settings if started else {}
+    if tuned is not None and (tuned.folder / "model").is_dir():  # every weight was trained: a base of its own
+        started, adapter = tuned, None
     device, precision = _device(stage_settings.get("device", "auto")), stage_settings.get("precision", "fp32")
     key = _base_key(reference["base"], started, device, precision)
     if key not in _loaded:
@@ -235,7 +237,7 @@ def _policy(request: Request, side: int, writer: ChatWriter) -> BatchedPolicy:
 
 
 def _base_key(base: str, started: Stage | None, device: Any, precision: str) -> Hashable:
-    """What policies must have in common to be adapters on the same weights: a base, or what an sft stage made of it."""
+    """What policies must have in common to be adapters on the same weights: a base, or the model that a stage made."""
     return "base", base if started is None else started.pk, str(device), precision
 
 

@@ -8,6 +8,7 @@ BASELINES = "tests/training/test_baselines.py"
 BEST_OF_N = "tests/training/test_best_of_n.py"
 CHAT_TEMPLATES = "tests/training/test_chat_templates.py"
 FUSED_LORA = "tests/training/test_fused_lora.py"
+FULL_FINE_TUNING = "tests/training/test_full_fine_tuning.py"
 GRADIENT_CONFLICT = "tests/training/test_gradient_conflict.py"
 HEALTH = "tests/training/test_health.py"
 LABEL_LOSSES = "tests/training/test_label_losses.py"
@@ -20,6 +21,7 @@ PREFERENCE_MODELS_LEARN = "tests/training/test_preference_models_learn.py"
 QUALITY_CARDS = "tests/training/test_quality_cards.py"
 ROLLOUTS = "tests/training/test_rollouts.py"
 SAMPLE_AND_EVALUATE_STAGES = "tests/training/test_sample_and_evaluate_stages.py"
+SAMPLING_KL = "tests/training/test_sampling_kl.py"
 SCALARIZATION = "tests/training/test_scalarization.py"
 SCALARIZATIONS_BEYOND_THE_PAPER = "tests/training/test_scalarizations_beyond_the_paper.py"
 STATIC_DECODING = "tests/training/test_static_decoding.py"
@@ -118,6 +120,13 @@ ENGINE: tuple[Mutation, ...] = (
     Mutation("weights-put-back", "after decoding the base is itself again, to the bit",
              "training/models/language_model.py", "            layer.get_base_layer().weight.data.copy_(original)\n",
              "", (POLICIES_AND_REFERENCES,)),
+    Mutation("frozen-reference", "a policy trained in full leaves its reference where it was",
+             "training/models/full_weights.py", "tuple(parameter.data.clone() for parameter in",
+             "tuple(parameter.data for parameter in", (FULL_FINE_TUNING,)),
+    Mutation("masters-restored", "a resumed bf16 policy computes with the weights of its checkpoint",
+             "training/models/full_weights.py", "        self.write_back()\n", "", (FULL_FINE_TUNING,)),
+    Mutation("masters-written-back", "a bf16 policy computes with what its optimizer made", "training/stages/ppo.py",
+             "        learner.masters.write_back()\n", "        pass\n", (FULL_FINE_TUNING,)),
     Mutation("padding-is-no-end", "padding never ends a reply", "training/models/language_model.py",
              "if id_ is not None and id_ not in end_ids)", "if id_ is not None)", (POLICIES_AND_REFERENCES,)),
     Mutation("every-end-token", "every end token that a model names ends a reply",
@@ -205,6 +214,13 @@ ENGINE: tuple[Mutation, ...] = (
     Mutation("k3-direction", "k3 estimates the KL from the policy to the reference",
              "training/ppo/policy_gradient.py", "log_ratio = reference - logprobs",
              "log_ratio = logprobs - reference", (POLICY_GRADIENT,)),
+    Mutation("sampled-logprob-of-top-p", "a token drawn from what top_p leaves has its probability there",
+             "training/models/rollouts.py", "(drawn_probabilities / cumulated[:, -1:])", "drawn_probabilities",
+             (SAMPLING_KL,)),
+    Mutation("sampling-is-corrected", "what a sampler draws too often counts less", "training/stages/ppo.py",
+             "advantages=experience.advantages * weights", "advantages=experience.advantages", (SAMPLING_KL,)),
+    Mutation("importance-weights-truncated", "no single token decides a step", "training/ppo/policy_gradient.py",
+             ".clamp(max=LARGEST_WEIGHT)", "", (SAMPLING_KL,)),
     Mutation("value-after-the-end", "after the last token the value is 0", "training/ppo/policy_gradient.py",
              "    values = values * mask\n", "", (POLICY_GRADIENT,)),
     Mutation("first-warm-up-step", "the first phase of a warm-up learns something", "training/ppo/policy_gradient.py",

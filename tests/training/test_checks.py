@@ -166,6 +166,10 @@ def test_what_a_run_writes_grows_with_its_models(tiny_base: Path) -> None:
     assert shared < separate < full
     # Rank 4 of width 32: an adapter is a quarter, held six times; two whole preference models.
     assert full == pytest.approx(size * (6 / 4 + 2))
+    every_weight = checks.needed_bytes(make_recipe(tiny_base, policy={"base": str(tiny_base), "lora": None},
+                                                   preference_model=base | {"architecture": "full"}))
+    # In fp32: the result, and two checkpoints of the weights and two moments.
+    assert every_weight == pytest.approx(size * (7 + 2), rel=0.05)
 
 
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(

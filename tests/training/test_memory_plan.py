@@ -113,6 +113,38 @@ def test_a_gpu_holds_no_process_but_fills_itself_with_larger_passes() -> None:
     assert ppo_on_host.expected < ppo_on_gpu.expected < CARD.total
 
 
+@pytest.mark.parametrize(("precision", "item"), [("fp32", 4), ("bf16", 2)])
+def test_a_policy_trained_in_full_takes_twenty_bytes_a_parameter(tmp_path: Path, precision: str, item: int) -> None:
+    base = saved_config(tmp_path / "base", SMOL)
+    sections = {"precision": precision, "sft": {"enabled": True, "batch_size": 1},
+                "preference_model": {"base": str(base)}, "ppo": {"batch_size": 2, "micro_batch": 1, "minibatches": 2}}
+
+    def expected(**policy: Any) -> dict[str, int]:
+        made = recipe(policy={"base": str(base)} | policy, **sections)
+        return {stage.kind: stage.memory.expected for stage in run_memory(made, LAPTOP).stages}
+
+    adapter, full = expected(), expected(lora=None)
+    size = size_of_config(SMOL, "smol")
+    assert size is not None
+    trained_adapter = 16 * adapter_parameters(size, 16)
+    extra = {kind: full[kind] - adapter[kind] for kind in full}
+    # PPO: weight, frozen reference, and in fp32 weight, gradient and two moments; bf16 has the weight twice.
+    # Its largest pass is that of learning, for which no adapter is merged.
+    assert extra["ppo"] == pytest.approx(20 * size.parameters - item * size.parameters - trained_adapter, abs=2)
+    # Evaluation: two models, of which none is merged.
+    assert extra["evaluate"] == pytest.approx(
+        item * (size.parameters - linear_parameters(size)) - 4 * adapter_parameters(size, 16), abs=2)
+    # Fine-tuning: weight, gradient and two moments in fp32, and bf16 copies of the weights for each pass.
+    if precision == "fp32":
+        assert extra["sft"] == pytest.approx(12 * size.parameters - trained_adapter, abs=2)
+    else:
+        assert extra["sft"] > 16 * size.parameters - trained_adapter, "activations of fp32 at most"
+    measured = recipe(policy={"base": str(base), "lora": None}, **sections | {
+        "principles": [{"name": "toxicity"}, {"name": "detail"}], "ppo": {"conflict_every": 1}})
+    [ppo] = [stage.memory for stage in run_memory(measured, LAPTOP).stages if stage.kind == "ppo"]
+    assert ppo.expected > (20 + 4 * 4) * size.parameters, "a gradient of each principle, and two at work"
+
+
 def test_stages_that_a_recipe_does_not_have_are_not_planned() -> None:
     kinds = [stage.kind for stage in run_memory(recipe(sample={"pairs": "dataset"}, data={"source": "owner/data"},
                                                        judge={"kind": "local", "model": "owner/judge-3B"}),

@@ -37,10 +37,10 @@ def answered_in_halves(language: Any, ids: Any, mask: Any, sampling: Any, genera
     halves = [whole_generate(language, ids[rows], mask[rows], sampling, torch.Generator().manual_seed(drawn + rank))
               for rank, rows in enumerate(torch.arange(len(ids)).tensor_split(2))]  # fmt: skip
     longest = max(half.responses.shape[1] for half in halves)
-    wide = [[torch.nn.functional.pad(tensor, (0, longest - tensor.shape[1])) for tensor in (half.responses, half.mask)]
-            for half in halves]  # fmt: skip
-    return rollouts.Rollout(ids, mask, *(torch.cat(pair) for pair in zip(*wide, strict=True)),
-                            ended=torch.cat([half.ended for half in halves]))
+    wide = [[torch.nn.functional.pad(tensor, (0, longest - tensor.shape[1]))
+             for tensor in (half.responses, half.mask, half.logprobs)] for half in halves]  # fmt: skip
+    responses, masks, logprobs = (torch.cat(pair) for pair in zip(*wide, strict=True))
+    return rollouts.Rollout(ids, mask, responses, masks, torch.cat([half.ended for half in halves]), logprobs)
 
 
 whole_generate = rollouts.generate

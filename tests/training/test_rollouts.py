@@ -133,14 +133,14 @@ def test_the_same_seed_gives_the_same_answers(language: LanguageModel) -> None:
 
 def test_draws_follow_the_probabilities() -> None:
     logits = torch.tensor([0.5, 0.3, 0.2, 0.0]).log().expand(20_000, 4)
-    counts = rollouts.draw(logits, Sampling(1), torch.Generator().manual_seed(0)).bincount(minlength=4) / 20_000
+    counts = rollouts.draw(logits, Sampling(1), torch.Generator().manual_seed(0)).tokens.bincount(minlength=4) / 20_000
     assert counts.tolist() == pytest.approx([0.5, 0.3, 0.2, 0.0], abs=0.015)
     assert counts[3] == 0
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
     logits = torch.tensor([[0.1, 3.0, 0.2], [5.0, 1.0, 4.9]])
-    assert rollouts.draw(logits, Sampling(1, 0.0), torch.Generator()).tolist() == [1, 0]
+    assert rollouts.draw(logits, Sampling(1, 0.0), torch.Generator()).tokens.tolist() == [1, 0]
 
 
 def test_decoding_draws_what_transformers_generate_takes(language: LanguageModel) -> None:
@@ -155,11 +155,14 @@ def test_decoding_draws_what_transformers_generate_takes(language: LanguageModel
 
 
 def test_a_temperature_sharpens_and_top_p_cuts_the_tail() -> None:
+    def shares(tokens: torch.Tensor) -> torch.Tensor:
+        return tokens.bincount(minlength=3) / len(tokens)
+
     logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(20_000, 3)
-    sharp = rollouts.draw(logits, Sampling(1, 0.5), torch.Generator().manual_seed(0)).bincount(minlength=3) / 20_000
+    sharp = shares(rollouts.draw(logits, Sampling(1, 0.5), torch.Generator().manual_seed(0)).tokens)
     # Squares of 0.2, 0.5, 0.3 over their sum 0.38.
     assert sharp.tolist() == pytest.approx([0.04 / 0.38, 0.25 / 0.38, 0.09 / 0.38], abs=0.015)
-    cut = rollouts.draw(logits, Sampling(1, 1.0, 0.7), torch.Generator().manual_seed(0)).bincount(minlength=3) / 20_000
+    cut = shares(rollouts.draw(logits, Sampling(1, 1.0, 0.7), torch.Generator().manual_seed(0)).tokens)
     assert cut.tolist() == pytest.approx([0.0, 0.625, 0.375], abs=0.015)
 
 

@@ -41,6 +41,11 @@ def tiny(model_type: str, folder: Path) -> LanguageModel:
     return language_model.load(folder, torch.device("cpu"))
 
 
+def likeliest(logits: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A draw without chance."""
+    return logits.argmax(dim=-1), torch.zeros(len(logits))
+
+
 Endless = Callable[[LanguageModel], LanguageModel]
 
 
@@ -109,7 +114,7 @@ def test_a_merged_adapter_is_decoded_and_the_base_is_itself_again(endless: Endle
 def test_a_second_batch_does_not_see_the_first(endless: Endless, tiny_base: Path) -> None:
     policy = endless(language_model.load(tiny_base, torch.device("cpu")))
     greedy = rollouts.Sampling(10, 0.0)
-    decoder = static_decoder(policy.model, 3, 40, lambda logits, _: logits.argmax(dim=-1), greedy)
+    decoder = static_decoder(policy.model, 3, 40, likeliest, greedy)
     assert decoder.capacity == CAPACITY_STEP
     answers = []
     for order in (PROMPTS, PROMPTS[::-1], PROMPTS):
@@ -149,7 +154,7 @@ def test_a_decoder_is_used_again_only_for_the_same_shape_sampling_and_weights(
 
     def decoder(rows: int = 3, tokens: int = 40, temperature: float = 1.0) -> StaticDecoder:
         sampling = rollouts.Sampling(8, temperature)
-        return static_decoder(policy.model, rows, tokens, lambda logits, _: logits.argmax(dim=-1), sampling)
+        return static_decoder(policy.model, rows, tokens, likeliest, sampling)
 
     with language_model.merged(policy):
         first = decoder()
@@ -170,7 +175,7 @@ def test_a_decoder_is_used_again_only_for_the_same_shape_sampling_and_weights(
 def test_a_kept_decoder_goes_with_its_model(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.models.static_decoder._is_worth_keeping", lambda *_: True)
     policy = language_model.load(tiny_base, torch.device("cpu"))
-    gone = weakref.ref(static_decoder(policy.model, 1, 8, lambda logits, _: logits.argmax(dim=-1), None))
+    gone = weakref.ref(static_decoder(policy.model, 1, 8, likeliest, None))
     assert gone() is not None
     del policy
     gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from django.conf import settings
 
 from training.config import Lora, shipped_recipe
+from training.models.full_weights import save_model
 from training.models.language_model import add_adapter, load, pick_device
 from training.preference_models import CARD, new_model, save
 from training.run.artifacts import write_json
@@ -89,6 +91,23 @@ def test_each_says_alone_what_it_says_beside_the_other(team: Team, run: Run) -> 
     base = {"stage": None, "sft": None, "base": "demo-world"}
     alone = [event for event in chat(team, run, policies=[base, base], scorer=None) if event["kind"] == "answer"]
     assert [event["text"] for event in alone] == [together[0]] * 2
+
+
+def test_a_policy_of_which_every_weight_was_trained_answers_beside_its_base(
+    team: Team, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_loaded", Loaded())
+    before = {event["side"]: event["text"] for event in chat(team, run) if event["kind"] == "answer"}
+    stage = run.stages.get(kind="ppo")
+    shutil.rmtree(stage.folder / "adapter")
+    policy = load("demo-world", pick_device("cpu"))
+    for parameter in policy.model.parameters():
+        parameter.data.mul_(1.3)
+    save_model(policy, stage.folder / "model")
+    events = chat(team, run)
+    assert events[-1] == {"kind": "finished", "cancelled": False}, events[-1]
+    answers = {event["side"]: event["text"] for event in events if event["kind"] == "answer"}
+    assert answers[0] == before[0] and answers[1] not in (before[0], before[1])
 
 
 def test_answers_are_scored_with_the_multipliers_that_the_training_ended_with(

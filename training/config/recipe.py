@@ -45,7 +45,9 @@ class PrincipleChoice(Section):
 class Policy(Section):
     base: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
         "'demo-world', a hub id, or the name of a folder inside the folder of models (safetensors weights)."))
-    lora: Lora = Lora(r=16, alpha=32)
+    lora: Lora | None = Field(Lora(r=16, alpha=32), description=(
+        "What is trained: a LoRA adapter, or every weight (in YAML 'lora: null'), with PPO and fine-tuning in one "
+        "process, at about 20 bytes of memory per parameter."))
 
 
 class Sft(Section):
@@ -126,6 +128,9 @@ class Recipe(Section):
                              f"name only {', '.join(names)}")
         if self.scalarization.function == "constrained" and self.baseline.kind == "none":
             self._can_be_constrained()
+        if self.policy.lora is None and self.ppo.algorithm != "ppo":
+            raise ValueError(f"'policy.lora' is null, and {self.ppo.algorithm} trains an adapter only; "
+                             "choose LoRA, or the algorithm ppo")
         if self.sample.pairs == "dataset" and self.data.source == DEMO_WORLD:
             raise ValueError("the demo world has prompts only; choose pairs 'sampled'")
         return self

@@ -45,7 +45,8 @@ class ChatPolicy:
 
         Args:
             base: a name as a person types it (see `training.run.model_names`).
-            model_folder: `model/` of an sft stage, which then takes the base's place.
+            model_folder: `model/` of an sft stage, or of a ppo stage that trained every weight; it then takes the
+                base's place.
             adapter: `adapter/` of a ppo stage; None for the base alone.
 
         Raises:

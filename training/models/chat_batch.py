@@ -304,7 +304,7 @@ class ChatBatch:
             drawn = sampling.temperature != 0
             uniform = torch.cat([replies[row].uniform() for row in rows]) if drawn else torch.zeros(len(rows), 1)
             own = logits if len(rows) == len(replies) else logits[rows]
-            tokens = token_at(own, sampling, uniform.to(logits.device)).tolist()
+            tokens = token_at(own, sampling, uniform.to(logits.device)).tokens.tolist()
             for row, token in zip(rows, tokens, strict=True):
                 replies[row].hear(token, token in ends)
 

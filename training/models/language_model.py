@@ -4,7 +4,8 @@ A base is "demo-world" (the weights that ship with the project), a folder or a h
 safetensors only, and no code from the model's repository is run.
 
 One set of base weights serves the policy (LoRA adapter on), the reference (adapter off) and, through a linear head on
-the last hidden state, the critic. A separate critic is a second trunk. Left out: quantised bases, full fine-tuning.
+the last hidden state, the critic. A separate critic is a second trunk. A policy of which every weight is trained
+(`training.models.full_weights`) has a frozen copy of what they were. Left out: quantised bases.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class LanguageModel:
         pad_id: the padding token, never an end token. Padding is recognised by masks, not by this id.
         longest: positions the model has.
         adapter: the peft model around `model`, None for a base alone.
+        reference_weights: those of the reference, one for each parameter of `model`, where all of them are trained.
     """
 
     name: str
@@ -58,6 +60,7 @@ class LanguageModel:
     pad_id: int
     longest: int
     adapter: Any = None
+    reference_weights: tuple[Tensor, ...] = ()
 
 
 class ValueHead(nn.Module):
@@ -267,23 +270,31 @@ def save_adapter(language: LanguageModel, folder: Path) -> None:
 
 
 def trainable_parameters(language: LanguageModel) -> list[nn.Parameter]:
-    """The adapter's parameters, in a fixed order. The base's are frozen."""
+    """The parameters with gradients, in a fixed order: the adapter's, or all of a policy that is trained in full."""
     return [parameter for parameter in language.model.parameters() if parameter.requires_grad]
 
 
 @contextmanager
 def reference(language: LanguageModel) -> Iterator[None]:
-    """Within it the model is the reference policy: its adapter is off."""
-    if language.adapter is None:
-        yield
+    """Within it the model is the reference policy: its adapter is off, or the frozen weights stand in for its own."""
+    if language.adapter is not None:
+        with language.adapter.disable_adapter():
+            yield
         return
-    with language.adapter.disable_adapter():
+    exchanged = list(language.model.parameters()) if language.reference_weights else []
+    own_weights = [parameter.data for parameter in exchanged]
+    try:
+        for parameter, frozen in zip(exchanged, language.reference_weights, strict=True):
+            parameter.data = frozen
         yield
+    finally:
+        for parameter, own in zip(exchanged, own_weights, strict=True):
+            parameter.data = own
 
 
 @contextmanager
 def merged(language: LanguageModel) -> Iterator[None]:
-    """Within it the adapter is added into the base weights, which makes decoding almost twice as fast.
+    """Within it the adapter, if any, is added into the base weights, which makes decoding almost twice as fast.
 
     The original weights are saved and restored: adding and subtracting would leave rounding errors (the code of arXiv
     2406.07295 drifts in bf16 for this reason). Costs one copy of the adapted weights while it lasts. The weights stay

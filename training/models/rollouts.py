@@ -1,10 +1,10 @@
 """Rollouts: a policy answers prompts, token by token, and then says how likely its own answers were.
 
-Two similar steps must not be confused. `generate` decodes with a key-value cache and keeps tokens only: token by token
-(`decode`, which chats stream too), or on a GPU by graphs (`generate_static`).
+Two similar steps must not be confused. `generate` decodes with a key-value cache and keeps tokens and how likely each
+was when it was drawn: token by token (`decode`, which chats stream too), or on a GPU by graphs (`generate_static`).
 `forward_responses` reads whole answers in one pass; the log-probabilities before and after an update both come from it,
 so that their ratio is exactly 1 before the first step (in TRL's PPO, which took the former from the sampler, it is
-not).
+not). Those of the sampler say how far the model that decodes is from the model that is read.
 
 Prompts are padded at the left and responses at the right: a response begins at the same column in every row. Positions
 count real tokens. Left out: paged caches, speculative decoding.
@@ -45,6 +45,8 @@ class Rollout(NamedTuple):
         responses: token ids with the end token where one was drawn, [batch, response], padded at the right.
         mask: 1.0 on tokens of the response, [batch, response].
         ended: whether the response ended by itself (end token or stop string), [batch] of bool.
+        logprobs: log-probability of each token under the distribution it was drawn from (temperature and top_p
+            included), 0 on padding, [batch, response] in fp32; None where that is not known.
     """
 
     prompts: Tensor
@@ -52,6 +54,14 @@ class Rollout(NamedTuple):
     responses: Tensor
     mask: Tensor
     ended: Tensor
+    logprobs: Tensor | None = None
+
+
+class Drawn(NamedTuple):
+    """One token per row, [batch] of int64, and the log-probability that each was drawn with, [batch] in fp32."""
+
+    tokens: Tensor
+    logprobs: Tensor
 
 
 class ForwardOutputs(NamedTuple):
@@ -79,10 +89,12 @@ def pad_prompts(language: LanguageModel, dialogues: Sequence[Dialogue], max_new_
 
 
 class DecodedStep(NamedTuple):
-    """One decoding step: the rows of the batch that have not ended, the token of each, and whether it was the last."""
+    """One decoding step: the rows of the batch that have not ended, the token of each with its log-probability, and
+    whether it was the last."""
 
     rows: Tensor
     tokens: Tensor
+    logprobs: Tensor
     ended: Tensor
 
 
@@ -109,9 +121,9 @@ def decode(
     attention, tokens = prompt_mask, prompts
     positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
     for step in range(sampling.max_new_tokens):
-        next_tokens = draw(decoder.next_logits(tokens, attention, positions), sampling, generator)
+        next_tokens, logprobs = draw(decoder.next_logits(tokens, attention, positions), sampling, generator)
         ended = torch.isin(next_tokens, ends) | stop.hit(rows, next_tokens, step)
-        yield DecodedStep(rows[going], next_tokens[going], ended[going])
+        yield DecodedStep(rows[going], next_tokens[going], logprobs[going], ended[going])
         going = going & ~ended
         unfinished = int(going.sum())
         if unfinished == 0:
@@ -134,15 +146,18 @@ def generate(
         return generate_static(language, prompts, prompt_mask, sampling, generator)
     batch, device = len(prompts), prompts.device
     responses = torch.full((batch, sampling.max_new_tokens), language.pad_id, dtype=torch.int64, device=device)
+    logprobs = torch.zeros(batch, sampling.max_new_tokens, device=device)
     lengths = torch.zeros(batch, dtype=torch.int64, device=device)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
     for step, decoded in enumerate(decode(language, prompts, prompt_mask, sampling, generator)):
         responses[decoded.rows, step] = decoded.tokens
+        logprobs[decoded.rows, step] = decoded.logprobs
         ended[decoded.rows] = decoded.ended
         lengths[decoded.rows] += 1
     longest = int(lengths.max())
     mask = (torch.arange(longest, device=device) < lengths.unsqueeze(1)).float()
-    return Rollout(prompts, prompt_mask, responses[:, :longest].contiguous(), mask, ended)
+    return Rollout(prompts, prompt_mask, responses[:, :longest].contiguous(), mask, ended,
+                   logprobs[:, :longest].contiguous())
 
 
 @torch.no_grad()
@@ -170,35 +185,39 @@ def generate_static(
     lengths, ended = ends.lengths.to(prompts.device), ends.ended.to(prompts.device)
     mask = (torch.arange(longest, device=prompts.device) < lengths.unsqueeze(1)).float()
     responses = decoder.drawn(longest).masked_fill(mask == 0, language.pad_id)
-    return Rollout(prompts, prompt_mask, responses.contiguous(), mask, ended)
+    logprobs = decoder.drawn_logprobs(longest).masked_fill(mask == 0, 0)
+    return Rollout(prompts, prompt_mask, responses.contiguous(), mask, ended, logprobs.contiguous())
 
 
-def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """One token per row: [batch, vocabulary] -> [batch] of int64, sampled in fp32 with the CPU's generator.
+def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Drawn:
+    """One token per row of logits, [batch, vocabulary], sampled in fp32 with the CPU's generator.
 
     One random number per row, so that the same seed gives the same answers on every device, up to rounding. At
     temperature 0 it is the most likely token, and no number is drawn.
     """
-    if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
-    return token_at(logits, sampling, torch.rand(len(logits), 1, generator=generator).to(logits.device))
+    numbers = torch.rand(len(logits), 1, generator=generator) if sampling.temperature else torch.zeros(len(logits), 1)
+    return token_at(logits, sampling, numbers.to(logits.device))
 
 
-def token_at(logits: Tensor, sampling: Sampling, uniform: Tensor) -> Tensor:
-    """The token at which a number in [0, 1), [batch, 1], falls in the cumulative probabilities: [batch] of int64."""
+def token_at(logits: Tensor, sampling: Sampling, uniform: Tensor) -> Drawn:
+    """The token at which a number in [0, 1), [batch, 1], falls in the cumulative probabilities."""
     if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
+        return Drawn(logits.argmax(dim=-1), torch.zeros(len(logits), device=logits.device))
     probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
     if sampling.top_p < 1:
         probabilities, order = probabilities.sort(dim=-1, descending=True)
         probabilities = probabilities * (probabilities.cumsum(dim=-1) - probabilities < sampling.top_p)
     elif logits.is_cuda:
-        return token_in_blocks(probabilities, uniform)
+        tokens = token_in_blocks(probabilities, uniform)
+        return Drawn(tokens, probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1).log())
     cumulated = probabilities.cumsum(dim=-1)
     # Strictly below the total, which rounding may leave under 1, and after which there may be zeros.
     index = torch.searchsorted(cumulated, uniform * cumulated[:, -1:] * (1 - 1e-6), right=True)
     index = index.clamp(max=logits.shape[-1] - 1)
-    return order.gather(1, index).squeeze(1) if sampling.top_p < 1 else index.squeeze(1)
+    drawn_probabilities = probabilities.gather(1, index)
+    if sampling.top_p < 1:
+        return Drawn(order.gather(1, index).squeeze(1), (drawn_probabilities / cumulated[:, -1:]).squeeze(1).log())
+    return Drawn(index.squeeze(1), drawn_probabilities.squeeze(1).log())
 
 
 def token_in_blocks(probabilities: Tensor, uniform: Tensor, block: int = 1024) -> Tensor:
@@ -268,7 +287,7 @@ def select(rollout: Rollout, rows: Tensor) -> Rollout:
     length = max(1, int(mask.sum(dim=1).max()))
     return Rollout(
         rollout.prompts[rows, first:], prompt_mask[:, first:], rollout.responses[rows, :length], mask[:, :length],
-        rollout.ended[rows],
+        rollout.ended[rows], None if rollout.logprobs is None else rollout.logprobs[rows, :length],
     )  # fmt: skip
 
 

@@ -37,8 +37,8 @@ LOOK_EVERY = 8
 
 _ATTRIBUTE = "_static_decoder"
 
-Draw = Callable[[Tensor, Tensor], Tensor]
-"""Logits [rows, vocabulary] and uniform numbers [rows, 1] to tokens [rows]."""
+Draw = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Logits [rows, vocabulary] and uniform numbers [rows, 1] to tokens and their log-probabilities, [rows] each."""
 
 
 FAMILIES = frozenset({"gpt2", "gpt_neox", "granite", "llama", "mistral", "olmo2", "phi", "qwen2", "qwen3", "smollm3"})
@@ -94,6 +94,7 @@ class StaticDecoder:
         self._mask = torch.zeros(rows, 1, 1, capacity, dtype=model.dtype, device=device)
         self._uniform = torch.zeros(capacity, rows, device=device)
         self._drawn = torch.zeros(capacity, rows, dtype=torch.int64, device=device)
+        self._logprobs = torch.zeros(capacity, rows, device=device)
         self._cache = Cache(layer_class_to_replicate=lambda: StaticLayer(capacity, self._column))
         self._graph: torch.cuda.CUDAGraph | None = None
 
@@ -133,6 +134,10 @@ class StaticDecoder:
         """The tokens that were drawn in the first `steps` steps, [rows, steps]."""
         return self._drawn[:steps].T
 
+    def drawn_logprobs(self, steps: int) -> Tensor:
+        """The log-probabilities of the tokens that were drawn in the first `steps` steps, [rows, steps]."""
+        return self._logprobs[:steps].T
+
     def _read_and_draw(self) -> None:
         self._column += 1
         self._positions += 1
@@ -147,8 +152,9 @@ class StaticDecoder:
 
     def _record_draw(self, logits: Tensor) -> None:
         """Draw from the logits; write the tokens down, and where the next step reads them."""
-        tokens = self._draw(logits, self._uniform.index_select(0, self._step).T)
+        tokens, logprobs = self._draw(logits, self._uniform.index_select(0, self._step).T)
         self._drawn.index_copy_(0, self._step, tokens.unsqueeze(0))
+        self._logprobs.index_copy_(0, self._step, logprobs.unsqueeze(0))
         self._tokens.copy_(tokens.unsqueeze(1))
         self._step += 1
 

@@ -66,7 +66,9 @@ def principle_gradients(language: LanguageModel, rollout: Rollout, scores: Tenso
             logprobs = rollouts.forward_responses(language, part, temperature).logprobs
             for index, advantages in enumerate(whitened[:, rows]):
                 loss, _ = pg.policy_loss(logprobs, logprobs.detach(), advantages.unsqueeze(1), part.mask, clip=1.0)
-                gradients = torch.autograd.grad(loss, parameters, retain_graph=index + 1 < len(whitened))
+                # Of a model that also sees, no text reaches all weights: those have a gradient of zero.
+                gradients = torch.autograd.grad(loss, parameters, retain_graph=index + 1 < len(whitened),
+                                                materialize_grads=True)
                 sums[index] += torch.cat([gradient.flatten() for gradient in gradients])
     return sums / rollout.mask.sum()
 

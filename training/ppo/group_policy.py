@@ -162,6 +162,7 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: LanguageMode
     data = [{"prompt": rendered(language.tokenizer, prompt).messages if chat else generation_prompt(prompt),
              "row": index}
             for index, prompt in enumerate(rewards.prompts)]
+    assert policy.lora is not None, "the recipe refuses it"
     lora = LoraConfig(r=policy.lora.r, lora_alpha=policy.lora.alpha, lora_dropout=0.0,
                       target_modules=lora_targets(language.model), task_type="CAUSAL_LM")
     trainer = make(model=language.model, reward_funcs=rewards, args=arguments, train_dataset=Dataset.from_list(data),

@@ -1,4 +1,4 @@
-"""What changes while PPO trains: adapter, critic, optimizer, random numbers; made, saved, restored.
+"""What changes while PPO trains: adapter or weights, critic, optimizer, random numbers; made, saved, restored.
 
 A checkpoint is written to a temporary folder and renamed, so there is always a complete one; a resumed run gives the
 same bits as one that was never stopped.
@@ -17,18 +17,24 @@ import torch
 from safetensors import SafetensorError
 
 from training.config import Policy, Ppo
-from training.errors import DiskFull
-from training.models import language_model
+from training.errors import BadSettings, DiskFull
+from training.models import full_weights, language_model
 from training.models.exactness import check_decoding
+from training.models.full_weights import MasterWeights
 from training.models.language_model import LanguageModel
+from training.ppo import parallel
 from training.run.artifacts import Job, newest_checkpoint, publish_checkpoint
+
+WEIGHTS = "weights.safetensors"
+"""In a checkpoint, the fp32 weights of a policy that is trained in full."""
 
 
 @dataclass
 class Learner:
     """All that changes during training, which is what a checkpoint holds.
 
-    `step` counts finished phases, `multipliers` are the logarithms of those of hard constraints, `metrics` are those of
+    `masters` are the fp32 weights of a policy that is trained in full, None for one with an adapter. `step` counts
+    finished phases, `multipliers` are the logarithms of those of hard constraints, `metrics` are those of
     the last phase. Everything random is drawn from `generator`; the prompts and the learning rate of a phase follow
     from its number.
     """
@@ -38,6 +44,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     kl_coefficient: float
+    masters: MasterWeights | None = None
     step: int = 0
     multipliers: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -49,21 +56,36 @@ def trainable_parameters(learner: Learner) -> list[torch.nn.Parameter]:
 
 
 def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
-    """The policy with a fresh adapter and critic, or as the checkpoint left them."""
+    """The policy with a fresh adapter and critic, or as the checkpoint left them; without LoRA all of it is trained.
+
+    Raises:
+        BadSettings: every weight is to be trained by several processes.
+        ModelUnavailable, OutOfMemory: the base cannot be loaded, or does not fit.
+    """
     policy = Policy.model_validate(job.settings["policy"])
+    if policy.lora is None and parallel.world_size() > 1:
+        raise BadSettings(f"'policy.lora' is null, and {parallel.world_size()} processes were started: every weight of "
+                          "a policy is trained by one process only.",
+                          "Start one process, or train an adapter: 'policy.lora: {r: 16, alpha: 32}'.")
     seed = job.settings["seed"]
     base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     language = language_model.load(base, language_model.pick_device(job.settings["device"]), job.settings["precision"])
     check_decoding(language, "policy.base")
     critic = language_model.make_critic(language, settings.critic)
     torch.manual_seed(seed)  # the adapter's first weights
-    if checkpoint is None:
+    masters = None
+    if policy.lora is None:
+        language = full_weights.train_every_weight(language)
+        masters = MasterWeights(language.model)
+    elif checkpoint is None:
         language = language_model.add_adapter(language, policy.lora)
     else:
         language = language_model.load_adapter(language, checkpoint / "adapter", trainable=True)
-    parameters = [*language_model.trainable_parameters(language), *critic.parameters()]
+    weights = language_model.trainable_parameters(language) if masters is None else masters.parameters
+    parameters = [*weights, *critic.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    learner = Learner(language, critic, optimizer, torch.Generator().manual_seed(seed), settings.kl.coefficient)
+    generator = torch.Generator().manual_seed(seed)
+    learner = Learner(language, critic, optimizer, generator, settings.kl.coefficient, masters)
     if checkpoint is not None:
         restore(learner, checkpoint)
     return learner
@@ -71,6 +93,8 @@ def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
 
 def restore(learner: Learner, checkpoint: Path) -> None:
     """Restore all but the adapter, which is loaded with the model. No pickle is run: tensors and numbers only."""
+    if learner.masters is not None:
+        learner.masters.load(checkpoint / WEIGHTS)
     learner.value_head.load(checkpoint / "value_head.safetensors")
     state: dict[str, Any] = torch.load(checkpoint / "state.pt", weights_only=True, map_location="cpu")
     learner.optimizer.load_state_dict(state["optimizer"])
@@ -93,7 +117,10 @@ def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
         temporary.mkdir(parents=True)
-        language_model.save_adapter(learner.language, temporary / "adapter")
+        if learner.masters is None:
+            language_model.save_adapter(learner.language, temporary / "adapter")
+        else:
+            learner.masters.save(temporary / WEIGHTS)
         learner.value_head.save(temporary / "value_head.safetensors")
         state = {
             "optimizer": learner.optimizer.state_dict(),
@@ -113,6 +140,15 @@ def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
             f"The disk is full: the checkpoint of step {learner.step} could not be written.",
             "Free some space and resume: the run goes on from the checkpoint before it, which is whole.",
         ) from error
+
+
+def save_policy(learner: Learner, folder: Path) -> str:
+    """Write the trained policy, `adapter/` or `model/`; returns the folder's name."""
+    if learner.masters is None:
+        language_model.save_adapter(learner.language, folder / "adapter")
+        return "adapter"
+    full_weights.save_model(learner.language, folder / "model")
+    return "model"
 
 
 def is_full(error: BaseException) -> bool:

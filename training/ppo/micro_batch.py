@@ -70,6 +70,9 @@ class MicroBatch:
 def rows_that_fit(language: LanguageModel, prompt: int, response: int) -> int:
     """Rows of `prompt` and `response` tokens whose forward and backward pass the device should hold; 0 on a CPU."""
     weights = sum(parameter.nbytes for parameter in language.model.parameters())
+    if language.reference_weights:
+        parameters = sum(weight.numel() for weight in language.reference_weights)
+        weights = memory_plan.fully_trained_bytes(parameters, language.model.dtype.itemsize)
     return memory_plan.rows_that_fit(device_memory(language.device), weights,
                                      bytes_per_row(language.model, prompt, response))
 

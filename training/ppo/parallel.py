@@ -95,8 +95,9 @@ def gather_rollout(local_rollout: Rollout, prompts: Tensor, prompt_mask: Tensor)
         return all_reduce_sum(full)
 
     ended = gathered(local_rollout.ended.long()).bool()
+    logprobs = None if local_rollout.logprobs is None else gathered(local_rollout.logprobs)
     return local_rollout._replace(prompts=prompts, prompt_mask=prompt_mask, responses=gathered(local_rollout.responses),
-                         mask=gathered(local_rollout.mask), ended=ended)
+                         mask=gathered(local_rollout.mask), ended=ended, logprobs=logprobs)
 
 
 def gather_rewards(rewards_of: PrincipleRewards, prompts: Sequence[Dialogue], responses: Sequence[str],

@@ -13,6 +13,13 @@ import math
 import torch
 from torch import Tensor
 
+NEGLIGIBLE_KL = 1e-5
+"""Nats per token. fp32 stays far below it, so that a run in fp32 is the same with the correction and without; a
+log-probability that is off by 0.005 is at it, and bf16 beyond."""
+
+LARGEST_WEIGHT = 2.0
+"""At which importance weights are truncated."""
+
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of the values under the mask, a scalar. An empty mask gives 0."""
@@ -88,6 +95,26 @@ def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
     """(r - 1) - log r with r = ref / pi: unbiased for KL(pi || ref) and never negative. Same shape."""
     log_ratio = reference - logprobs
     return torch.expm1(log_ratio) - log_ratio
+
+
+def sampling_weights(sampled: Tensor, logprobs: Tensor, mask: Tensor) -> tuple[float, Tensor | None]:
+    """How far the model that sampled is from the model that is read, and what corrects for it.
+
+    The tokens were drawn from q, by a model that computes a little differently (merged weights rounded to bf16, a
+    captured graph), and the loss is an expectation under pi, the model that is read. Importance weights pi / q make it
+    that again; truncated (as in IMPALA, arXiv 1802.01561), for a rare token must not decide a step alone.
+
+    Args:
+        sampled, logprobs: log q and log pi of the tokens, [batch, response].
+
+    Returns:
+        (mean of the KL estimate k3 from q to pi per token, weights [batch, response]); None for weights of 1, which is
+        where the KL is negligible.
+    """
+    kl = float(masked_mean(kl_k3(sampled, logprobs), mask))
+    if abs(kl) <= NEGLIGIBLE_KL:
+        return kl, None
+    return kl, torch.exp(logprobs - sampled).clamp(max=LARGEST_WEIGHT)
 
 
 def policy_loss(

@@ -25,6 +25,7 @@ from training.errors import BadData, BadSettings, DiskFull, ModelUnavailable
 from training.run import model_shape
 from training.run.artifacts import Job, read_json, read_jsonl
 from training.run.model_names import ModelHome, locate, model_home
+from training.run.model_size import size_of_folder
 
 MARGIN = 200e6
 """Bytes that must stay free in addition to what is estimated: the database, the report stream, the samples."""
@@ -188,15 +189,17 @@ def needed_bytes(recipe: Recipe, home: ModelHome | None = None) -> float:
     """A rough upper estimate of what a run writes: 0 for models on the hub, whose size is unknown.
 
     A fine-tuned policy is a whole model. An adapter of rank r on every linear layer of a model of width d is about
-    2 r / d of its size, kept three times with its optimizer, and twice while a checkpoint replaces another.
+    2 r / d of its size, kept three times with its optimizer, and twice while a checkpoint replaces another; of a policy
+    whose weights are all trained it is the weights in fp32.
     """
     home = home or model_home()
     policy, trunk = home.locate(recipe.policy.base), home.locate(recipe.preference_model.base)
     sft_model = _model_bytes(policy) * (2 if recipe.sft.enabled else 0)
-    adapters = 6 * _adapter_bytes(policy, recipe.policy.lora.r)
+    lora = recipe.policy.lora
+    trained = 6 * _adapter_bytes(policy, lora.r) if lora else _fully_trained_bytes(policy)
     settings = recipe.preference_model
     one_model = _model_bytes(trunk) if settings.architecture == "full" else 2 * _adapter_bytes(trunk, settings.lora.r)
-    return sft_model + adapters + one_model * (1 if settings.architecture == "shared_trunk" else len(recipe.principles))
+    return sft_model + trained + one_model * (1 if settings.architecture == "shared_trunk" else len(recipe.principles))
 
 
 def check_disk_space(folder: Path, needed: float) -> None:
@@ -229,6 +232,12 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
 
 def _model_bytes(folder: Path | None) -> float:
     return float(sum(file.stat().st_size for file in folder.glob("*.safetensors"))) if folder else 0.0
+
+
+def _fully_trained_bytes(folder: Path | None) -> float:
+    """The result, at most in fp32, and two checkpoints of weights and AdamW's two moments in fp32."""
+    size = size_of_folder(folder) if folder else None
+    return (4 + 2 * 3 * 4) * size.parameters if size else 0.0
 
 
 def _adapter_bytes(folder: Path | None, rank: int) -> float:

@@ -181,17 +181,26 @@ class _Pass:
 
     def ppo(self, size: ModelSize, reward: ModelSize) -> float:
         settings, lora = self.recipe.ppo, self.recipe.policy.lora
-        weights = size.parameters * self.item + trained_bytes(adapter_parameters(size, lora.r))
+        if lora is None:
+            weights, merged = fully_trained_bytes(size.parameters, self.item), 0
+        else:
+            weights = size.parameters * self.item + trained_bytes(adapter_parameters(size, lora.r))
+            merged = linear_parameters(size) * self.item
         if settings.critic == "separate":
             weights += trained_bytes(trunk_parameters(size))
         rewards = self.scorers(reward)
-        decoding = linear_parameters(size) * self.item + self.decoding(
-            size, settings.batch_size, settings.max_new_tokens)
+        decoding = merged + self.decoding(size, settings.batch_size, settings.max_new_tokens)
         row = (self.prompt + settings.max_new_tokens) * self.kept(size) + settings.max_new_tokens * logit_bytes(
             size, self.item)
         rows = max(settings.micro_batch, rows_that_fit(self.device, weights, row))
         rows = min(rows, -(-settings.batch_size // settings.minibatches))
-        return weights + rewards + max(decoding, rows * row)
+        return weights + rewards + max(decoding, rows * row, self.conflict(size))
+
+    def conflict(self, size: ModelSize) -> float:
+        """A gradient per principle, where their conflict is measured; of an adapter they are small."""
+        if not self.recipe.ppo.conflict_every or self.recipe.policy.lora:
+            return 0
+        return (len(reward_principles(self.recipe)) + 2) * 4 * size.parameters
 
     def kept(self, size: ModelSize) -> float:
         """`activation_bytes`, or with gradient checkpointing the inputs of layers and one layer's activations."""
@@ -234,8 +243,12 @@ class _Pass:
     def sft(self, size: ModelSize) -> float:
         settings = self.recipe.sft
         row = min(settings.max_length, 2 * self.prompt)
-        weights = size.parameters * self.item + trained_bytes(adapter_parameters(size, self.recipe.policy.lora.r))
-        token = sft_token_bytes(size, self.item)
+        lora = self.recipe.policy.lora
+        if lora is None:  # fp32 weights, and copies of them that autocast keeps for a pass in bf16
+            weights = trained_bytes(size.parameters) + (size.parameters * self.item if self.item < 4 else 0)
+        else:
+            weights = size.parameters * self.item + trained_bytes(adapter_parameters(size, lora.r))
+        token = sft_token_bytes(size, self.item if lora else 4)
         rows = rows_of_an_sft_pass(settings.batch_size, row, token, self.device)
         return weights + rows * row * token
 
@@ -249,9 +262,12 @@ class _Pass:
 
     def evaluate(self, size: ModelSize) -> float:
         settings, lora = self.recipe.evaluate, self.recipe.policy.lora
-        weights = size.parameters * self.item + 4 * adapter_parameters(size, lora.r)
         rows = min(ANSWERED_AT_ONCE, settings.prompts)
-        return weights + linear_parameters(size) * self.item + self.decoding(size, rows, settings.max_new_tokens)
+        decoding = self.decoding(size, rows, settings.max_new_tokens)
+        if lora is None:  # the tuned model and its base
+            return 2 * size.parameters * self.item + decoding
+        weights = size.parameters * self.item + 4 * adapter_parameters(size, lora.r)
+        return weights + linear_parameters(size) * self.item + decoding
 
 
 def sft_token_bytes(size: ModelSize, item: int) -> float:
@@ -295,3 +311,10 @@ def adapter_parameters(size: ModelSize, rank: int) -> int:
 def trained_bytes(parameters: int) -> int:
     """Weights in fp32 with their gradients and AdamW's two moments."""
     return parameters * 4 * 4
+
+
+def fully_trained_bytes(parameters: int, item: int) -> int:
+    """A policy of which every weight is trained: its reference, fp32 weights as `trained_bytes`, and in bf16 those
+    that it computes with (`training.models.full_weights`)."""
+    computing = parameters * item if item < 4 else 0
+    return parameters * item + computing + trained_bytes(parameters)

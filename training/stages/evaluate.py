@@ -2,8 +2,8 @@
 
 Both answer every held-out prompt, drawing the same random numbers; the judge that labelled the pairs says which answer
 is better, over all and on each principle. The base is the policy that PPO began with, after its fine-tuning if there
-was one: the same weights with the adapter off. On request, the best of n of the base's answers by the reward is
-compared with the base as well: what can be had without training.
+was one: the same weights with the adapter off, or what they were before all of them were trained. On request, the best
+of n of the base's answers by the reward is compared with the base as well: what can be had without training.
 
 Each verdict is written to a file as soon as it arrives: a restart samples the same answers and buys no verdict twice.
 
@@ -25,7 +25,7 @@ from training.errors import BadData
 from training.judges.choose import judge_settings
 from training.judges.judge import PairQuestion, StreamingJudge, Verdict
 from training.judges.verdict_ledger import VerdictLedger, buy_verdicts
-from training.models import language_model, rollouts
+from training.models import full_weights, language_model, rollouts
 from training.models.language_model import LanguageModel
 from training.models.stage_judge import make_stage_judge
 from training.ppo import best_of_n
@@ -55,7 +55,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         raise BadData("There are no held-out prompts to compare on.", "Raise 'data.held_out'.")
     base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     language = language_model.load(base, language_model.pick_device(job.settings["device"]), job.settings["precision"])
-    language = language_model.load_adapter(language, job.inputs["ppo"] / "adapter")
+    language = full_weights.load_tuned(language, full_weights.tuned_folder(job.inputs["ppo"]))
     seed = job.settings["seed"]
     tuned = answer(language, prompts, settings, seed, reporter, done=0)
     with language_model.reference(language):

@@ -7,15 +7,15 @@ a critic on the policy's trunk or a separate one. Each phase:
 
     1. answer    every prompt of the batch is answered once, token by token
     2. score     preference models -> principle rewards [batch, principle] -> reward [batch]
-    3. read      log-probabilities and values of the answers; log-probabilities of the reference, adapter off
-    4. credit    rewards of tokens -> advantages and returns (GAE)
+    3. read      log-probabilities and values of the answers; log-probabilities of the reference
+    4. credit    rewards of tokens -> advantages and returns (GAE), weighted where sampling and reading differ
     5. learn     epochs x minibatches optimizer steps on the clipped losses
     6. adapt     the KL coefficient, towards the target KL
     7. report    metrics, samples of fixed prompts, a checkpoint now and then
 
 What differs from the paper's code: scores are standardised before they are scalarized, rewards are not divided by a
 running standard deviation (advantages are whitened), and what each principle contributes is reported. Left out:
-full fine-tuning, dropout, a replay buffer.
+dropout, a replay buffer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from training.models.fused_lora import fused_lora
 from training.models.rollouts import ForwardOutputs, Rollout
 from training.ppo import gradient_conflict, health, parallel
 from training.ppo import policy_gradient as pg
-from training.ppo.learner import Learner, load_learner, save_checkpoint, trainable_parameters
+from training.ppo.learner import Learner, load_learner, save_checkpoint, save_policy, trainable_parameters
 from training.ppo.micro_batch import MicroBatch
 from training.ppo.samples import report_samples
 from training.reward.loading import load_rewards, principle_metrics
@@ -54,7 +54,7 @@ class Experience(NamedTuple):
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Train the policy; write adapter/, value_head.safetensors and summary.json.
+    """Train the policy; write adapter/ (model/ where every weight is trained), value_head.safetensors and summary.json.
 
     Raises:
         BadData: there are no prompts.
@@ -121,6 +121,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         # 4. Credit: each token pays for its distance from the reference, the last one earns the reward.
         log_ratio = pg.kl_k1(old.logprobs, reference) * rollout.mask
         experience = credit(rollout, old, reward, log_ratio, learner.kl_coefficient, settings)
+        sampling_kl, experience = correct_sampling(experience)
         conflicts = gradient_conflict.of_phase(settings, learner.step + 1, language, rollout, rewards_of.names, rewards)
 
         # 5. Learn.
@@ -139,6 +140,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             "reward/optimised": float(reward.mean()) - learner.kl_coefficient * kl,
             "kl/mean": kl,
             "kl/coefficient": learner.kl_coefficient,
+            "policy/sampling_kl": sampling_kl,
             **learnt,
             **conflicts,
             "value/explained_variance": pg.explained_variance(old.values, experience.returns, rollout.mask),
@@ -169,12 +171,12 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
 
     if not parallel.is_main():
         return
-    language_model.save_adapter(language, folder / "adapter")
+    made = save_policy(learner, folder)
     learner.value_head.save(folder / "value_head.safetensors")
     write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards_of.weights_by_name,
                                          "scalarization": job.settings["scalarization"], "last": learner.metrics,
                                          "multipliers": rewards_of.constraints.multipliers})
-    reporter.artifact("adapter", "adapter")
+    reporter.artifact(made, made)
 
 
 def credit(
@@ -188,6 +190,16 @@ def credit(
         token_rewards, old.values, rollout.mask, settings.gamma, settings.lam
     )
     return Experience(rollout, old, pg.masked_whiten(advantages, rollout.mask), returns)
+
+
+def correct_sampling(experience: Experience) -> tuple[float, Experience]:
+    """The KL per token from the model that sampled to the model that was read, and the experience with the policy
+    loss of each token weighted for it. Weights are positive, so they may multiply the advantages."""
+    rollout = experience.rollout
+    if rollout.logprobs is None:
+        return 0.0, experience
+    kl, weights = pg.sampling_weights(rollout.logprobs, experience.old.logprobs, rollout.mask)
+    return kl, experience if weights is None else experience._replace(advantages=experience.advantages * weights)
 
 
 def learn(
@@ -275,6 +287,8 @@ def take_step(learner: Learner, max_grad_norm: float) -> float:
             "Start again with a lower learning rate or a higher KL coefficient; lower the reward clip if rewards jump.",
         )
     learner.optimizer.step()
+    if learner.masters is not None:
+        learner.masters.write_back()
     return norm
 
 

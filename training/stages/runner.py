@@ -153,6 +153,13 @@ def describe(error: BaseException, job: Job) -> dict[str, str]:
 
 
 def _oom_remedy(job: Job) -> str:
+    if job.kind in {"sft", "ppo"} and "policy" in job.settings and job.settings["policy"].get("lora", {}) is None:
+        return ("Train an adapter instead of every weight, 'policy.lora: {r: 16, alpha: 32}', which takes a fraction "
+                f"of the memory. Or: {_lower_remedy(job)}")
+    return _lower_remedy(job)
+
+
+def _lower_remedy(job: Job) -> str:
     for section, key, least in _MEMORY_SETTINGS.get(job.kind, ()):
         value = job.settings.get(section, {}).get(key)
         if isinstance(value, int) and value // 2 >= least:

@@ -1,13 +1,14 @@
 """Supervised fine-tuning: the base learns to answer as the data set's chosen responses do, before anything is rewarded.
 
-TRL's SFTTrainer does the work, with LoRA (arXiv 2106.09685) on every linear layer and the loss on the response alone.
-At the end the adapter is merged and a whole model is saved: later stages see an ordinary base model, and PPO's
-reference is this policy, as in InstructGPT (arXiv 2203.02155). A batch that the memory would not hold goes through in
-parts, whose gradients are summed. Left out: packing, several GPUs, full fine-tuning.
+TRL's SFTTrainer does the work, with the loss on the response alone, and LoRA (arXiv 2106.09685) on every linear layer
+unless every weight is trained. At the end the adapter is merged and a whole model is saved: later stages see an
+ordinary base model, and PPO's reference is this policy, as in InstructGPT (arXiv 2203.02155). A batch that the memory
+would not hold goes through in parts, whose gradients are summed. Left out: packing, several GPUs.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from training.errors import BadData, Diverged, StopRequested
 from training.models import language_model, memory
 from training.models.encoding import encode_prompt, encode_reply
 from training.models.exactness import check_decoding
+from training.models.full_weights import save_model
 from training.models.language_model import LanguageModel
 from training.models.trainer_checkpoints import WholeCheckpoints, newest_whole, step_of, writing_folder
 from training.run.artifacts import Job, read_jsonl
@@ -28,7 +30,7 @@ CHECKPOINT_EVERY = 50
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Write model/: a whole model with the adapter merged in, safetensors and tokenizer.
+    """Write model/: a whole model with the adapter, if any, merged in; safetensors and tokenizer.
 
     Raises:
         BadData: there are no dialogues.
@@ -42,7 +44,9 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     settings = Sft.model_validate(job.settings["sft"])
     policy = Policy.model_validate(job.settings["policy"])
     device = language_model.pick_device(job.settings["device"])
-    language = language_model.load(policy.base, device, job.settings["precision"])
+    # Weights that are trained themselves are fp32; passes over them are then computed in bf16 (autocast).
+    precision = job.settings["precision"]
+    language = language_model.load(policy.base, device, precision if policy.lora else "fp32")
     check_decoding(language, "policy.base")
     max_length = min(settings.max_length, language.longest)
     rows = [tokens_of(language, row, max_length) for row in read_jsonl(job.files["dialogues"])]
@@ -54,11 +58,14 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     if rows_at_once < settings.batch_size:
         reporter.log(f"{rows_at_once} of a batch's {settings.batch_size} dialogues at a time, for the memory's sake")
     torch.manual_seed(job.settings["seed"])
-    language = language_model.add_adapter(language, policy.lora)
+    if policy.lora is None:
+        language.model.requires_grad_(True)
+    else:
+        language = language_model.add_adapter(language, policy.lora)
     checkpoints = folder / "checkpoint"
     resumed = newest_whole(checkpoints)
     trainer = SFTTrainer(
-        model=language.adapter,
+        model=language.model if language.adapter is None else language.adapter,
         args=SFTConfig(
             output_dir=str(writing_folder(checkpoints)),
             num_train_epochs=settings.epochs,
@@ -73,7 +80,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             save_steps=CHECKPOINT_EVERY,
             seed=job.settings["seed"],
             use_cpu=device.type == "cpu",
-            bf16=False,  # the weights have the precision that the run asks for already
+            bf16=policy.lora is None and precision == "bf16",  # else the weights have that precision already
             gradient_checkpointing=False,
             report_to="none",
             disable_tqdm=True,
@@ -88,7 +95,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if callback.stopped:
         raise StopRequested
-    save_merged(language, folder / "model")
+    save_whole(language, folder / "model", precision)
     reporter.artifact("model", "model")
 
 
@@ -106,11 +113,13 @@ def tokens_of(language: LanguageModel, row: dict[str, Any], max_length: int) -> 
     return {"input_ids": prompt + response, "completion_mask": [0] * len(prompt) + [1] * len(response)}
 
 
-def save_merged(language: LanguageModel, folder: Path) -> None:
-    """Write the whole model, with the adapter merged into its weights."""
-    model = language.adapter.merge_and_unload()
-    model.save_pretrained(str(folder), safe_serialization=True)
-    language.tokenizer.save_pretrained(str(folder))
+def save_whole(language: LanguageModel, folder: Path, precision: str) -> None:
+    """Write the whole model in the precision of the run, with the adapter, if any, merged into its weights."""
+    if language.adapter is not None:
+        language = replace(language, model=language.adapter.merge_and_unload(), adapter=None)
+    elif precision == "bf16":
+        language.model.to(torch.bfloat16)
+    save_model(language, folder)
 
 
 class _Reports(TrainerCallback):

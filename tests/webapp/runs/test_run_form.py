@@ -12,7 +12,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from tests.training.tiny_models import make_base
-from training.config import Recipe, as_yaml, parse_recipe, shipped_recipe
+from training.config import Lora, Recipe, as_yaml, parse_recipe, shipped_recipe
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
 from webapp.runs.form.recipe_fields import OWN_WIDGETS, SECTIONS, folded, specs
@@ -48,6 +48,31 @@ def test_a_preset_fills_the_form(preset: Any, owner_client: Client) -> None:
     answer = owner_client.get(f"{NEW}?preset={preset}")
     assert answer.context["form"].recipe == shipped_recipe(preset)
     assert parse_recipe(answer.context["preview"].yaml) == shipped_recipe(preset)
+
+
+def test_training_every_weight_is_a_choice_in_the_form(team: Team, owner_client: Client) -> None:
+    demo = shipped_recipe("demo")
+    recipe = Recipe.model_validate(demo.model_dump() | {"policy": {"base": demo.policy.base, "lora": None}})
+    answer = owner_client.post(f"{NEW}preview/", posted(team, recipe))
+    assert answer.context["form"].recipe == recipe
+    assert answer.context["preview"].yaml == as_yaml(recipe)
+    entries = answer.context["form"].entries
+    assert entries["policy.lora.r"].text == "16", "the rank waits for LoRA to be chosen again"
+    back = owner_client.post(f"{NEW}preview/", posted(team, recipe, policy__lora="on"))
+    assert back.context["form"].recipe.policy == Recipe.model_validate(demo.model_dump()).policy.model_copy(
+        update={"lora": Lora(r=16, alpha=32)})
+    page = owner_client.get(f"{NEW}?preset=demo").content.decode()
+    assert '<option value="on" selected>a LoRA adapter</option><option value="off">every weight</option>' in page
+
+
+def test_algorithms_that_train_an_adapter_say_so_at_the_field(team: Team) -> None:
+    recipe = shipped_recipe("demo")
+    data = QueryDict(mutable=True)
+    for name, value in posted(team, recipe, policy__lora="off", ppo__algorithm="grpo").items():
+        data.setlist(name, value if isinstance(value, list) else [value])
+    form = RecipeForm.from_post(team, data)
+    assert not form.is_valid()
+    assert "choose LoRA, or the algorithm ppo" in " ".join(form.entries["policy.lora"].errors)
 
 
 def test_every_setting_of_the_recipe_has_a_field(team: Team) -> None:

@@ -36,7 +36,8 @@ class Catalog:
 
     Attributes:
         policy: the tuned policy as a whole model, once PPO is done.
-        adapter: bytes of the adapter with the base that only this team has; None before PPO is done.
+        adapter: bytes of the adapter with the base that only this team has; None before PPO is done, and where it
+            trained every weight.
         preference_models: as whole models.
         has_labels: whether a label was made.
     """
@@ -61,7 +62,8 @@ def catalog_of(run: Run) -> Catalog:
         export = getattr(stage, "export", None)
         if stage.kind == "ppo":
             policy = ModelItem(stage, use.name, "Policy", export)
-            adapter = sum(map(folder_size, adapter_folders(run, stage).values()))
+            if (stage.folder / ADAPTER).is_dir():
+                adapter = sum(map(folder_size, adapter_folders(run, stage).values()))
         elif stage.kind == "preference_model":
             models.append(ModelItem(stage, use.name, stage.principle or "all principles", export))
     return Catalog(policy, adapter, models, any(use.stage.kind == "label" for use in done))

@@ -117,6 +117,10 @@ def _value_at(series: Any, step: int) -> str:
 
 
 def _use(recipe: Recipe) -> str:
+    if recipe.policy.lora is None:
+        return ("## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+                "model = AutoModelForCausalLM.from_pretrained(\"policy\")\n"
+                "tokenizer = AutoTokenizer.from_pretrained(\"policy\")\n```\n")
     base = recipe.policy.base if recipe.policy.base != DEMO_WORLD and not recipe.sft.enabled else "base"
     note = "" if base != "base" else " The base is in the folder `base` of this archive."
     return ("## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET, require_POST
 from training.config import as_yaml
 from webapp.accounts.middleware import TeamRequest
 from webapp.runs.downloads import label_rows
-from webapp.runs.downloads.catalog import adapter_folders, catalog_of
+from webapp.runs.downloads.catalog import ADAPTER, adapter_folders, catalog_of
 from webapp.runs.downloads.model_card import model_card
 from webapp.runs.downloads.services import export_request
 from webapp.runs.downloads.streams import download, zipped
@@ -55,7 +55,10 @@ def model(request: TeamRequest, pk: int, name: str) -> StreamingHttpResponse:
 def adapter(request: TeamRequest, pk: int) -> StreamingHttpResponse:
     """The policy's adapter with the run's card, and with its base where that is on no hub."""
     run = _run(request, pk)
-    return download(zipped(adapter_folders(run, _stage(run, "ppo")), _texts(run)), f"{_filename(run)}-adapter.zip", ZIP)
+    folders = adapter_folders(run, _stage(run, "ppo"))
+    if not folders[ADAPTER].is_dir():
+        raise Http404("PPO trained every weight: there is no adapter.")
+    return download(zipped(folders, _texts(run)), f"{_filename(run)}-adapter.zip", ZIP)
 
 
 @require_GET

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -13,6 +14,9 @@ from pydantic.fields import FieldInfo
 from training.config import Recipe
 
 OWN_WIDGETS = {"name", "data.source", "principles"}  # what the template writes itself
+OFF = "off"
+"""The text of a section that a recipe may leave out (`null`) and does."""
+
 WORDS = {
     "kl": "KL", "lora": "LoRA", "r": "rank", "sft": "fine-tuning", "lam": "GAE lambda", "eos": "end", "ppo": "PPO",
     "api": "API", "url": "address", "env": "variable", "lr": "learning rate", "max": "longest", "min": "shortest",
@@ -36,6 +40,7 @@ LABELS = {
     "judge.budget_money": "Budget in dollars", "judge.budget_calls": "Budget in calls",
     "judge.budget_tokens": "Budget in tokens", "judge.few_shot": "Examples before the question",
     "judge.logprobs": "Log-probabilities",
+    "policy.lora": "Trained weights",
     "sample.pairs": "Pairs are", "sample.count": "Pairs to sample", "preference_model.held_out": "Held-out share",
     "preference_model.labels": "Labels are", "preference_model.lora_layers": "Layers with LoRA",
 }
@@ -55,6 +60,7 @@ CHOICES = {
                       "pooled_pm": "one preference model on the labels of all principles",
                       "single_principle": "one principle alone"},
     "weights.mode": {"set": "set here, by hand", "fitted": "fitted to human choices"},
+    "policy.lora": {"on": "a LoRA adapter", OFF: "every weight"},
     "sample.pairs": {"sampled": "sampled from the policy", "dataset": "the data set's own"},
 }
 
@@ -64,7 +70,7 @@ class Spec:
     """One setting: its path in the recipe, its allowed values, and its texts in the form."""
 
     path: str
-    kind: Literal["bool", "int", "float", "text", "choice", "columns"]
+    kind: Literal["bool", "int", "float", "text", "choice", "columns", "section"]
     label: str
     help: str
     bounds: str
@@ -128,15 +134,24 @@ def show(value: Any) -> str:
     return str(value)
 
 
-def _leaves(model: type[BaseModel], prefix: str) -> Iterator[Spec]:
+def _leaves(model: type[BaseModel], prefix: str, defaults: BaseModel | None = None) -> Iterator[Spec]:
+    """The settings of a section; `defaults` are those of a section whose parent sets its own."""
     for name, info in model.model_fields.items():
-        path = f"{prefix}{name}"
-        kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _leaves(kind, f"{path}.")
+        path, kind = f"{prefix}{name}", info.annotation
+        if section := _section(kind):
+            yield from _leaves(section, f"{path}.")
+        elif NoneType in get_args(kind) and (section := next(filter(None, map(_section, get_args(kind))), None)):
+            # It may be null: a choice before its settings.
+            yield Spec(path, "section", _label(path), info.description or "", "", tuple(CHOICES[path].items()), "on")
+            yield from _leaves(section, f"{path}.", info.default)
         elif path not in OWN_WIDGETS:
+            default = getattr(defaults, name) if defaults is not None else info.default
             yield Spec(path, _kind(kind), _label(path), info.description or "", _bounds(info), _choices(path, kind),
-                       info.default)
+                       default)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _kind(annotation: Any) -> Literal["bool", "int", "float", "text", "choice", "columns"]:

@@ -30,13 +30,13 @@ from webapp.judges.keys import check_key_host, saved_key
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge, saved_judge_of
 from webapp.principles.models import Principle
-from webapp.runs.form.recipe_fields import SECTIONS, FormSection, Spec, folded, show, specs
+from webapp.runs.form.recipe_fields import OFF, SECTIONS, FormSection, Spec, folded, show, specs
 from webapp.runs.model_home import models_home
 
 DATASET_PATH = re.compile(r"^datasets/(\d+)-[^/]*\.jsonl$")
 # Where a message about a whole section belongs.
 HOMES = (("rule judge", "judge.kind"), ("pairs 'sampled'", "sample.pairs"), ("OPENAI_API_KEY", "judge.api_key_env"),
-         ("model's name", "judge.model"), ("budget in money", "judge.budget_money"))
+         ("model's name", "judge.model"), ("'policy.lora'", "policy.lora"), ("budget in money", "judge.budget_money"))
 
 
 @dataclass
@@ -50,6 +50,11 @@ class Entry:
     @property
     def is_checked(self) -> bool:
         return self.text == "true"
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether this is a section that the recipe sets to null."""
+        return self.spec.kind == "section" and self.text == OFF
 
 
 @dataclass
@@ -87,7 +92,7 @@ class RecipeForm:
     @classmethod
     def from_recipe(cls, team: Team, recipe: Recipe) -> RecipeForm:
         values = recipe.model_dump(mode="json")
-        texts = {path: show(_at(values, path)) for path in specs()}
+        texts = {path: _text(values, spec) for path, spec in specs().items()}
         choices = {choice.name: (choice.statement, choice.weight) for choice in recipe.principles}
         rows = _rows(team, choices)
         source, texts["data.source"] = _source_of(recipe.data.source)
@@ -199,7 +204,14 @@ class RecipeForm:
         value: dict[str, Any] = {"name": self.name.strip(), "principles": [
             {"name": row.name, "weight": row.weight.strip(), "statement": self._statement(row)}
             for row in self.rows if row.chosen]}
+        left_out = [f"{path}." for path, entry in self.entries.items() if entry.is_left_out]
         for path, entry in self.entries.items():
+            if path.startswith(tuple(left_out)):
+                continue
+            if entry.spec.kind == "section":
+                if entry.is_left_out:
+                    _put(value, path, None)
+                continue
             text: Any = entry.text if entry.spec.kind == "text" else entry.text.strip()
             _put(value, path, _columns(text) if entry.spec.kind == "columns" else text)
         _put(value, "data.source", self._source())
@@ -329,10 +341,16 @@ def _anchor(path: str) -> str:
     return "id_" + path.replace(":", "_")
 
 
-def _at(value: Any, path: str) -> Any:
-    for part in path.split("."):
+def _text(recipe: Any, spec: Spec) -> str:
+    """The text of a setting's field; settings of a section that is null show their defaults."""
+    value = recipe
+    for part in spec.path.split("."):
+        if value is None:
+            return show(spec.default)
         value = value[part]
-    return value
+    if spec.kind == "section":
+        return OFF if value is None else "on"
+    return show(value)
 
 
 def _put(value: dict[str, Any], path: str, leaf: Any) -> None:

@@ -8,6 +8,8 @@ const CHARTS = [
   { id: "length", kind: "ppo", group: "policy", title: "Response length", unit: "tokens", tags: ["response/length"],
     order: 102 },
   { id: "value", kind: "ppo", group: "policy", title: "Value loss", tags: ["value/loss"], order: 103 },
+  { id: "sampling-kl", kind: "ppo", group: "policy", title: "KL from sampling to reading", unit: "nats per token",
+    tags: ["policy/sampling_kl"], order: 104 },
   { id: "sft-loss", kind: "sft", group: "models", title: "Fine-tuning: loss", tags: ["sft/loss"] },
   { id: "pairs", kind: "sample", group: "models", title: "Sampling: distinct pairs", tags: ["sample/pairs"] },
   { id: "flips", kind: "label", group: "models", title: "Labels: order flips", tags: ["label/flip_rate"] },

@@ -91,11 +91,11 @@ def test_a_principle_without_a_rule_says_which_have_one(owner_client: Client, te
 def test_both_orders_and_their_gap_are_shown(
     owner_client: Client, toxicity: Principle, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    judge = use(monkeypatch, verdict_from_orders(0.9, 0.3, tokens=321, model="judge-7b"))
+    judge = use(monkeypatch, verdict_from_orders(0.9, 0.54, tokens=321, model="judge-7b"))
 
     page = ask(owner_client, toxicity, **SERVER)
 
-    assert "0.600" in page and "0.900" in page and "0.300" in page
+    assert "0.720" in page and "0.900" in page and "0.540" in page
     assert "sways this judge" in page
     assert judge.asked[0].statement == toxicity.versions.get().statement
 

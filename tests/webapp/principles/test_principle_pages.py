@@ -11,10 +11,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from training.judges.judge import Verdict
 from webapp.accounts.models import Team
 from webapp.labels.models import Label, Pair
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Stage
+from webapp.runs.principle_page.views import orders_disagree
 
 
 @pytest.fixture
@@ -120,3 +122,21 @@ def test_a_stranger_finds_nothing(stranger_client: Client, toxicity: Principle, 
 
 def test_who_is_not_logged_in_is_asked_to(anonymous_client: Client) -> None:
     assert reverse("login") in anonymous_client.get(reverse("principles:list")).headers["Location"]
+
+
+@pytest.mark.parametrize(("shown", "swapped", "disagree"), [
+    (0.745, 0.472, True), (0.6, 0.4, True), (0.745, 0.6, False), (0.2, 0.4, False), (0.5, 0.9, False),
+    (0.9, None, False), (None, None, False)])
+def test_orders_that_name_different_winners_are_no_verdict(
+        shown: float | None, swapped: float | None, disagree: bool) -> None:
+    assert orders_disagree(shown, swapped) is disagree
+
+
+def test_the_page_says_that_the_orders_disagree(
+        owner_client: Client, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webapp.judges.trial.try_principle", lambda **_: Verdict(
+        0.6085, 0.745, 0.472, 0.273, "", 0, "rule"))
+    principle = Principle.objects.get(team=team, name="factuality")
+    page = owner_client.post(f"/principles/{principle.pk}/try/", {
+        "prompt": "Where is Avela?", "a": "North.", "b": "South.", "kind": "rule"}).content.decode()
+    assert "The orders disagree: no clear winner." in page and "A is more" not in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.training.tiny_models import make_base
 from training.config import Lora, Recipe, as_yaml, parse_recipe, shipped_recipe
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
+from webapp.runs.form.form_views import free_name
 from webapp.runs.form.recipe_fields import OWN_WIDGETS, SECTIONS, folded, specs
 from webapp.runs.form.recipe_form import RecipeForm
 from webapp.runs.models import Run
@@ -185,9 +187,37 @@ def test_another_teams_data_set_is_not_there(
 def test_clone_opens_with_the_runs_recipe(team: Team, owner_client: Client, stranger_client: Client) -> None:
     owner_client.post(NEW, posted(team, shipped_recipe("demo"), ppo__steps="33"))
     made = Run.objects.get()
-    assert owner_client.get(f"{NEW}?clone={made.pk}").context["form"].recipe.ppo.steps == 33
+    form = owner_client.get(f"{NEW}?clone={made.pk}").context["form"]
+    assert form.recipe.ppo.steps == 33 and form.recipe.name == "Demo world (2)"
     assert stranger_client.get(f"{NEW}?clone={made.pk}").status_code == 404
     assert owner_client.get(f"{NEW}?clone=x").status_code == 404
+
+
+def test_a_clone_gets_the_next_name_that_is_free(team: Team, owner: User, other_team: Team) -> None:
+    for name in ("Demo", "Demo (2)", "Demo (4)"):
+        Run.objects.create(team=team, name=name, recipe={}, created_by=owner)
+    Run.objects.create(team=other_team, name="Demo (3)", recipe={})
+    assert free_name(team, "Demo") == free_name(team, "Demo (2)") == "Demo (3)"
+    assert free_name(team, "x" * 200) == "x" * 190 + " (2)"
+
+
+def test_the_preset_that_fills_the_form_is_marked(owner_client: Client, team: Team, owner: User) -> None:
+    def marked(address: str) -> list[str]:
+        page = owner_client.get(address).content.decode()
+        return re.findall(r'href="\?preset=(\w+)" aria-current="true"', page)
+
+    assert (marked(NEW), marked(f"{NEW}?preset=large_gpu")) == (["demo"], ["large_gpu"])
+    owner_client.post(NEW, posted(team, shipped_recipe("demo")))
+    assert marked(f"{NEW}?clone={Run.objects.get().pk}") == []
+
+
+def test_calls_are_one_number(team: Team, owner_client: Client) -> None:
+    """With a judge on a server they stand in its costs, evaluation included, and nowhere else."""
+    data = posted(team, shipped_recipe("demo"), judge__kind="openai", judge__model="m",
+                  judge__base_url="http://127.0.0.1:9/v1")
+    answer = owner_client.post(f"{NEW}preview/", data)
+    assert answer.context["preview"].costs is not None
+    assert "At most" not in answer.content.decode()
 
 
 def test_pasted_yaml_fills_the_form(team: Team, owner_client: Client) -> None:

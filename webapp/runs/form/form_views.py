@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from itertools import count
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -12,11 +14,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 from training.config import Recipe, as_yaml, shipped_recipe
 from training.errors import TrainingError
 from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.models import Team
 from webapp.accounts.numbers import row_key
 from webapp.judges.estimating import Costs, costs_of, pairs_of
 from webapp.judges.selectors import saved_judge
 from webapp.runs.devices import MemoryPreview, memory_preview
 from webapp.runs.form.recipe_form import RecipeForm, read_yaml
+from webapp.runs.form.scalarizations import cards
 from webapp.runs.models import Run
 from webapp.runs.services import StagePreview, preview, run_create
 
@@ -44,6 +48,8 @@ class Preview:
 def run_new(request: TeamRequest) -> HttpResponse:
     if request.method != "POST":
         form = RecipeForm.from_recipe(request.team, _start(request))
+        if request.GET.get("clone"):
+            form.name = free_name(request.team, form.name)
         if judge := saved_judge(request.team, request.GET.get("judge", "")):
             form.use_judge(judge)
         form.is_valid()
@@ -96,7 +102,8 @@ def _page(request: TeamRequest, form: RecipeForm, **more: str) -> HttpResponse:
     status = 422 if request.method == "POST" and (form.errors or more.get("yaml_problem")) else 200
     return render(request, "runs/new.html", {
         "form": form, "preview": preview_of(form), "presets": PRESETS, "preset": request.GET.get("preset", ""),
-        "submitted": request.method == "POST", **more,
+        "cloned": bool(request.GET.get("clone")) or request.method == "POST",
+        "submitted": request.method == "POST", "scalarizations": cards(), **more,
     }, status=status)
 
 
@@ -117,3 +124,11 @@ def preview_of(form: RecipeForm) -> Preview:
     result.calls = result.labels * (2 if recipe.judge.both_orders else 1) if recipe.judge.kind != "rule" else 0
     result.costs = costs_of(team=form.team, recipe=recipe, dataset=form.dataset, to_label=to_label)
     return result
+
+
+def free_name(team: Team, name: str) -> str:
+    """The name with the next number that no run of the team has: "Demo world (2)" for the first clone."""
+    base = re.sub(r" \(\d+\)$", "", name)[:190]
+    taken = set(Run.objects.of(team).filter(name__startswith=base).values_list("name", flat=True))
+    numbered = (f"{base} ({number})" for number in count(2))
+    return next(name for name in numbered if name not in taken)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from training.config import Recipe
+from webapp.runs.form.scalarizations import EXPLAINED, condition
 
 OWN_WIDGETS = {"name", "data.source", "principles"}  # what the template writes itself
 OFF = "off"
@@ -64,6 +65,14 @@ CHOICES = {
     "sample.pairs": {"sampled": "sampled from the policy", "dataset": "the data set's own"},
 }
 
+_ON_A_SERVER = dict.fromkeys(("judge.concurrency", "judge.requests_per_minute", "judge.tokens_per_minute",
+                              "judge.price_in", "judge.price_out", "judge.kind"), "saved_judge=")
+CONDITIONS = _ON_A_SERVER | dict.fromkeys(("judge.base_url", "judge.api_key_env"), "saved_judge= judge.kind=openai") | (
+    dict.fromkeys(("policy.lora.r", "policy.lora.alpha", "policy.lora.dropout"), "policy.lora=on")) | {
+        "judge.model": "saved_judge= judge.kind!=rule", "sample.count": "sample.pairs=sampled",
+        **dict.fromkeys(("judge.budget_money", "judge.budget_calls", "judge.budget_tokens"), "judge.kind!=rule")}
+"""When a field is shown: conditions that must all hold, `name=value`, `name!=value`, or `name=` for an empty one."""
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -76,6 +85,12 @@ class Spec:
     bounds: str
     choices: tuple[tuple[str, str], ...] = ()
     default: Any = None
+
+    @property
+    def condition(self) -> str:
+        """When the field is shown, as the form's script reads it; "" for always."""
+        section, _, setting = self.path.partition(".")
+        return condition(setting) if section == "scalarization" else CONDITIONS.get(self.path, "")
 
     @property
     def group(self) -> str:
@@ -97,15 +112,17 @@ class FormSection:
 SECTIONS = (
     FormSection("data", "Data", "Prompts to train on, and prompts held out to judge the result.", ("data", "sample"),
                 ("data.limit", "data.held_out", "sample.count")),
-    FormSection("principles", "Principles and weights", "What makes a response good, and how much each part counts.",
-                ("weights",), ("weights.mode",)),
+    FormSection("principles", "Principles and weights",
+                "What makes a response good, how much each part counts, and how the parts become one reward.",
+                ("weights", "scalarization"), ("weights.mode", "scalarization.function", *dict.fromkeys(
+                    f"scalarization.{name}" for explained in EXPLAINED.values() for name in explained.settings))),
     FormSection("judge", "Judge", "The feedback model: it compares two responses on one principle at a time.",
                 ("judge",), ("judge.kind", "judge.max_pairs", "judge.model", "judge.base_url", "judge.budget_money")),
     FormSection("models", "Models", "The policy that learns, and the preference models that reward it.",
                 ("policy", "preference_model", "sft"), ("policy.base", "preference_model.base", "sft.enabled")),
-    FormSection("training", "Training", "How principle rewards become one reward, and how the policy follows it.",
-                ("scalarization", "baseline", "ppo", "evaluate", "seed", "repeat", "device", "precision"),
-                ("scalarization.function", "ppo.steps", "ppo.batch_size", "ppo.learning_rate", "ppo.kl.target",
+    FormSection("training", "Training", "How the policy learns from the reward.",
+                ("baseline", "ppo", "evaluate", "seed", "repeat", "device", "precision"),
+                ("ppo.steps", "ppo.batch_size", "ppo.learning_rate", "ppo.kl.target",
                  "evaluate.prompts")),
 )
 

@@ -53,9 +53,15 @@ def principle_try(request: TeamRequest, pk: int) -> HttpResponse:
     context = {"principle": principle, "form": form, "wordings": wordings, "latest": wordings[0] if wordings else None}
     if form.is_valid() and wordings:
         texts = {key: form.cleaned_data[key] for key in ("prompt", "a", "b")}
-        context["verdict"] = trial.try_principle(team=request.team, judge=form.judge, principle=principle.name,
-                                                 statement=wordings[0].version.statement, **texts)
+        verdict = trial.try_principle(team=request.team, judge=form.judge, principle=principle.name,
+                                      statement=wordings[0].version.statement, **texts)
+        context |= {"verdict": verdict, "orders_disagree": orders_disagree(verdict.p_shown, verdict.p_swapped)}
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "principles/_try.html", context)
     return render(request, "principles/detail.html", context | {
         "accuracy": selectors.accuracy_of(principle), "pairs": selectors.pairs_to_try(team=request.team)})
+
+
+def orders_disagree(p_shown: float | None, p_swapped: float | None) -> bool:
+    """Whether the two orders name different winners."""
+    return p_shown is not None and p_swapped is not None and (p_shown - 0.5) * (p_swapped - 0.5) < 0

@@ -32,10 +32,10 @@ const keepSliderAndNumberEqual = ({ target }) => {
   showShares();
 };
 
-// "name=value", "name!=value", or "name=" for a field that is empty.
+// "name=value", "name=one|other", "name!=value", or "name=" for a field that is empty.
 const applies = (condition) => {
-  const [name, value] = condition.split(/!?=/);
-  return (form.elements.namedItem(name)?.value === value) !== condition.includes("!=");
+  const [name, values] = condition.split(/!?=/);
+  return values.split("|").includes(form.elements.namedItem(name)?.value) !== condition.includes("!=");
 };
 
 const showWhatApplies = () => {
@@ -89,6 +89,19 @@ form.addEventListener("keydown", (event) => {
 form.addEventListener("htmx:configRequest", (event) => {
   delete event.detail.parameters.yaml;
 });
+// A preset fills the form anew: what was typed is thrown away only if that is meant.
+let typed = document.getElementById("error-summary") !== null;
+form.addEventListener("input", () => { typed = true; });
+for (const link of document.querySelectorAll("[data-discards]")) {
+  link.addEventListener("click", (event) => {
+    if (typed && !window.confirm("Replace everything that you typed with this preset?")) event.preventDefault();
+  });
+}
 showShares();
 showWhatApplies();
 document.getElementById("error-summary")?.focus();
+const wrongYaml = document.querySelector(".has-error #id_yaml");
+if (wrongYaml) {
+  wrongYaml.scrollIntoView({ block: "center" });
+  wrongYaml.focus();
+}

@@ -22,9 +22,7 @@ class Weights(Section):
 
 
 class Scalarization(Section):
-    function: Function = Field("linear", description=(
-        "How principle rewards become one reward. In all but uncertainty_weighted and soft_max_min a better score "
-        "never makes a worse reward."))
+    function: Function = Field("linear", description="How principle rewards become one reward.")
     temperature: float = Field(1.0, gt=0, le=100, description="soft_max_min: softness of the minimum.")
     penalty: float = Field(0.5, ge=0, le=100, description="uncertainty_weighted: times the variance across principles.")
     quantile: float = Field(1 / 3, gt=0, le=1, description="lower_quantile: the lowest share that is averaged.")

@@ -39,7 +39,8 @@ EXPLAINED: dict[Function, Explanation] = {
         "Takes a soft minimum: low scores count most, the others a little. The temperature says how soft.",
         ("temperature",), (0.8, 0.07, -1.8, 0.2)),
     "uncertainty_weighted": Explanation(
-        "Takes the mean, less a penalty where the principles disagree.", ("penalty",), (0.8, 0.0, -1.03, 0.2)),
+        "Takes the mean, less a penalty where the principles disagree; a score far above the others costs as well.",
+        ("penalty",), (0.8, 0.0, -1.03, 0.2)),
     "lower_quantile": Explanation(
         "Takes the mean of the lowest few scores. The quantile says how many.", ("quantile",),
         (0.8, 0.0, -2.0, 0.2)),
@@ -73,7 +74,7 @@ class Bar(NamedTuple):
     title: str
     scores: str
     width: float
-    reward: float
+    reward: str
     is_best: bool
 
 
@@ -99,5 +100,5 @@ def condition(setting: str) -> str:
 def _bars(rewards: tuple[float, ...]) -> list[Bar]:
     low, high = min(rewards), max(rewards)
     return [Bar(title, ", ".join(f"{score:g}".replace("-", "−") for score in scores),
-                round(6 + 94 * (reward - low) / (high - low), 1), reward, reward == high)
+                round(6 + 94 * (reward - low) / (high - low), 1), f"{reward:.2f}".replace("-", "−"), reward == high)
             for (title, scores), reward in zip(EXAMPLES.items(), rewards, strict=True)]

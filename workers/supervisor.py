@@ -21,6 +21,7 @@ from django.utils import timezone
 from training.errors import TrainingError
 from training.run.artifacts import read_json
 from training.run.jobs import DONE, FAILED, LOCKED, STOPPED
+from training.run.pipeline import needs_torch
 from training.text import storable
 from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.models import RunStage, Stage
@@ -123,7 +124,9 @@ class _Attempt:
     def _supervise(self, prepared: Prepared) -> int:
         """Start the process and follow it to its end. Raises LeaseLost after ending the process."""
         stage_environment = processes.environment(prepared.key_variable, prepared.saved_key)
-        command = processes.forked(prepared.command) if self.stage.queue == Stage.Queue.GPU else prepared.command
+        command = prepared.command
+        if needs_torch(self.stage.kind, self.stage.settings):
+            command = processes.forked(command)
         process = processes.start(command, self.stage.folder, stage_environment)
         try:
             if not retry_while_db_is_down(lambda: self.lease.write(host=HOST, pid=process.pid), self._should_give_up):

@@ -48,15 +48,14 @@ def test_the_oldest_run_goes_first_though_a_later_one_was_ready_before_it(team: 
     second = run_before("ppo", team, owner, seed=2)
     assert stage_of(second, "ppo").queued_at > stage_of(first, "preference_model:toxicity").queued_at
 
-    order = [taken(GPU)]
-    finish(order[0])
-    order.append(taken(GPU))
-    finish(order[1])
-    finish(taken(IO))  # the weights
-    order.append(taken(GPU))
+    order = []
+    for _ in range(4):
+        order.append(taken(GPU))
+        finish(order[-1])
 
-    assert [stage.name for stage in order] == ["preference_model:toxicity", "preference_model:conciseness", "ppo"]
-    assert order[2] == stage_of(first, "ppo"), "the first run's training goes before the second's"
+    assert [stage.name for stage in order] == ["preference_model:toxicity", "preference_model:conciseness", "weights",
+                                               "ppo"]
+    assert order[3] == stage_of(first, "ppo"), "the first run's training goes before the second's"
 
 
 def test_three_runs_and_then_a_fourth_end_in_the_order_in_which_they_were_started(team: Team, owner: User) -> None:

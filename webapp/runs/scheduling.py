@@ -19,8 +19,12 @@ S = Stage.Status
 
 
 def queue_of(kind: str, settings: Mapping[str, Any]) -> str:
-    """The workers' queue of a stage: only stages that load a model, including a local judge, use the GPU queue."""
-    return Stage.Queue.GPU if needs_torch(kind, settings) else Stage.Queue.IO
+    """The workers' queue of a stage: labels from judges elsewhere wait for answers, all else goes where models are.
+
+    Stages that only write a file (weights) go there too, since they stand between two that load models: on other
+    workers, the moment that they take would let a later run's training in between.
+    """
+    return Stage.Queue.IO if kind == "label" and not needs_torch(kind, settings) else Stage.Queue.GPU
 
 
 def enqueue(stage: Stage) -> None:

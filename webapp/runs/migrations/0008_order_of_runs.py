@@ -1,12 +1,9 @@
 from django.db import migrations, models
 
-TORCH_FREE = {"label", "draw", "weights"}
-
 
 def say_queues(apps, schema_editor):
-    """Stages that load no model go to the workers that ask judges; a judge on the workers' machine is a model."""
+    """Labels go to the workers that ask judges, but not those of a judge that is a model on the workers' machine."""
     stages = apps.get_model("runs", "Stage").objects
-    stages.filter(kind__in=TORCH_FREE - {"label"}).update(queue="io")
     labels = stages.filter(kind="label").values_list("pk", "settings")
     asked = [pk for pk, settings in labels.iterator() if settings.get("judge", {}).get("kind") != "local"]
     for start in range(0, len(asked), 500):

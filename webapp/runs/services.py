@@ -86,9 +86,9 @@ def run_resume(*, run: Run, user: User) -> None:
         notify_run_changed(runs=[run.pk], team=run.team_id)
         return
     if not Run.objects.filter(pk=run.pk, status__in=[Run.Status.FAILED, Run.Status.CANCELLED]).update(
-            status=Run.Status.RUNNING, finished_at=None):
+            status=Run.Status.RUNNING, paused=False, finished_at=None):
         return
-    run.refresh_from_db(fields=["status", "finished_at"])
+    run.refresh_from_db(fields=["status", "paused", "finished_at"])
     # A stage that was asked to stop and still runs is needed again; if it stops, it is queued again.
     run.stages.filter(status=Stage.Status.RUNNING).update(stop_requested=False)
     revive(run.stages.all())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
@@ -168,6 +170,28 @@ def test_cancelling_a_paused_run_and_resuming_it_does_not_leave_it_paused(
     assert (run.status, run.paused) == (Run.Status.CANCELLED, False)
     assert not run_pause(run=run, user=owner), "it is over"
     assert run_move(run=run, user=owner, to="up") == []
+
+
+def test_resuming_a_run_that_failed_while_it_was_paused_is_one_step(
+        owner_client: Client, team: Team, owner: User, waiting: Callable[..., Run]) -> None:
+    run = waiting("failed while paused")
+    run.stages.filter(status=S.QUEUED).update(status=S.FAILED, cause="No memory.")
+    Run.objects.filter(pk=run.pk).update(status=Run.Status.FAILED, paused=True)
+
+    owner_client.post(f"/runs/{run.pk}/resume/")
+
+    assert shown(team) == {"failed while paused": "queued, next"}
+
+
+def test_stages_from_before_the_queues_are_told_theirs(team: Team) -> None:
+    def kept(kind: str, judge: str = "") -> Stage:
+        return Stage.objects.create(team=team, identity=f"{kind}{judge}", name=kind, kind=kind,
+                                    settings={"judge": {"kind": judge}} if judge else {})
+
+    stages = [kept("label", "openai"), kept("label", "rule"), kept("label", "local"), kept("ppo"), kept("weights")]
+    import_module("webapp.runs.migrations.0008_order_of_runs").say_queues(apps, None)
+
+    assert [Stage.objects.get(pk=stage.pk).queue for stage in stages] == ["io", "io", "gpu", "gpu", "gpu"]
 
 
 def test_the_ring_shows_what_is_at_work_and_counts_the_rest(

@@ -15,8 +15,8 @@ from training.run.jobs import LOCKED
 from webapp.accounts.models import Team, User
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import advance
-from workers import supervisor
-from workers.leases import claim_next
+from workers import leases, supervisor
+from workers.leases import claim, claim_next
 from workers.reaping import reap
 from workers.supervisor import run_next
 
@@ -92,6 +92,21 @@ def test_two_workers_take_two_stages_and_each_once(team: Team, owner: User) -> N
     stages = [stage for stage in claimed if stage is not None]
     assert sorted(stage.pk for stage in stages) == sorted(stage_of(run, "ppo").pk for run in runs)
     assert {stage.attempt for stage in stages} == {1} and len(claimed) == 4
+
+
+def test_a_worker_that_was_too_late_for_a_stage_takes_the_next(
+        team: Team, owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = runs_that_differ_in_ppo(2, team, owner)
+    faster: list[Stage | None] = []
+
+    def claim_after_another(stage_id: int) -> Stage | None:
+        if not faster:
+            faster.append(claim(stage_id))  # between this worker's look and its claim
+        return claim(stage_id)
+
+    monkeypatch.setattr(leases, "claim", claim_after_another)
+
+    assert taken(GPU) == stage_of(second, "ppo") and faster == [stage_of(first, "ppo")]
 
 
 def test_a_stage_of_several_runs_belongs_to_the_first_of_them(team: Team, owner: User) -> None:

@@ -117,10 +117,10 @@ def estimate(stages: Sequence[Stage], spans: Mapping[int, Span]) -> Estimate | N
 
 def _like_siblings(stages: Sequence[Stage]) -> dict[int, Span]:
     """Until a stage of a kind has ended: what the one at work will take in all, for those of its kind that wait."""
-    whole = {stage.kind: ran(stage) + stage.eta_seconds for stage in stages
+    in_all = {stage.kind: ran(stage) + stage.eta_seconds for stage in stages
              if stage.status == S.RUNNING and stage.eta_seconds is not None}
-    spans = {stage.pk: _span([whole[stage.kind]]) for stage in stages
-             if stage.kind in whole and stage.status != S.RUNNING}
+    spans = {stage.pk: _span([in_all[stage.kind]]) for stage in stages
+             if stage.kind in in_all and stage.status != S.RUNNING}
     return {stage.pk: QUICK for stage in stages if stage.kind in {"weights", "draw"}} | spans
 
 
@@ -129,18 +129,18 @@ def ran(stage: Stage) -> float:
     return (timezone.now() - stage.started_at).total_seconds() if stage.started_at else 0.0
 
 
-def left_of(stage: Stage, whole: Span | None) -> Span | None:
+def left_of(stage: Stage, usual: Span | None) -> Span | None:
     """What is left of one stage. A report counts the more the further the stage is; before that, earlier stages do."""
     if stage.status != S.RUNNING:
-        return whole
+        return usual
     done = min(stage.progress_done / stage.progress_total, 1.0) if stage.progress_total else 0.0
     reported = stage.eta_seconds if done else None
-    if whole is None:
+    if usual is None:
         spread = FEW * (1 - done) + SURE
         return None if reported is None else Span(reported, reported * (1 - spread), reported * (1 + spread))
     if reported is None:
-        return Span(*(max(seconds - ran(stage), 0.05 * seconds) for seconds in whole))
-    rest = [seconds * (1 - done) for seconds in whole]
+        return Span(*(max(seconds - ran(stage), 0.05 * seconds) for seconds in usual))
+    rest = [seconds * (1 - done) for seconds in usual]
     mixed = [done * reported + (1 - done) * seconds for seconds in rest]
     return Span(mixed[0], mixed[1], mixed[2])
 

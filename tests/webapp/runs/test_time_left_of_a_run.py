@@ -67,12 +67,12 @@ def test_models_that_are_at_work_at_once_share_what_is_left() -> None:
 
 
 def test_a_report_counts_the_more_the_further_the_stage_is() -> None:
-    whole = Span(100.0, 80.0, 120.0)
+    usual = Span(100.0, 80.0, 120.0)
     # A quarter done: 25 % of the reported 40 s and 75 % of three quarters of 100 s.
-    assert left_of(at_work(1, "ppo", 20, 15, 60, left=40.0), whole) == (66.25, 0.25 * 40 + 0.75 * 60, 77.5)
-    assert left_of(at_work(1, "ppo", 20), whole) == (80.0, 60.0, 100.0), "nothing is reported yet"
-    assert left_of(at_work(1, "ppo", 500), whole) == (5.0, 4.0, 6.0), "it takes longer than any before it"
-    assert left_of(stage(1, "ppo"), whole) == whole
+    assert left_of(at_work(1, "ppo", 20, 15, 60, left=40.0), usual) == (66.25, 0.25 * 40 + 0.75 * 60, 77.5)
+    assert left_of(at_work(1, "ppo", 20), usual) == (80.0, 60.0, 100.0), "nothing is reported yet"
+    assert left_of(at_work(1, "ppo", 500), usual) == (5.0, 4.0, 6.0), "it takes longer than any before it"
+    assert left_of(stage(1, "ppo"), usual) == usual
     assert left_of(at_work(1, "ppo", 20, 30, 60, left=40.0), None) == (40.0, 30.0, 50.0), "40 s, 25 % either way"
     assert left_of(at_work(1, "ppo", 20), None) is None
 
@@ -155,29 +155,29 @@ def as_at(moment: float, rows: Sequence[tuple[StagePlan, float, float]]) -> list
 def test_from_a_tenth_of_the_demo_on_the_estimate_is_within_30_percent() -> None:
     earlier, now = (timetable(seconds) for seconds in RECORDED)
     past = [Past(item.kind, item.settings, end - start) for item, start, end in reversed(earlier)]
-    whole = now[-1][2]
+    end_of_run = now[-1][2]
     errors = {}
     for percent in range(10, 96):
-        moment = percent / 100 * whole
+        moment = percent / 100 * end_of_run
         ended = [Past(item.kind, item.settings, end - start) for item, start, end in now if end <= moment]
         wanted = [(pk, item.kind, item.settings) for pk, (item, _, end) in enumerate(now) if end > moment]
         spans = {pk: span for pk, span in expected(wanted, [*reversed(ended), *past]).items() if span}
         left = estimate(as_at(moment, now), spans)
         assert left is not None and not left.unknown
         assert left.left.low <= left.left.seconds <= left.left.high
-        errors[percent] = left.left.seconds / (whole - moment) - 1
+        errors[percent] = left.left.seconds / (end_of_run - moment) - 1
     assert max(map(abs, errors.values())) < 0.3, errors
 
 
 def test_without_an_earlier_run_it_says_what_it_leaves_out_and_is_never_far_too_high() -> None:
     now = timetable(RECORDED[0])
-    whole = now[-1][2]
+    end_of_run = now[-1][2]
     for percent in range(10, 96):
-        moment = percent / 100 * whole
+        moment = percent / 100 * end_of_run
         ended = [Past(item.kind, item.settings, end - start) for item, start, end in now if end <= moment]
         wanted = [(pk, item.kind, item.settings) for pk, (item, _, end) in enumerate(now) if end > moment]
         left = estimate(as_at(moment, now), {pk: span for pk, span in expected(wanted, ended).items() if span})
-        assert left is None or left.left.seconds < 1.3 * (whole - moment) + 2, percent
+        assert left is None or left.left.seconds < 1.3 * (end_of_run - moment) + 2, percent
         assert left is None or ("evaluation" in left.unknown) == (moment < now[-1][1] + 2), percent
 
 

@@ -101,13 +101,16 @@ def label(base_url: str, answers: int) -> Measured:
     from webapp.labels.models import Label
     from webapp.runs.models import Stage
     from workers import supervisor
+    from workers.leases import claim
 
     stage = make_stage(base_url, answers // 2)
     write_jsonl(stage.folder / "files" / "pairs.jsonl", pairs(answers, answers // 2))
     prepare(stage)
     before = Label.objects.count()
+    claimed = claim(stage.pk)
+    assert claimed is not None
     with Watch(stage.folder) as watch:
-        supervisor.run_stage(stage.pk)
+        supervisor.run_stage(claimed)
     stage.refresh_from_db()
     assert stage.status == Stage.Status.SUCCEEDED, f"{stage.status}: {stage.cause} {stage.details}"
     assert Label.objects.count() - before == answers // 2, "a label is missing"

@@ -41,6 +41,7 @@ def follow() -> None:
     from webapp.accounts.models import Team, User
     from webapp.runs.models import Stage
     from workers import supervisor
+    from workers.leases import claim
     from workers.preparing import Prepared
 
     user = User.objects.get(username=settings.DEMO_USER)
@@ -51,7 +52,9 @@ def follow() -> None:
     supervisor.prepare = lambda _: Prepared(command, "", None)  # type: ignore[assignment]
     Stage.objects.filter(pk=stage.pk).update(status=Stage.Status.QUEUED)
     print(json.dumps({"run": run.pk, "folder": str(stage.folder)}), flush=True)
-    supervisor.run_stage(stage.pk)
+    claimed = claim(stage.pk)
+    assert claimed is not None
+    supervisor.run_stage(claimed)
 
 
 if __name__ == "__main__":

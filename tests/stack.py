@@ -149,12 +149,12 @@ class Visitor:
         return points_by_tag
 
     def status(self, run: int) -> str:
-        """What the badge on a run's page says: running, done, failed or cancelled."""
+        """A run's status as its page says it: running (also while it waits), done, failed or cancelled."""
         answer = self.get(f"/runs/{run}/state/")
         assert answer.status_code == 200, answer.status_code
-        match = re.search(r'run-status"><span class="badge[^"]*">([^<]+)<', answer.text)
+        match = re.search(r'run-status"><span class="badge[^"]*" data-status="([^"]+)">', answer.text)
         assert match, "the page shows no status"
-        return match.group(1).strip()
+        return {"succeeded": "done"}.get(match.group(1), match.group(1))
 
     def cookies(self) -> dict[str, str]:
         return dict(self.client.cookies)

@@ -11,7 +11,7 @@ from django.db import connection
 
 from training.run.device import Device, this_device
 from webapp.runs.devices import device_report
-from webapp.runs.scheduling import GPU
+from webapp.runs.models import Stage
 from workers.leases import DB_DOWN, HOST
 
 logger = logging.getLogger("concord.workers")
@@ -33,6 +33,6 @@ def report() -> None:
 
 @worker_ready.connect
 def _report_at_start(sender: Any, **_: object) -> None:
-    if GPU in sender.app.amqp.queues.consume_from:
+    if Stage.Queue.GPU in sender.app.amqp.queues.consume_from:
         report()
         connection.close()

@@ -22,6 +22,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from webapp.runs.models import Stage
+from webapp.runs.waiting import takeable
 
 HOST = socket.gethostname()[:200]
 LOOK = 0.5  # seconds between two reads of the row: how soon a cancelled stage stops
@@ -31,12 +32,22 @@ logger = logging.getLogger("concord.workers")
 T = TypeVar("T")
 
 
+def claim_next(queue: str) -> Stage | None:
+    """Claim the first stage that a worker of this queue may take. Returns None if there is none, as after a second
+    delivery of a message."""
+    while (first := takeable(queue).values_list("stage_id", flat=True).first()) is not None:
+        if (stage := claim(first)) is not None:
+            return stage
+    return None
+
+
 def claim(stage_id: int) -> Stage | None:
-    """Claim a queued stage. Returns None if it is not queued, as after a second delivery of its task."""
+    """Claim a queued stage. Returns None if it is not queued any more: another worker was faster."""
     token, now = secrets.token_hex(16), timezone.now()
     claimed = Stage.objects.filter(pk=stage_id, status=Stage.Status.QUEUED).update(
         status=Stage.Status.RUNNING, lease_token=token, lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
-        attempt=F("attempt") + 1, stop_requested=False, started_at=now, finished_at=None, eta_seconds=None)
+        attempt=F("attempt") + 1, stop_requested=False, started_at=now, finished_at=None, eta_seconds=None,
+        locked_until=None)
     return Stage.objects.get(pk=stage_id, lease_token=token) if claimed else None
 
 

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec
 from celery.signals import worker_ready, worker_shutting_down
 from django.conf import settings
 from django.db import connection
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from kombu.exceptions import ChannelError, OperationalError
 
@@ -23,8 +24,9 @@ from webapp.celery import app
 from webapp.datasets.services import imports_requeue
 from webapp.judges.comparisons import comparisons_send_again
 from webapp.labels import bulk
-from webapp.runs.models import Run, Stage
-from webapp.runs.scheduling import GPU, IO, advance, advance_users, enqueue, queue_of
+from webapp.runs.models import Run, RunStage, Stage
+from webapp.runs.scheduling import advance, advance_users, enqueue
+from webapp.runs.waiting import takeable
 from workers.leases import DB_DOWN
 from workers.processes import last_lines
 from workers.supervisor import MOST_CRASHES
@@ -41,6 +43,7 @@ def reap() -> None:
 
     A failure for one stage or run is logged, and the others are still handled.
     """
+    _try(_let_go)
     for stage in _without_heartbeat():
         _try(_take_back, stage)
     for work in (_send_again, imports_requeue, bulk.send_again, comparisons_send_again):
@@ -140,16 +143,22 @@ def _take_back(stage: Stage) -> None:
     advance_users(stage)
 
 
+def _let_go() -> None:
+    """Stop queued stages that no active run uses any more: a worker that ended gave one back after its run was
+    cancelled. Such a stage would wait in the queue for ever; a run that needs it revives it."""
+    wanted = RunStage.objects.filter(stage=OuterRef("pk"), run__status=Run.Status.RUNNING)
+    Stage.objects.filter(~Exists(wanted), status=S.QUEUED).update(status=S.STOPPED)
+
+
 def _send_again() -> None:
-    """Send stages again that are queued in the database while their broker queue is empty: their messages were lost.
+    """Send a message for each stage that a worker may take while its broker queue is empty: messages were lost.
 
     An extra message does no harm."""
-    waiting = Stage.objects.filter(status=S.QUEUED, queued_at__lt=timezone.now() - UNCLAIMED).order_by("queued_at")
-    stages = list(waiting.only("pk", "kind", "settings"))
-    for queue in (IO, GPU):
-        unclaimed = [stage for stage in stages if queue_of(stage) == queue]
+    for queue in Stage.Queue.values:
+        uses = takeable(queue).filter(stage__queued_at__lt=timezone.now() - UNCLAIMED).select_related("stage")
+        unclaimed = {use.stage_id: use.stage for use in uses.defer("stage__settings", "stage__summary")}
         if unclaimed and _is_empty(queue):
-            for stage in unclaimed:
+            for stage in unclaimed.values():
                 enqueue(stage)
 
 

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 import traceback
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -20,13 +21,14 @@ from django.utils import timezone
 from training.errors import TrainingError
 from training.run.artifacts import read_json
 from training.run.jobs import DONE, FAILED, LOCKED, STOPPED
+from training.run.pipeline import needs_torch
 from training.text import storable
 from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.models import RunStage, Stage
-from webapp.runs.scheduling import GPU, advance_users, enqueue, queue_of
+from webapp.runs.scheduling import advance_users, enqueue
 from workers import devices, processes
 from workers.labels import record_pairs_file
-from workers.leases import DB_DOWN, HOST, Lease, claim, retry_while_db_is_down
+from workers.leases import DB_DOWN, HOST, Lease, claim_next, retry_while_db_is_down
 from workers.pacing import Pacing
 from workers.preparing import Prepared, prepare
 from workers.recording import LeaseLost, Recorder
@@ -34,6 +36,7 @@ from workers.recording import LeaseLost, Recorder
 TICK = 0.05  # seconds between two reads of the stream
 # A stream of labels is recorded in larger batches: whatever is in it, a batch costs as much as a hundred labels.
 LABELS_TICK = 0.25
+LOCKED_FOR = timedelta(seconds=5)  # until a stage is taken again whose folder an earlier process still holds
 GRACE = 20.0  # seconds a stage has to write its checkpoint before it is killed
 MOST_CRASHES = 3
 SUMMARIES = ("summary.json", "weights.json", "card.json", "report.json")
@@ -45,13 +48,17 @@ S = Stage.Status
 logger = logging.getLogger("concord.workers")
 
 
-def run_stage(stage_id: int, shutdown: threading.Event = SHUTDOWN) -> None:
-    """Run a queued stage to its end. Does nothing if another worker has it."""
-    stage = claim(stage_id)
-    if stage is None:
-        return
+def run_next(queue: str, shutdown: threading.Event = SHUTDOWN) -> None:
+    """Run the first queued stage of a queue to its end. Does nothing if there is none for this worker."""
+    stage = claim_next(queue)
+    if stage is not None:
+        run_stage(stage, shutdown)
+
+
+def run_stage(stage: Stage, shutdown: threading.Event = SHUTDOWN) -> None:
+    """Run a claimed stage to its end."""
     _notify(stage)
-    if queue_of(stage) == GPU:
+    if stage.queue == Stage.Queue.GPU:
         devices.report()
     with Lease(stage) as lease:
         try:
@@ -117,7 +124,9 @@ class _Attempt:
     def _supervise(self, prepared: Prepared) -> int:
         """Start the process and follow it to its end. Raises LeaseLost after ending the process."""
         stage_environment = processes.environment(prepared.key_variable, prepared.saved_key)
-        command = processes.forked(prepared.command) if queue_of(self.stage) == GPU else prepared.command
+        command = prepared.command
+        if needs_torch(self.stage.kind, self.stage.settings):
+            command = processes.forked(command)
         process = processes.start(command, self.stage.folder, stage_environment)
         try:
             if not retry_while_db_is_down(lambda: self.lease.write(host=HOST, pid=process.pid), self._should_give_up):
@@ -168,8 +177,8 @@ class _Attempt:
         if self.told_to_stop:
             # If a run was resumed in the meantime, advancing it below queues the stopped stage.
             return self._requeue() if self.shutdown.is_set() else self._settle(status=S.STOPPED)
-        if code == LOCKED:  # an earlier process still holds the folder; `reap` soon sends the stage again
-            return self._settle(send=False, status=S.QUEUED, queued_at=timezone.now())
+        if code == LOCKED:  # an earlier process still holds the folder; meanwhile others go first
+            return self._requeue(locked_until=timezone.now() + LOCKED_FOR)
         return self._crashed(code)
 
     def _crashed(self, code: int) -> None:
@@ -197,12 +206,12 @@ class _Attempt:
         self._settle(status=S.FAILED, failure_kind=storable(kind)[:40], cause=storable(cause), remedy=storable(remedy),
                      details=storable(details)[-20_000:], finished_at=timezone.now(), **changes)
 
-    def _settle(self, *, send: bool = True, **changes: Any) -> None:
+    def _settle(self, **changes: Any) -> None:
         """Release the stage with a new status, and advance its runs."""
         with transaction.atomic():
             if not self.lease.release(**changes):
                 raise LeaseLost
-            if changes["status"] == S.QUEUED and send:
+            if changes["status"] == S.QUEUED:
                 enqueue(self.stage)
         advance_users(self.stage)
         _notify(self.stage)

@@ -1,4 +1,4 @@
-"""The Celery tasks: each takes an id and calls the function that does the work. A repeated task does no harm."""
+"""The Celery tasks: each calls the function that does the work. A repeated task does no harm."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from workers import inference as inference  # its task, workers.chat
 from workers import reaping as reaping  # its thread, in every worker
 
 
-@app.task(name="workers.run_stage")
-def run_stage(stage_id: int) -> None:
-    from workers.supervisor import run_stage as run
+@app.task(name="workers.run_next")
+def run_next(queue: str) -> None:
+    from workers.supervisor import run_next as run
 
-    run(stage_id)
+    run(queue)
 
 
 @app.task(name="workers.import_dataset")

@@ -8,6 +8,7 @@ CHATS = "tests/training/test_chats_in_one_batch.py"
 REAPING = "tests/workers/test_reaping.py"
 RECORDING_LABELS = "tests/workers/test_recording_labels.py"
 RECORDING_ODD_EVENTS = "tests/workers/test_recording_odd_events.py"
+ORDER_OF_STAGES = "tests/workers/test_order_of_stages.py"
 SUPERVISING_A_STAGE = "tests/workers/test_supervising_a_stage.py"
 
 WORKERS: tuple[Mutation, ...] = (
@@ -37,6 +38,13 @@ WORKERS: tuple[Mutation, ...] = (
              "elif crashes < MOST_CRASHES:", "elif True:", (REAPING,)),
     Mutation("message-sent-again", "a lost message is sent again where the queue is empty", "workers/reaping.py",
              "if unclaimed and _is_empty(queue):", "if False:", (REAPING,)),
+    Mutation("claimed-by-another", "a worker that was too late for a stage takes the next one", "workers/leases.py",
+             "        if (stage := claim(first)) is not None:\n            return stage\n",
+             "        return claim(first)\n", (ORDER_OF_STAGES,)),
+    Mutation("locked-stage-first", "a stage whose folder is in use lets others go first", "workers/supervisor.py",
+             "locked_until=timezone.now() + LOCKED_FOR", "locked_until=None", (ORDER_OF_STAGES,)),
+    Mutation("unwanted-in-the-queue", "a queued stage that no run wants leaves the queue", "workers/reaping.py",
+             "    _try(_let_go)\n", "", (ORDER_OF_STAGES,)),
     Mutation("error-of-one-stage", "one stage that cannot be taken back keeps nothing else waiting",
              "workers/reaping.py", '    except Exception:\n        logger.exception("reaping: %s %s"',
              '    except ZeroDivisionError:\n        logger.exception("reaping: %s %s"', (REAPING,)),

@@ -105,7 +105,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
     """What a stranger's requests might have changed."""
     team = rows["team"]
     return [
-        list(Run.objects.of(team).values("pk", "status", "name")),
+        list(Run.objects.of(team).values("pk", "status", "name", "place", "paused")),
         list(Principle.objects.of(team).values("pk", "archived", "name")),
         list(PrincipleVersion.objects.filter(principle__team=team).values("pk", "statement")),
         list(Dataset.objects.of(team).values("pk", "status", "name")),

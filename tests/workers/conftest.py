@@ -22,6 +22,7 @@ from webapp.runs.scheduling import advance
 from webapp.runs.series.curves import read_series
 from webapp.runs.services import run_create
 from workers import supervisor
+from workers.leases import claim
 from workers.preparing import Prepared
 
 SCRIPT = (sys.executable, "-m", "tests.workers.scripted_stage")
@@ -93,6 +94,13 @@ def scripted(team: Team, owner: User, monkeypatch: pytest.MonkeyPatch) -> Callab
     return make
 
 
+def run_stage(stage_id: int, shutdown: threading.Event = supervisor.SHUTDOWN) -> None:
+    """As a worker that takes exactly this stage, if it is queued."""
+    stage = claim(stage_id)
+    if stage is not None:
+        supervisor.run_stage(stage, shutdown)
+
+
 class Background:
     """A supervisor at work in a thread, as in a worker with the pool 'threads'."""
 
@@ -102,7 +110,7 @@ class Background:
 
     def _run(self) -> None:
         try:
-            supervisor.run_stage(self.stage.pk, self.shutdown)
+            run_stage(self.stage.pk, self.shutdown)
         finally:
             connection.close()
 

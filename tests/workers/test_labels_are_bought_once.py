@@ -15,7 +15,7 @@ from tests import judge_server as judge
 from tests.judge_server import JudgeServer
 from tests.processes import running
 from tests.training.scripted_server import Reply, serving
-from tests.workers.conftest import PRINCIPLES, complete, points, run_before, small_recipe, stage_of
+from tests.workers.conftest import PRINCIPLES, complete, points, run_before, run_stage, small_recipe, stage_of
 from training.run.artifacts import read_jsonl
 from webapp.accounts.models import Team, User
 from webapp.labels.models import Label, Pair
@@ -23,7 +23,6 @@ from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import advance
 from webapp.runs.services import preview, run_create
 from workers.reaping import reap
-from workers.supervisor import run_stage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,9 +11,8 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from pytest_django.fixtures import Settings
 
-from tests.workers.conftest import points
+from tests.workers.conftest import points, run_stage
 from webapp.runs.models import Run, Stage
-from workers.supervisor import run_stage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Scripted = Callable[..., Stage]

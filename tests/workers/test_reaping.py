@@ -13,7 +13,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from kombu.exceptions import ChannelError
 
-from tests.workers.conftest import stage_of
+from tests.workers.conftest import run_stage, stage_of
 from webapp.accounts.models import Team
 from webapp.celery import app
 from webapp.datasets.models import Dataset
@@ -23,7 +23,6 @@ from webapp.runs.services import run_cancel
 from workers import reaping
 from workers.leases import claim
 from workers.reaping import reap
-from workers.supervisor import run_stage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Scripted = Callable[..., Stage]

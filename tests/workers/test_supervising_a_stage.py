@@ -11,14 +11,13 @@ from collections.abc import Callable
 import pytest
 from django.db import OperationalError
 
-from tests.workers.conftest import SCRIPT, Background, points, small_recipe, stage_of
+from tests.workers.conftest import SCRIPT, Background, points, run_stage, small_recipe, stage_of
 from training.run.artifacts import write_json
 from webapp.accounts.models import Team, User
 from webapp.runs.models import Run, Stage
 from webapp.runs.series.writer import SeriesWriter
 from webapp.runs.services import run_cancel, run_create, run_resume
 from workers import leases, processes, supervisor
-from workers.supervisor import run_stage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Scripted = Callable[..., Stage]

@@ -26,11 +26,16 @@ class Stage(TeamOwned):
         FAILED = "failed", "failed"
         STOPPED = "stopped", "stopped"
 
+    class Queue(models.TextChoices):
+        IO = "io", "workers that ask judges"
+        GPU = "gpu", "workers that load models"
+
     identity = models.CharField(max_length=64)
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=30)
     principle = models.CharField(max_length=64, blank=True)
     settings = models.JSONField(default=dict)
+    queue = models.CharField(max_length=5, choices=Queue.choices, default=Queue.GPU, help_text="Which workers take it.")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.WAITING)
     stop_requested = models.BooleanField(default=False)
     attempt = models.PositiveIntegerField(default=0)
@@ -41,6 +46,8 @@ class Stage(TeamOwned):
     lease_until = models.DateTimeField(null=True, blank=True)
     host = models.CharField(max_length=200, blank=True)
     pid = models.PositiveIntegerField(null=True, blank=True)
+    locked_until = models.DateTimeField(null=True, blank=True,
+                                        help_text="An earlier process holds its folder: not taken before this time.")
 
     # How far the report stream has been recorded.
     events_offset = models.PositiveBigIntegerField(default=0)
@@ -91,6 +98,9 @@ class Run(TeamOwned):
     recipe = models.JSONField()
     dataset = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
+    place = models.BigIntegerField(null=True, blank=True,
+                                   help_text="Its place in the order of runs, lowest first. Empty: its own number.")
+    paused = models.BooleanField(default=False, help_text="No further stage of it starts.")
     file_digests = models.JSONField(default=dict, help_text="Digest of each data file by role.")
     corrections = models.JSONField(default=dict, help_text="Digest of people's corrections by principle.")
     stages = models.ManyToManyField(Stage, through="RunStage", related_name="runs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -14,18 +15,22 @@ from webapp.celery import send
 from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.models import Run, RunStage, Stage
 
-IO, GPU = "io", "gpu"
 S = Stage.Status
 
 
-def queue_of(stage: Stage) -> str:
-    """The workers' queue of a stage: only stages that load a model, including a local judge, use the GPU queue."""
-    return GPU if needs_torch(stage.kind, stage.settings) else IO
+def queue_of(kind: str, settings: Mapping[str, Any]) -> str:
+    """The workers' queue of a stage: labels from judges elsewhere wait for answers, all else goes where models are.
+
+    Stages that only write a file (weights) go there too, since they stand between two that load models: on other
+    workers, the moment that they take would let a later run's training in between.
+    """
+    return Stage.Queue.IO if kind == "label" and not needs_torch(kind, settings) else Stage.Queue.GPU
 
 
 def enqueue(stage: Stage) -> None:
-    """Send the stage to the workers. Its status QUEUED in the database is decisive; a lost message is sent again."""
-    send("workers.run_stage", stage.pk, queue=queue_of(stage))
+    """Tell the workers of the stage's queue that there is work. Which stage they take is decided by the database
+    (`waiting.takeable`); a lost message is sent again."""
+    send("workers.run_next", str(stage.queue), queue=str(stage.queue))
 
 
 @transaction.atomic
@@ -91,7 +96,8 @@ def stage_for(*, team: Team, item: StagePlan, identity: str) -> tuple[Stage, boo
     """The team's stage with this identity, and whether it has been computed, or is being computed, already."""
     stage, created = Stage.objects.get_or_create(
         team=team, identity=identity,
-        defaults={"name": item.name, "kind": item.kind, "principle": item.principle or "", "settings": item.settings})
+        defaults={"name": item.name, "kind": item.kind, "principle": item.principle or "", "settings": item.settings,
+                  "queue": queue_of(item.kind, item.settings)})
     return stage, not created and stage.status in {S.SUCCEEDED, S.QUEUED, S.RUNNING}
 
 

@@ -1,4 +1,4 @@
-"""Operations on runs. Scheduling is in `scheduling`, the inputs of stages in `exports`."""
+"""Operations on runs: start, cancel, resume, pause, move. Scheduling is in `scheduling`, stages' data in `exports`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from webapp.runs import exports
 from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, RunStage, Stage
-from webapp.runs.scheduling import advance, revive, stage_for, unshared
+from webapp.runs.scheduling import advance, enqueue, revive, stage_for, unshared
+from webapp.runs.waiting import team_order
 
-__all__ = ["StagePreview", "advance", "preview", "run_cancel", "run_create", "run_resume"]
+__all__ = ["StagePreview", "advance", "preview", "run_cancel", "run_create", "run_move", "run_pause", "run_resume"]
 
+Move = Literal["up", "down", "first"]
 State = Literal["reused", "running", "to run"]
 
 
@@ -63,7 +65,7 @@ def run_create(*, team: Team, user: User, recipe: Recipe, dataset: Dataset | Non
 def run_cancel(*, run: Run, user: User) -> None:
     """Cancel a run. A stage that another active run uses continues; the others stop and keep their checkpoint."""
     if not Run.objects.filter(pk=run.pk, status=Run.Status.RUNNING).update(
-            status=Run.Status.CANCELLED, finished_at=timezone.now()):
+            status=Run.Status.CANCELLED, paused=False, finished_at=timezone.now()):
         return
     # A concurrent cancel of a run that shares a stage waits here, and then sees that this run no longer uses it.
     list(Stage.objects.select_for_update().filter(uses__run=run).order_by("pk").values_list("pk"))
@@ -76,15 +78,52 @@ def run_cancel(*, run: Run, user: User) -> None:
 
 @transaction.atomic
 def run_resume(*, run: Run, user: User) -> None:
-    """Resume a failed or cancelled run from its current state."""
-    if not Run.objects.filter(pk=run.pk, status__in=[Run.Status.FAILED, Run.Status.CANCELLED]).update(
-            status=Run.Status.RUNNING, finished_at=None):
+    """Resume a paused, failed or cancelled run from its current state."""
+    if Run.objects.filter(pk=run.pk, status=Run.Status.RUNNING, paused=True).update(paused=False):
+        run.paused = False
+        for stage in run.stages.filter(status=Stage.Status.QUEUED):  # the messages for them were in vain
+            enqueue(stage)
+        notify_run_changed(runs=[run.pk], team=run.team_id)
         return
-    run.refresh_from_db(fields=["status", "finished_at"])
+    if not Run.objects.filter(pk=run.pk, status__in=[Run.Status.FAILED, Run.Status.CANCELLED]).update(
+            status=Run.Status.RUNNING, paused=False, finished_at=None):
+        return
+    run.refresh_from_db(fields=["status", "paused", "finished_at"])
     # A stage that was asked to stop and still runs is needed again; if it stops, it is queued again.
     run.stages.filter(status=Stage.Status.RUNNING).update(stop_requested=False)
     revive(run.stages.all())
     advance(run=run)
+
+
+@transaction.atomic
+def run_pause(*, run: Run, user: User) -> bool:
+    """Let no further stage of a run start; one at work goes on. Returns whether the run was under way."""
+    paused = Run.objects.filter(pk=run.pk, status=Run.Status.RUNNING, paused=False).update(paused=True)
+    if paused:
+        notify_run_changed(runs=[run.pk], team=run.team_id)
+    return bool(paused)
+
+
+@transaction.atomic
+def run_move(*, run: Run, user: User, to: Move) -> list[int]:
+    """Move a run in the order of its team's unfinished runs. Returns the new order; nothing if it cannot be moved.
+
+    The team's runs trade their own places, so that the runs of other teams keep theirs.
+    """
+    teams = Run.objects.of(run.team).filter(status=Run.Status.RUNNING)
+    places = {moved.pk: moved.pk if moved.place is None else moved.place
+              for moved in teams.select_for_update().order_by("pk").only("pk", "place")}
+    order = team_order(run.team)
+    if run.pk not in order:
+        return []
+    at = order.index(run.pk)
+    target = {"up": max(at - 1, 0), "down": min(at + 1, len(order) - 1), "first": 0}[to]
+    order.insert(target, order.pop(at))
+    for pk, place in zip(order, sorted(places[pk] for pk in order), strict=True):
+        if places[pk] != place:
+            Run.objects.filter(pk=pk).update(place=place)
+    notify_run_changed(runs=order, team=run.team_id)
+    return order
 
 
 def preview(*, team: Team, recipe: Recipe, dataset: Dataset | None) -> list[StagePreview]:

@@ -4,12 +4,13 @@ from django.urls import path
 
 from webapp.runs.downloads import views as download_views
 from webapp.runs.form import form_views
-from webapp.runs.page import paper_views, steering_views, views
+from webapp.runs.page import order_views, paper_views, steering_views, views
 from webapp.runs.principle_page import views as principle_views
 
 app_name = "runs"
 urlpatterns = [
     path("", views.run_list, name="list"),
+    path("rows/", views.run_list_rows, name="rows"),
     path("running/", views.running, name="running"),
     path("new/", form_views.run_new, name="new"),
     path("new/preview/", form_views.run_preview, name="preview"),
@@ -22,6 +23,10 @@ urlpatterns = [
     path("<int:pk>/metrics/", views.metrics_json, name="metrics"),
     path("<int:pk>/metrics.csv", views.metrics_csv, name="csv"),
     path("<int:pk>/recipe.yaml", views.recipe_yaml, name="yaml"),
+    path("<int:pk>/cancel/", order_views.cancel, name="cancel"),
+    path("<int:pk>/resume/", order_views.resume, name="resume"),
+    path("<int:pk>/pause/", order_views.pause, name="pause"),
+    path("<int:pk>/move/", order_views.move, name="move"),
     path("<int:pk>/downloads/", download_views.downloads, name="downloads"),
     path("<int:pk>/downloads/models/", download_views.downloads_state, name="downloads_state"),
     path("<int:pk>/downloads/adapter.zip", download_views.adapter, name="download_adapter"),
@@ -29,8 +34,6 @@ urlpatterns = [
     path("<int:pk>/downloads/README.md", download_views.card, name="download_card"),
     path("<int:pk>/downloads/<str:name>.zip", download_views.model, name="download_model"),
     path("<int:pk>/downloads/<str:name>/export/", download_views.export, name="export_model"),
-    path("<int:pk>/cancel/", views.cancel, name="cancel"),
-    path("<int:pk>/resume/", views.resume, name="resume"),
 ]
 
 # Pages under the addresses of lower apps that show what only runs know.

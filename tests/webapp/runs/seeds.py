@@ -12,6 +12,7 @@ from training.config import Recipe, shipped_recipe
 from training.run.pipeline import plan
 from webapp.accounts.models import Team, User
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
+from webapp.runs.scheduling import queue_of
 
 CHUNK = 512
 T0 = 1_700_000_000.0
@@ -61,7 +62,7 @@ def make_run(team: Team, user: User, *, recipe: Recipe | None = None, name: str 
         reused = bool(share and item.name in share)
         stage = share[item.name] if share and reused else Stage.objects.create(
             team=team, identity=f"{run.pk:032x}{position:032x}", name=item.name, kind=item.kind,
-            principle=item.principle or "", status=state,
+            principle=item.principle or "", status=state, queue=queue_of(item.kind, item.settings),
             started_at=None if state == Stage.Status.WAITING else now - timedelta(seconds=90),
             finished_at=now - timedelta(seconds=55) if state == Stage.Status.SUCCEEDED else None)
         RunStage.objects.create(run=run, stage=stage, name=item.name, position=position, reused=reused)

@@ -47,7 +47,7 @@ def test_a_new_run_queues_what_needs_nothing_and_sends_it_to_its_queue(
     with django_capture_on_commit_callbacks(execute=True):
         run = run_create(team=team, user=owner, recipe=recipe(), dataset=None)
     assert names(run, stage__status=S.QUEUED) == {"sample"}
-    assert sent == [("workers.run_stage", (run.stages.get(kind="sample").pk,), "gpu")]
+    assert sent == [("workers.run_next", ("gpu",), "gpu")]
     assert Recipe.model_validate(run.recipe) == recipe() and run.created_by == owner
 
     with django_capture_on_commit_callbacks(execute=True):

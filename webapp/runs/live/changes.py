@@ -13,10 +13,12 @@ from typing import Any
 
 from django.db.models import Max, Q
 
+from webapp.runs.eta import Span, estimates, spans_of
 from webapp.runs.live.messages import Delta, Line, NewSample, Place, Points, RunState, StageState
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
-from webapp.runs.progress import fraction, run_fraction, run_sentence, stage_text
+from webapp.runs.progress import fraction, is_changing, run_fraction, run_sentence, run_state, stage_text
 from webapp.runs.series.curves import join, listed, seconds
+from webapp.runs.waiting import places
 
 MOST_POINTS = 5_000  # a viewer that is further behind in a series gets a snapshot instead
 MOST_LINES = 200
@@ -45,11 +47,13 @@ class Position:
 
     stages: dict[int, Cursor] = field(default_factory=dict)
     run: RunState | None = None
+    spans: dict[int, Span] = field(default_factory=dict)  # the stages' expected times, read when a status has changed
+    statuses: list[str] = field(default_factory=list)
 
     def copy(self) -> Position:
         """An independent copy."""
         cursors = {stage: replace(cursor, tags=dict(cursor.tags)) for stage, cursor in self.stages.items()}
-        return Position(cursors, self.run)
+        return Position(cursors, self.run, self.spans, self.statuses)
 
 
 def position_from(since: Any) -> Position:
@@ -104,7 +108,8 @@ def read_changes(run_id: int, position: Position) -> Delta | None:
     """
     ahead = position.copy()
     message = _read(run_id, ahead)
-    position.stages, position.run = ahead.stages, ahead.run
+    position.stages, position.run, position.spans, position.statuses = (
+        ahead.stages, ahead.run, ahead.spans, ahead.statuses)
     return message if len(message) > 1 else None
 
 
@@ -121,12 +126,11 @@ def _read(run_id: int, position: Position) -> Delta:
         if cursor.events != stage.events_seq:
             fresh.append(stage.pk)
             cursor.events = stage.events_seq
-        state = stage_state(stage)
+        state = stage_state(run, stage)
         if state != cursor.state:
             cursor.state = state
             message.setdefault("stages", []).append(state)
-    state_of_run: RunState = {"status": run.status, "sentence": run_sentence(run, stages),
-                              "progress": round(run_fraction(stages), 4)}
+    state_of_run = run_state_now(run, stages, position)
     if state_of_run != position.run:
         position.run = message["run"] = state_of_run
     if fresh:
@@ -139,10 +143,23 @@ def _read(run_id: int, position: Position) -> Delta:
     return message
 
 
-def stage_state(stage: Stage) -> StageState:
+def run_state_now(run: Run, stages: list[Stage], position: Position) -> RunState:
+    """The frequently changing values that the page shows of the run."""
+    statuses = [stage.status for stage in stages]
+    if statuses != position.statuses:
+        position.statuses, position.spans = statuses, spans_of([run])
+    is_waiting = run.status == Run.Status.RUNNING and Stage.Status.RUNNING not in statuses
+    place = places().get(run.pk) if is_waiting else None
+    estimate = estimates([run], {run.pk: stages}, position.spans).get(run.pk)
+    return {"status": run.status, "sentence": run_sentence(run, stages), "progress": round(run_fraction(stages), 4),
+            "state": run_state(run, stages, place).words, "eta": estimate.words if estimate else "",
+            "live": is_changing(run, stages)}
+
+
+def stage_state(run: Run, stage: Stage) -> StageState:
     """The frequently changing values that the page shows of a stage."""
-    return {"id": stage.pk, "status": stage.status, "text": stage_text(stage), "fraction": round(fraction(stage), 4),
-            "rewinds": stage.rewinds, "attempt": stage.attempt}
+    return {"id": stage.pk, "status": stage.status, "text": stage_text(run, stage),
+            "fraction": round(fraction(stage), 4), "rewinds": stage.rewinds, "attempt": stage.attempt}
 
 
 def _stages(run_id: int) -> tuple[Run | None, list[Stage]]:

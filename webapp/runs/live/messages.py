@@ -61,6 +61,9 @@ class RunState(TypedDict):
     status: str
     sentence: str
     progress: float
+    state: str  # as the badge says it: "queued, 2nd"
+    eta: str  # of the whole run; empty where nothing is known
+    live: bool  # whether anything may still change by itself
 
 
 class StageState(TypedDict):

@@ -18,7 +18,7 @@ from webapp.labels.prices import Price
 from webapp.principles.models import Principle
 from webapp.principles.selectors import principles_by_name
 from webapp.runs.models import Pace, Run, Stage
-from webapp.runs.page.selectors import BADGES
+from webapp.runs.progress import BADGES, is_stopping
 from webapp.runs.series.metrics import newest_values
 
 S = Stage.Status
@@ -37,10 +37,13 @@ class Progress:
 
     @property
     def badge(self) -> str:
-        return "is-stopped" if self.paused and self.is_open else BADGES[self.stage.status]
+        stops = self.paused and self.is_open or is_stopping(self.stage)
+        return "is-stopped" if stops else BADGES[self.stage.status]
 
     @property
     def state(self) -> str:
+        if is_stopping(self.stage):
+            return "stopping"
         return "paused" if self.paused and self.is_open else self.stage.get_status_display()
 
     @property

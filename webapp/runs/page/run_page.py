@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,25 @@ from django.urls import reverse
 from training.run.baselines import reward_principles
 from webapp.principles.models import Principle
 from webapp.principles.selectors import principles_by_name
+from webapp.runs.eta import Estimate, estimates, spans_of
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
 from webapp.runs.page.quality_cards import ModelCard, model_cards
-from webapp.runs.page.selectors import BADGES, Weighted, Win, weighted, win_of
+from webapp.runs.page.selectors import Steering, Weighted, Win, steering, weighted, win_of
 from webapp.runs.page.weight_rows import FittedWeights, fitted_weights
-from webapp.runs.progress import KINDS, elapsed, fraction, run_fraction, run_sentence, stage_text
+from webapp.runs.progress import (
+    KINDS,
+    Shown,
+    elapsed,
+    fraction,
+    is_changing,
+    run_fraction,
+    run_sentence,
+    run_state,
+    stage_badge,
+    stage_text,
+)
 from webapp.runs.series.metrics import series_index
+from webapp.runs.waiting import places, team_order
 
 LOG_TAIL = 200
 
@@ -73,9 +87,21 @@ class RunPage:
         self.stages = [use.stage for use in self.uses]
         self.principles = principles_by_name(run.team)
 
+    @cached_property
+    def state(self) -> Shown:
+        return run_state(self.run, self.stages, places().get(self.run.pk))
+
+    @cached_property
+    def estimate(self) -> Estimate | None:
+        return estimates([self.run], {self.run.pk: self.stages}, spans_of([self.run])).get(self.run.pk)
+
+    @cached_property
+    def steering(self) -> Steering:
+        return steering(self.run, team_order(self.run.team))
+
     @property
-    def badge(self) -> str:
-        return BADGES[self.run.status]
+    def is_changing(self) -> bool:
+        return is_changing(self.run, self.stages)
 
     @property
     def sentence(self) -> str:
@@ -96,7 +122,7 @@ class RunPage:
         steps: list[Step] = []
         for use in self.uses:
             stage = use.stage
-            box = StageBox(stage, use.name, BADGES[stage.status], stage_text(stage), fraction(stage),
+            box = StageBox(stage, use.name, stage_badge(self.run, stage), stage_text(self.run, stage), fraction(stage),
                            first.get(stage.pk) if use.reused else None, self._principle(stage.principle))
             if steps and steps[-1].kind == stage.kind:
                 steps[-1].boxes.append(box)

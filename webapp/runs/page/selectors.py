@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from django.db.models import QuerySet
@@ -14,13 +14,14 @@ from training.config.principles import library
 from webapp.accounts.models import Team
 from webapp.principles.models import Principle
 from webapp.principles.selectors import principles_by_name
+from webapp.runs.eta import Estimate, estimates, spans_of
 from webapp.runs.models import MetricChunk, Run, RunStage, Stage
-from webapp.runs.progress import elapsed, run_fraction, run_sentence
+from webapp.runs.progress import Shown, elapsed, is_changing, run_fraction, run_sentence, run_state
 from webapp.runs.series.curves import Series, bucket, join
+from webapp.runs.waiting import ORDER, places, team_order
 
 FEW_CHUNKS = 8  # a sparkline of a longer series is drawn from the chunks' means
-BADGES = {"running": "is-running", "succeeded": "is-done", "failed": "is-failed", "cancelled": "is-stopped",
-          "stopped": "is-stopped", "queued": "is-queued", "waiting": "is-waiting"}
+QUEUED = "queued"  # a filter of the list beside the statuses of runs: those of which no stage is at work
 HEAVY = ("stage__settings", "stage__details", "stage__summary", "stage__cause", "stage__remedy")
 
 
@@ -44,10 +45,23 @@ class Win:
 
 
 @dataclass(frozen=True)
+class Steering:
+    """What people may do with a run's place in the order of their team's unfinished runs."""
+
+    can_rise: bool
+    can_fall: bool
+    can_pause: bool
+    can_go_on: bool
+
+
+@dataclass(frozen=True)
 class ListRow:
     run: Run
-    badge: str
+    state: Shown
     sentence: str
+    estimate: Estimate | None
+    steering: Steering
+    is_changing: bool
     weighted: list[Weighted]
     scalarization: str
     sparkline: str
@@ -58,13 +72,15 @@ class ListRow:
 
 def run_filter(team: Team, text: str, status: str) -> QuerySet[Run]:
     runs = Run.objects.of(team).select_related("created_by").defer("file_digests")
-    if status in Run.Status.values:
+    if status == QUEUED:
+        runs = runs.filter(pk__in=places())
+    elif status in Run.Status.values:
         runs = runs.filter(status=status)
     return runs.filter(name__icontains=text) if text else runs
 
 
 def run_rows(team: Team, runs: Sequence[Run]) -> list[ListRow]:
-    """A page of the list: five queries."""
+    """A page of the list: ten queries, two of them for the order of all waiting runs."""
     stages: dict[int, list[Stage]] = defaultdict(list)
     for use in RunStage.objects.filter(run__in=runs).order_by("position").select_related("stage").defer(*HEAVY):
         stages[use.run_id].append(use.stage)
@@ -72,14 +88,24 @@ def run_rows(team: Team, runs: Sequence[Run]) -> list[ListRow]:
         run__in=runs, stage__kind="evaluate").values_list("run_id", "stage__summary__overall")}
     ppo = {run: next((stage.pk for stage in of_run if stage.kind == "ppo"), 0) for run, of_run in stages.items()}
     rewards, kls = _short_series(list(ppo.values()))
-    names = principles_by_name(team)
+    names, place, order = principles_by_name(team), places(), team_order(team)
+    left = estimates(runs, stages, spans_of(runs))
     return [
-        ListRow(run, BADGES[run.status], run_sentence(run, stages[run.pk]), weighted(run.recipe, names),
+        ListRow(run, run_state(run, stages[run.pk], place.get(run.pk)), run_sentence(run, stages[run.pk]),
+                left.get(run.pk), steering(run, order), is_changing(run, stages[run.pk]), weighted(run.recipe, names),
                 run.recipe.get("scalarization", {}).get("function", "").replace("_", " "),
                 polyline(rewards.get(ppo.get(run.pk, 0))), _last(kls.get(ppo.get(run.pk, 0))), wins.get(run.pk),
                 elapsed(run.created_at, run.finished_at) if run.finished_at or run.status == "running" else None)
         for run in runs
     ]
+
+
+def steering(run: Run, order: Sequence[int]) -> Steering:
+    """`order` from `team_order`."""
+    is_active = run.status == Run.Status.RUNNING
+    is_in = run.pk in order
+    return Steering(is_in and run.pk != order[0], is_in and run.pk != order[-1], is_active and not run.paused,
+                    is_active and run.paused)
 
 
 def weighted(recipe: dict[str, Any], names: dict[str, Principle]) -> list[Weighted]:
@@ -140,18 +166,49 @@ def polyline(series: Series | None, width: int = 96, height: int = 24) -> str:
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, down, strict=True))
 
 
+class Others(NamedTuple):
+    """The other runs under way: how many, and what they do: ' queued', ' (1 running, 2 queued)'."""
+
+    number: int
+    words: str
+
+
 @dataclass(frozen=True)
 class Now:
-    """An active run, for the frame."""
+    """What is at work, for the frame, and how many runs wait."""
 
     run: Run
+    state: Shown
     sentence: str
     percent: int
+    estimate: Estimate | None
+    others: Others | None
 
 
-def running_now(team: Team) -> list[Now]:
-    runs = list(Run.objects.of(team).filter(status=Run.Status.RUNNING).only("id", "name", "status", "team")[:5])
-    stages: dict[int, list[Stage]] = defaultdict(list)
-    for use in RunStage.objects.filter(run__in=runs).order_by("position").select_related("stage").defer(*HEAVY):
-        stages[use.run_id].append(use.stage)
-    return [Now(run, run_sentence(run, stages[run.pk]), round(100 * run_fraction(stages[run.pk]))) for run in runs]
+def running_now(team: Team) -> Now | None:
+    """The first run with a stage at work, or else the first that waits; nothing where no run is under way."""
+    runs = list(Run.objects.of(team).filter(status=Run.Status.RUNNING).only(
+        "id", "name", "status", "team", "paused", "place").order_by(ORDER))
+    if not runs:
+        return None
+    working = RunStage.objects.filter(run__in=runs, stage__status=Stage.Status.RUNNING)
+    at_work = set(working.values_list("run", flat=True))
+    run = next((run for run in runs if run.pk in at_work), None) or next(
+        (run for run in runs if not run.paused), runs[0])
+    stages = [use.stage for use in RunStage.objects.filter(run=run).order_by("position").select_related("stage").defer(
+        *HEAVY)]
+    left = estimates([run], {run.pk: stages}, spans_of([run])).get(run.pk)
+    place = None if run.pk in at_work else places().get(run.pk)
+    return Now(run, run_state(run, stages, place), run_sentence(run, stages), round(100 * run_fraction(stages)),
+               left, _others([other for other in runs if other != run], at_work))
+
+
+def _others(runs: Sequence[Run], at_work: set[int]) -> Others | None:
+    running = sum(run.pk in at_work for run in runs)
+    paused = sum(run.paused and run.pk not in at_work for run in runs)
+    counts = ((running, "running"), (len(runs) - running - paused, "queued"), (paused, "paused"))
+    kinds = [(count, what) for count, what in counts if count]
+    if not kinds:
+        return None
+    words = kinds[0][1] if len(kinds) == 1 else f"({', '.join(f'{count} {what}' for count, what in kinds)})"
+    return Others(len(runs), f" {words}")

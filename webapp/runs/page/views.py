@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from django.contrib import messages
+from typing import Any
+
 from django.core.paginator import Paginator
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -10,31 +11,42 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_GET, require_POST
 
 from training.config import as_yaml, shipped_recipe
-from training.errors import BadSettings, TrainingError
+from training.errors import BadSettings
 from webapp.accounts.middleware import TeamRequest
 from webapp.runs.models import Run
 from webapp.runs.page.labelling import labelling_of
 from webapp.runs.page.run_page import RunPage, samples_at
-from webapp.runs.page.selectors import run_filter, run_rows, running_now
+from webapp.runs.page.selectors import QUEUED, run_filter, run_rows, running_now
 from webapp.runs.series import metrics
-from webapp.runs.services import run_cancel, run_create, run_resume
+from webapp.runs.services import run_create
 
 PAGE = 25
 
 
 @require_GET
 def run_list(request: TeamRequest) -> HttpResponse:
+    return render(request, "runs/list.html", _list(request) | {
+        "statuses": [(QUEUED, "queued"), *Run.Status.choices]})
+
+
+@require_GET
+def run_list_rows(request: TeamRequest) -> HttpResponse:
+    """The rows of the list alone: they load themselves again while a run in them is under way."""
+    return render(request, "runs/_rows.html", _list(request))
+
+
+def _list(request: TeamRequest) -> dict[str, Any]:
     text, status = request.GET.get("q", "").strip()[:200], request.GET.get("status", "")
     page = Paginator(run_filter(request.team, text, status), PAGE).get_page(request.GET.get("page"))
-    return render(request, "runs/list.html", {
-        "page": page, "rows": run_rows(request.team, list(page.object_list)), "q": text, "status": status,
-        "statuses": Run.Status.choices, "filtered": bool(text or status),
-    })
+    rows = run_rows(request.team, list(page.object_list))
+    query = f"?{request.GET.urlencode()}" if request.GET else ""
+    return {"page": page, "rows": rows, "q": text, "status": status, "filtered": bool(text or status), "query": query,
+            "is_changing": any(row.is_changing for row in rows)}
 
 
 @require_GET
 def running(request: TeamRequest) -> HttpResponse:
-    return render(request, "runs/_running.html", {"running": running_now(request.team)})
+    return render(request, "runs/_running.html", {"now": running_now(request.team)})
 
 
 @require_POST
@@ -93,21 +105,6 @@ def recipe_yaml(request: TeamRequest, pk: int) -> HttpResponse:
     response = HttpResponse(as_yaml(run.stored.recipe), content_type="text/yaml; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{_filename(run)}.yaml"'
     return response
-
-
-@require_POST
-def cancel(request: TeamRequest, pk: int) -> HttpResponse:
-    run_cancel(run=_run(request, pk), user=request.user)
-    return redirect("runs:detail", pk)
-
-
-@require_POST
-def resume(request: TeamRequest, pk: int) -> HttpResponse:
-    try:
-        run_resume(run=_run(request, pk), user=request.user)
-    except TrainingError as error:
-        messages.error(request, str(error))
-    return redirect("runs:detail", pk)
 
 
 def _run(request: TeamRequest, pk: int) -> Run:

@@ -49,6 +49,9 @@ export const PROTOCOL = 1;
  * @property {string} status
  * @property {string} sentence
  * @property {number} progress
+ * @property {string} state
+ * @property {string} eta
+ * @property {bool} live
  */
 
 /**

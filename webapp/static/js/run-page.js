@@ -235,9 +235,11 @@ class Page {
     if (message.type === "resync") return this.resync();
     let statusChanged = false;
     if (message.run) {
-      statusChanged = this.status !== undefined && this.status !== message.run.status;
-      this.status = message.run.status;
+      statusChanged = this.state !== undefined && this.state !== message.run.state;
+      this.state = message.run.state;
+      this.isChanging = message.run.live;
       showRun(message.run);
+      this.say(this.connection);
     }
     for (const stage of message.stages ?? []) {
       const shown = this.store.stages.get(stage.id);
@@ -278,8 +280,11 @@ class Page {
     if (!isComplete) this.resync();
   }
 
+  // A run that is over gets no more data: its curves do not say that they are live.
   say(state) {
+    this.connection = state;
     const mark = document.getElementById("live");
+    mark.hidden = this.isChanging === undefined ? mark.hidden && state !== "outdated" : !this.isChanging && state === "live";
     const word = { live: "live", gone: "not live: log in again", outdated: "Concord was updated: " }[state]
       ?? "reconnecting";
     mark.classList.toggle("is-live", state === "live");

@@ -10,16 +10,21 @@ export const refreshRegions = async (address) => {
   for (const fresh of page.querySelectorAll("[data-region]")) {
     const region = document.querySelector(`[data-region="${fresh.dataset.region}"]`);
     if (!region || plain(region.innerHTML) === plain(fresh.innerHTML)) continue;
+    const focused = region.contains(document.activeElement) ? document.activeElement.id : "";
     const open = [...region.querySelectorAll("details")].map((box) => box.open);
     region.replaceChildren(...fresh.childNodes);
     region.querySelectorAll("details").forEach((box, place) => { if (open[place] !== undefined) box.open = open[place]; });
+    if (focused) document.getElementById(focused)?.focus();
   }
 };
 
 /** @param {import("./messages.js").RunState} run */
-export const showRun = ({ sentence, progress }) => {
+export const showRun = ({ sentence, progress, eta }) => {
   const line = document.getElementById("sentence");
   if (line && line.textContent !== sentence) line.textContent = sentence;
+  const left = document.getElementById("eta");
+  const words = eta.charAt(0).toUpperCase() + eta.slice(1);
+  if (left && left.textContent !== words) left.textContent = words;
   const bar = document.getElementById("run-progress");
   if (bar) bar.value = progress;
 };

@@ -104,6 +104,8 @@ class Run(TeamOwned):
     file_digests = models.JSONField(default=dict, help_text="Digest of each data file by role.")
     corrections = models.JSONField(default=dict, help_text="Digest of people's corrections by principle.")
     stages = models.ManyToManyField(Stage, through="RunStage", related_name="runs")
+    note = models.TextField(blank=True, max_length=2000, help_text="What people want to remember of it.")
+    archived = models.BooleanField(default=False, help_text="Kept, but not listed.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -119,6 +121,20 @@ class Run(TeamOwned):
     def stored(self) -> Stored:
         """The recipe as far as this version can read it, and the names of unknown settings."""
         return read_stored(self.recipe)
+
+
+class RunTag(models.Model):
+    """A word that people give a run, to find it again."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="tags")
+    name = models.CharField(max_length=40)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["run", "name"], name="tag_once_a_run")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class RunStage(models.Model):

@@ -4,7 +4,7 @@ from django.urls import path
 
 from webapp.runs.downloads import views as download_views
 from webapp.runs.form import form_views
-from webapp.runs.page import order_views, paper_views, steering_views, views
+from webapp.runs.page import order_views, paper_views, steering_views, tidy_views, views
 from webapp.runs.principle_page import views as principle_views
 
 app_name = "runs"
@@ -27,6 +27,10 @@ urlpatterns = [
     path("<int:pk>/resume/", order_views.resume, name="resume"),
     path("<int:pk>/pause/", order_views.pause, name="pause"),
     path("<int:pk>/move/", order_views.move, name="move"),
+    path("storage/", tidy_views.storage, name="storage"),
+    path("<int:pk>/describe/", tidy_views.describe, name="describe"),
+    path("<int:pk>/archive/", tidy_views.archive, name="archive"),
+    path("<int:pk>/delete/", tidy_views.delete, name="delete"),
     path("<int:pk>/downloads/", download_views.downloads, name="downloads"),
     path("<int:pk>/downloads/models/", download_views.downloads_state, name="downloads_state"),
     path("<int:pk>/downloads/adapter.zip", download_views.adapter, name="download_adapter"),

@@ -16,9 +16,10 @@ from webapp.accounts.middleware import TeamRequest
 from webapp.runs.models import Run
 from webapp.runs.page.labelling import labelling_of
 from webapp.runs.page.run_page import RunPage, samples_at
-from webapp.runs.page.selectors import QUEUED, run_filter, run_rows, running_now
+from webapp.runs.page.selectors import ARCHIVED, QUEUED, run_filter, run_rows, running_now
 from webapp.runs.series import metrics
 from webapp.runs.services import run_create
+from webapp.runs.tidying import tags_of
 
 PAGE = 25
 
@@ -26,7 +27,7 @@ PAGE = 25
 @require_GET
 def run_list(request: TeamRequest) -> HttpResponse:
     return render(request, "runs/list.html", _list(request) | {
-        "statuses": [(QUEUED, "queued"), *Run.Status.choices]})
+        "statuses": [(QUEUED, "queued"), *Run.Status.choices, (ARCHIVED, "archived")], "tags": tags_of(request.team)})
 
 
 @require_GET
@@ -65,6 +66,7 @@ def detail(request: TeamRequest, pk: int) -> HttpResponse:
     page = RunPage(run)
     samples = samples_at(page.stages, _whole_number(request.GET.get("step")))
     return render(request, "runs/detail.html", {"page": page, "run": page.run, "labelling": labelling_of(page.run),
+                                                "tags": list(run.tags.values_list("name", flat=True)),
                                                 **samples})
 
 

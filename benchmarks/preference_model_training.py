@@ -8,8 +8,9 @@ whole stage, from reading the pairs to its card: base loaded, two epochs of a ba
 is a process of its own; they take turns, a model each, the first of each to warm up. `demo` is the demo world's base
 with answers as its policy gives them, another size a random Llama (prompts of 64 tokens, responses of 24 to 72).
 
-The last line is `pm: 3.2 memory: 0.5`: pairs per second, ours over the earlier engine's, and the peak of memory above
-the imported libraries, likewise. Without dropout it ends with 1 where the losses of a step differ by over 0.01.
+The last line is `pm: 3.2 memory: 0.5`: pairs per second at the median of all models, ours over the earlier engine's,
+and the peak of memory above the imported libraries, likewise; before it stands the same ratio of CPU seconds. Without
+dropout it ends with 1 where the losses of a step differ by over 0.01.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import tempfile
 import time
 from io import BytesIO
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import repository
@@ -35,9 +37,10 @@ MOST_DIFFERENCE = 0.01
 
 
 class Trained(NamedTuple):
-    """One model: how long its stage took, what it took of memory at most, and the loss of every step."""
+    """One model: how long its stage took on the clock and of the CPU, its peak of memory, the loss of every step."""
 
     seconds: float
+    cpu_seconds: float
     memory: int
     losses: list[float]
 
@@ -78,13 +81,13 @@ def work(root: str) -> None:
         reporter = EventFile(Path(folder) / "events.jsonl", lambda: False)
         memory = memory or Memory(job["settings"]["device"])
         memory.mark()
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         preference_model.run(Job(**job), Path(folder), reporter)
-        seconds = time.perf_counter() - began
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
         reporter.close()
         losses = [event["values"]["pm/loss"] for event in read_jsonl(Path(folder) / "events.jsonl")
                   if event["kind"] == "metric"]
-        print(json.dumps([seconds, memory.peak(), losses]), flush=True)
+        print(json.dumps([seconds, cpu_seconds, memory.peak(), losses]), flush=True)
 
 
 def demo_pairs(count: int) -> list[dict[str, Any]]:
@@ -159,26 +162,34 @@ def main() -> int:
         folder = Path(temporary)
         engines = {"ours": Engine(repository.ROOT),
                    "earlier": Engine(options.baseline or earlier_engine(folder / "earlier"))}
-        seconds, memory, differences = dict.fromkeys(engines, 0.0), dict.fromkeys(engines, 0), []
+        all_trained: dict[str, list[Trained]] = {name: [] for name in engines}
         for number, job in enumerate(jobs(options, folder)):
-            trained = {}
             for name, engine in engines.items():
                 at = folder / f"{name}-{number}"
                 at.mkdir()
-                trained[name] = engine.train(job, at)
-                if number:
-                    seconds[name] += trained[name].seconds
-                    memory[name] = max(memory[name], trained[name].memory)
-            ours, earlier = trained["ours"], trained["earlier"]
-            differences += [abs(a - b) for a, b in zip(ours.losses, earlier.losses, strict=True)]
+                all_trained[name].append(engine.train(job, at))
+            ours, earlier = (trained[-1] for trained in all_trained.values())
             print(f"model {number:2}  ours {ours.seconds:6.2f} s  earlier {earlier.seconds:6.2f} s  "
                   f"last loss {ours.losses[-1]:.5f} and {earlier.losses[-1]:.5f}", flush=True)
         for engine in engines.values():
             engine.close()
-    for name in engines:
-        print(f"{name:8} {options.models * options.pairs * EPOCHS / seconds[name]:8.1f} pairs/s   "
+    return report(all_trained, options)
+
+
+def report(all_trained: dict[str, list[Trained]], options: argparse.Namespace) -> int:
+    """Print the figures of both engines and their ratios; 1 where they did not train the same models."""
+    differences = [abs(a - b) for ours, earlier in zip(*all_trained.values(), strict=True)
+                   for a, b in zip(ours.losses, earlier.losses, strict=True)]
+    seconds, cpu_seconds, memory = {}, {}, {}
+    for name, trained in all_trained.items():
+        timed = trained[1:]  # the first warms up
+        seconds[name] = median(model.seconds for model in timed)
+        cpu_seconds[name] = median(model.cpu_seconds for model in timed)
+        memory[name] = max(model.memory for model in timed)
+        print(f"{name:8} {options.pairs * EPOCHS / seconds[name]:8.1f} pairs/s   {cpu_seconds[name]:.2f} CPU seconds   "
               f"peak {memory[name] / 2**20:.0f} MiB over the libraries")
-    print(f"largest difference of a step's loss: {max(differences):.2g}")
+    print(f"largest difference of a step's loss: {max(differences):.2g}   "
+          f"ratio of CPU seconds: {cpu_seconds['earlier'] / cpu_seconds['ours']:.2f}")
     print(f"pm: {seconds['earlier'] / seconds['ours']:.2f} memory: {memory['ours'] / memory['earlier']:.2f}")
     return int(not options.dropout and options.precision == "fp32" and max(differences) > MOST_DIFFERENCE)
 

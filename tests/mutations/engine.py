@@ -287,7 +287,7 @@ ENGINE: tuple[Mutation, ...] = (
              "tokenizer.eos_token_id][:max_length]", (PREFERENCE_MODELS_LEARN,)),
     Mutation("scores-in-order", "scores come back in the order of the pairs",
              "training/preference_models/reading_pairs.py", "scores[batch.indices] = self.scores(batch).cpu()",
-             "scores[sorted(batch.indices)] = self.scores(batch).cpu()", (PREFERENCE_MODELS_LEARN,)),
+             "scores[sorted(batch.indices)] = self.scores(batch).cpu()", (PAIRS_IN_ONE_ROW,)),
     Mutation("place-of-b", "the second response stands right behind the prompt",
              "training/preference_models/pair_batches.py", "*range(prefix, len(b))",
              "*range(len(a), len(a) + len(b) - prefix)", (PAIRS_IN_ONE_ROW,)),

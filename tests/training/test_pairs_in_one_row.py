@@ -82,7 +82,9 @@ def test_scores_and_gradients_are_those_of_rows_of_their_own(name: str, most_tok
     with pm.pair_reader(model, 0) as reader:
         assert reader.shares_prompts == (name in SHARED)
         quick = scores_of(lambda: read_by(reader, PAIRS, most_tokens), model)
+        in_order = reader.score_all(PAIRS)
     assert plain[0].std() > 0
+    torch.testing.assert_close(in_order, plain[0], rtol=1e-3, atol=1e-3)
     assert_alike(quick, plain)
 
 

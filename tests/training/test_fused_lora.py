@@ -157,6 +157,16 @@ def test_with_dropout_outputs_and_gradients_are_those_of_the_masked_input(
     assert (without - plain).float().abs().max() <= bound * plain.float().abs().max(), "nothing is dropped when scoring"
 
 
+def test_without_a_copy_of_the_weights_it_is_the_same(language: LanguageModel) -> None:
+    rollout = rollout_of(language)
+    unfolded = logprobs_and_gradients(language, rollout)
+    layers = language_model.lora_layers(language)
+    with fused_layers(layers, sum_weights=False):
+        assert not any("fused_weight" in vars(layer) for layer in layers)
+        for plain, quick in zip(unfolded, logprobs_and_gradients(language, rollout), strict=True):
+            assert torch.allclose(plain, quick, rtol=1e-3, atol=1e-3)
+
+
 def test_a_mask_drops_its_share_whatever_the_shape() -> None:
     torch.manual_seed(0)
     mask, kept_share = draw_mask(torch.empty(251, 399), 0.1)

@@ -127,8 +127,12 @@ def fused_lora(language: LanguageModel) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def fused_layers(layers: Sequence[Any]) -> Iterator[Callable[[], None]]:
-    """`fused_lora` for layers of peft that `can_fuse`."""
+def fused_layers(layers: Sequence[Any], sum_weights: bool = True) -> Iterator[Callable[[], None]]:
+    """`fused_lora` for layers of peft that `can_fuse`.
+
+    Args:
+        sum_weights: False: no copy of the weights; an fp32 adapter is a product of its own too.
+    """
     for layer in layers:
         layer.forward = partial(_forward, layer)  # the instance's own; removed below
 
@@ -137,7 +141,7 @@ def fused_layers(layers: Sequence[Any]) -> Iterator[Callable[[], None]]:
         for layer in layers:
             name = layer.active_adapters[0]
             a, b, weight = layer.lora_A[name].weight, layer.lora_B[name].weight, layer.get_base_layer().weight
-            if _sums_weights(layer):
+            if sum_weights and weight.dtype == torch.float32 and not _dropout(layer):
                 layer.fused_weight = torch.addmm(weight, b, a, alpha=layer.scaling[name])
             else:
                 layer.rounded = a.to(weight.dtype), b.to(weight.dtype)
@@ -159,7 +163,7 @@ def _forward(layer: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
     name = layer.active_adapters[0]
     weights = layer.lora_A[name].weight, layer.lora_B[name].weight
     output: Tensor
-    if _sums_weights(layer):
+    if "fused_weight" in layer.__dict__:
         output = _FusedLinear.apply(x, layer.fused_weight, base.bias, *weights, layer.scaling[name])
     elif layer.training and _dropout(layer):
         output = _DroppedLinear.apply(x, base.weight, base.bias, *weights, *layer.rounded, layer.scaling[name],
@@ -171,11 +175,6 @@ def _forward(layer: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
 
 def _dropout(layer: Any) -> float:
     return float(getattr(layer.lora_dropout[layer.active_adapters[0]], "p", 0.0))
-
-
-def _sums_weights(layer: Any) -> bool:
-    """Whether the layer keeps the sum of its base and its adapter: with dropout it could not use it."""
-    return layer.get_base_layer().weight.dtype == torch.float32 and not _dropout(layer)
 
 
 def can_fuse(layer: Any, with_dropout: bool = False) -> bool:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FIXED_COST = {"cpu": 64, "cuda": 4096}
+FIXED_COST = {"cpu": 128, "cuda": 4096}
 """What one more pass costs beside its tokens, in tokens: launching it, and a GPU that small passes do not fill."""
 
 _PROMPT, _A, _B, _PADDING = range(4)

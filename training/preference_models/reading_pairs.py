@@ -26,6 +26,7 @@ from training.models.memory import tokens_at_once
 from training.preference_models.model import PreferenceModel
 from training.preference_models.pair_batches import PairBatch, TokenPair, attention_mask, batches
 from training.preference_models.split import decoder_layers
+from training.run.memory_plan import SUMMED
 
 SCORED_TOKENS = 16_384
 """Rows times longest row of one pass without gradients, which keeps nothing."""
@@ -133,7 +134,9 @@ def pair_reader(model: PreferenceModel, pad: int) -> Iterator[PairReader]:
     from peft.tuners.lora import LoraLayer
 
     lora = [module for module in model.trunk.modules() if isinstance(module, LoraLayer)]
-    with fused_layers([layer for layer in lora if can_fuse(layer, with_dropout=True)]) as refresh:
+    fusable = [layer for layer in lora if can_fuse(layer, with_dropout=True)]
+    weights = sum(layer.get_base_layer().weight.numel() for layer in fusable)
+    with fused_layers(fusable, sum_weights=weights <= SUMMED) as refresh:
         reader = PairReader(model, pad, refresh, lora)
         reader.choose_the_fastest_way()
         yield reader

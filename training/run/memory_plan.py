@@ -36,6 +36,10 @@ SMALL = 50_000_000
 """Preference models with so many adapted parameters are scored by merged copies of their trunk, larger ones by adapters
 stacked on one."""
 
+SUMMED = 20_000_000
+"""Up to so many adapted weights, a preference model in training keeps their sum with its adapter: one product where
+there would be three. Of wider matrices the other two are a small share, and the copy is not."""
+
 SCORED_TOKENS = 16_384  # of a pass over preference models without gradients
 ANSWERED_AT_ONCE = 64  # by the evaluation
 JUDGED_AT_ONCE = 16  # pairs, by a local judge
@@ -223,7 +227,7 @@ class _Pass:
             weights = trained_bytes(trunk_parameters(size))
         else:
             weights = trunk_parameters(size) * self.item + trained_bytes(adapter_parameters(size, settings.lora.r))
-            if self.item == 4 and not dropout:  # base and adapter summed up, beside the base
+            if self.item == 4 and not dropout and linear_parameters(size) <= SUMMED:  # their sum, beside the base
                 weights += linear_parameters(size) * self.item
         activation = activation_bytes(size, self.item, fused, dropout)
         response = self.response_of_pairs

@@ -79,8 +79,9 @@ def work(root: str) -> None:
     for line in sys.stdin:
         job, folder = json.loads(line)
         reporter = EventFile(Path(folder) / "events.jsonl", lambda: False)
-        memory = memory or Memory(job["settings"]["device"])
-        memory.mark()
+        if memory is None:  # marked once: what a model leaves with the allocator belongs to the next one's peak
+            memory = Memory(job["settings"]["device"])
+            memory.mark()
         began, cpu_began = time.perf_counter(), time.process_time()
         preference_model.run(Job(**job), Path(folder), reporter)
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began

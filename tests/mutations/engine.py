@@ -13,6 +13,7 @@ GRADIENT_CONFLICT = "tests/training/test_gradient_conflict.py"
 HEALTH = "tests/training/test_health.py"
 LABEL_LOSSES = "tests/training/test_label_losses.py"
 MICRO_BATCHES = "tests/training/test_micro_batches.py"
+PAIRS_IN_ONE_ROW = "tests/training/test_pairs_in_one_row.py"
 POLICIES_AND_REFERENCES = "tests/training/test_policies_and_references.py"
 POLICY_GRADIENT = "tests/training/test_policy_gradient.py"
 PPO_STAGE = "tests/training/test_ppo_stage.py"
@@ -52,8 +53,9 @@ ENGINE: tuple[Mutation, ...] = (
     Mutation("schedule-in-a-checkpoint", "a resumed preference model goes on at the rate where it was",
              "training/stages/preference_model.py", 'scheduler.load_state_dict(state["scheduler"])', "pass",
              (PREFERENCE_MODELS_LEARN,)),
-    Mutation("scores-in-order", "scores come back in the order of the pairs", "training/stages/preference_model.py",
-             "scores[chosen] = model(", "scores[start:end] = model(", (PREFERENCE_MODELS_LEARN,)),
+    Mutation("sum-keeps-up", "the fused adapter is the one that was just trained",
+             "training/stages/preference_model.py", "        scheduler.step()\n        reader.refresh()\n",
+             "        scheduler.step()\n", (PREFERENCE_MODELS_LEARN,)),
     Mutation("length-taken-out", "with debias_length the linear part of length is taken out",
              "training/stages/preference_model.py", "pairs = quality_card.remove_length_bias(pairs, rise, mean)",
              "pass", (QUALITY_CARDS,)),
@@ -115,6 +117,8 @@ ENGINE: tuple[Mutation, ...] = (
              (ROLLOUTS, "tests/training/test_exact_decoding.py")),
     Mutation("scale-of-an-adapter", "the gradient of a fused adapter has its scale", "training/models/fused_lora.py",
              "da = ((dy @ b).T @ flat).mul_(ctx.scale)", "da = (dy @ b).T @ flat", (FUSED_LORA,)),
+    Mutation("scale-of-a-dropped-adapter", "with dropout the expected sum is that without",
+             "training/models/fused_lora.py", "scale / kept_share, a.dtype", "scale, a.dtype", (FUSED_LORA,)),
     Mutation("reference-while-fused", "the reference has no adapter, also while it is fused",
              "training/models/fused_lora.py", "    if layer.disable_adapters:\n", "    if False:\n", (FUSED_LORA,)),
     Mutation("weights-put-back", "after decoding the base is itself again, to the bit",
@@ -297,4 +301,16 @@ ENGINE: tuple[Mutation, ...] = (
     Mutation("end-of-a-response-kept", "a response too long for the model keeps its end",
              "training/preference_models/texts.py", "tokenizer.eos_token_id][-max_length:]",
              "tokenizer.eos_token_id][:max_length]", (PREFERENCE_MODELS_LEARN,)),
+    Mutation("scores-in-order", "scores come back in the order of the pairs",
+             "training/preference_models/reading_pairs.py", "scores[batch.indices] = self.scores(batch).cpu()",
+             "scores[sorted(batch.indices)] = self.scores(batch).cpu()", (PAIRS_IN_ONE_ROW,)),
+    Mutation("place-of-b", "the second response stands right behind the prompt",
+             "training/preference_models/pair_batches.py", "*range(prefix, len(b))",
+             "*range(len(a), len(a) + len(b) - prefix)", (PAIRS_IN_ONE_ROW,)),
+    Mutation("b-does-not-see-a", "the second response does not see the first",
+             "training/preference_models/pair_batches.py", "(own | (segments == _PROMPT).unsqueeze(1)) & ", "",
+             (PAIRS_IN_ONE_ROW,)),
+    Mutation("windows-hide", "a pair longer than an attention window is read in two rows",
+             "training/preference_models/reading_pairs.py", "longest = self._window or max(", "longest = max(",
+             (PAIRS_IN_ONE_ROW,)),
 )

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 
 from tests.training.tiny_models import PROMPTS
+from training import preference_models as pm
 from training.config import Lora
+from training.models import fused_lora as fused_lora_module
 from training.models import language_model, rollouts
-from training.models.fused_lora import fused_lora
+from training.models.fused_lora import can_fuse, draw_mask, fused_layers, fused_lora
 from training.models.language_model import LanguageModel
 
 CPU = torch.device("cpu")
@@ -122,3 +125,51 @@ def test_nothing_is_left_of_it(tiny_base: Path, precision: str) -> None:
     with fused_lora(policy):
         assert [set(vars(layer)) for layer in language_model.lora_layers(policy)] != before
     assert [set(vars(layer)) for layer in language_model.lora_layers(policy)] == before
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_with_dropout_outputs_and_gradients_are_those_of_the_masked_input(
+        tiny_base: Path, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first layer that drops, by autograd with the mask that was drawn."""
+    model, _ = pm.new_model(str(tiny_base), Lora(r=4, alpha=8, dropout=0.25), CPU, precision)
+    layer = next(module for module in model.modules() if isinstance(module, LoraLayer))
+    for weight in layer.lora_B.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    masks: list[tuple[torch.Tensor, float]] = []
+    monkeypatch.setattr(fused_lora_module, "draw_mask", lambda x, p: masks.append(draw_mask(x, p)) or masks[-1])
+    base, a, b = layer.get_base_layer().weight, layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    x = torch.randn(3, 5, base.shape[1], dtype=base.dtype).requires_grad_()
+    layer.train()
+    assert can_fuse(layer, with_dropout=True) and not can_fuse(layer)
+    with fused_layers([layer]):
+        ours = layer(x)
+        gradients = torch.autograd.grad(ours.float().square().sum(), [x, a, b])
+        layer.eval()
+        without = layer(x)
+    [(mask, kept_share)] = masks
+    assert kept_share == 0.75 and 0.6 < mask.float().mean() < 0.9
+    exact = x.float() @ base.float().T + 2.0 * (x.float() * mask / 0.75) @ a.T @ b.T
+    expected = torch.autograd.grad(exact.square().sum(), [x, a, b])
+    bound = 1e-4 if precision == "fp32" else 3e-2
+    for one_way, the_other in zip([ours, *gradients], [exact, *expected], strict=True):
+        assert (one_way - the_other).float().abs().max() <= bound * the_other.abs().max()
+    plain = layer(x)
+    assert (without - plain).float().abs().max() <= bound * plain.float().abs().max(), "nothing is dropped when scoring"
+
+
+def test_without_a_copy_of_the_weights_it_is_the_same(language: LanguageModel) -> None:
+    rollout = rollout_of(language)
+    unfolded = logprobs_and_gradients(language, rollout)
+    layers = language_model.lora_layers(language)
+    with fused_layers(layers, sum_weights=False):
+        assert not any("fused_weight" in vars(layer) for layer in layers)
+        for plain, quick in zip(unfolded, logprobs_and_gradients(language, rollout), strict=True):
+            assert torch.allclose(plain, quick, rtol=1e-3, atol=1e-3)
+
+
+def test_a_mask_drops_its_share_whatever_the_shape() -> None:
+    torch.manual_seed(0)
+    mask, kept_share = draw_mask(torch.empty(251, 399), 0.1)
+    assert mask.shape == (251, 399) and kept_share == pytest.approx(0.9, abs=1e-5)
+    assert float(mask.float().mean()) == pytest.approx(0.9, abs=0.005)
+    assert draw_mask(torch.empty(9, 9), 0.0)[0].all()

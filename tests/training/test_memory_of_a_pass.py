@@ -24,6 +24,9 @@ def shaped(hidden: int, intermediate: int, layers: int) -> LlamaForCausalLM:
 def test_the_bytes_of_a_token_by_hand() -> None:
     model = shaped(576, 1536, 30)  # SmolLM2-135M: 3.3 MB per token were measured in fp32 on a CPU
     assert memory.activation_bytes_per_token(model) == 2 * 30 * (12 * 576 + 5 * 1536) * 4 == 3_502_080
+    assert memory.activation_bytes_per_token(model, fused=True) == 3_502_080 / 2
+    masks = 30 * (6 * 576 + 1536)  # a byte for each input of seven linear maps
+    assert memory.activation_bytes_per_token(model, fused=True, dropout=True) == 3_502_080 / 2 + masks
     assert memory.activation_bytes_per_token(model.to(torch.bfloat16)) == 3_502_080 / 2
 
 

@@ -93,6 +93,24 @@ def test_the_memory_of_sampling_by_hand(tmp_path: Path) -> None:
     assert sampling.base == str(base) and not sampling.is_guess
 
 
+@pytest.mark.parametrize(("prompt", "row"), [(7, 7 + 2 * 5), (500, 2 * 504)])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_the_memory_of_a_preference_model_by_hand(prompt: int, row: int, dropout: float, tmp_path: Path) -> None:
+    """The prompt is read once, unless it is cut; without dropout base and adapter are summed up beside the base."""
+    base = saved_config(tmp_path / "base", {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2,
+                                            "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 100})
+    made = recipe(policy={"base": str(base)}, sample={"max_new_tokens": 5}, preference_model={
+        "base": str(base), "batch_size": 10, "max_length": 504, "lora": {"r": 2, "alpha": 4, "dropout": dropout}})
+    training = next(stage for stage in run_memory(made, LAPTOP, prompt_tokens=(prompt,) * 3).stages
+                    if stage.kind == "preference_model")
+    linear = 2 * (2 * 8 * 8 + 2 * 8 * 4 + 3 * 8 * 16)
+    adapter = 2 * 2 * (2 * 16 + 2 * 12 + 3 * 24)
+    weights = 4 * (linear + 100 * 8) + 4 * 4 * adapter + (0 if dropout else 4 * linear)
+    token = 2 * (12 * 8 + 5 * 16) * 4 + (2 * (6 * 8 + 16) if dropout else 0)
+    scoring = 16_384 * (4 * 8 + 3 * 16) * 4
+    assert training.memory.expected == round(PROCESS + weights + max(10 * row * token, scoring))
+
+
 def test_longer_prompts_and_wider_numbers_need_more() -> None:
     memory = {(precision, kind.kind): kind.memory for precision in ("fp32", "bf16")
               for kind in run_memory(recipe(policy={"base": "owner/some-0.5B"}, precision=precision,

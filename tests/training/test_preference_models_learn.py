@@ -13,6 +13,7 @@ from tests.training.stage_folders import events, job, pair, run
 from training import preference_models as pm
 from training.errors import BadData, ModelUnavailable, StopRequested
 from training.models.language_model import load_tokenizer
+from training.preference_models import reading_pairs
 from training.run.artifacts import Job, read_json, read_jsonl
 from training.stages import preference_model as stage
 
@@ -93,9 +94,9 @@ def test_each_epoch_over_the_pairs_has_its_own_order(tiny_base: Path, tmp_path: 
     batches: list[list[str]] = []
     backward = stage._backward
 
-    def watched(model: Any, batch: Any, *arguments: Any) -> tuple[float, float]:
+    def watched(reader: Any, batch: Any, *arguments: Any) -> Any:
         batches.append([example.digest for example in batch])
-        return backward(model, batch, *arguments)
+        return backward(reader, batch, *arguments)
 
     monkeypatch.setattr(stage, "_backward", watched)
     run(stage.run, job_of(tmp_path, tiny_base, count=20, epochs=2), tmp_path)
@@ -129,11 +130,22 @@ def test_one_pass_or_several_make_the_same_step(tiny_base: Path, monkeypatch: py
                                                 tmp_path: Path) -> None:
     sure = {"lora": {"r": 4, "alpha": 8, "dropout": 0.0}, "epochs": 1}
     run(stage.run, job_of(tmp_path / "one", tiny_base, **sure), tmp_path / "one")
-    monkeypatch.setattr(stage, "tokens_at_once", lambda *_: 100)
+    monkeypatch.setattr(reading_pairs, "tokens_at_once", lambda *_: 100)
     run(stage.run, job_of(tmp_path / "several", tiny_base, **sure), tmp_path / "several")
     one_batch, several = ([event["values"]["pm/loss"] for event in events(tmp_path / name, "metric")]
                     for name in ("one", "several"))
     assert one_batch == pytest.approx(several, rel=1e-4)
+
+
+def test_what_is_trained_is_what_is_saved(tiny_base: Path, tmp_path: Path) -> None:
+    """Without dropout base and adapter are summed up for training: the sum keeps up with the adapter."""
+    run(stage.run, job_of(tmp_path, tiny_base, lora={"r": 4, "alpha": 8, "dropout": 0.0}), tmp_path)
+    assert read_json(tmp_path / "card.json")["accuracy"] == 1.0
+    loaded = pm.PreferenceModels.load({"toxicity": tmp_path})
+    for example, row in zip(read_jsonl(tmp_path / "files" / "pairs.jsonl"), read_jsonl(tmp_path / "scores.jsonl"),
+                            strict=True):
+        scores = loaded.score([example["prompt"]] * 2, [example["a"], example["b"]]).flatten().tolist()
+        assert scores == pytest.approx([row["z_a"], row["z_b"]], abs=1e-3)
 
 
 def test_labels_that_people_corrected_win(tiny_base: Path, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from training.run.device import Device, host_bytes
 from training.run.model_size import ModelSize, size_of_config
 
 
-def activation_bytes_per_token(model: Any, fused: bool = False) -> float:
+def activation_bytes_per_token(model: Any, fused: bool = False, dropout: bool = False) -> float:
     """`memory_plan.activation_bytes` of a loaded model."""
-    return memory_plan.activation_bytes(loaded_size(model), int(model.dtype.itemsize), fused)
+    return memory_plan.activation_bytes(loaded_size(model), int(model.dtype.itemsize), fused, dropout)
 
 
 def loaded_size(model: Any) -> ModelSize:
@@ -40,9 +40,9 @@ def device_memory(device: torch.device) -> Device:
     return Device(total_bytes(device), device.type == "cuda")
 
 
-def tokens_at_once(model: Any, device: torch.device) -> int:
+def tokens_at_once(model: Any, device: torch.device, fused: bool = False, dropout: bool = False) -> int:
     """Tokens of one forward and backward pass that the memory should hold: a power of two within bounds."""
-    return memory_plan.tokens_at_once(activation_bytes_per_token(model), device_memory(device))
+    return memory_plan.tokens_at_once(activation_bytes_per_token(model, fused, dropout), device_memory(device))
 
 
 def rows_of_an_sft_pass(model: Any, device: torch.device, batch: int, tokens: int) -> int:

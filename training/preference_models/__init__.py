@@ -12,19 +12,25 @@ Left out: bases with no `AutoModel`, quantised bases, scores of parts of a respo
 
 from training.preference_models.losses import label_loss, soft_bradley_terry
 from training.preference_models.model import PreferenceModel, load_trunk, new_model, save
+from training.preference_models.pair_batches import PairBatch, TokenPair
+from training.preference_models.reading_pairs import PairReader, pair_reader
 from training.preference_models.scoring import PreferenceModels
 from training.preference_models.texts import encode, padded, reply_length
 from training.quality.quality_card import CARD
 
 __all__ = [
     "CARD",
+    "PairBatch",
+    "PairReader",
     "PreferenceModel",
     "PreferenceModels",
+    "TokenPair",
     "encode",
     "label_loss",
     "load_trunk",
     "new_model",
     "padded",
+    "pair_reader",
     "reply_length",
     "save",
     "soft_bradley_terry",

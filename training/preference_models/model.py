@@ -34,9 +34,14 @@ class PreferenceModel(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Scores [batch, heads] in fp32 of ids [batch, tokens] padded at the right, mask 1 on real tokens."""
+        return self.head(last_of(self.hidden(ids, mask), mask).float())
+
+    def hidden(self, ids: Tensor, mask: Tensor, **positions: Tensor) -> Tensor:
+        """The trunk's last hidden states [batch, tokens, width]; the mask may be one of attention, with four axes."""
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            hidden = self.trunk(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        return self.head(last_of(hidden, mask).float())
+            states: Tensor = self.trunk(input_ids=ids, attention_mask=mask, use_cache=False,
+                                        **positions).last_hidden_state
+        return states
 
 
 def last_of(hidden: Tensor, mask: Tensor) -> Tensor:

@@ -36,6 +36,10 @@ SMALL = 50_000_000
 """Preference models with so many adapted parameters are scored by merged copies of their trunk, larger ones by adapters
 stacked on one."""
 
+SUMMED = 20_000_000
+"""Up to so many adapted weights, a preference model in training keeps their sum with its adapter: one product where
+there would be three. Of wider matrices the other two are a small share, and the copy is not."""
+
 SCORED_TOKENS = 16_384  # of a pass over preference models without gradients
 ANSWERED_AT_ONCE = 64  # by the evaluation
 JUDGED_AT_ONCE = 16  # pairs, by a local judge
@@ -112,7 +116,7 @@ def run_memory(recipe: Recipe, device: Device, home: ModelHome | None = None,
     return RunMemory(stages, sorted(base for base, size in sizes.items() if size is None))
 
 
-def activation_bytes(size: ModelSize, item: int, fused: bool = False) -> float:
+def activation_bytes(size: ModelSize, item: int, fused: bool = False, dropout: bool = False) -> float:
     """What a forward pass keeps of one token for the backward pass, in all layers of a decoder with an adapter.
 
     A layer keeps some 12 vectors of the hidden size (norms also in fp32, queries to outputs) and 5 of the intermediate
@@ -121,8 +125,10 @@ def activation_bytes(size: ModelSize, item: int, fused: bool = False) -> float:
 
     Args:
         fused: the adapter is computed by `training.models.fused_lora`, which keeps no second input.
+        dropout: and with dropout, whose masks have a byte for each input of a linear map.
     """
-    return (1.0 if fused else 2.0) * size.layers * (12 * size.hidden + 5 * size.intermediate) * item
+    masks = size.layers * (6 * size.hidden + size.intermediate) if fused and dropout else 0
+    return (1.0 if fused else 2.0) * size.layers * (12 * size.hidden + 5 * size.intermediate) * item + masks
 
 
 def logit_bytes(size: ModelSize, item: int) -> int:
@@ -225,15 +231,21 @@ class _Pass:
 
     def preference_model(self, size: ModelSize) -> float:
         settings = self.recipe.preference_model
-        if settings.architecture == "full":
+        fused, dropout = settings.architecture != "full", settings.lora.dropout > 0
+        if not fused:
             weights = trained_bytes(trunk_parameters(size))
         else:
             weights = trunk_parameters(size) * self.item + trained_bytes(adapter_parameters(size, settings.lora.r))
-        activation = activation_bytes(size, self.item)
-        row = min(settings.max_length, self.prompt + self.response_of_pairs)
+            if self.item == 4 and not dropout and linear_parameters(size) <= SUMMED:  # their sum, beside the base
+                weights += linear_parameters(size) * self.item
+        activation = activation_bytes(size, self.item, fused, dropout)
+        response = self.response_of_pairs
+        # A prompt is read once for both responses; where it is cut, each has its own part of it.
+        is_cut = self.prompt + response > settings.max_length
+        row = 2 * settings.max_length if is_cut else self.prompt + 2 * response
         at_once = tokens_at_once(activation, self.device)
-        pairs = min(settings.batch_size, max(1, at_once // (2 * row)))
-        return weights + max(pairs * 2 * row * activation, SCORED_TOKENS * self.passing(size))
+        pairs = min(settings.batch_size, max(1, at_once // row))
+        return weights + max(pairs * row * activation, SCORED_TOKENS * self.passing(size))
 
     @property
     def response_of_pairs(self) -> int:

@@ -24,7 +24,6 @@ from training import preference_models as pm
 from training.config import PreferenceModelSettings as Settings
 from training.errors import BadData, Diverged
 from training.models.language_model import load_tokenizer, pad_id, pick_device, translate_oom
-from training.models.memory import tokens_at_once
 from training.quality import learning_curve, quality_card
 from training.quality.calibration import accuracy
 from training.run.artifacts import (
@@ -38,7 +37,6 @@ from training.run.artifacts import (
 )
 from training.run.reporting import NullReporter, Reporter
 
-SCORED_TOKENS = 16_384  # rows times longest row of one pass without gradients, which keeps nothing
 WATCHED = 256  # held-out pairs scored during training; all of them at the end
 CHECKPOINT_SECONDS = 20.0
 MAX_GRAD_NORM = 1.0
@@ -83,8 +81,9 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         if settings.learning_curve:
             _train_parts(job, folder, settings, device, training, held_out, pad, reporter)
         model, adapter = _new_model(job, settings, device)
-        _fit(model, training, held_out[:WATCHED], settings, job, folder, reporter, pad)
-        scores = score_pairs(model, examples, pad)
+        with pm.pair_reader(model, pad) as reader:
+            _fit(reader, training, held_out[:WATCHED], settings, job, folder, reporter)
+            scores = score_pairs(reader, examples)
     pm.save(folder, model, adapter)
     _report(job, folder, settings, examples, {example.digest for example in held_out}, scores, reporter)
 
@@ -116,9 +115,10 @@ def _train_parts(job: Job, folder: Path, settings: Settings, device: torch.devic
     for part in parts[len(measured):]:
         reporter.log(f"learning curve: {len(part)} of {len(training)} pairs")
         model, _ = _new_model(job, settings, device)
-        _fit(model, part, held_out[:WATCHED], settings, job, temporary / str(len(part)), _StopOnlyReporter(reporter),
-             pad)
-        scores = score_pairs(model, held_out, pad)
+        with pm.pair_reader(model, pad) as reader:
+            _fit(reader, part, held_out[:WATCHED], settings, job, temporary / str(len(part)),
+                 _StopOnlyReporter(reporter))
+            scores = score_pairs(reader, held_out)
         labels = [sum(label is not None for label in column)
                   for column in zip(*(example.labels for example in part), strict=True)]
         measured.append({"labels": labels, "differences": (scores[:, 0] - scores[:, 1]).T.tolist()})
@@ -180,9 +180,10 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
             [example for example in examples if example.prompt in held_out_prompts])
 
 
-def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Example], settings: Settings, job: Job,
-         folder: Path, reporter: Reporter, pad: int) -> None:
+def _fit(reader: pm.PairReader, training: list[Example], watched: list[Example], settings: Settings, job: Job,
+         folder: Path, reporter: Reporter) -> None:
     """The training loop: resumes from the newest checkpoint, bit for bit on a CPU."""
+    model = reader.model
     # 1. Trainable parameters, optimizer and schedule.
     learnt = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     optimizer = torch.optim.AdamW(learnt.values(), lr=settings.learning_rate, weight_decay=0.0)
@@ -194,6 +195,7 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
 
     # 2. Resume from the newest checkpoint.
     step = _restore(folder, learnt, optimizer, scheduler)
+    reader.refresh()
     reporter.rewind(step)
     saved = time.monotonic()
 
@@ -209,20 +211,22 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
 
         # 4. One optimizer step on the mean loss of the batch's labels.
         optimizer.zero_grad()
-        loss, right = _backward(model, batch, settings, pad)
+        backward = _backward(reader, batch, settings)
+        norm = torch.nn.utils.clip_grad_norm_(list(learnt.values()), MAX_GRAD_NORM)
+        loss, right, grad_norm = _measured(backward, norm)
         if not math.isfinite(loss):
             raise Diverged(f"The preference model's loss became {loss} at step {step + 1}.",
                            f"Lower 'preference_model.learning_rate' from {settings.learning_rate:g}.")
-        norm = torch.nn.utils.clip_grad_norm_(list(learnt.values()), MAX_GRAD_NORM)
-        values = {"pm/loss": loss, "pm/grad_norm": float(norm), "pm/learning_rate": float(scheduler.get_last_lr()[0]),
+        values = {"pm/loss": loss, "pm/grad_norm": grad_norm, "pm/learning_rate": float(scheduler.get_last_lr()[0]),
                   "pm/accuracy": right}
         optimizer.step()
         scheduler.step()
+        reader.refresh()
         step += 1
 
         # 5. Report, and save a checkpoint now and then.
         if step % watch_every == 0 or step == total:
-            values |= _watch(model, watched, principles_of(job), pad)
+            values |= _watch(reader, watched, principles_of(job))
         reporter.metric(step, values)
         reporter.progress(step, total)
         reporter.checkpoint_if_stopped(save)
@@ -232,24 +236,43 @@ def _fit(model: pm.PreferenceModel, training: list[Example], watched: list[Examp
     model.eval()
 
 
-def _backward(model: pm.PreferenceModel, batch: Sequence[Example], settings: Settings, pad: int) -> tuple[float, float]:
-    """Add the gradient of the batch's mean loss, micro-batch by micro-batch; returns that loss and the accuracy."""
-    model.train()
+class _Backward(NamedTuple):
+    """What a backward pass leaves to be read: the loss and the differences of scores [pairs, principles], on the
+    device, with the pairs in that order."""
+
+    loss: Tensor
+    differences: Tensor
+    examples: list[Example]
+
+
+def _backward(reader: pm.PairReader, batch: Sequence[Example], settings: Settings) -> _Backward:
+    """Add the gradient of the batch's mean loss, micro-batch by micro-batch; the host waits for none of them."""
+    reader.model.train()
     label_count = sum(label is not None for example in batch for label in example.labels)
-    loss = 0.0
-    differences = []
-    for part in _parts(batch, tokens_at_once(model.trunk, model.head.weight.device)):
-        difference = _difference(model, part, pad)
-        part_loss = pm.label_loss(settings.labels, difference, _labels(part, difference.device)).sum() / label_count
-        part_loss.backward()
-        loss += part_loss.item()
+    parts = reader.batches([pm.TokenPair(example.a, example.b) for example in batch])
+    examples = [batch[index] for part in parts for index in part.indices]
+    labels = _labels(examples, reader.device).split([len(part.indices) for part in parts])
+    losses, differences = [], []
+    for part, part_labels in zip(parts, labels, strict=True):
+        scores = reader.scores(part)
+        difference = scores[:, 0] - scores[:, 1]
+        loss = pm.label_loss(settings.labels, difference, part_labels).sum() / label_count
+        loss.backward()
+        losses.append(loss.detach())
         differences.append(difference.detach())
-    return loss, _accuracy(torch.cat(differences), batch)
+    return _Backward(torch.stack(losses).sum(), torch.cat(differences), examples)
 
 
-def _watch(model: pm.PreferenceModel, watched: Sequence[Example], names: Sequence[str], pad: int) -> dict[str, float]:
+def _measured(backward: _Backward, norm: Tensor) -> tuple[float, float, float]:
+    """Loss, accuracy and norm of the gradient, read from the device at once."""
+    loss, grad_norm, *differences = torch.cat([torch.stack([backward.loss, norm.to(backward.loss.dtype)]),
+                                               backward.differences.flatten()]).tolist()
+    return loss, _accuracy(torch.tensor(differences).view_as(backward.differences), backward.examples), grad_norm
+
+
+def _watch(reader: pm.PairReader, watched: Sequence[Example], names: Sequence[str]) -> dict[str, float]:
     """Accuracy on held-out pairs: over all labels and, where there are several principles, on each."""
-    scores = score_pairs(model, watched, pad)
+    scores = score_pairs(reader, watched)
     difference = scores[:, 0] - scores[:, 1]
     values = {"pm/held_out_accuracy": _accuracy(difference, watched)}
     if len(names) > 1:
@@ -279,36 +302,9 @@ def rate(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def _parts(batch: Sequence[Example], tokens: int) -> list[Sequence[Example]]:
-    """Micro-batches of at most so many tokens, padding included; at least one pair each."""
-    longest = max(max(len(example.a), len(example.b)) for example in batch)
-    pairs = max(1, tokens // (2 * longest))
-    return [batch[start:start + pairs] for start in range(0, len(batch), pairs)]
-
-
-def _difference(model: pm.PreferenceModel, part: Sequence[Example], pad: int) -> Tensor:
-    """Scores of `a` minus scores of `b`, [pairs, principles]; both go through the model in one batch."""
-    rows = [example.a for example in part] + [example.b for example in part]
-    scores_a, scores_b = model(*pm.padded(rows, pad, model.head.weight.device)).chunk(2)
-    return scores_a - scores_b
-
-
-@torch.no_grad()
-def score_pairs(model: pm.PreferenceModel, examples: Sequence[Example], pad: int) -> Tensor:
+def score_pairs(reader: pm.PairReader, examples: Sequence[Example]) -> Tensor:
     """Raw scores [pairs, 2, principles] of `a` and `b`, on the CPU."""
-    model.eval()
-    rows = [row for example in examples for row in (example.a, example.b)]
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    scores = torch.empty(len(rows), model.head.out_features)
-    start = 0
-    while start < len(order):
-        # Sorted by length: as many rows as fit by the shortest, then reduced to what the longest allows.
-        end = min(len(order), start + max(1, SCORED_TOKENS // len(rows[order[start]])))
-        end = min(end, start + max(1, SCORED_TOKENS // len(rows[order[end - 1]])))
-        chosen = order[start:end]
-        scores[chosen] = model(*pm.padded([rows[i] for i in chosen], pad, model.head.weight.device)).cpu()
-        start = end
-    return scores.view(-1, 2, model.head.out_features)
+    return reader.score_all([pm.TokenPair(example.a, example.b) for example in examples])
 
 
 def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Example], held_out: set[str],

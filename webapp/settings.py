@@ -67,7 +67,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.middleware.gzip.GZipMiddleware",  # pages; static files are compressed already
+    "webapp.compression.PageCompression",  # static files are compressed already
     "csp.middleware.CSPMiddleware",
     "webapp.accounts.middleware.PrivatePagesMiddleware",
     "webapp.accounts.middleware.StorableTextMiddleware",

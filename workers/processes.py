@@ -17,12 +17,12 @@ from django.conf import settings
 
 from training.run import stage_server
 
-# The variables that training needs. Others are not passed on: the site's secret, the database, the broker.
+# The variables that training needs, the hub's tokens among them. Others are not passed on: the site's secret, the
+# database, the broker.
 _PASSED = re.compile(
     r"(PATH|HOME|USER|LANG|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHONPATH|LD_LIBRARY_PATH|XDG_CACHE_HOME|HF_\w+|TORCH_\w+|"
     r"PYTORCH_\w+|CUDA_\w+|NVIDIA_\w+|NCCL_\w+|OMP_NUM_THREADS|MKL_NUM_THREADS|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|"
     r"(https?|all|no)_proxy|(HTTPS?|ALL|NO)_PROXY|SYSTEMROOT)")
-# Training uses the hub's tokens for models and data sets of the hub.
 LONGEST_END = 5.0  # seconds within which a killed process must be gone
 _KEY = re.compile(r"(OPENAI|CONCORD_JUDGE)[A-Z0-9_]*_KEY")
 

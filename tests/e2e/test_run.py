@@ -74,7 +74,7 @@ def test_a_run_is_started_and_its_curve_grows_through_a_reload(page: Page) -> No
 def test_a_finished_run_shows_how_often_its_policy_is_preferred(page: Page, finished_run: int) -> None:
     page.goto(f"/runs/{finished_run}/")
     expect(page.get_by_role("heading", name="Against its base, by the judge")).to_be_visible()
-    expect(page.locator(".result .stat")).to_contain_text("in 12 pairs, 95 % interval")
+    expect(page.locator(".result .stat")).to_contain_text("in 12 pairs, 95% interval")
     expect(page.locator("#samples-body .sample")).not_to_have_count(0)
 
 

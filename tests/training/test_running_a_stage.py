@@ -161,9 +161,9 @@ def test_out_of_memory_names_the_setting_and_the_numbers(tmp_path: Path, error: 
 HUNGRY = {
     ("sft", "sft"): ("batch_size", "max_length"),
     ("sample", "sample"): ("batch_size", "max_new_tokens"),
-    ("label", "judge"): ("max_pairs",),
+    ("label", "judge"): (),  # pairs are streamed: fewer of them need no less memory
     ("preference_model", "preference_model"): ("batch_size", "max_length"),
-    ("ppo", "ppo"): ("micro_batch", "max_new_tokens"),
+    ("ppo", "ppo"): ("micro_batch", "batch_size", "max_new_tokens"),
     ("evaluate", "evaluate"): ("max_new_tokens", "prompts"),
 }
 

@@ -1,4 +1,4 @@
-"""Pages travel compressed; what is compressed already, or is gigabytes of weights, does not go through it again."""
+"""Pages travel compressed; streams do not: their chunks would be gzip files of their own, of which one is read."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def test_a_page_is_a_fraction_of_its_size(owner_client: Client) -> None:
     assert b"Nothing makes up for the weakest principle." in gzip.decompress(packed.content)
 
 
-def test_a_download_of_models_is_sent_as_it_is(owner_client: Client, team: Team, owner: User) -> None:
+@pytest.mark.parametrize("part", ["downloads/adapter.zip", "downloads/labels.jsonl", "metrics.csv"])
+def test_a_stream_is_sent_as_it_is(part: str, owner_client: Client, team: Team, owner: User) -> None:
     run, stages = make_run(team, owner, until="")
     fill(stages, 4)
     (stages["ppo"].folder / "adapter").mkdir(parents=True)
-    answer = owner_client.get(f"/runs/{run.pk}/downloads/adapter.zip", **GZIP)  # type: ignore[arg-type]
-    assert answer.status_code == 200 and answer["Content-Encoding"] == "identity"
+    answer = owner_client.get(f"/runs/{run.pk}/{part}", **GZIP)  # type: ignore[arg-type]
+    assert answer.status_code == 200 and answer.streaming and not answer.has_header("Content-Encoding")

@@ -51,7 +51,7 @@ class Ppo(Section):
     reward_clip: float = Field(10.0, gt=0, le=1000, description="Rewards are clipped to plus and minus this.")
     no_eos_penalty: float = Field(1.0, ge=0, le=100, description=(
         "Subtracted from the reward of a response that does not end."))
-    max_grad_norm: float = Field(1.0, gt=0, le=1000, description="Gradient clipping.")
+    max_grad_norm: float = Field(1.0, gt=0, le=1000, description="Longer gradients are scaled down to this norm.")
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature of the rollouts.")
     max_new_tokens: int = Field(128, ge=1, le=8192, description="At most this many tokens per response.")
     micro_batch: int = Field(16, ge=1, le=65_536, description=(

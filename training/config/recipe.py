@@ -61,7 +61,7 @@ class Sft(Section):
 class SampleSettings(Section):
     pairs: Literal["sampled", "dataset"] = Field("sampled", description=(
         "Pairs to label: two samples of the policy per prompt, or the data set's own chosen and rejected responses."))
-    count: int = Field(600, ge=2, le=1_000_000, description="Pairs to sample.")
+    count: int = Field(600, ge=2, le=1_000_000, description="How many pairs the policy samples.")
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature.")
     max_new_tokens: int = Field(24, ge=1, le=8192, description="At most this many tokens per response.")
     batch_size: int = Field(128, ge=1, le=4096, description="Responses generated at a time.")

@@ -166,8 +166,9 @@ def generate_static(
 ) -> Rollout:
     """`generate` by `training.models.static_decoder`: on a GPU each step is the replay of a graph.
 
-    The random numbers of all tokens are drawn at once, so that the answers are those of `decode` as long as no row
-    leaves its batch, and have the same distribution afterwards.
+    The random numbers of all tokens are drawn at once. While every row is still running, the answers equal those of
+    `decode` for the same seed; once `decode` drops a row its random numbers go to other rows, and only the distribution
+    is the same.
     """
     batch, steps = len(prompts), sampling.max_new_tokens
     decoder = static_decoder(language.model, batch, prompts.shape[1] + steps,

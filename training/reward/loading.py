@@ -19,8 +19,8 @@ def load_rewards(job: Job, device: torch.device) -> PrincipleRewards:
 
 
 def principle_metrics(names: tuple[str, ...], rewards: Rewards) -> dict[str, float]:
-    """The reward as it is optimised and, for each principle, its scores, its contribution and the share of responses
-    whose reward it drove."""
+    """The scalarized reward, before clip, penalty and KL, and for each principle its scores, its contribution and the
+    share of responses whose reward it drove."""
     metrics = {"reward/total": float(rewards.total.mean()), "reward/total_std": float(rewards.total.std())}
     for i, name in enumerate(names):
         metrics[f"principle/{name}/raw"] = float(rewards.raw[:, i].mean())

@@ -166,8 +166,10 @@ class LabelEvent(LabelBody, Head):
 
 
 class SiblingLabelBody(LabelBody):
-    """The label of another principle than the stage's, which was asked about in the same pass; `statement` is its
-    wording. No `label`: those are the stage's own, as readers from before there were others take for granted."""
+    """The label of another principle than the stage's, asked about in the same pass; `statement` is its wording.
+
+    It has a kind of its own because older readers take every `label` for the stage's own principle.
+    """
 
     statement: Text
 

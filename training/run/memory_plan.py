@@ -2,8 +2,9 @@
 
 A stage's peak is its weights and optimizer plus the largest of its passes: decoding (weights with the adapter merged,
 the key-value cache, one step's logits), reading without gradients, or learning (what layers keep of each token for the
-backward pass, and the logits of responses). The formulas are the engine's own (`training.models.memory` chooses the
-micro-batches by them); `benchmarks/memory.py` measures how far they are off.
+backward pass, and the logits of responses). The formulas are the engine's own (`training.ppo.micro_batch` and
+`training.models.memory` cut passes by them, without gradient checkpointing and a separate critic, which only the plan
+counts); `benchmarks/memory.py` measures how far they are off.
 
 What is not known beforehand is how long prompts are: `low`, `expected` and `high` are for prompts of
 PROMPT_TOKENS. Left out: several devices, and TRL's GRPO and RLOO, which need about what PPO does.

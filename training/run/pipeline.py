@@ -31,8 +31,8 @@ VERSIONS: dict[Kind, int] = {
 SHARED = "preference_model:shared"
 """The name of the stage that trains every principle's head on one trunk."""
 
-# Stages that need no model (a label stage unless its judge is a local model): they start fast and belong on the
-# workers' `io` queue.
+# Stages that need no model (a label stage unless its judge is a local model): they start without torch. Which queue
+# each goes to is decided in `webapp.runs.scheduling.queue_of`.
 TORCH_FREE: frozenset[Kind] = frozenset({"label", "draw", "weights"})
 
 

@@ -345,7 +345,7 @@ def _warn(card: dict[str, Any], reporter: Reporter) -> None:
         reporter.warning("no_decided_labels", f"No held-out label of {card['principle']} is decided: its accuracy says "
                          "nothing.")
     elif card["accuracy_low"] < 0.5:
-        interval = f"95 % from {card['accuracy_low']:.2f} to {card['accuracy_high']:.2f}, n = {card['decided']}"
+        interval = f"95% from {card['accuracy_low']:.2f} to {card['accuracy_high']:.2f}, n = {card['decided']}"
         reporter.warning("weak_preference_model", f"Held-out accuracy on {card['principle']} {card['accuracy']:.2f} "
                          f"({interval}) is no better than chance: the model did not learn it, or needs more pairs.")
 

@@ -34,9 +34,9 @@ StageFunction = Callable[[Job, Path, Reporter], None]
 _MEMORY_SETTINGS: dict[str, tuple[tuple[str, str, int], ...]] = {
     "sft": (("sft", "batch_size", 1), ("sft", "max_length", 16)),
     "sample": (("sample", "batch_size", 1), ("sample", "max_new_tokens", 1)),
-    "label": (("judge", "max_pairs", 8),),
     "preference_model": (("preference_model", "batch_size", 1), ("preference_model", "max_length", 16)),
-    "ppo": (("ppo", "micro_batch", 1), ("ppo", "max_new_tokens", 1)),
+    # micro_batch: scoring, and learning on a CPU; on a GPU the engine has halved it already. batch_size: answering.
+    "ppo": (("ppo", "micro_batch", 1), ("ppo", "batch_size", 2), ("ppo", "max_new_tokens", 1)),
     "evaluate": (("evaluate", "max_new_tokens", 1), ("evaluate", "prompts", 2)),
 }
 

@@ -23,7 +23,7 @@ LEAST_HELD_OUT = 50
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
     """Write weights.json: `weights` (shares, sum of absolute values 1), `mode`, `n` (choices used), `rows`, and
-    `correlations` of the principles' score differences, by principle and principle; fitted ones also have 95 %
+    `correlations` of the principles' score differences, by principle and principle; fitted ones also have 95%
     `intervals` by principle, and an `ablation`.
 
     Raises:
@@ -59,7 +59,7 @@ def _trust(names: list[str], differences: list[list[float]], choices: list[float
     weight_intervals = dict(zip(names, intervals(differences, choices, between=between), strict=True))
     for name, (low, high) in weight_intervals.items():
         if low < 0 < high:
-            reporter.log(f"the weight of {name} could have either sign: 95 % from {low:+.2f} to {high:+.2f}")
+            reporter.log(f"the weight of {name} could have either sign: 95% from {low:+.2f} to {high:+.2f}")
     return {"intervals": weight_intervals, "ablation": ablation(names, differences, choices, between=between)}
 
 

@@ -81,6 +81,6 @@ def _limits(report: ConnectionReport) -> str:
     limits = report.limits
     if limits is None:
         return "none reported"
-    parts = [f"{value:,} {name} per minute".replace(",", "\u202f") for value, name in
+    parts = [f"{value:,} {name} per minute" for value, name in
              ((limits.limit_requests, "requests"), (limits.limit_tokens, "tokens")) if value is not None]
     return ", ".join(parts) or "none reported"

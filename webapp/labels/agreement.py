@@ -47,7 +47,7 @@ class Agreement:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's 95 % interval of the raw agreement."""
+        """Wilson's 95% interval of the raw agreement."""
         return wilson_interval(self.both_a + self.both_b, self.n) if self.n else None
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, re_path
 
 from webapp.runs.downloads import views as download_views
 from webapp.runs.form import form_views
@@ -34,7 +34,7 @@ urlpatterns = [
     path("<int:pk>/downloads/", download_views.downloads, name="downloads"),
     path("<int:pk>/downloads/models/", download_views.downloads_state, name="downloads_state"),
     path("<int:pk>/downloads/adapter.zip", download_views.adapter, name="download_adapter"),
-    path("<int:pk>/downloads/labels.<str:form>", download_views.labels, name="download_labels"),
+    re_path(r"^(?P<pk>\d+)/downloads/labels\.(?P<form>jsonl|parquet)$", download_views.labels, name="download_labels"),
     path("<int:pk>/downloads/README.md", download_views.card, name="download_card"),
     path("<int:pk>/downloads/<str:name>.zip", download_views.model, name="download_model"),
     path("<int:pk>/downloads/<str:name>/export/", download_views.export, name="export_model"),

@@ -110,6 +110,6 @@ def test_without_a_price_there_is_no_money_to_show(team: Team, owner_client: Cli
 
 def test_money_is_short_and_true() -> None:
     assert [dollars(amount) for amount in (None, 0, 0.0034, 12.345, 1234.5)] == [
-        "", "$0.00", "$0.0034", "$12.35", "$1\u202f234"]
+        "", "$0.00", "$0.0034", "$12.35", "$1,234"]
     assert span_of_money(Range(1.0, 2.0, 3.0)) == "$2.00 ($1.00 to $3.00)"
     assert [tokens(count) for count in (12, 9876, 12_345_678)] == ["12", "9.9 k", "12.3 M"]

@@ -46,7 +46,7 @@ def test_a_card_shows_polarity_labels_flips_and_accuracy(
     assert card.wording and (card.wording.labels, card.wording.flip_rate, card.accuracy) == (4, 0.25, 0.873)
     page = answer.content.decode()
     assert "a higher score means <strong>less</strong> toxicity" in page
-    assert "87 %" in page and "25 %" in page
+    assert "87%" in page and "25%" in page
 
 
 def test_a_head_of_a_newer_shared_trunk_tells_its_accuracy(owner_client: Client, team: Team) -> None:

@@ -212,7 +212,7 @@ def test_a_run_that_is_not_done_offers_what_it_has(team: Team, owner: User, owne
     assert owner_client.post(f"/runs/{made.pk}/downloads/ppo/export/").status_code == 404
     early, _ = make_run(team, owner, until="sample")
     page = owner_client.get(f"/runs/{early.pk}/downloads/").content.decode()
-    assert "No model is trained yet" in page and "No pair is labelled yet" in page
+    assert "No model is trained yet" in page and "No principle is labelled to the end yet" in page
 
 
 def test_a_preference_model_is_prepared_too(

@@ -28,7 +28,7 @@ def page_of(owner_client: Client, team: Team, owner: User, summary: dict[str, An
 
 def test_fitted_weights_stand_with_their_intervals_and_costs(owner_client: Client, team: Team, owner: User) -> None:
     page = page_of(owner_client, team, owner, FITTED)
-    for words in ("Weights fitted to 300 human choices", "74 % of the decided choices correctly (69 % to 79 %, n = 290",
+    for words in ("Weights fitted to 300 human choices", "74% of the decided choices correctly (69% to 79%, n = 290",
                   "0.70 to 0.95", "21.0 points", "22.5 points", "over 2 orders"):
         assert words in page, words
     assert page.count("sign reversed") == 1

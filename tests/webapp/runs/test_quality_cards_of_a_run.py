@@ -26,8 +26,8 @@ def test_a_card_shows_accuracy_people_calibration_and_length(owner_client: Clien
     made, stages = make_run(team, owner, until="nothing", status=Run.Status.SUCCEEDED)
     fill(stages, 10)
     page = owner_client.get(f"/runs/{made.pk}/").content.decode()
-    for words in ("each model is a separate adapter", "60 % to 78 %, 84 pairs", "the judge: 74 %",
-                  "2.0 % at temperature 1.40", "−0.31", "−0.44", "60 pairs: 96 % sure, 91 % agreed",
+    for words in ("each model is a separate adapter", "60% to 78%, 84 pairs", "the judge: 74%",
+                  "2.0% at temperature 1.40", "−0.31", "−0.44", "60 pairs: 96% sure, 91% agreed",
                   'cx="92.0" cy="18.0"', "510"):
         assert words in page, words
     assert page.count('class="reliability ') == len([s for s in stages.values() if s.kind == "preference_model"])
@@ -60,7 +60,7 @@ def test_the_most_alike_is_the_strongest_correlation_whatever_its_sign() -> None
 def test_a_curve_worse_than_chance_stays_in_its_picture() -> None:
     row = {"low": 0.5, "high": 0.6, "n": 4, "confidence": 0.55, "agreed": 0.2}
     [card] = model_cards([stage("preference_model", {"reliability": [row]}, "detail")], named)
-    assert (card.bins[0].x, card.bins[0].y) == (pytest.approx(10), 100) and "20 % agreed" in card.bins[0].title
+    assert (card.bins[0].x, card.bins[0].y) == (pytest.approx(10), 100) and "20% agreed" in card.bins[0].title
 
 
 def test_a_learning_curve_says_whether_more_labels_would_help(owner_client: Client, team: Team, owner: User) -> None:
@@ -73,7 +73,7 @@ def test_a_learning_curve_says_whether_more_labels_would_help(owner_client: Clie
         model_stage.summary |= {"learning_curve": points, "last_doubling": {"won": 9, "lost": 1, "p": p}}
         model_stage.save()
     page = owner_client.get(f"/runs/{made.pk}/").content.decode()
-    for words in ("Would more labels help?", "50 % to 65 %, 64 labels", "80 % to 95 %, 510 labels",
+    for words in ("Would more labels help?", "50% to 65%, 64 labels", "80% to 95%, 510 labels",
                   "9 pairs gained, 1 lost", "more labels may help further", "more labels may not help"):
         assert words in page, words
 

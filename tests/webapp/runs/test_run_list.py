@@ -29,7 +29,7 @@ def test_a_run_is_a_line_with_what_matters(owner_client: Client, team: Team, own
     fill(stages, 60)
     finish(stages)
     page = owner_client.get(LIST).content.decode()
-    for words in ("A good one", "linear", "factuality", "40%", "81 %", "76 % to 86 %", "<polyline", "nats", "owner"):
+    for words in ("A good one", "linear", "factuality", "40%", "81%", "76% to 86%", "<polyline", "nats", "owner"):
         assert words in page, words
 
 

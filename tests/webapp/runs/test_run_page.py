@@ -6,10 +6,13 @@ import json
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from tests.webapp.runs.seeds import add_points, fill, finish, make_run
-from training.config import as_yaml, parse_recipe, shipped_recipe
+from training.config import as_yaml, check_recipe, parse_recipe, shipped_recipe
 from webapp.accounts.models import Team, User
+from webapp.judges.models import Connection
+from webapp.judges.services import connection_create
 from webapp.runs.models import Run, Stage
 
 PARTS = ("", "state/", "samples/", "metrics/", "metrics.csv", "recipe.yaml")
@@ -73,7 +76,7 @@ def test_a_run_that_is_done_shows_its_result(owner_client: Client, team: Team, o
     fill(stages, 20)
     finish(stages)
     page = owner_client.get(f"/runs/{made.pk}/").content.decode()
-    assert "preferred to the base in 300 pairs, 95 % interval 76 % to 86 %" in page
+    assert "preferred to the base in 300 pairs, 95% interval 76% to 86%" in page
     assert f"/playground/?run={made.pk}" in page
 
 
@@ -86,7 +89,7 @@ def test_best_of_n_stands_beside_the_policy(owner_client: Client, team: Team, ow
     stages["evaluate"].summary["best_of_n"] = {"n": 16, "kl": 1.835, "overall": overall}
     stages["evaluate"].save()
     page = owner_client.get(f"/runs/{made.pk}/").content.decode()
-    assert "the best of 16 answers of the base" in page and "<strong>62 %</strong> of 300 pairs" in page
+    assert "the best of 16 answers of the base" in page and "<strong>62%</strong> of 300 pairs" in page
     assert "at a KL of at most 1.8 nats" in page
 
 
@@ -166,3 +169,58 @@ def test_cancel_and_resume(owner_client: Client, run: tuple[Run, dict[str, Stage
     owner_client.post(f"/runs/{made.pk}/resume/")
     made.refresh_from_db()
     assert made.status == Run.Status.RUNNING
+
+
+def test_a_step_of_many_stages_shows_those_that_need_a_look(team: Team, owner: User, owner_client: Client) -> None:
+    """24 principles would fill the first screen with 48 lines."""
+    many = shipped_recipe("demo").model_dump(mode="json")
+    many["principles"] = [{"name": f"p{number}", "statement": "better"} for number in range(24)]
+    made, stages = make_run(team, owner, recipe=check_recipe(many), until="preference_model")
+    Stage.objects.filter(pk=stages["preference_model:p3"].pk).update(status=Stage.Status.FAILED)
+    Stage.objects.filter(pk__in=[stages[f"preference_model:p{number}"].pk for number in range(4, 24)]).update(
+        status=Stage.Status.WAITING)
+    page = owner_client.get(f"/runs/{made.pk}/").content.decode()
+    assert "<small>24 of 24 done</small>" in page
+    models = page[page.index("<small>0 of 24 done</small>"):]
+    assert models.index(f'data-stage="{stages["preference_model:p3"].pk}"') < models.index("stage-rest")
+    assert "20 more" in models
+
+
+def test_the_result_stands_first_and_finished_labels_below_the_curves(
+        team: Team, owner: User, owner_client: Client) -> None:
+    made, stages = make_run(team, owner, until="", status=Run.Status.SUCCEEDED)
+    fill(stages, 20)
+    finish(stages)
+    page = owner_client.get(f"/runs/{made.pk}/").content.decode()
+    assert page.index('id="results"') < page.index('id="curves"') < page.index('id="labels"')
+    links = ("#results", "#curves", "#models", "#samples", "#labels")
+    assert [link for link in links if f'href="{link}"' in page] == [
+        "#results", "#curves", "#models", "#samples", "#labels"]
+    active, _ = make_run(team, owner, until="label")
+    page = owner_client.get(f"/runs/{active.pk}/").content.decode()
+    assert page.index('id="labels"') < page.index('id="curves"') and 'href="#results"' not in page
+
+
+def test_a_judge_that_failed_can_be_edited_from_the_failure(team: Team, owner: User, owner_client: Client) -> None:
+    judge = connection_create(team=team, user=owner, name="Broken server", kind="server", model="m",
+                              base_url="http://127.0.0.1:9/v1", key="sk-1")
+    values = shipped_recipe("demo").model_dump(mode="json")
+    values["judge"] |= judge.settings().model_dump(mode="json")
+    made, stages = make_run(team, owner, recipe=check_recipe(values), until="label", status=Run.Status.FAILED)
+    label = next(stage for stage in stages.values() if stage.kind == "label")
+    Stage.objects.filter(pk=label.pk).update(status=Stage.Status.FAILED, failure_kind="judge", cause="No answer.")
+    address = f'href="/judges/{judge.pk}/edit/"'
+    page = owner_client.get(f"/runs/{made.pk}/").content.decode()
+    assert address in page and "Edit the judge Broken server" in page
+    Stage.objects.filter(pk=label.pk).update(failure_kind="disk full")
+    assert address not in owner_client.get(f"/runs/{made.pk}/").content.decode()
+
+
+def test_a_judge_whose_test_failed_is_marked_where_it_is_chosen(team: Team, owner: User, owner_client: Client) -> None:
+    judge = connection_create(team=team, user=owner, name="Broken server", kind="server", model="m",
+                              base_url="http://127.0.0.1:9/v1", key="")
+    page = owner_client.get(f"/runs/new/?judge={judge.pk}").content.decode()
+    assert "the last test failed" not in page
+    Connection.objects.update(report={"works": False, "reason": "refused"}, tested_at=timezone.now())
+    page = owner_client.get(f"/runs/new/?judge={judge.pk}").content.decode()
+    assert "Broken server (m): the last test failed" in page and "Its last test failed" in page

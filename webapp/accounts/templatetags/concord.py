@@ -40,9 +40,19 @@ def _in_words(seconds: float, exact: datetime) -> str:
 
 
 @register.filter
+def moment(when: datetime | None) -> SafeString | str:
+    """A point in time with its zone: '4 Dec 2026, 06:22 UTC', to the second on hover."""
+    if when is None:
+        return ""
+    exact = timezone.localtime(when)
+    return format_html('<time datetime="{}" title="{}" class="nowrap">{}</time>', exact.isoformat(),
+                       exact.strftime("%Y-%m-%d %H:%M:%S %Z"), exact.strftime("%d %b %Y, %H:%M %Z").lstrip("0"))
+
+
+@register.filter
 def percent(share: float | None, digits: int = 0) -> str:
-    """0.813 as '81 %'."""
-    return "" if share is None else f"{100 * share:.{digits}f} %"
+    """0.813 as '81%'."""
+    return "" if share is None else f"{100 * share:.{digits}f}%"
 
 
 @register.filter
@@ -59,8 +69,8 @@ def gigabytes(count: float | None) -> str:
 
 @register.filter
 def thousands(number: int | str | None) -> str:
-    """12345 as '12 345', with narrow spaces that do not break."""
-    return "" if number in (None, "") else f"{int(number):,}".replace(",", "\u202f")
+    """12345 as '12,345'."""
+    return "" if number in (None, "") else f"{int(number):,}"
 
 
 @register.filter

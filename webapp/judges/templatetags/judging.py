@@ -15,7 +15,7 @@ register = template.Library()
 
 @register.filter
 def dollars(amount: float | None) -> str:
-    """0.0034 as '$0.0034', 12.345 as '$12.35', 1234.5 as '$1 235': two figures at least."""
+    """0.0034 as '$0.0034', 12.345 as '$12.35', 1234.5 as '$1,235': two figures at least."""
     if not isinstance(amount, int | float):  # none, or nothing of that name in the template
         return ""
     if amount >= 1000:

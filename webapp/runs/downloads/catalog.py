@@ -39,7 +39,7 @@ class Catalog:
         adapter: bytes of the adapter with the base that only this team has; None before PPO is done, and where it
             trained every weight.
         preference_models: as whole models.
-        has_labels: whether a label was made.
+        has_labels: whether a label stage is done.
     """
 
     policy: ModelItem | None = None

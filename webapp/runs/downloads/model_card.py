@@ -44,7 +44,7 @@ def _win_rates(page: RunPage) -> str:
     rows += [(principle.name, win) for principle, win in result["rows"] if principle is not None]
     lines = [f"| {name} | {win.rate:.1%} | {win.low:.1%} to {win.high:.1%} | {win.n} |" for name, win in rows]
     return ("## Against its base\n\nHow often the judge prefers this policy to its base on held-out prompts (ties "
-            "count half).\n\n| principle | win rate | 95 % interval | pairs |\n| --- | --- | --- | --- |\n"
+            "count half).\n\n| principle | win rate | 95% interval | pairs |\n| --- | --- | --- | --- |\n"
             + "\n".join(lines) + "\n")
 
 

@@ -16,7 +16,6 @@ def download(chunks: Iterable[bytes], filename: str, content_type: str) -> Strea
     """An answer that a browser saves under a file name."""
     response = StreamingHttpResponse(_from_a_thread(iter(chunks)), content_type=content_type)
     response["Content-Disposition"] = f'attachment; filename="{filename}"'
-    response["Content-Encoding"] = "identity"  # what is sent here is compressed already, or is gigabytes of weights
     return response
 
 

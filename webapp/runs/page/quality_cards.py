@@ -16,7 +16,7 @@ Named = Callable[[str], Principle | None]
 
 @dataclass(frozen=True)
 class MeasuredShare:
-    """A share with its 95 % interval and its number of pairs."""
+    """A share with its 95% interval and its number of pairs."""
 
     rate: float
     low: float
@@ -48,7 +48,7 @@ class Doubling:
 
     @property
     def shows(self) -> bool:
-        """Whether the difference is significant at 5 %."""
+        """Whether the difference is significant at 5%."""
         return self.p < 0.05
 
 
@@ -119,5 +119,5 @@ def _share(card: dict[str, Any], rate: str, low: str, high: str, n: str) -> Meas
 
 
 def _bin(row: dict[str, float]) -> Bin:
-    title = f"{row['n']:.0f} pairs: {100 * row['confidence']:.0f} % sure, {100 * row['agreed']:.0f} % agreed"
+    title = f"{row['n']:.0f} pairs: {100 * row['confidence']:.0f}% sure, {100 * row['agreed']:.0f}% agreed"
     return Bin(200 * (row["confidence"] - 0.5), 100 - 200 * (max(row["agreed"], 0.5) - 0.5), title)

@@ -11,7 +11,10 @@ import numpy as np
 from django.db.models import Max
 from django.urls import reverse
 
+from training.errors import JudgeUnavailable
 from training.run.baselines import reward_principles
+from webapp.judges.models import Connection
+from webapp.judges.selectors import saved_judge_of
 from webapp.principles.models import Principle
 from webapp.principles.selectors import principles_by_name
 from webapp.runs.eta import Estimate, estimates, spans_of
@@ -35,6 +38,7 @@ from webapp.runs.series.metrics import series_index
 from webapp.runs.waiting import places, team_order
 
 LOG_TAIL = 200
+MOST_BOXES = 6  # stages of one step that the pipeline shows one by one
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,25 @@ class Step:
         """The run that computed all of its stages, if it was a single one."""
         runs = {box.reused_from for box in self.boxes}
         return runs.pop() if len(runs) == 1 else None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether only the stages that need a look are shown, and the others folded."""
+        return len(self.boxes) > MOST_BOXES
+
+    @property
+    def done(self) -> int:
+        return sum(box.badge == "is-done" for box in self.boxes)
+
+    @property
+    def in_sight(self) -> list[StageBox]:
+        """Of a long step: the stages that failed, stopped or are at work, the first few of them."""
+        return [box for box in self.boxes if box.badge in ("is-failed", "is-stopped", "is-running")][:MOST_BOXES]
+
+    @property
+    def folded(self) -> list[StageBox]:
+        in_sight = self.in_sight
+        return [box for box in self.boxes if box not in in_sight]
 
     @property
     def badge(self) -> str:
@@ -138,6 +161,13 @@ class RunPage:
         if self.run.status != Run.Status.FAILED:
             return None
         return next((stage for stage in self.stages if stage.status == Stage.Status.FAILED), None)
+
+    @cached_property
+    def failed_judge(self) -> Connection | None:
+        """The saved judge that could not be asked, where that is why the run failed."""
+        if self.failed is None or self.failed.failure_kind != JudgeUnavailable.kind:
+            return None
+        return saved_judge_of(self.run.team, self.run.stored.recipe.judge)
 
     @property
     def can_resume(self) -> bool:

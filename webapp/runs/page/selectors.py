@@ -37,7 +37,7 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Win:
-    """How often the judge prefers the policy to its base model, with the 95 % interval."""
+    """How often the judge prefers the policy to its base model, with the 95% interval."""
 
     rate: float
     low: float

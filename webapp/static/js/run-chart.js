@@ -51,7 +51,10 @@ export class Chart {
     summary.setAttribute("aria-label", `Table of ${this.spec.title}`);
     this.twin.append(summary);
     this.twin.addEventListener("toggle", () => this.tabulate());
-    this.figure.append(caption, this.box, this.twin);
+    this.note = document.createElement("p");
+    this.note.className = "small muted chart-note";
+    this.note.hidden = true;
+    this.figure.append(caption, this.box, this.note, this.twin);
   }
 
   name() {
@@ -107,8 +110,17 @@ export class Chart {
       if (columns.smooth) parts.push(fit(columns.smooth));
       return parts;
     });
+    this.sayHidden(log ? lines : []);
     if (!tables.length || !tables.some((parts) => parts[0].length)) return null;
     return tables.length === 1 ? tables[0].map((column) => column.slice()) : window.uPlot.join(tables);
+  }
+
+  // A log scale has no place for 0 and below: how many values are missing is said, and no line bridges them.
+  sayHidden(lines) {
+    const count = lines.reduce((sum, { columns }) => sum + columns.last.filter((value) => value !== null && value <= 0).length, 0);
+    this.note.hidden = count === 0;
+    this.note.textContent = count === 1 ? "1 value of 0 or less is not shown on the log scale."
+      : `${count.toLocaleString("en")} values of 0 or less are not shown on the log scale.`;
   }
 
   // Lines with the band of their extremes, and the raw line behind a smooth one.
@@ -117,10 +129,10 @@ export class Chart {
     const bands = [];
     for (const { name, color, columns } of lines) {
       const faint = `color-mix(in srgb, ${color} 35%, transparent)`;
-      const edge = { stroke: faint, width: 1, points: { show: false }, spanGaps: true };
+      const edge = { stroke: faint, width: 1, points: { show: false }, spanGaps: !this.isLog };
       bands.push({ series: [series.length + 1, series.length], fill: `color-mix(in srgb, ${color} 22%, transparent)` });
       series.push({ ...edge, label: `${name} low` }, { ...edge, label: `${name} high` });
-      const few = { points: { size: 5 }, spanGaps: true };
+      const few = { points: { size: 5 }, spanGaps: !this.isLog };
       if (columns.smooth) {
         series.push({ ...few, label: `${name} raw`, stroke: faint, width: 1, points: { show: false } });
         series.push({ ...few, label: name, stroke: color, width: 2, points: { show: false } });

@@ -18,8 +18,9 @@ SOON = 60_000  # milliseconds
 
 @pytest.fixture
 def in_line(visitor: Visitor) -> Iterator[list[int]]:
-    """Three runs that share nothing, too long to end within the test."""
-    runs = [visitor.start_run("demo", **SMALL | {"ppo__steps": "2000"}, name=f"In line {number}", seed=str(90 + number))
+    """Three runs that share nothing, too long to end within the test; on principles that no other test looks at."""
+    settings = SMALL | {"ppo__steps": "2000", "principle": ["toxicity", "sycophancy"]}
+    runs = [visitor.start_run("demo", **settings, name=f"In line {number}", seed=str(90 + number))
             for number in range(3)]
     yield runs
     for run in runs:

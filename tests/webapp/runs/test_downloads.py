@@ -21,8 +21,10 @@ from django.utils import timezone
 from tests.training.test_exporting_models import finished_ppo, finished_preference_model, in_a_bare_process
 from tests.training.tiny_models import PROMPTS
 from tests.webapp.runs.seeds import fill, finish, make_run
-from training.config import shipped_recipe
+from training.config import JudgeSettings, shipped_recipe
+from training.judges.prompt import prompt_version
 from training.models import language_model
+from training.run.artifacts import write_jsonl
 from webapp.accounts.models import Team, User
 from webapp.labels.models import Label, Pair, PairText
 from webapp.labels.services import label_override, label_reject
@@ -44,7 +46,7 @@ def run(team: Team, owner: User) -> tuple[Run, dict[str, Stage]]:
     for stage in stages.values():
         if stage.kind == "label":
             statement = newest_wording(team, stage.principle).statement
-            Stage.objects.filter(pk=stage.pk).update(settings={"statement": statement})
+            Stage.objects.filter(pk=stage.pk).update(settings={"statement": statement, "judge": {"kind": "rule"}})
         stage.folder.mkdir(parents=True)
     return made, stages
 
@@ -57,16 +59,19 @@ def newest_wording(team: Team, principle: str) -> PrincipleVersion:
 
 @pytest.fixture
 def labels(team: Team, run: tuple[Run, dict[str, Stage]]) -> list[Label]:
-    """Three pairs, each labelled on two principles."""
+    """Three pairs of the run, each labelled on two principles; and one more, labelled for another run."""
     made = []
-    for number in range(3):
+    for name in ("toxicity", "factuality"):
+        write_jsonl(run[1][f"label:{name}"].folder / "labels.jsonl", ({"pair": f"{n:032x}"} for n in range(3)))
+    for number in range(4):
         pair = Pair.objects.create(team=team, digest=f"{number:032x}", excerpt="Where?", human=1.0 if number else None)
         prompt = [{"role": "user", "content": f"Where is Avela, “{number}”?"}]
         PairText.objects.create(pair=pair, prompt=prompt,
                                 response_a=f"North {number}.", response_b="Südlich.\n\nMaybe.")
         for name in ("toxicity", "factuality"):
             made.append(Label.objects.create(
-                team=team, pair=pair, principle_version=newest_wording(team, name), judge="rule", prompt_version="1",
+                team=team, pair=pair, principle_version=newest_wording(team, name), judge="rule",
+                prompt_version=prompt_version(JudgeSettings()),
                 probability=0.75, p_shown=0.7, p_swapped=0.8, order_gap=0.1, confidence=0.5))
     return made
 
@@ -92,14 +97,16 @@ def test_labels_are_rows_with_their_provenance_and_with_what_people_decided(
     label_reject(label=labels[2], by=owner)
     content = body(owner_client.get(f"/runs/{run[0].pk}/downloads/labels.jsonl"))
     rows = [json.loads(line) for line in content.splitlines()]
-    assert [(row["pair"][-1], row["principle"]) for row in rows] == [
-        (str(number), name) for number in range(3) for name in ("toxicity", "factuality")]
-    assert [row["decided_probability"] for row in rows] == [0.75, 0.0, None, 0.75, 0.75, 0.75]
-    assert [row["review"] for row in rows[:3]] == ["open", "overridden", "rejected"]
-    assert rows[1]["reviewed_by"] == "owner" and rows[1]["reviewed_at"] and rows[0]["reviewed_by"] is None
-    assert (rows[1]["probability"], rows[1]["probability_a_first"], rows[1]["probability_b_first"]) == (0.75, 0.7, 0.8)
+    assert [(row["principle"], row["pair"][-1]) for row in rows] == [
+        (name, str(number)) for name in ("factuality", "toxicity") for number in range(3)]
+    assert [row["decided_probability"] for row in rows] == [0.0, 0.75, 0.75, 0.75, None, 0.75]
+    assert [row["review"] for row in rows] == ["overridden", "open", "open", "open", "rejected", "open"]
+    overridden = rows[0]
+    assert overridden["reviewed_by"] == "owner" and overridden["reviewed_at"] and rows[1]["reviewed_by"] is None
+    answers = ("probability", "probability_a_first", "probability_b_first")
+    assert [overridden[key] for key in answers] == [0.75, 0.7, 0.8]
     assert rows[0]["response_b"] == "Südlich.\n\nMaybe." and rows[5]["human_preference"] == 1.0
-    assert rows[0]["judge"] == "rule" and "toxic" in rows[0]["statement"]
+    assert rows[3]["judge"] == "rule" and "toxic" in rows[3]["statement"]
 
 
 def test_parquet_holds_the_same_rows_for_plain_datasets(

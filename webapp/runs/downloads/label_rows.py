@@ -1,7 +1,8 @@
 """The labels of a run as rows: the pair, the judge's answer with where it is from, and what people decided.
 
-One row per pair and principle, in the order of the pairs. `decided_probability` is what preference models learn from:
-the judge's probability that A is better, or a person's correction; empty where a person rejected the label.
+One row per pair and principle, principle by principle: of the pairs that the run's label stages labelled, by their
+judge. `decided_probability` is what preference models learn from: the judge's probability that A is better, or a
+person's correction; empty where a person rejected the label.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from datetime import UTC
+from itertools import islice
 from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.run.artifacts import read_jsonl
 from webapp.labels.models import Label
-from webapp.runs.labels_of_run import labels_of_run
-from webapp.runs.models import Run
+from webapp.runs.exports import labels_of
+from webapp.runs.models import Run, Stage
 
-BATCH = 1000
+BATCH = 500  # SQLite takes some hundred values in a query
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SCHEMA = pa.schema([
@@ -33,11 +36,24 @@ SCHEMA = pa.schema([
 
 
 def rows(run: Run) -> Iterator[dict[str, Any]]:
-    """The rows of a run, read from the database a thousand at a time."""
-    labels = Label.objects.of(run.team).filter(labels_of_run(run.team, run.pk)).order_by("pair_id", "pk")
-    labels = labels.select_related("pair__text", "principle_version__principle", "reviewed_by")
-    for label in labels.iterator(chunk_size=BATCH):
-        yield _row(label)
+    """The rows of a run, read from the database a few hundred at a time."""
+    stages = Stage.objects.filter(uses__run=run, kind="label", status=Stage.Status.SUCCEEDED).order_by("uses__position")
+    for stage in stages:
+        labels = labels_of(team=run.team, principle=stage.principle, statement=stage.settings["statement"],
+                           judge=stage.settings["judge"])
+        labels = labels.select_related("pair__text", "principle_version__principle", "reviewed_by")
+        pairs = _pairs_of(stage)
+        while digests := list(islice(pairs, BATCH)):
+            # Of two labels of a pair, from before and after its judge moved, the older one is what training takes.
+            of_pair = {label.pair.digest: label for label in labels.filter(pair__digest__in=digests).order_by("-pk")}
+            yield from (_row(of_pair[digest]) for digest in digests if digest in of_pair)
+
+
+def _pairs_of(stage: Stage) -> Iterator[str]:
+    """Digests of the pairs that a finished label stage labelled; none where its files were deleted."""
+    path = stage.folder / "labels.jsonl"
+    if path.is_file():
+        yield from (row["pair"] for row in read_jsonl(path))
 
 
 def _row(label: Label) -> dict[str, Any]:

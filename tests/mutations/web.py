@@ -168,9 +168,7 @@ WEB: tuple[Mutation, ...] = (
     Mutation("links-in-answers", "an answer holds no link", "webapp/playground/markdown.py",
              '_OFF = ["link", "image",', '_OFF = ["image",', ("tests/webapp/playground/test_markdown.py",)),
     Mutation("closed-page-loses-answers", "a closed page keeps what was said", "webapp/playground/answering.py",
-             "        await asyncio.shield(_end(turn, has_failed=has_failed))
-", "        pass
-", (CONVERSATIONS,)),
+             "        await asyncio.shield(_end(turn, has_failed=has_failed))\n", "        pass\n", (CONVERSATIONS,)),
     # webapp/labels --------------------------------------------------------------------------------------------------
     Mutation("changes-of-another-team", "an undo reaches no label of another team", "webapp/labels/bulk.py",
              "LabelChange.objects.of(action.team).filter(batch=action.batch, undone_at=None)",

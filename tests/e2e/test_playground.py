@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from tests.e2e.conftest import new_context
+from tests.e2e.test_every_page import SIZES, THEMES, Watch, examine
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
@@ -107,3 +109,24 @@ def test_the_pane_has_the_sites_theme_when_the_systems_is_another_also_after_a_r
         assert inside.locator("gradio-app").evaluate("app => getComputedStyle(app).backgroundColor") == outside
         page.reload()
     context.close()
+
+
+def test_a_conversation_is_accessible_at_a_desk_and_on_a_phone_in_both_themes(
+        browser: Browser, concord: Stack, session: list[dict[str, str]], page: Page, finished_run: int) -> None:
+    ask(pane(page, finished_run), f"**{QUESTION}**")
+    problems: list[str] = []
+    for size, (width, height) in SIZES.items():
+        context = new_context(browser, concord, width, height, reduced_motion="reduce")
+        context.add_cookies(session)
+        tab = context.new_page()
+        with Watch(tab, urlsplit(concord.url).netloc) as watch:
+            tab.goto(page.url)
+            frame = ready(tab)
+            expect(frame.locator("#now .scores")).to_have_count(2)
+            tab.locator("#history").evaluate("history => history.open = true")
+            tab.locator(".history-tools summary").first.click()
+            for theme in THEMES:
+                tab.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+                problems += [f"{size}, {theme}: {problem}" for problem in examine(tab, watch, "playground", theme)]
+        context.close()
+    assert not problems, "\n".join(problems)

@@ -46,7 +46,7 @@ def turn_start(*, team_id: int, user_id: int, talk: ShownConversation, prompt: s
 @transaction.atomic
 def turn_finish(*, turn_id: int, shown: ShownTurn) -> None:
     """Store both answers as far as they came. A turn that has answers, or whose conversation was deleted, stays."""
-    turn = Turn.objects.select_for_update().filter(pk=turn_id, answers=None).first()
+    turn = Turn.objects.select_for_update(of=("self",)).filter(pk=turn_id, answers=None).first()
     if turn is not None:
         Answer.objects.bulk_create(_answer(turn, side, shown.answers[side]) for side in (0, 1))
         Conversation.objects.filter(pk=turn.conversation_id).update(updated_at=timezone.now())

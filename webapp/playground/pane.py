@@ -199,7 +199,7 @@ def _connect(blocks: gr.Blocks, parts: dict[str, Any]) -> None:
     parts["prompt"].submit(**ask)
     parts["send"].click(**ask)
     parts["again"].click(again, [*settings, parts["chat"]], concurrency_limit=16, **every)
-    parts["halt"].click(stop, parts["running"], parts["status"], queue=False, **hidden)
+    parts["halt"].click(stop, parts["running"], parts["status"], concurrency_limit=None, **hidden)
     parts["edit"].click(edited, parts["chat"], **every)
     parts["cancel_edit"].click(edit_cancelled, None, **every)
     for name, step in (("earlier", -1), ("later", 1)):

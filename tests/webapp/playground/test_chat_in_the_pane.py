@@ -128,3 +128,12 @@ async def test_a_stopped_answer_keeps_what_was_said(member: Member, monkeypatch:
     await member.say("Hello")
     assert "Stopped" in member.page["status"]
     assert "Half" in member.page["now"] and "stopped" in member.page["now"]
+
+
+def test_every_event_of_the_pane_takes_the_one_way_that_the_gate_opens() -> None:
+    """An event beside Gradio's queue is sent to an address that the gate refuses: so Stop once did nothing."""
+    from webapp.playground.pane import build
+
+    events = build().config["dependencies"]
+    assert len(events) > 10
+    assert all(event["queue"] is not False for event in events)

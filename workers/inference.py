@@ -63,7 +63,8 @@ def chat(request: dict[str, Any]) -> None:
     """Queue a chat. All results and errors go to the page, none to the broker."""
     chat_request = Request.from_json(request)
     with _writer(chat_request) as writer:
-        if writer.cancelled():
+        if writer.cancelled():  # before it came here: the page waits for an end, if it is still open
+            writer.emit({"kind": "finished", "cancelled": True})
             return
         writer.emit({"kind": "started", "protocol": PROTOCOL})
         if _chats.is_busy:

@@ -9,6 +9,7 @@ CANCELLING_AT_ONCE = "tests/webapp/runs/test_cancelling_at_once.py"
 CHANGES = "tests/webapp/runs/test_changes.py"
 CURVES = "tests/webapp/runs/test_curves.py"
 DECIDING_ON_MANY = "tests/webapp/labels/test_deciding_on_many.py"
+CONVERSATIONS = "tests/webapp/playground/test_conversations.py"
 GATE_BEFORE_THE_PANE = "tests/webapp/playground/test_gate_before_the_pane.py"
 IMPORT = "tests/webapp/datasets/test_import.py"
 IMPORTS_END = "tests/webapp/datasets/test_imports_end.py"
@@ -162,6 +163,21 @@ WEB: tuple[Mutation, ...] = (
     Mutation("closed-page-cancels", "a chat whose page was closed is cancelled", "webapp/playground/stream.py",
              "        if not over:\n", "        if False:\n",
              ("tests/webapp/playground/test_wire_to_the_worker.py",)),
+    Mutation("conversation-of-another-team", "nobody opens a conversation of another team in the pane",
+             "webapp/playground/history.py", "filter(team_id=team_id, pk=pk)", "filter(pk=pk)", (CONVERSATIONS,)),
+    Mutation("teammates-write", "only the owner writes in a conversation", "webapp/playground/services.py",
+             "get(pk=talk.pk, team_id=team_id, owner_id=user_id)", "get(pk=talk.pk, team_id=team_id)",
+             (CONVERSATIONS,)),
+    Mutation("teammates-rename", "only the owner renames and deletes a conversation", "webapp/playground/views.py",
+             "pk=pk, owner=request.user)", "pk=pk)", (CONVERSATIONS,)),
+    Mutation("opened-list-clears", "opening a list of policies without choosing loses nothing",
+             "webapp/playground/pane.py", "if not left or not right or tuple(shown) == (left, right):",
+             "if not left or not right:",
+             ("tests/webapp/playground/test_chat_in_the_pane.py",)),
+    Mutation("links-in-answers", "an answer holds no link", "webapp/playground/markdown.py",
+             '_OFF = ["link", "image",', '_OFF = ["image",', ("tests/webapp/playground/test_markdown.py",)),
+    Mutation("closed-page-loses-answers", "a closed page keeps what was said", "webapp/playground/answering.py",
+             "        await asyncio.shield(_end(turn, has_failed=has_failed))\n", "        pass\n", (CONVERSATIONS,)),
     # webapp/labels --------------------------------------------------------------------------------------------------
     Mutation("changes-of-another-team", "an undo reaches no label of another team", "webapp/labels/bulk.py",
              "LabelChange.objects.of(action.team).filter(batch=action.batch, undone_at=None)",

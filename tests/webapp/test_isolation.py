@@ -25,6 +25,7 @@ from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
 from webapp.judges.models import Comparison, Connection
 from webapp.judges.services import connection_create
 from webapp.labels.models import BulkAction, Label, Pair, PairText
+from webapp.playground.models import Answer, Conversation, Turn
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Pace, Run
 
@@ -56,7 +57,8 @@ class Address:
             return rows["pair" if "_pair_" in name else "label"]
         if self.name in {"member_remove", "invitation_withdraw"}:
             return rows["member" if self.name == "member_remove" else "invitation"]
-        kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge"}
+        kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge",
+                 "playground": "conversation"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
         kind = about if about in {"pair", "run", "principle", "comparison", "bulk"} else kinds.get(space, "")
         assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
@@ -96,7 +98,11 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
                                            judge=judge.settings().model_dump(mode="json"), judge_title=SECRET)
     bulk = BulkAction.objects.create(team=team, by=owner, kind="reject", batch="b" * 32, status="done", changed=1,
                                      message=SECRET)
-    return {"team": team, "run": run.pk, "principle": principle.pk, "dataset": dataset.pk, "pair": pair.pk,
+    conversation = Conversation.objects.create(team=team, owner=owner, title=SECRET, name_a=SECRET, name_b=SECRET)
+    turn = Turn.objects.create(conversation=conversation, position=1, prompt=SECRET)
+    Answer.objects.create(turn=turn, side=0, text=SECRET)
+    return {"team": team, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
+            "dataset": dataset.pk, "pair": pair.pk,
             "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
             "comparison": comparison.pk, "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
@@ -113,6 +119,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(Label.objects.of(team).values("pk", "review", "corrected_probability")),
         list(BulkAction.objects.of(team).values("pk", "hidden", "status")),
         list(Connection.objects.of(team).values("pk", "name", "sealed_key", "tested_at")),
+        list(Conversation.objects.of(team).values("pk", "title")),
         list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
     ]
 
@@ -191,6 +198,16 @@ def test_a_strangers_lists_hold_nothing_of_the_team(
     for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list"):
         assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
         assert SECRET not in stranger_client.get(reverse(name)).content.decode()
+
+
+@pytest.mark.django_db
+def test_the_address_of_a_conversation_opens_for_its_team_only(
+        rows: dict[str, Any], teammate_client: Client, stranger_client: Client, anonymous_client: Client) -> None:
+    address = f"{reverse('playground:page')}?chat={rows['conversation']}"
+    assert SECRET in teammate_client.get(address).content.decode()
+    answer = stranger_client.get(address)
+    assert answer.status_code == 404 and SECRET not in answer.content.decode()
+    assert anonymous_client.get(address).status_code == 302
 
 
 @pytest.mark.django_db

@@ -144,11 +144,12 @@ def test_a_stop_is_obeyed_in_the_middle(
     assert len(pieces) < 10
 
 
-def test_a_chat_that_was_given_up_before_it_began_is_not_answered(client: redis.Redis) -> None:
+def test_a_chat_that_was_given_up_before_it_began_is_not_answered_and_its_page_hears_that_it_ended(
+        client: redis.Redis) -> None:
     request = asking()
     client.set(cancel_key(request.id), 1)
     inference.chat(request.as_json())
-    assert events_of(client, request) == []
+    assert events_of(client, request) == [{"kind": "finished", "cancelled": True}]
 
 
 def test_a_model_that_cannot_be_loaded_is_said(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,16 @@
-"""The state of a conversation with two policies at once, and its HTML."""
+"""A conversation with two policies at once, as the pane shows it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.template.loader import render_to_string
-
 from training.dialogue import Dialogue
 from webapp.playground.chat_events import AnswersScored
 from webapp.principles.models import Principle
 
 SIDES = ("A", "B")
+Ticks = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -21,37 +20,61 @@ class Score:
     principle: dict[str, str]
     value: float
     ahead: float
+    part: float = 0.0
 
 
 @dataclass(frozen=True)
 class ShownAnswer:
     text: str = ""
-    note: str = ""
+    end: str = ""  # models.Answer.End; empty while it is being written
+    tokens: int | None = None
+    seconds: float | None = None
     scores: tuple[Score, ...] = ()
     reward: float | None = None
     ahead: float = 0.0
-    complete: bool = False
+
+    @property
+    def note(self) -> str:
+        """Its length and time, and why it ends where it does."""
+        reason = {"cut": "cut at the limit", "stopped": "stopped"}.get(self.end, "")
+        took = f"{self.tokens} tokens in {self.seconds:.1f} s" if self.tokens is not None and self.seconds else ""
+        return ", ".join(part for part in (took, reason) if part)
 
 
 @dataclass(frozen=True)
-class Turn:
+class ShownTurn:
     """One prompt and both answers to it."""
 
     prompt: str
     answers: tuple[ShownAnswer, ShownAnswer] = (ShownAnswer(), ShownAnswer())
+    pk: int | None = None
+    place: int = 1  # among the attempts at this position
+    attempts: int = 1
+    sampling: dict[str, Any] = field(default_factory=dict)
 
-    def with_answer(self, side: int, **changes: Any) -> Turn:
+    def with_answer(self, side: int, **changes: Any) -> ShownTurn:
         left, right = self.answers
         changed = replace(self.answers[side], **changes)
         return replace(self, answers=(changed, right) if side == 0 else (left, changed))
 
+    def stopped(self) -> ShownTurn:
+        """The turn as it ends when nothing more will come: unfinished answers count as stopped."""
+        turn = self
+        for side in (0, 1):
+            if not turn.answers[side].end:
+                turn = turn.with_answer(side, end="stopped")
+        return turn
 
-@dataclass
-class Conversation:
-    """Both histories: each policy sees its own answers only."""
 
-    policies: tuple[str, str] = ("", "")
-    turns: list[Turn] = field(default_factory=list)
+@dataclass(frozen=True)
+class ShownConversation:
+    """Both histories: each policy sees its own answers only. `pk` is None before the first prompt."""
+
+    policies: tuple[str, str]
+    names: tuple[str, str]
+    turns: tuple[ShownTurn, ...] = ()
+    pk: int | None = None
+    is_own: bool = True
 
     def dialogue(self, side: int, prompt: str) -> Dialogue:
         """The dialogue for one side: all turns that it has answered, then the prompt."""
@@ -62,12 +85,12 @@ class Conversation:
         return [*messages, {"role": "user", "content": prompt}]
 
 
-def with_rewards(turn: Turn, event: AnswersScored, ticks: dict[str, dict[str, str]]) -> Turn:
+def with_rewards(turn: ShownTurn, event: AnswersScored, ticks: Ticks) -> ShownTurn:
     """The turn with the rewards of a `rewards` event under both answers."""
     for side in (0, 1):
         scores = tuple(
-            Score(ticks.get(row["name"], {"name": row["name"], "symbol": "●"}), row["scores"][side],
-                  row["scores"][side] - row["scores"][1 - side])
+            Score(tick_of(row["name"], ticks), row["scores"][side], row["scores"][side] - row["scores"][1 - side],
+                  row["parts"][side])
             for row in event["principles"]
         )
         totals = event["totals"]
@@ -75,13 +98,11 @@ def with_rewards(turn: Turn, event: AnswersScored, ticks: dict[str, dict[str, st
     return turn
 
 
-def ticks_of(team_id: int) -> dict[str, dict[str, str]]:
+def tick_of(name: str, ticks: Ticks) -> dict[str, str]:
+    return ticks.get(name, {"name": name, "symbol": "●"})
+
+
+def ticks_of(team_id: int) -> Ticks:
     """The look of each principle of a team, by name."""
     rows = Principle.objects.filter(team_id=team_id).values("name", "symbol")
     return {row["name"]: {"name": row["name"], "symbol": row["symbol"]} for row in rows}
-
-
-def column_html(turns: list[Turn], side: int, title: str) -> str:
-    """One column as HTML; every text in it is escaped."""
-    rows = [{"prompt": turn.prompt, "answer": turn.answers[side]} for turn in turns]
-    return render_to_string("playground/_column.html", {"rows": rows, "side": SIDES[side], "title": title})

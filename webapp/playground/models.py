@@ -1,1 +1,74 @@
-"""The playground keeps no rows yet: a conversation lasts as long as its page is open."""
+"""Stored conversations: a title, two policies, turns with both answers. A turn never changes once it is answered."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from webapp.accounts.models import TeamOwned
+from webapp.runs.models import Run
+
+
+class Conversation(TeamOwned):
+    """A chat with two policies. Its owner writes in it; the rest of the team reads it."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    title = models.CharField(max_length=200)
+    policy_a = models.CharField(max_length=600, help_text="The key of the policy, as in selectors.PolicyChoice.")
+    policy_b = models.CharField(max_length=600)
+    name_a = models.CharField(max_length=600, help_text="The policy's name; it outlives the run.")
+    name_b = models.CharField(max_length=600)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["-updated_at", "-id"]
+        indexes = [models.Index(fields=["team", "owner", "-updated_at"], name="conversation_history")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Turn(models.Model):
+    """One prompt and both answers to it. Another try at the same position is another turn; one of them is shown."""
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="turns")
+    position = models.PositiveSmallIntegerField()
+    attempt = models.PositiveSmallIntegerField(default=1)
+    is_shown = models.BooleanField(default=True)
+    prompt = models.TextField()
+    sampling = models.JSONField(default=dict, help_text="stream.ChatSampling, with the seed that was used.")
+    scored_by = models.ForeignKey(Run, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["position", "attempt"]
+        constraints = [models.UniqueConstraint(fields=["conversation", "position", "attempt"], name="attempt_once")]
+
+    def __str__(self) -> str:
+        return f"turn {self.position}, attempt {self.attempt}"
+
+
+class Answer(models.Model):
+    """What one policy answered in a turn."""
+
+    class End(models.TextChoices):
+        COMPLETE = "complete", ""
+        CUT = "cut", "cut at the limit"
+        STOPPED = "stopped", "stopped"
+
+    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="answers")
+    side = models.PositiveSmallIntegerField(help_text="0: policy A, 1: policy B.")
+    text = models.TextField(blank=True)
+    end = models.CharField(max_length=10, choices=End.choices, default=End.STOPPED)
+    tokens = models.PositiveIntegerField(null=True)
+    seconds = models.FloatField(null=True)
+    reward = models.FloatField(null=True)
+    scores = models.JSONField(default=list, help_text="[principle, standardised score, part of the reward] each.")
+
+    class Meta:
+        ordering = ["side"]
+        constraints = [models.UniqueConstraint(fields=["turn", "side"], name="one_answer_a_side")]
+
+    def __str__(self) -> str:
+        return f"answer {'AB'[self.side]}"

@@ -1,14 +1,13 @@
 """The Gradio pane of the playground, mounted behind the gate: two policies, one prompt, tokens side by side.
 
 `application` is the ASGI app for every path under /playground/pane and for the server's lifespan events (Gradio starts
-its queue in them). The choices of a caller are looked up for each request: the page's configuration contains nothing of
-a team, and a key that was not offered is refused. Left out: markdown in answers (they are shown as plain text), plots,
-uploads, and a memory of conversations beyond the open page.
+its queue in them). The choices of a caller and the conversation are looked up for each request: the page's
+configuration contains nothing of a team, and a key or a number that is not the team's is refused. Left out: plots and
+uploads.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -19,199 +18,198 @@ from channels.db import database_sync_to_async
 
 from training.demo_world.language import prompts as demo_prompts
 from webapp.accounts.numbers import row_key
-from webapp.playground import stream
-from webapp.playground.chat_events import LAST, ChatEvent
-from webapp.playground.conversation import Conversation, Turn, column_html, ticks_of, with_rewards
+from webapp.playground import services, stream
+from webapp.playground.answering import AUTO, LONGEST_PROMPT, Desk, answers, desk_of, sampling_of
+from webapp.playground.conversation import ShownConversation
 from webapp.playground.gate import CALLER, PREFIX, Caller, Gate
 from webapp.playground.look import HEAD, theme
-from webapp.playground.selectors import NotYours, Policies, policies_of
-
-LONGEST_PROMPT = 8000  # characters
-MOST_TURNS = 40
-AUTO = "auto"
-
-
-def caller_of(request: gr.Request) -> Caller:
-    """The caller that the gate identified; the gate lets no request through without one."""
-    caller: Caller = request.request.scope[CALLER]
-    return caller
+from webapp.playground.view import OUTPUTS, at_rest, status, view
 
 
 async def opened(request: gr.Request) -> tuple[Any, ...]:
-    """The page's initial state: the team's policies, with a run's initial policy against its tuned one."""
-    caller = caller_of(request)
-    policies = await database_sync_to_async(policies_of)(caller.team or 0)
-    left, right = policies.pair_for(row_key(request.query_params.get("run", "")))
-    choices = [(choice.title, choice.key) for choice in policies.choices]
-    scorers = [("the run of policy B, else of policy A", AUTO), *((run.name, str(run.run)) for run in policies.runs)]
-    return (gr.Dropdown(choices=choices, value=left), gr.Dropdown(choices=choices, value=right),
-            gr.Dropdown(choices=scorers, value=AUTO), Conversation(), *_columns([], policies, (left, right)),
-            gr.Row(visible=any(map(policies.speaks_demo, (left, right)))))
+    """The page's initial state: the conversation that the address names, else a run's initial policy against its tuned
+    one."""
+    chat = request.query_params.get("chat", "")
+    desk = await desk_of(request, chat)
+    talk = desk.talk or desk.empty(*desk.policies.pair_for(row_key(request.query_params.get("run", ""))))
+    choices = [(choice.title, choice.key) for choice in desk.policies.choices]
+    keys = {key for _, key in choices}
+    scorers = [("the run of policy B, else of policy A", AUTO),
+               *((run.name, str(run.run)) for run in desk.policies.runs)]
+    changes = _rest(desk, talk)
+    for name, key in zip(("left", "right"), talk.policies, strict=True):
+        changes[name] = gr.Dropdown(choices=choices, value=key if key in keys else None, interactive=talk.is_own)
+    if talk.turns:
+        stored = {"temperature": "temperature", "top_p": "top_p", "longest": "max_new_tokens"}
+        sampling = talk.turns[-1].sampling
+        changes |= {name: sampling[field] for name, field in stored.items() if field in sampling}
+    message = status("There is no such conversation.") if chat and desk.talk is None else ""
+    return view(**changes, scorer=gr.Dropdown(choices=scorers, value=AUTO), status=message)
 
 
 async def chat(prompt: str, left: str, right: str, scorer: str, temperature: float, top_p: float, longest: float,
-               seed: float | None, talk: Conversation, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-    """Answer a prompt with both policies; yields both columns, the status, the conversation, the id and the buttons."""
-    caller = caller_of(request)
-    keys = (left, right)
-    policies = await database_sync_to_async(policies_of)(caller.team or 0)
-    if talk.policies != keys:
-        talk = Conversation(keys)
-    try:
-        sampling = _sampling(temperature, top_p, longest, seed)
-        chat_request = _request(caller, policies, prompt.strip(), keys, scorer, sampling, talk)
-    except stream.ChatFailed as error:
-        status = _status(error.cause, error.remedy)
-        yield (*_columns(talk.turns, policies, keys), status, talk, "", *_buttons(False), prompt)
+               seed: float | None, talk: str, edits: bool, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+    """Answer a prompt with both policies, as another attempt while the last prompt is edited. No prompt: nothing."""
+    if not prompt.strip():
+        yield view()
         return
-    ticks = await database_sync_to_async(ticks_of)(caller.team or 0)
-    turn, status = Turn(prompt.strip()), _status("Waiting for the inference worker ...")
-    yield (*_columns([*talk.turns, turn], policies, keys), status, talk, chat_request.id, *_buttons(True), "")
-    try:
-        async with aclosing(stream.events(chat_request)) as events:
-            async for event in events:
-                turn, status = advanced(turn, event, ticks, chat_request.sampling.seed)
-                if event["kind"] in LAST:
-                    break
-                columns = _columns([*talk.turns, turn], policies, keys)
-                yield (*columns, status, talk, chat_request.id, *_buttons(True), gr.skip())
-    except stream.ChatFailed as error:
-        status = _status(error.cause, error.remedy)
-    if any(answer.text for answer in turn.answers):
-        talk = Conversation(keys, [*talk.turns, turn])
-    is_complete = bool(talk.turns) and talk.turns[-1] is turn
-    box = gr.skip() if is_complete else prompt  # the next prompt may be in it already
-    yield (*_columns(talk.turns, policies, keys), status, talk, "", *_buttons(False), box)
+    desk = await desk_of(request, talk)
+    sampling = sampling_of(temperature, top_p, longest, seed)
+    async with aclosing(answers(desk, prompt.strip(), left, right, scorer, sampling, talk, replaces=edits,
+                                is_from_box=True)) as shown:
+        async for changes in shown:
+            yield changes
 
 
-def advanced(turn: Turn, event: ChatEvent, ticks: dict[str, dict[str, str]], seed: int) -> tuple[Turn, str]:
-    """The turn after an event of the stream, and the new text of the status line."""
-    match event["kind"]:
-        case "waiting":
-            return turn, _status("The inference worker is busy with other chats; this one is waiting.")
-        case "loading":
-            return turn, _status(f"Loading policy {'AB'[event['side']]} ...")
-        case "piece":
-            text = turn.answers[event["side"]].text + event["text"]
-            return turn.with_answer(event["side"], text=text), _status("Answering ...")
-        case "answer":
-            note = f"{event['tokens']} tokens in {event['seconds']:.1f} s"
-            note += "" if event["ended"] else ", cut at the limit"
-            turn = turn.with_answer(event["side"], text=event["text"], note=note, complete=True)
-            return turn, _status("Answering ...")
-        case "rewards":
-            return with_rewards(turn, event, ticks), _status("")
-        case "failed":
-            return turn, _status(event["cause"], event["remedy"])
-        case "finished" if event["cancelled"]:
-            for index in (0, 1):
-                if not turn.answers[index].complete:
-                    turn = turn.with_answer(index, note="stopped", complete=True)
-            return turn, _status("Stopped.")
-        case "finished":
-            return turn, _status(f"Done, with seed {seed}.")
-    return turn, _status("The inference worker has started ...")
+async def again(left: str, right: str, scorer: str, temperature: float, top_p: float, longest: float, talk: str,
+                request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+    """Another attempt at the last prompt, with a new seed."""
+    desk = await desk_of(request, talk)
+    if desk.talk is None or not desk.talk.turns:
+        yield view()
+        return
+    prompt, sampling = desk.talk.turns[-1].prompt, sampling_of(temperature, top_p, longest, None)
+    async with aclosing(answers(desk, prompt, left, right, scorer, sampling, talk, replaces=True,
+                                is_from_box=False)) as shown:
+        async for changes in shown:
+            yield changes
 
 
-async def stop(chat_id: str) -> str:
+async def stop(running: str) -> str:
     """Cancel the running chat; the worker sends the last event."""
-    if chat_id:
-        await stream.cancel(chat_id)
-    return _status("Stopping ...")
+    if running:
+        await stream.cancel(running)
+    return status("Stopping ...")
+
+
+async def policies_chosen(left: str, right: str, talk: str, shown: tuple[str, str],
+                          request: gr.Request) -> tuple[Any, ...]:
+    """A new conversation if a policy really is another one. Gradio calls this also when a list was only opened."""
+    if not left or not right or tuple(shown) == (left, right):
+        return view()
+    desk = await desk_of(request, talk)
+    if desk.talk is not None and desk.talk.policies == (left, right):
+        return view()
+    message = "A new conversation with these policies. The one before is in the history."
+    has_turns = desk.talk is not None and desk.talk.turns
+    changes = _rest(desk, desk.empty(left, right))
+    drawn = {name: changes[name] for name in ("past", "now", "chat", "policies", "edits", "tools", "examples")}
+    return view(**drawn, status=status(message if has_turns else ""))
 
 
 async def cleared(left: str, right: str, request: gr.Request) -> tuple[Any, ...]:
-    """An empty conversation, as after a change of policies."""
-    policies = await database_sync_to_async(policies_of)(caller_of(request).team or 0)
-    keys = (left, right)
-    return (*_columns([], policies, keys), "", Conversation(keys), gr.Row(visible=any(map(policies.speaks_demo, keys))))
+    """A new conversation with the same policies."""
+    desk = await desk_of(request, None)
+    return view(**_rest(desk, desk.empty(left, right)), status="")
 
 
-def _request(caller: Caller, policies: Policies, prompt: str, keys: tuple[str, str], scorer: str,
-             sampling: stream.ChatSampling, talk: Conversation) -> stream.Request:
-    """The request to the worker, checked against what this team may use."""
-    if not prompt:
-        raise stream.ChatFailed("The prompt is empty.", "Write a prompt and send it.")
-    if len(prompt) > LONGEST_PROMPT:
-        raise stream.ChatFailed(f"The prompt has {len(prompt):,} characters; the limit is {LONGEST_PROMPT:,}.",
-                                "Shorten it.")
-    if len(talk.turns) >= MOST_TURNS:
-        raise stream.ChatFailed(f"This conversation has reached the limit of {MOST_TURNS} turns.",
-                                "Start a new conversation.")
-    try:
-        references = [policies.reference(key) for key in keys]
-    except NotYours:
-        raise stream.ChatFailed("One of these policies is not available to your team.",
-                                "Reload the page and choose again.") from None
-    scoring = policies.scorer(keys, None if scorer == AUTO else row_key(scorer))
-    return stream.Request(team=caller.team or 0, policies=references, sampling=sampling,
-                          dialogues=[talk.dialogue(side, prompt) for side in (0, 1)],
-                          scorer=scoring.run if scoring else None)
+async def paged(step: int, talk: str, request: gr.Request) -> tuple[Any, ...]:
+    """The attempt before or after the one shown of the last turn; the next prompt follows the one that is shown."""
+    desk = await desk_of(request, talk)
+    if desk.talk is None or desk.talk.pk is None:
+        return view()
+    await database_sync_to_async(services.attempt_show)(
+        team_id=desk.team, user_id=desk.caller.user, conversation_id=desk.talk.pk, step=step)
+    desk = await desk_of(request, talk)
+    return view(**_rest(desk, desk.talk)) if desk.talk else view()
 
 
-def _sampling(temperature: float, top_p: float, longest: float, seed: float | None) -> stream.ChatSampling:
-    """The sampling settings, clamped to their bounds; without a seed a new one is drawn for each prompt."""
-    chosen = random.randrange(2**31) if seed is None else int(seed) % 2**31
-    return stream.ChatSampling(min(max(float(temperature), 0.05), 2.0), min(max(float(top_p), 0.05), 1.0),
-                               min(max(int(longest), 1), 1024), chosen)
+async def edited(talk: str, request: gr.Request) -> tuple[Any, ...]:
+    """Put the last prompt into the box; sending it makes another attempt at the last turn."""
+    desk = await desk_of(request, talk)
+    if desk.talk is None or not desk.talk.turns:
+        return view()
+    return view(edits=True, prompt=desk.talk.turns[-1].prompt, edit=gr.Button(visible=False),
+                cancel_edit=gr.Button(visible=True),
+                status=status("Change the prompt and send it. The answers so far are kept as an earlier attempt."))
 
 
-def _columns(turns: list[Turn], policies: Policies, keys: tuple[str, str]) -> tuple[str, str]:
-    titles = {choice.key: choice.title for choice in policies.choices}
-    return column_html(turns, 0, titles.get(keys[0], "")), column_html(turns, 1, titles.get(keys[1], ""))
+def edit_cancelled() -> tuple[Any, ...]:
+    return view(edits=False, prompt="", edit=gr.Button(visible=True), cancel_edit=gr.Button(visible=False), status="")
 
 
-def _status(cause: str, remedy: str = "") -> str:
-    from django.template.loader import render_to_string
-
-    return render_to_string("playground/_status.html", {"cause": cause, "remedy": remedy})
-
-
-def _buttons(running: bool) -> tuple[Any, Any]:
-    return gr.Button(interactive=not running), gr.Button(visible=running)
+def _rest(desk: Desk, talk: ShownConversation) -> dict[str, Any]:
+    return at_rest(talk, speaks_demo=any(map(desk.policies.speaks_demo, talk.policies)))
 
 
 def build() -> gr.Blocks:
     """Build the pane's components and connect their events."""
-    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     with gr.Blocks(title="Concord playground", analytics_enabled=False, fill_width=True) as blocks:
-        talk, chat_id = gr.State(Conversation()), gr.State("")
-        with gr.Row(equal_height=True):
-            left = gr.Dropdown(label="Policy A", choices=[], interactive=True, elem_id="policy-a")
-            right = gr.Dropdown(label="Policy B", choices=[], interactive=True, elem_id="policy-b")
-        with gr.Row():
-            columns = [gr.HTML(js_on_load=None, elem_id=f"column-{side}", apply_default_css=False) for side in "ab"]
-        status = gr.HTML(js_on_load=None, elem_id="status", apply_default_css=False)
-        with gr.Row(elem_id="ask"):
-            prompt = gr.Textbox(label="Prompt to both", lines=1, max_lines=8, max_length=LONGEST_PROMPT, scale=6,
-                                elem_id="prompt", placeholder="Ask both policies. Enter sends, Shift+Enter starts a "
-                                                              "new line.")
-            with gr.Column(scale=1, min_width=120, elem_id="buttons"):
-                send = gr.Button("Send", variant="primary", elem_id="send")
-                halt = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
-                fresh = gr.Button("New conversation", size="sm", elem_id="fresh")
-        with gr.Row(visible=False, elem_id="examples") as examples:
-            for question in demo_prompts(3, seed=5, split="train"):
-                gr.Button(question, size="sm").click(lambda text=question: text, None, prompt, **hidden)
-        with gr.Accordion("Sampling and scoring", open=False, elem_id="settings"):
-            with gr.Row():
-                temperature = gr.Slider(0.05, 2.0, value=1.0, step=0.05, label="Temperature")
-                top_p = gr.Slider(0.05, 1.0, value=1.0, step=0.05, label="Top p")
-            with gr.Row():
-                longest = gr.Slider(1, 1024, value=64, step=1, label="Longest answer, in tokens")
-                seed = gr.Number(value=0, precision=0, label="Seed (leave empty for a new one each time)")
-                scorer = gr.Dropdown(label="Scored by the preference models of", choices=[], interactive=True)
-
-        ask = {"fn": chat, "inputs": [prompt, left, right, scorer, temperature, top_p, longest, seed, talk],
-               "outputs": [*columns, status, talk, chat_id, send, halt, prompt], "concurrency_limit": 16, **hidden}
-        prompt.submit(**ask)
-        send.click(**ask)
-        halt.click(stop, chat_id, status, queue=False, **hidden)
-        for trigger in (fresh.click, left.input, right.input):
-            trigger(cleared, [left, right], [*columns, status, talk, examples], **hidden)
-        blocks.load(opened, None, [left, right, scorer, talk, *columns, examples], **hidden)
+        parts = _components()
+        _connect(blocks, parts)
     blocks.queue(max_size=64, api_open=False)
     return blocks
+
+
+def _components() -> dict[str, Any]:
+    """The components by name, from top to bottom: policies, turns, composer."""
+    parts: dict[str, Any] = {"running": gr.State(""), "edits": gr.State(False), "policies": gr.State(("", ""))}
+    html: dict[str, Any] = {"js_on_load": None, "apply_default_css": False}
+    with gr.Column(elem_id="frame"):
+        with gr.Row(elem_id="policies"):
+            parts["left"] = gr.Dropdown(label="Policy A", choices=[], interactive=True, elem_id="policy-a")
+            parts["right"] = gr.Dropdown(label="Policy B", choices=[], interactive=True, elem_id="policy-b")
+        with gr.Column(elem_id="turns"):
+            parts["past"] = gr.HTML(elem_id="past", **html)
+            parts["now"] = gr.HTML(elem_id="now", **html)
+        parts["chat"] = gr.Textbox(visible="hidden", elem_id="chat", label="Conversation")
+        parts["status"] = gr.HTML(elem_id="status", **html)
+        with gr.Column(elem_id="composer") as parts["composer"]:
+            _composer(parts)
+    return parts
+
+
+def _composer(parts: dict[str, Any]) -> None:
+    """What one writes with: tools for the last turn, examples, the prompt, the settings."""
+    def small(name: str, text: str, **options: Any) -> None:
+        parts[name] = gr.Button(text, size="sm", elem_id=name.replace("_", "-"), min_width=0, **options)
+
+    with gr.Row(visible=False, elem_id="tools") as parts["tools"]:
+        small("earlier", "‹ Earlier", visible=False)
+        small("later", "Later ›", visible=False)
+        small("again", "Try again")
+        small("edit", "Edit prompt")
+        small("cancel_edit", "Cancel edit", visible=False)
+        small("fresh", "New conversation")
+    with gr.Row(visible=False, elem_id="examples") as parts["examples"]:
+        parts["questions"] = [gr.Button(text, size="sm") for text in demo_prompts(3, seed=5, split="train")]
+    with gr.Row(elem_id="ask"):
+        parts["prompt"] = gr.Textbox(label="Prompt to both (Enter sends, Shift+Enter starts a new line)", lines=1,
+                                     max_lines=6, max_length=LONGEST_PROMPT, scale=6, elem_id="prompt",
+                                     placeholder="Ask both policies")
+        parts["send"] = gr.Button("Send", variant="primary", elem_id="send", scale=0, min_width=90)
+        parts["halt"] = gr.Button("Stop", variant="stop", visible=False, elem_id="stop", scale=0, min_width=90)
+    with gr.Accordion("Sampling and scoring", open=False, elem_id="settings"):
+        with gr.Row():
+            parts["temperature"] = gr.Slider(0.05, 2.0, value=1.0, step=0.05, label="Temperature")
+            parts["top_p"] = gr.Slider(0.05, 1.0, value=1.0, step=0.05, label="Top p")
+        with gr.Row():
+            parts["longest"] = gr.Slider(1, 1024, value=64, step=1, label="Longest answer, in tokens")
+            parts["seed"] = gr.Number(value=0, precision=0, label="Seed (leave empty for a new one each time)")
+            parts["scorer"] = gr.Dropdown(label="Scored by the preference models of", choices=[], interactive=True)
+
+
+def _connect(blocks: gr.Blocks, parts: dict[str, Any]) -> None:
+    """Connect each event with its handler; every handler may change every output."""
+    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    every: dict[str, Any] = {"outputs": [parts[name] for name in OUTPUTS], **hidden}
+    settings = [parts[name] for name in ("left", "right", "scorer", "temperature", "top_p", "longest")]
+    ask = {"fn": chat, "inputs": [parts["prompt"], *settings, parts["seed"], parts["chat"], parts["edits"]],
+           "concurrency_limit": 16, **every}
+    parts["prompt"].submit(**ask)
+    parts["send"].click(**ask)
+    parts["again"].click(again, [*settings, parts["chat"]], concurrency_limit=16, **every)
+    parts["halt"].click(stop, parts["running"], parts["status"], concurrency_limit=None, **hidden)
+    parts["edit"].click(edited, parts["chat"], **every)
+    parts["cancel_edit"].click(edit_cancelled, None, **every)
+    for name, step in (("earlier", -1), ("later", 1)):
+        parts[name].click(paged, [gr.State(step), parts["chat"]], **every)
+    for side in ("left", "right"):
+        parts[side].input(policies_chosen, [parts[name] for name in ("left", "right", "chat", "policies")], **every)
+    parts["fresh"].click(cleared, [parts["left"], parts["right"]], **every)
+    for button in parts["questions"]:
+        button.click(lambda text=button.value: text, None, parts["prompt"], **hidden)
+    blocks.load(opened, None, **every)
 
 
 def _username(request: fastapi.Request) -> str | None:

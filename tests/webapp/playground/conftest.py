@@ -9,6 +9,7 @@ import httpx
 import pytest
 from django.test import Client
 
+from tests.webapp.playground.chatting import Worker
 from webapp.accounts.models import Team
 from webapp.runs.models import Run, RunStage, Stage
 
@@ -42,3 +43,13 @@ def speak() -> Callable[..., Any]:
             return await http.request(method, f"/playground/pane{path}", **options)
 
     return send
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
+    """The inference worker, which answers at once."""
+    from webapp.playground import stream
+
+    answering = Worker()
+    monkeypatch.setattr(stream, "events", answering.events)
+    return answering

@@ -1,28 +1,56 @@
-// Opens the pane in the site's theme, keeps it in that theme, and gives it the height that its content has.
+// The playground's page: opens the pane in the site's theme, keeps it in it and inside the window, and keeps the address
+// and the history in step with the conversation that the pane shows.
 (() => {
   const pane = document.getElementById("pane");
+  const list = document.getElementById("history");
+  const frame = document.querySelector(".frame"); // on a phone it leaves room at its end for the rail
+  const opened = document.querySelector("#history-search input[name=chat]");
+  const wide = matchMedia("(min-width: 1100px)");
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const theme = () => document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
+  const inside = () => pane.contentDocument;
 
   const address = new URL(pane.dataset.src, location.href);
   address.searchParams.set("__theme", theme());
   pane.src = address;
 
-  document.addEventListener("concord:theme", () => {
-    pane.contentDocument?.body?.classList.toggle("dark", theme() === "dark");
-  });
-
-  // As tall as its content, and never shorter than the window has room for.
-  const fit = () => {
-    const room = innerHeight - pane.getBoundingClientRect().top - scrollY - 24;
-    const content = pane.contentDocument?.querySelector("gradio-app")?.scrollHeight ?? 0;
-    pane.height = Math.round(Math.max(room, content, 480));
+  // The pane's colours hang on its root, Gradio's own rules on its body.
+  const paint = () => {
+    const root = inside()?.documentElement;
+    if (!root) return;
+    root.dataset.theme = theme();
+    inside().body?.classList.toggle("dark", theme() === "dark");
   };
-  pane.addEventListener("load", () => {
-    const app = pane.contentDocument?.querySelector("gradio-app");
-    if (app) new ResizeObserver(fit).observe(app);
-    fit();
-  });
+  document.addEventListener("concord:theme", paint);
+  dark.addEventListener("change", paint);
+
+  // As tall as the window has room for: the turns scroll inside, and the prompt stays in sight.
+  const fit = () => {
+    const below = parseFloat(getComputedStyle(frame).paddingBottom) || 0;
+    const room = innerHeight - pane.getBoundingClientRect().top - scrollY - below - 12;
+    pane.height = Math.round(Math.max(room, 440));
+    list.style.maxHeight = wide.matches ? `${pane.height}px` : "";
+  };
+  const fold = () => { list.open = wide.matches; fit(); };
+  wide.addEventListener("change", fold);
   addEventListener("resize", fit);
-  fit();
+  list.addEventListener("toggle", fit);
+  fold();
+
+  // A conversation gets its address with its first prompt, so that a reload shows it again.
+  let shown = opened.value;
+  const follow = (chat) => {
+    if (chat === shown) return;
+    shown = opened.value = chat;
+    const here = new URL(location.href);
+    here.search = chat ? `?chat=${encodeURIComponent(chat)}` : "";
+    history.replaceState(history.state, "", here);
+  };
+  const renew = () => document.body.dispatchEvent(new CustomEvent("concord:history"));
+
+  pane.addEventListener("load", () => {
+    paint();
+    fit();
+    window.concordTurns?.watch(inside(), { follow, renew });
+  });
 })();

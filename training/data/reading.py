@@ -21,6 +21,7 @@ from training.data.rows import (
     Columns,
     Format,
     Row,
+    beginning_of,
     columns_of,
     recognise,
     to_row,
@@ -104,11 +105,11 @@ def _row(number: int, record: Mapping[str, Any] | str, form: Format | None, colu
     late = [name for name in NAMES_WITH_A_MEANING if record.get(name) is not None and name not in column_names]
     if late and recognise([*column_names, *late], [record], columns).columns != form.columns:
         return BadRow(number, f"it has a column '{late[0]}', which none of the first {FIRST_RECORDS} rows has: move it "
-                              "up in the file, or choose the columns again")
+                              "up in the file, or choose the columns again", beginning_of(record))
     try:
         return to_row(record, form)
     except UnusableRow as problem:
-        return BadRow(number, str(problem))
+        return BadRow(number, str(problem), beginning_of(record))
 
 
 def preview_file(source: IO[bytes], filename: str, columns: Columns | None = None, count: int = 20) -> FilePreview:

@@ -196,7 +196,7 @@ WEB: tuple[Mutation, ...] = (
              'blind = decision["blind"] and not has_decided(label, by)', 'blind = decision["blind"]',
              ("tests/webapp/labels/test_deciding_blind.py",)),
     Mutation("answer-in-sight", "the Blind switch hides the judge's answer", "webapp/labels/views.py",
-             'context["may_review"] and options["blind"] and not has_decided(viewed_label, request.user)', "False",
+             'undecided if context["may_review"] and options["blind"] else set()', "set()",
              ("tests/webapp/labels/test_deciding_blind.py",)),
     # webapp/datasets ------------------------------------------------------------------------------------------------
     Mutation("hopeless-import", "an import without a good row ends early", "webapp/datasets/importing.py",

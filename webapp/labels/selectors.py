@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from training.judges.identity import judge_title
-from webapp.accounts.models import Team
+from webapp.accounts.models import Team, User
 from webapp.accounts.numbers import row_key
 from webapp.datasets.models import Dataset
 from webapp.labels.filtering import OWNERS
@@ -180,6 +180,12 @@ def labels_on(pair: Pair) -> QuerySet[Label]:
     return (Label.objects.filter(pair=pair, team=pair.team_id)
             .select_related("principle_version__principle", "reviewed_by")
             .order_by("principle_version__principle_id", "-principle_version__number", "judge"))
+
+
+def undecided_by(user: User, pair_id: int) -> set[int]:
+    """Keys of the pair's labels on which the user has never decided."""
+    own = LabelChange.objects.filter(label=OuterRef("pk"), by=user)
+    return set(Label.objects.filter(~Exists(own), pair=pair_id).order_by().values_list("pk", flat=True))
 
 
 def changes_of(label: Label) -> QuerySet[LabelChange]:

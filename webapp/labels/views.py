@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 
 from webapp.accounts.middleware import TeamRequest
 from webapp.labels import selectors, services
-from webapp.labels.decisions import OPTIONS, decide, has_decided, option, remember_option
+from webapp.labels.decisions import OPTIONS, decide, option, remember_option
 from webapp.labels.differences import marked
 from webapp.labels.forms import DecisionForm, LabelFilterForm
 from webapp.labels.models import Label, Pair
@@ -44,11 +44,12 @@ def label(request: TeamRequest, pk: int) -> HttpResponse:
     place, query = _place(request, viewed_label)
     context = _pair_context(request, viewed_label.pair)
     options = {name: option(request, name) for name in OPTIONS}
-    is_hidden = context["may_review"] and options["blind"] and not has_decided(viewed_label, request.user)
+    undecided = selectors.undecided_by(request.user, viewed_label.pair_id)
+    hidden = undecided if context["may_review"] and options["blind"] else set()
     return render(request, "labels/label.html", context | {
         "label": viewed_label, "query": query, "place": place, "before": _address(place.previous, query),
         "after": _address(place.next, query), "changes": selectors.changes_of(viewed_label)[:20],
-        "options": options, "is_hidden": is_hidden,
+        "options": options, "hidden": hidden, "is_hidden": pk in hidden,
     })
 
 

@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from tests.conftest import logged_in
+from tests.webapp.labels.conftest import MakeLabel
 from webapp.accounts.models import User
 from webapp.labels.models import Label
 
@@ -34,6 +35,17 @@ def test_nothing_of_the_judge_is_on_the_page_until_one_has_decided(blind_client:
     decide(blind_client, label, "b", blind="1")
     shown = page_of(blind_client, label)
     assert [words for words in SHOWS_THE_JUDGE if words not in shown] == []
+
+
+def test_the_pair_s_other_labels_stay_hidden_until_each_is_decided(
+        blind_client: Client, label: Label, make_label: MakeLabel) -> None:
+    other = make_label(label.pair, "toxicity", 0.1, 0.2)
+    decide(blind_client, label, "b", blind="1")
+    page = page_of(blind_client, label)
+    assert page.count('class="label-bar') == 2, "this label's, above and in the list"
+    assert page.count("hidden until you decide") == 1
+    decide(blind_client, other, "a", blind="1")
+    assert "hidden until you decide" not in page_of(blind_client, label)
 
 
 def test_the_decision_is_recorded_as_blind(blind_client: Client, label: Label) -> None:

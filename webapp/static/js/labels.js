@@ -29,7 +29,7 @@
       if (!isSent) button.click();
       return;
     }
-    const field = document.querySelector(`#decide [data-focus="${CSS.escape(event.key)}"]`);
+    const field = document.querySelector(`[data-focus="${CSS.escape(event.key)}"]`);
     if (field) {
       event.preventDefault();
       field.focus();
@@ -45,6 +45,6 @@
   document.getElementById("exact")?.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
-    document.querySelector('#decide [value="exact"]').click();
+    document.querySelector('[form="decide"][value="exact"]').click();
   });
 })();

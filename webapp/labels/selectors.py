@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from training.judges.identity import judge_title
@@ -176,8 +176,9 @@ def place_of(labels: QuerySet[Label], label: Label, sort: str) -> Place:
 
 
 def labels_on(pair: Pair) -> QuerySet[Label]:
-    """All labels of one pair, by principle."""
-    return (Label.objects.filter(pair=pair, team=pair.team_id)
+    """All labels of one pair, by principle. The team is compared as a sum, which no index matches: without statistics
+    SQLite would take the index of the team, and read all its labels."""
+    return (Label.objects.alias(owner=F("team_id") + 0).filter(pair=pair, owner=pair.team_id)
             .select_related("principle_version__principle", "reviewed_by")
             .order_by("principle_version__principle_id", "-principle_version__number", "judge"))
 

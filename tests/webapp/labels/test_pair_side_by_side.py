@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+from django.db import connection
 from django.test import Client
 
 from webapp.accounts.models import Team
+from webapp.labels import selectors
 from webapp.labels.differences import marked
 from webapp.labels.models import Label, Pair
 
@@ -21,6 +23,12 @@ def test_it_shows_the_prompt_both_answers_and_every_label(
     assert "<mark>Wexby</mark>" in page
     assert f"/labels/{other.pk}/" in page
     assert page.count('class="order"') == 6, "both orders of the label in hand and of both labels in the list"
+
+
+def test_the_labels_of_a_pair_are_found_by_the_pair(pair: Pair, label: Label) -> None:
+    plan = selectors.labels_on(pair).explain()
+    assert "(pair_id=?)" in plan or connection.vendor != "sqlite", "not by the index of the team, which has them all"
+    assert list(selectors.labels_on(pair)) == [label]
 
 
 def test_texts_are_shown_as_texts(owner_client: Client, team: Team, make_pair, make_label) -> None:

@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 
 from django.templatetags.static import static
+from django.urls import reverse_lazy
 
 from webapp import environment as env
 from webapp.database_url import database_settings
@@ -215,5 +216,16 @@ env.refuse_misspelt()
 DEMO_USER, DEMO_PASSWORD = "demo", "concord-demo"
 UNFOLD = {
     "SITE_TITLE": "Concord review", "SITE_HEADER": "Concord review", "SITE_URL": "/",
+    "SITE_ICON": lambda request: static("img/mark.svg"),
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/mark.svg")}],
+    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": [
+        {"title": "Concord", "items": [
+            {"title": title, "icon": icon, "link": reverse_lazy(address), "active": False} for title, icon, address in (
+                ("Runs", "play_circle", "runs:list"), ("Principles", "balance", "principles:list"),
+                ("Datasets", "database", "datasets:list"), ("Labels", "label", "labels:list"),
+                ("Judges", "gavel", "judges:list"), ("Playground", "forum", "playground:page"))]},
+        {"title": "Review", "separator": True, "items": [
+            {"title": "Labels", "icon": "fact_check", "link": reverse_lazy("admin:labels_label_changelist")},
+            {"title": "Pairs", "icon": "compare", "link": reverse_lazy("admin:labels_pair_changelist")}]},
+    ]},
 }

@@ -208,6 +208,12 @@ WEB: tuple[Mutation, ...] = (
     Mutation("staff-review", "members who are no staff do not review", "webapp/labels/services.py",
              "user.is_active and user.is_staff and team", "user.is_active and team",
              ("tests/webapp/labels/test_deciding_on_a_label.py",)),
+    Mutation("seen-is-not-blind", "who has decided before has seen the judge's answer", "webapp/labels/decisions.py",
+             'blind = decision["blind"] and not has_decided(label, by)', 'blind = decision["blind"]',
+             ("tests/webapp/labels/test_deciding_blind.py",)),
+    Mutation("answer-in-sight", "the Blind switch hides the judge's answer", "webapp/labels/views.py",
+             'undecided if context["may_review"] and options["blind"] else set()', "set()",
+             ("tests/webapp/labels/test_deciding_blind.py",)),
     # webapp/datasets ------------------------------------------------------------------------------------------------
     Mutation("hopeless-import", "an import without a good row ends early", "webapp/datasets/importing.py",
              "if last >= HOPELESS_ROWS and not tally.good:", "if False:", (IMPORT, IMPORTS_END)),

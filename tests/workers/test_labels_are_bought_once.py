@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import judge_server as judge
+from tests.conftest import logged_in
 from tests.judge_server import JudgeServer
 from tests.processes import running
 from tests.training.scripted_server import Reply, serving
@@ -171,6 +172,10 @@ def test_labels_corrected_while_a_run_waits_are_what_its_preference_model_is_tra
     assert now != planned and now.status == Stage.Status.QUEUED
     assert Stage.objects.get(pk=planned.pk).status == Stage.Status.WAITING
     assert stage_of(run, "preference_model:conciseness") == other
+    page = logged_in(owner).get(f"/runs/{run.pk}/")
+    said = "Labels of toxicity were corrected while a run was waiting. Training uses the corrected labels."
+    assert page.content.decode().count(said) == 2, "above the pipeline and in the log"
+    assert list(now.log.values_list("message", flat=True)) == [said]
     monkeypatch.setattr("workers.preparing.stage_command", lambda folder: ["false"])  # what it is given is enough here
     run_stage(now.pk)
     probabilities = {row["pair"]: row["probability"] for row in read_jsonl(now.folder / "files" / "labels.jsonl")}

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from training.data.reading import FilePreview, preview_file, read_hub, read_rows
-from training.data.rows import BadRow, Columns, Format, Row, can_be_named
+from training.data.rows import RAW_CHARACTERS, BadRow, Columns, Format, Row, can_be_named
 from training.errors import BadData
 from training.text import storable
 
@@ -223,7 +223,7 @@ def _shown(preview: FilePreview) -> dict[str, Any]:
 
 
 def _bad(row: BadRow) -> list[Any]:
-    return [row.number, storable(row.reason)[:300]]
+    return [row.number, storable(row.reason)[:300], storable(row.raw)[:RAW_CHARACTERS]]
 
 
 def _problem(problem: BadData) -> list[str]:

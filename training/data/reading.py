@@ -14,13 +14,14 @@ from typing import IO, Any
 from training.data.hub_records import hub_records
 from training.data.messages import UnusableRow
 from training.data.records import Record, read_records
-from training.data.records.cells import MAX_COLUMNS
+from training.data.records.cells import MAX_COLUMNS, NoRecord
 from training.data.rows import (
     NAMES_WITH_A_MEANING,
     BadRow,
     Columns,
     Format,
     Row,
+    beginning_of,
     columns_of,
     recognise,
     to_row,
@@ -100,15 +101,15 @@ def _recognised(first: list[Record], columns: Columns | None) -> tuple[Format | 
 def _row(number: int, record: Mapping[str, Any] | str, form: Format | None, column_names: list[str],
          columns: Columns | None) -> Row | BadRow:
     if isinstance(record, str) or form is None:
-        return BadRow(number, str(record))
+        return BadRow(number, str(record), record.raw if isinstance(record, NoRecord) else "")
     late = [name for name in NAMES_WITH_A_MEANING if record.get(name) is not None and name not in column_names]
     if late and recognise([*column_names, *late], [record], columns).columns != form.columns:
         return BadRow(number, f"it has a column '{late[0]}', which none of the first {FIRST_RECORDS} rows has: move it "
-                              "up in the file, or choose the columns again")
+                              "up in the file, or choose the columns again", beginning_of(record))
     try:
         return to_row(record, form)
     except UnusableRow as problem:
-        return BadRow(number, str(problem))
+        return BadRow(number, str(problem), beginning_of(record))
 
 
 def preview_file(source: IO[bytes], filename: str, columns: Columns | None = None, count: int = 20) -> FilePreview:

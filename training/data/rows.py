@@ -9,8 +9,9 @@ Left out: images, tool calls, several rejected responses per row, and ratings th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from training.data.messages import (
@@ -32,6 +33,7 @@ from training.errors import BadData
 from training.text import storable, unstorable_reason
 
 Columns: TypeAlias = Mapping[str, str]
+RAW_CHARACTERS = 500  # of a row that cannot be used
 
 _ROLES = ("prompt", "chosen", "rejected", "response", "input", "system", "history")
 _PROMPT_COLUMNS = ("prompt", "question", "instruction", "query", "text", "messages", "conversations", "conversation")
@@ -52,11 +54,13 @@ class Row(NamedTuple):
     rejected: str | None = None
 
 
-class BadRow(NamedTuple):
-    """A row that cannot be used: its number in the file, counted from 1, and why."""
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used: its number in the file, counted from 1, why, and how it begins where that is known."""
 
     number: int
     reason: str
+    raw: str = field(default="", compare=False)  # at most RAW_CHARACTERS
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,18 @@ def _mapped(columns: Sequence[str], mapping: Columns) -> dict[str, str]:
     if absent:
         raise BadData(f"The file has no column {storable(', '.join(absent))[:200]}.", f"It has: {_listed(columns)}.")
     return chosen
+
+
+def beginning_of(record: Mapping[str, Any]) -> str:
+    """The first RAW_CHARACTERS of a record as JSON; no more of it is written, however long it is."""
+    cells = {name: cell[:RAW_CHARACTERS] if isinstance(cell, str) else cell for name, cell in record.items()}
+    written, length = [], 0
+    for part in json.JSONEncoder(ensure_ascii=False, default=str).iterencode(cells):
+        written.append(part)
+        length += len(part)
+        if length >= RAW_CHARACTERS:
+            break
+    return storable("".join(written))[:RAW_CHARACTERS]
 
 
 # One record to one row ------------------------------------------------------------------------------------------------

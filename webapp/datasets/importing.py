@@ -25,7 +25,7 @@ from django.utils import timezone
 
 from training.data.reader_process import read_hub_in_subprocess as read_hub
 from training.data.reader_process import read_rows_in_subprocess as read_rows
-from training.data.rows import BadRow, Row
+from training.data.rows import RAW_CHARACTERS, BadRow, Row
 from training.errors import BadData
 from training.text import storable
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
@@ -177,7 +177,9 @@ def _record(dataset: Dataset, rows_read: int, batch: list[tuple[int, Row | BadRo
     ])
     room = max(0, KEPT_BAD_ROWS - RejectedRow.objects.filter(dataset=dataset).count()) if bad else 0
     RejectedRow.objects.bulk_create([
-        RejectedRow(dataset=dataset, number=row.number, reason=storable(row.reason)[:300]) for row in bad[:room]
+        RejectedRow(dataset=dataset, number=row.number, reason=storable(row.reason)[:300],
+                    raw=storable(row.raw)[:RAW_CHARACTERS])
+        for row in bad[:room]
     ])
 
 

@@ -67,11 +67,12 @@ class DatasetText(models.Model):
 
 
 class RejectedRow(models.Model):
-    """A row that could not be imported, with the reason; at most the first 10,000 are kept."""
+    """A row that could not be imported, with the reason and its beginning; at most the first 10,000 are kept."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="rejected_rows")
     number = models.PositiveIntegerField()
     reason = models.CharField(max_length=300)
+    raw = models.CharField(max_length=500, blank=True, default="", help_text="The beginning of the row, as JSON.")
 
     class Meta:
         ordering = ["number"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -13,7 +15,10 @@ from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
 
 ROWS_PER_PAGE, BAD_ROWS_PER_PAGE = 25, 100
+SHOWN_REASONS = 20
 SHOWN_CHARACTERS, SHOWN_MESSAGES = 20_000, 50  # of a text and of a prompt, on a page; a download has all of it
+
+_PLACE_IN_JSON = re.compile(r": line \d+ column \d+ \(char \d+\)")
 
 
 class _CountedPages(Paginator):
@@ -53,6 +58,16 @@ def _cut(text: str) -> str:
 
 def rejected_page(*, dataset: Dataset, page: str | None) -> Page[RejectedRow]:
     return Paginator(dataset.rejected_rows.order_by("number"), BAD_ROWS_PER_PAGE).get_page(page)
+
+
+def rejected_reasons(*, dataset: Dataset) -> list[tuple[str, int]]:
+    """Why rows could not be used, with the number of rows, most first. Reasons that differ only in the place of an
+    error count as one."""
+    counts: Counter[str] = Counter()
+    rows = dataset.rejected_rows.order_by().values_list("reason").annotate(rows=Count("pk"))
+    for reason, count in rows:
+        counts[_PLACE_IN_JSON.sub("", reason)] += count
+    return counts.most_common(SHOWN_REASONS)
 
 
 async def as_jsonl(*, dataset: Dataset) -> AsyncIterator[bytes]:

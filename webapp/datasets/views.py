@@ -66,7 +66,8 @@ def dataset_detail(request: TeamRequest, pk: int) -> HttpResponse:
 def dataset_rejected(request: TeamRequest, pk: int) -> HttpResponse:
     dataset = get_object_or_404(selectors.dataset_list(team=request.team), pk=pk)
     page = selectors.rejected_page(dataset=dataset, page=request.GET.get("page"))
-    return render(request, "datasets/detail.html", {"dataset": dataset, "page": page, "tab": "rejected"})
+    return render(request, "datasets/detail.html", {
+        "dataset": dataset, "page": page, "tab": "rejected", "reasons": selectors.rejected_reasons(dataset=dataset)})
 
 
 @require_safe

@@ -38,8 +38,8 @@ def principle_compare(request: TeamRequest, pk: int) -> HttpResponse:
             statement_b=values["statement_b"], judges=form.judges, pairs=values["pairs"], dataset=values["dataset"])
         if comparison:
             return redirect("judges:comparison_detail", pk=comparison.pk)
-        form.add_error("dataset", "There are no pairs yet. Start a run first: it samples pairs, or uses those of a "
-                                  "data set.")
+        form.add_error("dataset", "There are no pairs yet. Import a data set with chosen and rejected responses, or "
+                                  "start a run: it samples pairs.")
     earlier = Comparison.objects.of(request.team).filter(principle=principle).select_related("created_by")[:SHOWN]
     return render(request, "judges/compare.html", {"form": form, "principle": principle, "latest": latest,
                                                    "earlier": earlier})
@@ -64,10 +64,25 @@ def comparison_again(request: TeamRequest, pk: int) -> HttpResponse:
     return redirect("judges:comparison_detail", pk=pk)
 
 
+@require_POST
+def comparison_adopt(request: TeamRequest, pk: int) -> HttpResponse:
+    """Make the new wording of a comparison the principle's next version."""
+    comparison = get_object_or_404(Comparison.objects.of(request.team).select_related("principle"), pk=pk)
+    version = comparisons.comparison_adopt(comparison=comparison, user=request.user)
+    if version is None:
+        messages.info(request, "This wording is the principle’s latest version already.")
+    else:
+        messages.success(request, f"The new wording is version {version.number} of {comparison.principle.name}. New "
+                                  "runs use it and ask for its labels; labels of earlier versions stay.")
+    return redirect("principles:detail", comparison.principle_id)
+
+
 def _context(request: TeamRequest, pk: int) -> dict[str, Any]:
     comparisons_of_team = Comparison.objects.of(request.team).select_related("principle", "created_by")
     comparison = get_object_or_404(comparisons_of_team, pk=pk)
+    latest = comparison.principle.versions.first()
     return {"comparison": comparison, "principle": comparison.principle, "result": comparisons.result_of(comparison),
+            "can_adopt": not comparison.of_judges and (not latest or latest.statement != comparison.statement_b),
             "under_way": comparison.status in {Comparison.Status.QUEUED, Comparison.Status.RUNNING}}
 
 
@@ -75,7 +90,7 @@ def _ask_before_spending(request: TeamRequest, form: ComparisonForm, principle: 
     """The confirmation page before many calls; None if there are few, they are free, or the user has confirmed."""
     judges = [judge for judge, _ in form.judges]
     cleaned = form.cleaned_data
-    pairs = comparisons.pairs_of(team=request.team, dataset=cleaned["dataset"])[:cleaned["pairs"]].count()
+    pairs = comparisons.pair_count(team=request.team, dataset=cleaned["dataset"], most=cleaned["pairs"])
     calls = sum(pairs * (2 if judge.both_orders else 1) * (2 if len(judges) == 1 else 1)
                 for judge in judges if judge.kind != "rule")
     if calls <= ASKED_ABOUT:

@@ -31,8 +31,10 @@ from webapp.judges.keys import key_of
 from webapp.judges.models import Comparison, ComparisonAnswer
 from webapp.labels.agreement import Agreement
 from webapp.labels.models import Label, Pair
+from webapp.labels.pairs_from_rows import pairs_from_rows
 from webapp.labels.prices import Price, money
-from webapp.principles.models import Principle
+from webapp.principles.models import Principle, PrincipleVersion
+from webapp.principles.services import principle_edit
 
 PART = 25  # questions asked before what came of them is stored
 LOST = timedelta(minutes=2)  # without a sign of life a comparison may be sent again
@@ -50,6 +52,9 @@ def comparison_start(*, team: Team, user: User, principle: Principle, statement_
         judges: one judge for both wordings, or two judges for one wording; each with its title.
     """
     chosen = list(pairs_of(team=team, dataset=dataset).values_list("pk", flat=True)[:pairs])
+    if dataset and len(chosen) < pairs:
+        of_rows = pairs_from_rows(team=team, dataset=dataset, most=pairs)
+        chosen += [pair for pair in of_rows if pair not in chosen][:pairs - len(chosen)]
     if not chosen:
         return None
     (judge, title), (judge_b, title_b) = judges[0], judges[1] if len(judges) > 1 else (None, "")
@@ -67,6 +72,22 @@ def pairs_of(*, team: Team, dataset: Dataset | None) -> QuerySet[Pair]:
     """The pairs that a comparison may be made on: a data set's, or all of the team's."""
     pairs = Pair.objects.of(team)
     return pairs.filter(dataset=dataset) if dataset else pairs
+
+
+def pair_count(*, team: Team, dataset: Dataset | None, most: int) -> int:
+    """How many pairs a comparison on at most so many would be made on, or a few more."""
+    recorded = pairs_of(team=team, dataset=dataset)[:most].count()
+    rows = dataset.rows_good if dataset and dataset.kind == Dataset.Kind.PAIRS else 0
+    return min(most, max(recorded, rows))
+
+
+@transaction.atomic
+def comparison_adopt(*, comparison: Comparison, user: User) -> PrincipleVersion | None:
+    """Make the new wording the principle's next version. Returns None if it is the latest already."""
+    principle = comparison.principle
+    return principle_edit(principle=principle, user=user, statement=comparison.statement_b,
+                          polarity=principle.polarity, description=principle.description, symbol=principle.symbol,
+                          hue=principle.hue)
 
 
 def comparison_again(*, comparison: Comparison) -> bool:

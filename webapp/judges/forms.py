@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from training import config
 from training.config.address import BadAddress, is_openai, parse_address
@@ -136,16 +136,17 @@ class ConnectionForm(forms.Form):
 class ComparisonForm(forms.Form):
     """The form of a comparison: two wordings or two judges, the data and the number of pairs."""
 
-    statement_a = forms.CharField(label="Wording A: which response is …", max_length=2000,
+    statement_a = forms.CharField(label="Old wording: which response is …", max_length=2000,
                                   widget=forms.Textarea(attrs={"rows": 3}))
-    statement_b = forms.CharField(label="Wording B: which response is …", max_length=2000,
+    statement_b = forms.CharField(label="New wording: which response is …", max_length=2000,
                                   widget=forms.Textarea(attrs={"rows": 3}))
     judge = forms.ChoiceField(help_text="Saved judges, and the demo world’s rules.")
     judge_b = forms.ChoiceField(label="Second judge", required=False,
                                 help_text="To compare two judges, keep the same wording on both sides.")
     dataset = forms.ChoiceField(label="Pairs", required=False)
     pairs = forms.IntegerField(label="Number of pairs", min_value=2, max_value=300, initial=100,
-                               help_text="The newest pairs. Each side is asked about every pair, in both orders.")
+                               help_text="The newest pairs, then the first rows of the data set. Each side is asked "
+                                         "about every pair, in both orders.")
 
     judges: list[tuple[config.JudgeSettings, str]]
 
@@ -154,7 +155,8 @@ class ComparisonForm(forms.Form):
         # A local model needs a GPU worker for itself; a comparison is asked by a worker that has none.
         self._saved = {str(row.pk): row for row in Connection.objects.of(team).exclude(kind__in=[K.LOCAL, K.RULE])}
         paired = Pair.objects.filter(dataset=OuterRef("pk"))
-        self._datasets = {str(row.pk): row for row in Dataset.objects.of(team).filter(Exists(paired))}
+        with_pairs = Exists(paired) | Q(kind=Dataset.Kind.PAIRS, status=Dataset.Status.READY)
+        self._datasets = {str(row.pk): row for row in Dataset.objects.of(team).filter(with_pairs)}
         judge, judge_b, datasets = self.fields["judge"], self.fields["judge_b"], self.fields["dataset"]
         assert isinstance(judge, forms.ChoiceField)
         assert isinstance(judge_b, forms.ChoiceField)

@@ -160,7 +160,7 @@ class Comparison(TeamOwned):
     @property
     def titles(self) -> tuple[str, str]:
         """The titles of the two sides."""
-        return (self.judge_title, self.judge_title_b) if self.of_judges else ("Wording A", "Wording B")
+        return (self.judge_title, self.judge_title_b) if self.of_judges else ("Old wording", "New wording")
 
 
 class ComparisonAnswer(models.Model):

@@ -17,6 +17,7 @@ urlpatterns = [
     path("comparisons/<int:pk>/", comparison_views.comparison_detail, name="comparison_detail"),
     path("comparisons/<int:pk>/state/", comparison_views.comparison_state, name="comparison_state"),
     path("comparisons/<int:pk>/again/", comparison_views.comparison_again, name="comparison_again"),
+    path("comparisons/<int:pk>/adopt/", comparison_views.comparison_adopt, name="comparison_adopt"),
 ]
 
 # Under the addresses of labels: it shows the prices of the judges as well.

@@ -1,4 +1,7 @@
-"""The review pages: pairs and labels of the reviewer's team, with the judge's fields read-only and a decision form."""
+"""The review pages: tables of the team's pairs and labels, with actions on many. The Labels pages decide on one label.
+
+Its own page here would be a second place to decide, without the keys, the next label and the frame that the first has.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,8 @@ from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
-from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -20,9 +22,7 @@ from unfold.views import ChangeList
 from webapp.accounts.models import Team, User
 from webapp.accounts.numbers import row_key
 from webapp.labels import admin_filters, bulk, selectors
-from webapp.labels.decisions import decide
-from webapp.labels.differences import marked
-from webapp.labels.forms import DecisionForm, LabelFilterForm
+from webapp.labels.forms import LabelFilterForm
 from webapp.labels.models import BulkAction, Label, Pair
 from webapp.labels.site import review_site
 
@@ -38,6 +38,7 @@ class TeamAdmin(ModelAdmin):
     """Shows only rows of the request's team."""
 
     list_columns: tuple[str, ...] = ()
+    labels_page = ""  # the address of a row's page
     list_per_page = list_max_show_all = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -85,28 +86,27 @@ class TeamAdmin(ModelAdmin):
 
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "",
                     extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Redirect to the row's page among the Labels pages, which goes through the labels that the list shows."""
         row = self.get_object(request, object_id)
         if row is None:
             raise Http404
-        context = self.page_context(row) | {"title": str(row), "subtitle": None}
-        return super().change_view(request, object_id, form_url, (extra_context or {}) | context)
+        query = self.filter_of(request)
+        return redirect(reverse(self.labels_page, args=[row.pk]) + (f"?{query}" if query else ""))
 
-    def page_context(self, row: Any) -> dict[str, Any]:
-        """The template context of the side-by-side view."""
-        raise NotImplementedError
+    def filter_of(self, request: HttpRequest) -> str:
+        """The list's filter as the Labels pages name it; the admin hands it on in one parameter."""
+        return ""
 
 
 @admin.register(Label, site=review_site)
 class LabelAdmin(TeamAdmin):
     list_columns = selectors.LIST_COLUMNS
+    labels_page = "labels:label"
     list_display = ("excerpt", "principle", "a_to_b", "sureness", "orders", "review_state", "judged_by")
     list_filter = (admin_filters.ByPrinciple, admin_filters.ByDataset, admin_filters.ByConfidence,
                    admin_filters.ByOrders, admin_filters.ByReview, admin_filters.ByJudge)
     list_select_related = ("pair", "principle_version__principle")
     actions = ("approve", "reject", "take_back")
-    fields = readonly_fields = (
-        "judged_by", "model", "prompt_version", "both_orders", "sureness", "error", "tokens", "created_at",
-    )
 
     @admin.display(description="Prompt", ordering="-pk")
     def excerpt(self, label: Label) -> str:
@@ -128,37 +128,17 @@ class LabelAdmin(TeamAdmin):
     def sureness(self, label: Label) -> str:
         return "–" if label.confidence is None else f"{label.confidence:.2f}"
 
-    @admin.display(description="Probability that A is better: A first, B first")
-    def both_orders(self, label: Label) -> str:
-        return ", ".join("–" if value is None else f"{value:.3f}" for value in (label.p_shown, label.p_swapped))
-
     @admin.display(description="Orders", ordering="order_gap")
     def orders(self, label: Label) -> str:
         return "disagree" if label.order_flip else "one" if label.p_swapped is None else "agree"
 
     @admin.display(description="Review", ordering="review")
     def review_state(self, label: Label) -> str:
-        return label.get_review_display()
+        return label.decision or label.get_review_display()
 
-    def page_context(self, row: Label) -> dict[str, Any]:
-        return side_by_side(row.pair) | {"label": row, "changes": selectors.changes_of(row)[:20]}
-
-    def save_model(self, request: HttpRequest, obj: Label, form: Any, change: bool) -> None:
-        """Apply the decision through the services; the row itself is never saved here."""
-        decision = DecisionForm(request.POST)
-        try:
-            if not decision.is_valid():
-                raise ValidationError([message for errors in decision.errors.values() for message in errors])
-            message = decide(obj, decision.cleaned_data, request.user)  # type: ignore[arg-type]
-            messages.success(request, message)
-        except ValidationError as error:
-            messages.error(request, " ".join(error.messages))
-
-    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> str:
-        return f"Decided: {request.POST.get('action', '')} {request.POST.get('probability', '')}".strip()
-
-    def response_change(self, request: HttpRequest, obj: Label) -> HttpResponse:
-        return redirect(request.get_full_path())
+    def filter_of(self, request: HttpRequest) -> str:
+        changelist = QueryDict(request.GET.get("_changelist_filters", ""))
+        return urlencode({name: changelist[name] for name in LabelFilterForm.base_fields if changelist.get(name)})
 
     @admin.action(description="Approve", permissions=["change"])
     def approve(self, request: HttpRequest, queryset: QuerySet[Label]) -> HttpResponse | None:
@@ -201,11 +181,11 @@ class LabelAdmin(TeamAdmin):
 @admin.register(Pair, site=review_site)
 class PairAdmin(TeamAdmin):
     list_columns = ("excerpt", "human", "created_at", "dataset__name")
+    labels_page = "labels:pair"
     list_display = ("prompt_start", "dataset", "human_choice", "created_at")
     list_filter = (admin_filters.PairByDataset,)
     list_select_related = ("dataset",)
     search_fields = ("excerpt",)
-    fields = readonly_fields = ("dataset", "human_choice", "created_at")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -217,14 +197,3 @@ class PairAdmin(TeamAdmin):
     @admin.display(description="A person chose")
     def human_choice(self, pair: Pair) -> str:
         return {1.0: "A", 0.0: "B", None: "–"}.get(pair.human, "neither")
-
-    def page_context(self, row: Pair) -> dict[str, Any]:
-        return side_by_side(row)
-
-
-def side_by_side(pair: Pair) -> dict[str, Any]:
-    """A pair's texts with their differences, and all its labels."""
-    text = pair.text
-    pieces_a, pieces_b = marked(text.response_a, text.response_b)
-    return {"pair": pair, "prompt": text.prompt, "pieces_a": pieces_a, "pieces_b": pieces_b,
-            "labels": selectors.labels_on(pair)}

@@ -84,6 +84,7 @@ class DecisionForm(forms.Form):
 
     action = forms.ChoiceField(choices=[(action, action) for action in ACTIONS])
     probability = forms.FloatField(required=False, min_value=0, max_value=1, label="Probability that A is better")
+    blind = forms.BooleanField(required=False)  # the page that was sent did not show the judge's answer
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

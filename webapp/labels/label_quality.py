@@ -11,18 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from training.judges.identity import judge_title
 from training.judges.protocol import FAILURES
 from webapp.accounts.models import Team
 from webapp.labels.agreement import Agreement, in_words, relation
-from webapp.labels.models import Label
+from webapp.labels.models import Label, LabelChange
 from webapp.labels.prices import Price, money
 from webapp.principles.models import Principle
 
+ENOUGH_FOR_WORDS = 20  # pairs
 MOST_ROWS = 200_000  # the newest labels count in the matrix of principles
+NOT_BLIND = "reviewed by your team, not blind"
 _SAYS_A, _SAYS_B = Q(probability__gt=0.5), Q(probability__lt=0.5)
 _OTHER_A, _OTHER_B = Q(pair__labels__probability__gt=0.5), Q(pair__labels__probability__lt=0.5)
 _HUMAN_A, _HUMAN_B = Q(pair__human__gt=0.5), Q(pair__human__lt=0.5)
@@ -90,7 +92,8 @@ class Between:
 
     @property
     def words(self) -> str:
-        return in_words(self.agreement.kappa)
+        """The strength of the agreement; empty where there are too few pairs for a word."""
+        return in_words(self.agreement.kappa) if self.agreement.n >= ENOUGH_FOR_WORDS else ""
 
 
 @dataclass(frozen=True)
@@ -151,11 +154,15 @@ def between_judges(principles: Mapping[int, Principle], labels: QuerySet[Label])
 
 
 def with_people(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list[Between]:
-    """The agreement of each judge with the choices in the data, and with the reviewers of its labels."""
+    """The agreement of each judge with the choices in the data, and with the reviewers of its labels: apart, those who
+    decided blind and those who had the judge's answer before them."""
     lines = []
     who = ("principle_version__principle", "judge", "prompt_version")
+    reviewed = labels.filter(_PERSON_A | _PERSON_B)
+    blind = Exists(LabelChange.objects.filter(label=OuterRef("pk"), at=OuterRef("reviewed_at"), blind=True))
     sources = (("chosen in the data set", (_HUMAN_A, _HUMAN_B), labels.filter(_HUMAN_A | _HUMAN_B)),
-               ("reviewed by your team", (_PERSON_A, _PERSON_B), labels.filter(_PERSON_A | _PERSON_B)))
+               ("reviewed by your team, blind", (_PERSON_A, _PERSON_B), reviewed.filter(blind)),
+               (NOT_BLIND, (_PERSON_A, _PERSON_B), reviewed.exclude(blind)))
     for title, (says_a, says_b), chosen in sources:
         rows = chosen.order_by().filter(_SAYS_A | _SAYS_B).values_list(*who).annotate(
             **_four(_SAYS_A, _SAYS_B, says_a, says_b)).order_by(*who)

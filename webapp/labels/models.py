@@ -94,6 +94,11 @@ class Label(TeamOwned):
         return judge_title(self.judge)
 
     @property
+    def decision(self) -> str:
+        """What a person decided, in words; empty if nobody has."""
+        return decision_in_words(self.review, self.corrected_probability)
+
+    @property
     def effective_probability(self) -> float | None:
         """The probability that training uses: the correction if there is one, None if a person rejected the label."""
         if self.review == self.Review.REJECTED:
@@ -109,6 +114,7 @@ class LabelChange(TeamOwned):
 
     label = models.ForeignKey(Label, on_delete=models.CASCADE, related_name="changes")
     batch = models.CharField(max_length=32, db_index=True)
+    blind = models.BooleanField(default=False, help_text="Decided before the judge's answer was shown.")
     before = models.CharField(max_length=10, choices=Label.Review.choices)
     before_probability = models.FloatField(null=True, blank=True)
     after = models.CharField(max_length=10, choices=Label.Review.choices)
@@ -124,6 +130,21 @@ class LabelChange(TeamOwned):
 
     def __str__(self) -> str:
         return f"{self.get_after_display()} at {self.at:%Y-%m-%d %H:%M}"
+
+    @property
+    def decision(self) -> str:
+        """What the person decided, in words."""
+        return decision_in_words(self.after, self.after_probability)
+
+
+def decision_in_words(review: str, probability: float | None) -> str:
+    """A decision as "B better", "A better, 0.65", "tie", "approved" or "rejected"; empty for none."""
+    if review != Label.Review.OVERRIDDEN or probability is None:
+        return "" if review == Label.Review.OPEN else str(Label.Review(review).label)
+    if probability == 0.5:
+        return "tie"
+    winner, share = ("A", probability) if probability > 0.5 else ("B", 1 - probability)
+    return f"{winner} better" if share == 1 else f"{winner} better, {share:.2f}"
 
 
 class BulkAction(TeamOwned):

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from training.judges.identity import judge_title
-from webapp.accounts.models import Team
+from webapp.accounts.models import Team, User
 from webapp.accounts.numbers import row_key
 from webapp.datasets.models import Dataset
 from webapp.labels.filtering import OWNERS
@@ -20,7 +20,7 @@ from webapp.principles.models import Principle, PrincipleVersion
 
 LIST_COLUMNS = (
     "pair_id", "probability", "p_shown", "p_swapped", "confidence", "order_flip", "error", "review",
-    "corrected_probability", "judge", "pair__excerpt", "principle_version__number",
+    "corrected_probability", "reviewed_by", "judge", "pair__excerpt", "principle_version__number",
     "principle_version__principle__name", "principle_version__principle__symbol",
 )
 _MOST_OFFERED = 200
@@ -139,25 +139,54 @@ def overall(lines: Sequence[PrincipleQuality], principle: Principle | None = Non
         "n", "errors", "both", "flips", "sureness", "reviewed")))
 
 
-def neighbours(labels: QuerySet[Label], label: Label, sort: str) -> tuple[int | None, int | None]:
-    """Ids of the labels before and after this one in a filter's order."""
+@dataclass(frozen=True)
+class Place:
+    """Where a label stands among those that a filter finds. A decision may have taken the label itself out."""
+
+    previous: int | None  # keys of labels
+    next: int | None
+    before: int  # labels that come before it
+    total: int
+    is_among: bool
+
+    @property
+    def position(self) -> int | None:
+        return self.before + 1 if self.is_among else None
+
+
+def place_of(labels: QuerySet[Label], label: Label, sort: str) -> Place:
+    """The label's place in a filter's order; five queries, none of which reads texts."""
+    total, is_among = labels.order_by().count(), labels.filter(pk=label.pk).exists()
+    if sort and label.confidence is None:  # errors have no place in an order by confidence
+        return Place(None, None, 0, total, False)
+    previous: tuple[str, ...]
+    following: tuple[str, ...]
     if not sort:
-        older, newer = labels.filter(pk__lt=label.pk), labels.filter(pk__gt=label.pk)
-        return _first(newer.order_by("pk")), _first(older.order_by("-pk"))
-    if label.confidence is None:
-        return None, None
-    lower = labels.filter(Q(confidence__lt=label.confidence) | Q(confidence=label.confidence, pk__lt=label.pk))
-    higher = labels.filter(Q(confidence__gt=label.confidence) | Q(confidence=label.confidence, pk__gt=label.pk))
-    before = _first(lower.order_by(F("confidence").desc(), "-pk"))
-    after = _first(higher.order_by("confidence", "pk"))
-    return (before, after) if sort == "unsure" else (after, before)
+        before, after = labels.filter(pk__gt=label.pk), labels.filter(pk__lt=label.pk)
+        previous, following = ("pk",), ("-pk",)
+    else:
+        confidence = label.confidence
+        before = labels.filter(Q(confidence__lt=confidence) | Q(confidence=confidence, pk__lt=label.pk))
+        after = labels.filter(Q(confidence__gt=confidence) | Q(confidence=confidence, pk__gt=label.pk))
+        previous, following = ("-confidence", "-pk"), ("confidence", "pk")
+        if sort == "sure":
+            before, after, previous, following = after, before, following, previous
+    return Place(_first(before.order_by(*previous)), _first(after.order_by(*following)), before.order_by().count(),
+                 total, is_among)
 
 
 def labels_on(pair: Pair) -> QuerySet[Label]:
-    """All labels of one pair, by principle."""
-    return (Label.objects.filter(pair=pair, team=pair.team_id)
+    """All labels of one pair, by principle. The team is compared as a sum, which no index matches: without statistics
+    SQLite would take the index of the team, and read all its labels."""
+    return (Label.objects.alias(owner=F("team_id") + 0).filter(pair=pair, owner=pair.team_id)
             .select_related("principle_version__principle", "reviewed_by")
             .order_by("principle_version__principle_id", "-principle_version__number", "judge"))
+
+
+def undecided_by(user: User, pair_id: int) -> set[int]:
+    """Keys of the pair's labels on which the user has never decided."""
+    own = LabelChange.objects.filter(label=OuterRef("pk"), by=user)
+    return set(Label.objects.filter(~Exists(own), pair=pair_id).order_by().values_list("pk", flat=True))
 
 
 def changes_of(label: Label) -> QuerySet[LabelChange]:

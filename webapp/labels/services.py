@@ -24,11 +24,11 @@ def may_review(user: User, team: Team | None) -> bool:
 
 
 @transaction.atomic
-def label_override(*, label: Label, probability: float, by: User) -> LabelChange:
-    """Override the judge's probability that A is better with a person's."""
+def label_override(*, label: Label, probability: float, by: User, blind: bool = False) -> LabelChange:
+    """Override the judge's probability that A is better with a person's; `blind`: its answer was not shown."""
     if not 0 <= probability <= 1:
         raise ValidationError(f"The probability that A is better must be from 0 to 1, not {probability:g}.")
-    return _change(label, Review.OVERRIDDEN, probability, by)
+    return _change(label, Review.OVERRIDDEN, probability, by, blind)
 
 
 @transaction.atomic
@@ -40,9 +40,9 @@ def label_approve(*, label: Label, by: User) -> LabelChange:
 
 
 @transaction.atomic
-def label_reject(*, label: Label, by: User) -> LabelChange:
+def label_reject(*, label: Label, by: User, blind: bool = False) -> LabelChange:
     """Reject the label: training does not use it."""
-    return _change(label, Review.REJECTED, None, by)
+    return _change(label, Review.REJECTED, None, by, blind)
 
 
 @transaction.atomic
@@ -56,11 +56,11 @@ def label_undo(*, label: Label) -> LabelChange | None:
     return change
 
 
-def _change(label: Label, review: Review, probability: float | None, by: User) -> LabelChange:
+def _change(label: Label, review: Review, probability: float | None, by: User, blind: bool = False) -> LabelChange:
     """Record and apply the change on the row's current state."""
     locked = Label.objects.select_for_update().get(pk=label.pk)
     change = LabelChange.objects.create(
-        team_id=locked.team_id, label=locked, batch=uuid.uuid4().hex, before=locked.review,
+        team_id=locked.team_id, label=locked, batch=uuid.uuid4().hex, blind=blind, before=locked.review,
         before_probability=locked.corrected_probability, after=review, after_probability=probability, by=by)
     _set(locked, review, probability, change)
     label.refresh_from_db()

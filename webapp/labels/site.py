@@ -13,6 +13,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.decorators import method_decorator
@@ -27,12 +28,21 @@ ACCENT = {
     "50": "#eef1fd", "100": "#e0e6fb", "200": "#c6d0f7", "300": "#b1c0ff", "400": "#93a8ff", "500": "#7d94f5",
     "600": "#3451c7", "700": "#2a43a8", "800": "#24388a", "900": "#1f2f6e", "950": "#141d45",
 }
+# The site's neutral colours, from its tokens in css/concord.css, in the same shades.
+NEUTRAL = {
+    "50": "#f6f7f8", "100": "#f1f3f5", "200": "#e2e5e9", "300": "#cdd2d8", "400": "#9ba5b1", "500": "#6b7480",
+    "600": "#58616e", "700": "#3a424c", "800": "#2a3038", "900": "#171b20", "950": "#101317",
+}
 
 
 class ReviewSite(UnfoldAdminSite):
     """See the module."""
 
     index_title = "Review"
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Redirect to the labels: a page that only names the two tables would be one click more."""
+        return redirect("admin:labels_label_changelist")
 
     def has_permission(self, request: HttpRequest) -> bool:
         return may_review(request.user, request.team)  # type: ignore[attr-defined, arg-type]
@@ -55,7 +65,7 @@ class ReviewSite(UnfoldAdminSite):
         return context | {
             "theme": theme if theme in {"light", "dark"} else None,
             "styles": [reverse("principles:hues"), static("css/review.css")],
-            "colors": context["colors"] | {"primary": ACCENT},
+            "colors": context["colors"] | {"primary": ACCENT, "base": NEUTRAL},
         }
 
 

@@ -9,6 +9,7 @@ urlpatterns = [
     path("", views.list_, name="list"),
     path("<int:pk>/", views.label, name="label"),
     path("<int:pk>/judge/", views.judge, name="judge"),
+    path("<int:pk>/options/", views.options, name="options"),
     path("pairs/<int:pk>/", views.pair, name="pair"),
     path("actions/", bulk_views.bulk_list, name="bulk_list"),
     path("actions/new/", bulk_views.bulk_new, name="bulk_new"),

@@ -208,6 +208,8 @@ class Sample(models.Model):
 class LogLine(models.Model):
     """A line of a stage's log; warnings carry a code and the step they belong to."""
 
+    CORRECTED = "labels-corrected"  # the code of a line about labels that people changed while the stage waited
+
     stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="log")
     seq = models.PositiveBigIntegerField()
     time = models.DateTimeField()

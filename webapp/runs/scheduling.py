@@ -13,7 +13,7 @@ from training.run.pipeline import StagePlan, identities, needs_torch, plan
 from webapp.accounts.models import Team
 from webapp.celery import send
 from webapp.runs.live.notifications import notify_run_changed
-from webapp.runs.models import Run, RunStage, Stage
+from webapp.runs.models import LogLine, Run, RunStage, Stage
 
 S = Stage.Status
 
@@ -113,8 +113,20 @@ def repoint(*, run: Run, corrections: Mapping[str, str]) -> None:
         if use.stage.identity != identity_by_name[item.name]:
             use.stage, use.reused = stage_for(team=run.team, item=item, identity=identity_by_name[item.name])
             use.save(update_fields=["stage", "reused"])
+            read = [name for name in corrections if f"label:{name}" in item.inputs.values()]
+            if read:
+                _note_corrections(use.stage, read)
     Run.objects.filter(pk=run.pk).update(corrections=merged)
     run.corrections = merged
+
+
+def _note_corrections(stage: Stage, principles: Iterable[str]) -> None:
+    """Say on the run's page, and first in the stage's log, that the stage took the place of one that was planned. Lines
+    of the stage itself count from 1."""
+    words = (f"Labels of {', '.join(principles)} were corrected while a run was waiting. "
+             "Training uses the corrected labels.")
+    LogLine.objects.get_or_create(stage=stage, seq=0, defaults={
+        "time": timezone.now(), "level": "info", "message": words, "code": LogLine.CORRECTED})
 
 
 def unshared(run: Run) -> list[int]:

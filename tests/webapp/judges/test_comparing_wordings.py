@@ -13,7 +13,9 @@ from django.urls import reverse
 from tests.judge_server import JudgeServer, judge_server
 from tests.webapp.judges.conftest import KEY
 from training.judges import judge as engine
+from training.run.pipeline import pair_digest
 from webapp.accounts.models import Team, User
+from webapp.datasets.models import Dataset, DatasetRow, DatasetText
 from webapp.judges import comparisons
 from webapp.judges.models import Comparison, ComparisonAnswer, Connection
 from webapp.judges.services import connection_create
@@ -78,6 +80,8 @@ def test_two_wordings_are_asked_about_the_same_pairs(
     assert result.a.tokens == 4 * 202
     assert result.a.money == pytest.approx(((808 - 8) * 1.0 + 8 * 2.0) / 1e6)
     assert "Pairs that differ" in page
+    assert (result.a.title, result.b.title) == ("Old wording", "New wording")
+    assert page.count('data-title="Old wording"') == page.count('data-title="New wording"') == 4
     assert KEY not in page
 
 
@@ -97,7 +101,7 @@ def test_two_judges_are_asked_by_one_wording(
     assert result.b.money == pytest.approx(808 * 0.5 / 1e6)
     page = owner_client.get(answer.headers["Location"]).content.decode()
     assert "Two judges on" in page
-    assert "Wording A" not in page
+    assert "New wording" not in page and "Adopt" not in page
 
 
 def test_wording_and_judge_are_not_changed_at_once(start: Any, saved: Connection, pairs: list[Pair]) -> None:
@@ -206,3 +210,55 @@ def test_the_page_renews_itself_until_all_is_answered(
     comparisons.comparison_run(comparison_id=comparison.pk)
     assert "every 1s" not in owner_client.get(address).content.decode()
     assert ComparisonAnswer.objects.filter(probability=None).count() == 0
+
+
+def test_an_imported_data_set_can_be_chosen_before_any_run(start: Any, team: Team, owner: User) -> None:
+    dataset = Dataset.objects.create(team=team, name="harmless", kind="pairs", status="ready", rows_good=6)
+    for number in range(1, 7):
+        row = DatasetRow.objects.create(dataset=dataset, number=number)
+        DatasetText.objects.create(row=row, prompt=[{"role": "user", "content": f"What is {number}?"}],
+                                   chosen=f"It is {number}.", rejected="No idea.")
+    start(judge="rule", dataset=str(dataset.pk), pairs="4")
+
+    comparison = Comparison.objects.get()
+    made = Pair.objects.of(team).filter(dataset=dataset)
+    assert comparison.answers.count() == 8 and made.count() == 5, "one prompt is left for evaluation, as in a run"
+    pair = made.filter(pk__in=comparison.answers.values("pair")).first()
+    assert pair is not None and pair.digest == pair_digest(
+        pair.text.prompt, pair.text.response_a, pair.text.response_b)
+    assert pair.human == (1.0 if pair.text.response_a.startswith("It is") else 0.0)
+
+    start(judge="rule", dataset=str(dataset.pk), pairs="4")
+    assert Pair.objects.of(team).count() == 5, "nothing is recorded twice"
+
+
+def test_a_data_set_of_prompts_is_not_offered(owner_client: Client, team: Team, principle: Principle) -> None:
+    Dataset.objects.create(team=team, name="only prompts", kind="prompts", status="ready", rows_good=6)
+    Dataset.objects.create(team=team, name="half imported", kind="pairs", status="importing", rows_good=6)
+    page = owner_client.get(reverse("judges:principle_compare", args=[principle.pk])).content.decode()
+    assert "only prompts" not in page and "half imported" not in page
+
+
+def test_the_new_wording_is_adopted_as_a_version(
+        start: Any, pairs: list[Pair], principle: Principle, owner_client: Client, owner: User) -> None:
+    start(judge="rule")
+    comparison = Comparison.objects.get()
+    comparisons.comparison_run(comparison_id=comparison.pk)
+    address = reverse("judges:comparison_detail", args=[comparison.pk])
+    assert "Adopt the new wording" in owner_client.get(address).content.decode()
+
+    answer = owner_client.post(f"{address}adopt/", follow=True)
+    latest = principle.versions.first()
+    assert latest and (latest.number, latest.statement, latest.created_by) == (2, "fuller and richer", owner)
+    assert "The new wording is version 2 of conciseness." in answer.content.decode()
+    assert "Adopt the new wording" not in owner_client.get(address).content.decode()
+    owner_client.post(f"{address}adopt/")
+    assert principle.versions.count() == 2
+
+
+def test_a_stranger_adopts_nothing(
+        start: Any, pairs: list[Pair], principle: Principle, stranger_client: Client) -> None:
+    start(judge="rule")
+    address = reverse("judges:comparison_adopt", args=[Comparison.objects.get().pk])
+    assert stranger_client.post(address).status_code == 404
+    assert principle.versions.count() == 1

@@ -100,7 +100,33 @@ def test_a_judge_is_compared_with_the_choices_of_the_data_and_with_reviews(
     assert (data.second, data.agreement.both_a, data.agreement.first_a, data.agreement.n) == (
         "chosen in the data set", 1, 1, 2)
     assert (review.second, review.agreement.both_a, review.agreement.first_a, review.agreement.n) == (
-        "reviewed by your team", 1, 1, 2)
+        "reviewed by your team, not blind", 1, 1, 2)
+
+
+def test_reviews_made_blind_are_counted_apart(
+        team: Team, reviewer: User, make_pair: MakePair, make_label: MakeLabel, owner_client: Client) -> None:
+    labels = [make_label(make_pair(team, question=f"{number}?"), shown=0.9, swapped=0.9) for number in range(4)]
+    label_override(label=labels[0], probability=1.0, by=reviewer, blind=True)
+    label_override(label=labels[1], probability=0.0, by=reviewer, blind=True)
+    label_override(label=labels[2], probability=0.0, by=reviewer, blind=True)
+    label_approve(label=labels[2], by=reviewer)  # after the judge's answer was shown: no longer blind
+    label_approve(label=labels[3], by=reviewer)
+
+    by_source = {line.second: line.agreement for line in
+                 label_quality.with_people(label_quality.principles_of(team), labels_of(team))}
+    assert {source: (agreement.both_a, agreement.first_a) for source, agreement in by_source.items()} == {
+        "reviewed by your team, blind": (1, 1), "reviewed by your team, not blind": (2, 0)}
+    assert "Not blind: the reviewer saw it first" in opened(owner_client).content.decode()
+
+
+@pytest.mark.parametrize(("pairs", "words"), [(19, ""), (20, "almost perfect")])
+def test_few_pairs_are_given_no_word(team: Team, make_pair: MakePair, make_label: MakeLabel, pairs: int,
+                                     words: str) -> None:
+    for number in range(pairs):
+        p = 0.9 if number % 2 else 0.1
+        make_label(make_pair(team, question=f"{number}?", human=float(number % 2)), shown=p, swapped=p)
+    line, = label_quality.with_people(label_quality.principles_of(team), labels_of(team))
+    assert (line.agreement.n, line.agreement.kappa, line.words) == (pairs, 1.0, words)
 
 
 def test_near_duplicates_and_conflicts_among_principles_are_named(

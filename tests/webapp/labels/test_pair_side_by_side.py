@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+from django.db import connection
 from django.test import Client
 
 from webapp.accounts.models import Team
+from webapp.labels import selectors
 from webapp.labels.differences import marked
 from webapp.labels.models import Label, Pair
 
@@ -21,6 +23,12 @@ def test_it_shows_the_prompt_both_answers_and_every_label(
     assert "<mark>Wexby</mark>" in page
     assert f"/labels/{other.pk}/" in page
     assert page.count('class="order"') == 6, "both orders of the label in hand and of both labels in the list"
+
+
+def test_the_labels_of_a_pair_are_found_by_the_pair(pair: Pair, label: Label) -> None:
+    plan = selectors.labels_on(pair).explain()
+    assert "(pair_id=?)" in plan or connection.vendor != "sqlite", "not by the index of the team, which has them all"
+    assert list(selectors.labels_on(pair)) == [label]
 
 
 def test_texts_are_shown_as_texts(owner_client: Client, team: Team, make_pair, make_label) -> None:
@@ -73,6 +81,27 @@ def test_differences_are_marked_word_by_word_and_lose_nothing() -> None:
     assert "".join(text for text, _ in pieces_a) == a
     assert "".join(text for text, _ in pieces_b) == b
     assert [text for text, differs in pieces_b if differs] == [" Wexby", "!"]
+
+
+def test_answers_that_share_little_are_shown_unmarked() -> None:
+    a, b = "Lions live in the savanna of Africa.", "Bake it for an hour at medium heat, then rest it."
+    assert marked(a, b) == ([(a, False)], [(b, False)])
+    mostly_shared = marked("Lions live in the savanna of Africa.", "Lions live in the forests of Asia.")
+    assert [text for text, differs in mostly_shared[1] if differs] == ["forests", "Asia"]
+
+
+def test_earlier_messages_of_a_long_dialogue_are_folded(
+    owner_client: Client, team: Team, make_pair, make_label
+) -> None:
+    long = make_pair(team)
+    long.text.prompt = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "How can I help?"},
+                        {"role": "user", "content": "What is the capital?"}]
+    long.text.save()
+    page = owner_client.get(f"/labels/{make_label(long).pk}/").content.decode()
+    folded = re.search(r"<details class=\"earlier\">(.*?)</details>", page, re.DOTALL)
+    assert folded and "2 earlier messages" in folded[1] and "How can I help?" in folded[1]
+    assert "What is the capital?" not in folded[1]
+    assert "earlier message" not in owner_client.get(f"/labels/{make_label(make_pair(team, 'q')).pk}/").content.decode()
 
 
 def test_texts_too_long_to_compare_are_shown_unmarked() -> None:

@@ -35,6 +35,18 @@ def check_size(unpacked_bytes: int, file_size: int) -> None:
                       "the same few bytes over and over.", "Remove the repetitions, or upload it uncompressed.")
 
 
+class NoRecord(str):
+    """Why there is no record, with the beginning of its text."""
+
+    raw = ""
+
+    @classmethod
+    def of(cls, reason: str, text: str) -> NoRecord:
+        made = cls(reason)
+        made.raw = text[:500].strip()
+        return made
+
+
 @dataclass(frozen=True)
 class Unreadable:
     """A cell whose value cannot be read; `reason` ends a sentence that begins with the column."""

@@ -15,6 +15,7 @@ from training.data.records.cells import (
     MAX_COLUMNS,
     NOT_UTF8,
     TOO_LONG,
+    NoRecord,
     Record,
     Unreadable,
     is_utf8,
@@ -103,7 +104,7 @@ def _record(columns: list[str], cells: list[str]) -> dict[str, Any] | str:
     if any(_MARK in cell for cell in cells):
         return TOO_LONG
     if any(cells[len(columns):]):
-        return "more cells than there are columns"
+        return NoRecord.of("more cells than there are columns", ",".join(cells))
     return {name: cell if is_utf8(cell) else Unreadable(NOT_UTF8) for name, cell in zip(columns, cells, strict=False)}
 
 

@@ -15,6 +15,7 @@ from training.data.records.cells import (
     MAX_CELL,
     NOT_UTF8,
     TOO_LONG,
+    NoRecord,
     Record,
     Unreadable,
     is_utf8,
@@ -228,8 +229,10 @@ def _record(value: bytes | None) -> Any:
     try:
         record = object_or_reason(parse_json(text))
     except ValueError as error:
-        return f"invalid JSON: {error}" if is_utf8(text) else f"invalid JSON, and it {NOT_UTF8}"
-    if isinstance(record, str) or is_utf8(text):
+        return NoRecord.of(f"invalid JSON: {error}" if is_utf8(text) else f"invalid JSON, and it {NOT_UTF8}", text)
+    if isinstance(record, str):
+        return NoRecord.of(record, text)
+    if is_utf8(text):
         return record
     return {key: cell if _is_whole(cell) else Unreadable(NOT_UTF8) for key, cell in record.items()}
 

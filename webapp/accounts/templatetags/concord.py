@@ -81,13 +81,27 @@ def last_words(prompt: Dialogue) -> str:
 
 @register.inclusion_tag("principles/_label_bar.html")
 def label_bar(p: float | None, p_shown: float | None = None, p_swapped: float | None = None,
-              principle: str = "") -> dict[str, object]:
-    """A label as a bar from A (left end) to B (right end): dot at the mean, a tick for each order."""
-    if not isinstance(p, int | float):  # none, or nothing of that name in the template
-        return {"p": None}
-    orders = [f"{100 * (1 - value):.1f}" for value in (p_shown, p_swapped) if value is not None]
-    return {"p": p, "principle": principle, "mean": f"{100 * (1 - p):.1f}", "low": f"{min(50.0, 100 * (1 - p)):.1f}",
-            "width": f"{abs(100 * (0.5 - p)):.1f}", "orders": orders}
+              principle: str = "", person: float | None = None) -> dict[str, object]:
+    """A label as a bar from A (left end) to B (right end): dot at the judge's mean, a tick for each order, a diamond
+    where a person decided otherwise."""
+    judge, decided = (value if isinstance(value, int | float) else None for value in (p, person))
+    words = [] if decided is None else [f"a person: {_winner(decided)}"]
+    bar: dict[str, object] = {"principle": principle, "words": words, "winner": judge if decided is None else decided}
+    if decided is not None:
+        bar["person"] = f"{100 * (1 - decided):.1f}"
+    if judge is not None:  # else none, or nothing of that name in the template
+        words.append(f"{'the judge: ' if words else ''}{_winner(judge)}")
+        bar |= {"mean": f"{100 * (1 - judge):.1f}", "low": f"{min(50.0, 100 * (1 - judge)):.1f}",
+                "width": f"{abs(100 * (0.5 - judge)):.1f}",
+                "orders": [f"{100 * (1 - value):.1f}" for value in (p_shown, p_swapped) if value is not None]}
+    return bar
+
+
+def _winner(p: float) -> str:
+    """'B better with probability 0.80'."""
+    if p == 0.5:
+        return "undecided"
+    return f"{'A' if p > 0.5 else 'B'} better" + ("" if p in (0, 1) else f" with probability {max(p, 1 - p):.2f}")
 
 
 @register.inclusion_tag("principles/_reward_bar.html")

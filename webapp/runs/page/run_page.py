@@ -213,6 +213,12 @@ class RunPage:
         return lines
 
     @property
+    def corrections(self) -> list[str]:
+        """What was said about labels that people corrected while the run waited."""
+        lines = LogLine.objects.filter(stage__in=self.stages, seq=0, code=LogLine.CORRECTED)
+        return list(lines.order_by("time").values_list("message", flat=True))
+
+    @property
     def failure_log(self) -> list[LogLine]:
         return list(LogLine.objects.filter(stage=self.failed).order_by("-seq")[:12])[::-1] if self.failed else []
 

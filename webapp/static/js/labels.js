@@ -1,4 +1,5 @@
-// Keys for labels: j k move; on a label a b t judge, y approves, n rejects, e sets an exact value, u takes back.
+// Keys for labels: j k move; on a label a b t decide, y approves, n rejects, e sets an exact value, u takes back, z goes
+// back to the label that was decided last. The server answers a decision with the next label.
 (() => {
   const typing = (element) => element.matches("input, textarea, select, [contenteditable]");
 
@@ -22,22 +23,28 @@
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     if (event.key === "j") return move(1);
     if (event.key === "k") return move(-1);
-    const button = document.querySelector(`#decide [data-key="${CSS.escape(event.key)}"]`);
+    const button = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
     if (button) {
       event.preventDefault();
-      return button.click();
+      if (!isSent) button.click();
+      return;
     }
-    const field = document.querySelector(`#decide [data-focus="${CSS.escape(event.key)}"]`);
+    const field = document.querySelector(`[data-focus="${CSS.escape(event.key)}"]`);
     if (field) {
       event.preventDefault();
       field.focus();
     }
   });
 
+  // A key that is pressed twice decides once: the second would reach this label again, before the next one is there.
+  let isSent = false;
+  document.getElementById("decide")?.addEventListener("submit", () => { isSent = true; });
+  addEventListener("pageshow", () => { isSent = false; });
+
   // Enter in the exact field sets it, rather than pressing the form's first button.
   document.getElementById("exact")?.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
-    document.querySelector('#decide [value="exact"]').click();
+    document.querySelector('[form="decide"][value="exact"]').click();
   });
 })();

@@ -32,7 +32,7 @@ def test_the_file_of_hh_rlhf_is_recognised_and_imported_and_its_bad_row_is_named
     expect(page.get_by_role("heading", level=1).locator(".badge")).to_have_text("ready", timeout=60_000)
     expect(page.locator(".stat-row")).to_contain_text("200")
     page.get_by_role("link", name="Bad rows 1").click()
-    row = page.locator("tbody tr")
+    row = page.locator(".rejected-rows tbody tr")
     expect(row).to_have_count(1)
     expect(row.locator("td").first).to_have_text("4")
 

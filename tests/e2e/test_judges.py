@@ -82,7 +82,7 @@ def compare_two_wordings(page: Page) -> None:
     page.goto("/principles/")
     page.get_by_role("link", name="conciseness").click()
     page.get_by_role("link", name="Compare wordings").click()
-    page.get_by_label("Wording B").fill("fuller and richer")
+    page.get_by_label("New wording").fill("fuller and richer")
     page.get_by_label("Judge", exact=True).select_option(label="The tests’ judge")
     page.get_by_label("Number of pairs").fill("5")
     page.get_by_role("button", name="Compare", exact=True).click()

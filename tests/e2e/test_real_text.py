@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.test_datasets import upload
-from tests.e2e.test_playground import pane
+from tests.e2e.test_playground import ask, pane
 from tests.judge_server import judge_server
 from tests.processes import wait_for
 from tests.stack import Visitor
@@ -45,7 +45,5 @@ def test_peoples_preferences_become_labels_preference_models_and_a_policy_to_tal
     for principle in PRINCIPLES:
         expect(labels).to_contain_text(principle)
     frame = pane(page, run)
-    frame.locator("#prompt textarea").fill("How do I bake bread?")
-    frame.locator("#send").click()
-    expect(frame.locator("#column-b .turn.is-assistant:not(.is-writing)")).to_be_visible(timeout=120_000)
-    expect(frame.locator("#column-b .scores tbody tr")).to_have_count(3, timeout=60_000)
+    ask(frame, "How do I bake bread?")
+    expect(frame.get_by_label("Answer B", exact=True).locator(".scores tbody tr")).to_have_count(3)

@@ -78,6 +78,22 @@ def test_a_finished_run_shows_how_often_its_policy_is_preferred(page: Page, fini
     expect(page.locator("#samples-body .sample")).not_to_have_count(0)
 
 
+A_MOMENT_EARLIER = """document.addEventListener("readystatechange", () => {
+  const data = document.getElementById("run-data");
+  if (document.readyState !== "interactive" || !data) return;
+  data.textContent = JSON.stringify({ ...JSON.parse(data.textContent), run_state: "stopping" });
+  document.querySelector(".run-status .badge").textContent = "stopping";
+  window.renderedEarlier = true;
+})"""
+
+
+def test_what_changed_between_the_pages_answer_and_its_socket_is_shown(page: Page, finished_run: int) -> None:
+    page.add_init_script(A_MOMENT_EARLIER)  # runs before the page's own script
+    page.goto(f"/runs/{finished_run}/")
+    assert page.evaluate("window.renderedEarlier")
+    expect(page.locator(".run-status .badge")).to_have_text("done", timeout=15_000)
+
+
 def test_every_step_of_a_finished_run_is_there_once(visitor: Visitor, finished_run: int) -> None:
     reward = visitor.series(finished_run)["reward/total"]
     assert reward["step"] == list(range(1, 13))

@@ -18,6 +18,7 @@ class Page {
     this.wanted = new Set();
     this.samples = new Samples(data.samples);
     this.log = new Log(this.store.stages);
+    this.state = data.run_state;  // as rendered: what changed before the socket opened must refresh the page too
     this.inView = new IntersectionObserver((entries) => this.seen(entries), { rootMargin: "150px" });
     this.sizes = new ResizeObserver((entries) => this.resized(entries));
     this.loadColors();
@@ -235,7 +236,7 @@ class Page {
     if (message.type === "resync") return this.resync();
     let statusChanged = false;
     if (message.run) {
-      statusChanged = this.state !== undefined && this.state !== message.run.state;
+      statusChanged = this.state !== message.run.state;
       this.state = message.run.state;
       this.isChanging = message.run.live;
       showRun(message.run);
@@ -244,7 +245,7 @@ class Page {
     for (const stage of message.stages ?? []) {
       const shown = this.store.stages.get(stage.id);
       if (!shown) continue;
-      statusChanged ||= shown.status !== undefined && shown.status !== stage.status;
+      statusChanged ||= shown.status !== stage.status;
       shown.status = stage.status;
       showStage(stage);
     }

@@ -2,11 +2,15 @@
 
 const plain = (html) => html.replace(/name="csrfmiddlewaretoken" value="[^"]*"/g, "").replace(/\d+ (s|min) ago/g, "");
 
-// Regions rendered by the server: replaced only where they differ, and never while someone works in them.
+let refreshes = 0;
+
+// Regions rendered by the server: replaced only where they differ. An answer is dropped if a newer request has been sent.
 export const refreshRegions = async (address) => {
+  const mine = ++refreshes;
   const answer = await fetch(address, { headers: { "X-Requested-With": "fetch" } });
   if (!answer.ok || answer.redirected) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (mine !== refreshes) return;
   for (const fresh of page.querySelectorAll("[data-region]")) {
     const region = document.querySelector(`[data-region="${fresh.dataset.region}"]`);
     if (!region || plain(region.innerHTML) === plain(fresh.innerHTML)) continue;

@@ -131,8 +131,8 @@ def addresses(newest: int) -> tuple[list[str], list[str]]:
              f"/runs/{newest}/downloads/", "/runs/new/", f"/runs/new/?clone={newest}", "/runs/running/",
              "/runs/storage/", "/runs/paper/", "/principles/", f"/principles/{principle}/", "/datasets/", "/labels/",
              "/labels/?page=1000", f"/labels/{label}/", "/labels/quality/", "/labels/?orders=flip",
-             "/labels/?confidence=low&sort=unsure", "/judges/", "/team/", "/account/", "/playground/", "/review/",
-             "/review/labels/label/", f"/review/labels/label/{label}/change/"]
+             "/labels/?confidence=low&sort=unsure", "/judges/", "/team/", "/account/", "/playground/",
+             "/review/labels/label/"]
     searches = ["/labels/?q=water", "/runs/?q=world", "/search/?q=demo", "/review/labels/label/?q=water"]
     return pages, searches
 

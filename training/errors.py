@@ -58,6 +58,13 @@ class OutOfMemory(TrainingError):
     kind = "out of memory"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device or the machine ran out of memory, whichever library says so. Torch is not needed to ask."""
+    words = str(error).lower()
+    return isinstance(error, OutOfMemory | MemoryError) or type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and ("out of memory" in words or "not enough memory" in words))
+
+
 class DiskFull(TrainingError):
     """The disk is full. The last checkpoint is complete."""
 

@@ -1,4 +1,4 @@
-"""Decides which worker runs a stage: a claim is a conditional update, a lease a token in the row that is renewed.
+"""Decides which worker runs a stage. A claim is a conditional update; a lease is a token in the row, which is renewed.
 
 The broker may deliver a task twice, or never; the database decides which worker has the stage. A worker whose token is
 no longer in the row stops at once and writes nothing more.

@@ -68,9 +68,9 @@ def test_the_gradient_is_that_of_the_expected_reward(policy: LanguageModel, answ
     logprobs = rollouts.forward_responses(policy, answers).logprobs
     loss = -(logprobs * whitened.unsqueeze(1) * answers.mask).sum() / answers.mask.sum()
     parameters = language_model.trainable_parameters(policy)
-    wanted = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
+    expected = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
     gradients = gradient_conflict.principle_gradients(policy, answers, z.unsqueeze(1), 1.0, micro_batch=2)
-    torch.testing.assert_close(gradients[0], wanted, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(gradients[0], expected, atol=1e-5, rtol=1e-3)
     assert all(parameter.grad is None for parameter in parameters)
 
 

@@ -140,9 +140,9 @@ def test_without_a_template_the_answer_is_begun_on_a_line_of_its_own() -> None:
     class Words:
         chat_template = None
 
-        def __call__(self, given: list[str]) -> dict[str, list[list[int]]]:
-            texts.extend(given)
-            return {"input_ids": [[1] for _ in given]}
+        def __call__(self, prompts: list[str]) -> dict[str, list[list[int]]]:
+            texts.extend(prompts)
+            return {"input_ids": [[1] for _ in prompts]}
 
     asked: Any = type("Asked", (), {"tokenizer": Words()})()
     assert question_ids(asked, ["Who ?"]) == [[1]]
@@ -161,9 +161,9 @@ def test_a_template_is_followed_by_the_beginning_of_the_answer(
         chat_template = template
         name_or_path = "judge"
 
-        def __call__(self, given: list[str], add_special_tokens: bool) -> dict[str, list[list[int]]]:
-            texts.extend(given)
-            return {"input_ids": [[1] for _ in given]}
+        def __call__(self, prompts: list[str], add_special_tokens: bool) -> dict[str, list[list[int]]]:
+            texts.extend(prompts)
+            return {"input_ids": [[1] for _ in prompts]}
 
     class Text:
         def __init__(self, text: str) -> None:

@@ -82,11 +82,11 @@ def test_the_weights_take_the_bias_out_of_the_gradient() -> None:
         return torch.autograd.grad((drawn_with * torch.stack(losses)).sum(), logits)[0]
 
     policy = logits.detach().exp()
-    wanted = gradient(policy, torch.ones(3))
+    expected = gradient(policy, torch.ones(3))
     _, weights = pg.sampling_weights(sampler.log()[None], policy.log()[None], torch.ones(1, 3))
     assert weights is not None
-    assert (gradient(sampler, torch.ones(3)) - wanted).abs().max() > 0.05
-    torch.testing.assert_close(gradient(sampler, weights[0]), wanted)
+    assert (gradient(sampler, torch.ones(3)) - expected).abs().max() > 0.05
+    torch.testing.assert_close(gradient(sampler, weights[0]), expected)
 
 
 class Phases:

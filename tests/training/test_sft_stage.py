@@ -42,15 +42,15 @@ def test_a_batch_in_parts_gives_the_losses_of_the_whole_batch(
         job_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Responses of different lengths, so that a mean of means would differ; 18 dialogues do not fill the last batch."""
     dialogues = [row | {"response": "Owl. " * (1 + number % 5)} for number, row in enumerate(DIALOGUES[:18])]
-    whole, parts = Remembering(), Remembering()
-    sft.run(job_of(dialogues), tmp_path / "whole", whole)
+    one_pass, parts = Remembering(), Remembering()
+    sft.run(job_of(dialogues), tmp_path / "whole", one_pass)
     monkeypatch.setattr(sft.memory, "rows_of_an_sft_pass", lambda *_: 2)
     sft.run(job_of(dialogues), tmp_path / "parts", parts)
-    assert sorted(whole.metrics) == sorted(parts.metrics) == list(range(1, 16))
-    for step, metrics in whole.metrics.items():
+    assert sorted(one_pass.metrics) == sorted(parts.metrics) == list(range(1, 16))
+    for step, metrics in one_pass.metrics.items():
         assert parts.metrics[step]["sft/loss"] == pytest.approx(metrics["sft/loss"], rel=1e-3), step
     assert "2 of a batch's 4 dialogues at a time, for the memory's sake" in parts.logs
-    assert not any("at a time" in line for line in whole.logs)
+    assert not any("at a time" in line for line in one_pass.logs)
 
 
 def test_only_the_response_is_learnt(tiny_base: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from training.dialogue import Dialogue
-from training.errors import OutOfMemory
+from training.errors import OutOfMemory, is_out_of_memory
 from training.models.chat import ReplyText
 from training.models.decoding import Decoder, attends_only
 from training.models.encoding import encode_prompt
@@ -330,7 +330,7 @@ def shares_a_batch(language: LanguageModel) -> bool:
     try:
         largest = max(measure(language))
     except Exception as error:  # a family may fail in any way; alone it may still work
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error):
+        if is_out_of_memory(error):
             raise
         return False
     return largest <= TOLERANCE.get(language.model.dtype, TOLERANCE[torch.bfloat16])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training.errors import ModelUnavailable
+from training.errors import ModelUnavailable, is_out_of_memory
 from training.models.decoding import Decoder
 from training.models.language_model import LanguageModel
 
@@ -48,10 +48,8 @@ def check_decoding(language: LanguageModel, field: str) -> None:
     remedy = "Choose another base: a decoder with attention, such as a Llama, Qwen, Gemma, Mistral or GPT-2 model."
     try:
         difference = max(measure(language))
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
     except Exception as error:  # a family may fail in any way
-        if "out of memory" in str(error):
+        if is_out_of_memory(error):
             raise
         words = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:200]
         raise ModelUnavailable(f"{named}: it cannot be decoded here ({words}).", remedy) from error

@@ -26,7 +26,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from training.config import Lora
-from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError
+from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError, is_out_of_memory
 from training.models.encoding import belongs_to
 from training.models.encoding import encode_prompt as encode_prompt
 from training.models.loaded_shape import head_width, last_width, model_positions, name_trunk, trunk_of
@@ -350,10 +350,8 @@ def translate_oom() -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(error) from error
-    except RuntimeError as error:
-        if "out of memory" in str(error) or "not enough memory" in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
             raise _out_of_memory(error) from error
         raise
 

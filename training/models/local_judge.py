@@ -127,12 +127,12 @@ class _AskedModel:
     def shares(self, groups: Sequence[Questions]) -> list[list[float | None]]:
         """P(A) / (P(A) + P(B)) after each question of each group, None where neither letter is likely; of a question
         that is longer than the model it says nothing."""
-        kept = [[ids if len(ids) <= self.language.longest else ids[:1] for ids in group] for group in groups]
-        as_trees = [self._reads_trees and fits_window(self.language, group) for group in kept]
-        masses = torch.empty((sum(map(len, kept)), 2))
-        owners = [number for number, group in enumerate(kept) for _ in group]
+        cut_groups = [[ids if len(ids) <= self.language.longest else ids[:1] for ids in group] for group in groups]
+        as_trees = [self._reads_trees and fits_window(self.language, group) for group in cut_groups]
+        masses = torch.empty((sum(map(len, cut_groups)), 2))
+        owners = [number for number, group in enumerate(cut_groups) for _ in group]
         for is_tree in (True, False):
-            chosen = [group for group, tree in zip(kept, as_trees, strict=True) if tree == is_tree]
+            chosen = [group for group, tree in zip(cut_groups, as_trees, strict=True) if tree == is_tree]
             if chosen:
                 rows = [row for row, owner in enumerate(owners) if as_trees[owner] == is_tree]
                 masses[rows] = self._letter_masses(chosen, is_tree)
@@ -161,9 +161,9 @@ def question_ids(language: LanguageModel, texts: Sequence[str]) -> list[list[int
         return [list(ids) for ids in tokenizer([f"{text}\n{ANSWER}" for text in texts])["input_ids"]]
     first = rendered(tokenizer, [{"role": "user", "content": texts[0]}]).text
     before, verbatim, after = first.partition(texts[0])
-    whole = [f"{before}{text}{after}" for text in texts] if verbatim else [
+    rendered_texts = [f"{before}{text}{after}" for text in texts] if verbatim else [
         rendered(tokenizer, [{"role": "user", "content": text}]).text for text in texts]
-    begun = tokenizer([_answering(text) for text in whole], add_special_tokens=False)["input_ids"]
+    begun = tokenizer([_answering(text) for text in rendered_texts], add_special_tokens=False)["input_ids"]
     return [known_ids(tokenizer, ids) for ids in begun]
 
 
@@ -190,8 +190,8 @@ def share_of(a: float, b: float) -> float | None:
 
 def letter_masses(logits: Tensor, letters: Sequence[Tensor]) -> Tensor:
     """The probability of each set of tokens, [..., sets], from logits [..., vocabulary]."""
-    whole = logits.float().logsumexp(-1)
-    return torch.stack([(logits[..., ids].float().logsumexp(-1) - whole).exp() for ids in letters], dim=-1)
+    total = logits.float().logsumexp(-1)
+    return torch.stack([(logits[..., ids].float().logsumexp(-1) - total).exp() for ids in letters], dim=-1)
 
 
 @torch.no_grad()

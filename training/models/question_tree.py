@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from training.errors import is_out_of_memory
 from training.models.decoding import attends_only, attention_window
 from training.models.exactness import TOLERANCE
 from training.models.language_model import LanguageModel
@@ -194,9 +195,9 @@ def reads_trees(language: LanguageModel) -> bool:
     groups = [[ids[:4] + ids[6:7], ids[:4] + ids[7:9], ids[:3] + ids[8:]], [ids[:2] + ids[5:8], ids[:2] + ids[5:6]]]
     try:
         logits, places = read_trees(language, groups)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception:  # a family may fail in any way: it is then asked in another
+    except Exception as error:  # a family may fail in any way: it is then asked in another
+        if is_out_of_memory(error):
+            raise
         return False
     bound = TOLERANCE.get(language.model.dtype, TOLERANCE[torch.bfloat16])
     with torch.no_grad():

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.errors import is_out_of_memory
 from training.models.decoding import attends_only, attention_window
 from training.models.fused_lora import can_fuse, fused_layers
 from training.models.memory import tokens_at_once
@@ -116,10 +117,8 @@ class PairReader:
         try:
             [batch] = batches([pair], [self.shares_prompts], SCORED_TOKENS, self.pad, self.device)
             return float((self._states(batch).float() - plain).abs().max() / plain.abs().max())
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
         except Exception as error:  # a family that does not take such a mask may fail in any way
-            if "out of memory" in str(error):
+            if is_out_of_memory(error):
                 raise
             return float("inf")
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.errors import is_out_of_memory
 from training.models.loaded_shape import decoder_config
 
 _OTHER_PART = re.compile("vision|visual|image|audio|speech")
@@ -127,7 +128,9 @@ def splits_exactly(trunk: Any, cut: int) -> bool:
         split.lower(tokens, mask)
         upper = split.upper(decoder_layers(trunk)[1][cut:])
         halves = upper(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state.float()
-    except Exception:  # a family whose upper layers need more of the lower ones may fail in any way
+    except Exception as error:  # a family whose upper layers need more of the lower ones may fail in any way
+        if is_out_of_memory(error):
+            raise
         return False
     return bool((halves - plain).abs().max() <= 1e-2 * plain.abs().max())
 

@@ -197,8 +197,8 @@ class _Pass:
             weights += trained_bytes(trunk_parameters(size))
         rewards = self.scorers(reward)
         decoding = merged + self.decoding(size, settings.batch_size, settings.max_new_tokens)
-        row = (self.prompt + settings.max_new_tokens) * self.kept(size) + settings.max_new_tokens * logit_bytes(
-            size, self.item)
+        row = ((self.prompt + settings.max_new_tokens) * self.token_activations(size)
+               + settings.max_new_tokens * logit_bytes(size, self.item))
         rows = max(settings.micro_batch, rows_that_fit(self.device, weights, row))
         rows = min(rows, -(-settings.batch_size // settings.minibatches))
         return weights + rewards + max(decoding, rows * row, self.conflict(size))
@@ -209,12 +209,12 @@ class _Pass:
             return 0
         return (len(reward_principles(self.recipe)) + 2) * 4 * size.parameters
 
-    def kept(self, size: ModelSize) -> float:
+    def token_activations(self, size: ModelSize) -> float:
         """`activation_bytes`, or with gradient checkpointing the inputs of layers and one layer's activations."""
-        kept = activation_bytes(size, self.item, fused=True)
+        activations = activation_bytes(size, self.item, fused=True)
         if self.recipe.ppo.gradient_checkpointing:
-            return kept / size.layers + size.layers * size.hidden * self.item
-        return kept
+            return activations / size.layers + size.layers * size.hidden * self.item
+        return activations
 
     def scorers(self, size: ModelSize) -> float:
         """The preference models of all principles: one trunk, and copies of it where copies are small."""

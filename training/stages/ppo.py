@@ -53,6 +53,13 @@ class Experience(NamedTuple):
     returns: Tensor
 
 
+def save_result(learner: Learner, folder: Path, reporter: Reporter) -> None:
+    """Write and report the trained policy, and its value head."""
+    made = save_policy(learner, folder)
+    learner.value_head.save(folder / "value_head.safetensors")
+    reporter.artifact(made, made)
+
+
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
     """Train the policy; write adapter/ (model/ where every weight is trained), value_head.safetensors and summary.json.
 
@@ -135,8 +142,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         kl = float(log_ratio.sum(dim=1).mean())
         learner.metrics = {
             **principle_metrics(rewards_of.names, rewards),
-            **{f"constraint/{name}/multiplier": multiplier
-               for name, multiplier in rewards_of.constraints.multipliers.items()},
+            **{f"constraint/{name}/multiplier": value for name, value in rewards_of.constraints.multipliers.items()},
             "reward/optimised": float(reward.mean()) - learner.kl_coefficient * kl,
             "kl/mean": kl,
             "kl/coefficient": learner.kl_coefficient,
@@ -156,8 +162,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         learner.multipliers = rewards_of.constraints.state_dict()
         if settings.kl.adaptive:
             learner.kl_coefficient = pg.next_kl_coefficient(
-                learner.kl_coefficient, kl, settings.kl.target, settings.batch_size, settings.kl.horizon
-            )
+                learner.kl_coefficient, kl, settings.kl.target, settings.batch_size, settings.kl.horizon)
 
         # 7. Report.
         learner.step += 1
@@ -169,14 +174,11 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             save()
         reporter.checkpoint_if_stopped(save)
 
-    if not parallel.is_main():
-        return
-    made = save_policy(learner, folder)
-    learner.value_head.save(folder / "value_head.safetensors")
-    write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards_of.weights_by_name,
-                                         "scalarization": job.settings["scalarization"], "last": learner.metrics,
-                                         "multipliers": rewards_of.constraints.multipliers})
-    reporter.artifact(made, made)
+    if parallel.is_main():
+        write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards_of.weights_by_name,
+                                             "scalarization": job.settings["scalarization"], "last": learner.metrics,
+                                             "multipliers": rewards_of.constraints.multipliers})
+        save_result(learner, folder, reporter)
 
 
 def credit(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import get_args
 
 from training.config import DEMO_WORLD
-from training.errors import DiskFull, OutOfMemory, StopRequested, TrainingError
+from training.errors import DiskFull, OutOfMemory, StopRequested, TrainingError, is_out_of_memory
 from training.run.artifacts import Job, is_complete, write_json, write_manifest
 from training.run.checks import check_job
 from training.run.jobs import DONE, FAILED, LOCKED, STOPPED, read_job
@@ -139,8 +139,7 @@ def _run(job: Job, folder: Path, reporter: EventFile) -> int:
 def describe(error: BaseException, job: Job) -> dict[str, str]:
     """`kind`, `cause` and `remedy` of a failure, in words for the person who started the run."""
     text = str(error).lower()
-    if type(error) in (OutOfMemory, MemoryError) or type(error).__name__ == "OutOfMemoryError" or (
-            isinstance(error, RuntimeError) and ("out of memory" in text or "not enough memory" in text)):
+    if is_out_of_memory(error):
         return {"kind": OutOfMemory.kind, "cause": "The device ran out of memory.",
                 "remedy": _oom_remedy(job)}
     if getattr(error, "errno", None) == errno.ENOSPC or any(sign in text for sign in _FULL):

@@ -67,17 +67,10 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     trainer = SFTTrainer(
         model=language.model if language.adapter is None else language.adapter,
         args=SFTConfig(
+            **schedule(settings, rows_at_once),
             output_dir=str(writing_folder(checkpoints)),
-            num_train_epochs=settings.epochs,
-            learning_rate=settings.learning_rate,
-            per_device_train_batch_size=rows_at_once,
-            gradient_accumulation_steps=settings.batch_size // rows_at_once,
             max_length=max_length,
             completion_only_loss=True,
-            lr_scheduler_type="cosine",
-            warmup_steps=0.05,
-            logging_steps=1,
-            save_steps=CHECKPOINT_EVERY,
             seed=job.settings["seed"],
             use_cpu=device.type == "cpu",
             bf16=policy.lora is None and precision == "bf16",  # else the weights have that precision already
@@ -97,6 +90,20 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         raise StopRequested
     save_whole(language, folder / "model", precision)
     reporter.artifact("model", "model")
+
+
+def schedule(settings: Sft, rows_at_once: int) -> dict[str, Any]:
+    """What the trainer does when; a batch is computed in parts of `rows_at_once` rows."""
+    return {
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "per_device_train_batch_size": rows_at_once,
+        "gradient_accumulation_steps": settings.batch_size // rows_at_once,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.05,
+        "logging_steps": 1,
+        "save_steps": CHECKPOINT_EVERY,
+    }
 
 
 def tokens_of(language: LanguageModel, row: dict[str, Any], max_length: int) -> dict[str, list[int]]:

@@ -179,22 +179,22 @@ def spans_of(runs: Sequence[Run]) -> dict[int, Span]:
     if not active:
         return {}
     uses = RunStage.objects.filter(run__in=[run.pk for run in active])
-    wanted = Stage.objects.filter(pk__in=uses.values("stage")).exclude(status=S.SUCCEEDED)
+    open_stages = Stage.objects.filter(pk__in=uses.values("stage")).exclude(status=S.SUCCEEDED)
     finished = Stage.objects.filter(team=active[0].team_id, status=S.SUCCEEDED, attempt__lte=1,
                                     started_at__isnull=False, finished_at__isnull=False).order_by("-finished_at")
     past = [Past(kind, settings, (end - start).total_seconds()) for kind, settings, start, end in
             finished.values_list("kind", "settings", "started_at", "finished_at")[:PAST] if start and end]
-    spans = expected(wanted.values_list("pk", "kind", "settings"), past)
+    spans = expected(open_stages.values_list("pk", "kind", "settings"), past)
     return {pk: span for pk, span in spans.items() if span is not None}
 
 
-def expected(wanted: Iterable[tuple[int, str, Mapping[str, Any]]], past: Sequence[Past]) -> dict[int, Span | None]:
+def expected(open_stages: Iterable[tuple[int, str, Mapping[str, Any]]], past: Sequence[Past]) -> dict[int, Span | None]:
     """For each (key, kind, settings): the median of like stages, newest first in `past`, scaled to its size."""
     like = defaultdict(list)
     for stage in past:
         like[_like(stage.kind, stage.settings)].append(stage)
     spans: dict[int, Span | None] = {}
-    for pk, kind, settings in wanted:
+    for pk, kind, settings in open_stages:
         size = _size(kind, settings)
         seconds = [stage.seconds * size / _size(kind, stage.settings) for stage in like[_like(kind, settings)][:NEWEST]]
         spans[pk] = _span(seconds) if seconds else None

@@ -160,8 +160,8 @@ def test_from_a_tenth_of_the_demo_on_the_estimate_is_within_30_percent() -> None
     for percent in range(10, 96):
         moment = percent / 100 * end_of_run
         ended = [Past(item.kind, item.settings, end - start) for item, start, end in now if end <= moment]
-        wanted = [(pk, item.kind, item.settings) for pk, (item, _, end) in enumerate(now) if end > moment]
-        spans = {pk: span for pk, span in expected(wanted, [*reversed(ended), *past]).items() if span}
+        open_stages = [(pk, item.kind, item.settings) for pk, (item, _, end) in enumerate(now) if end > moment]
+        spans = {pk: span for pk, span in expected(open_stages, [*reversed(ended), *past]).items() if span}
         left = estimate(as_at(moment, now), spans)
         assert left is not None and not left.unknown
         assert left.left.low <= left.left.seconds <= left.left.high
@@ -175,8 +175,8 @@ def test_without_an_earlier_run_it_says_what_it_leaves_out_and_is_never_far_too_
     for percent in range(10, 96):
         moment = percent / 100 * end_of_run
         ended = [Past(item.kind, item.settings, end - start) for item, start, end in now if end <= moment]
-        wanted = [(pk, item.kind, item.settings) for pk, (item, _, end) in enumerate(now) if end > moment]
-        left = estimate(as_at(moment, now), {pk: span for pk, span in expected(wanted, ended).items() if span})
+        open_stages = [(pk, item.kind, item.settings) for pk, (item, _, end) in enumerate(now) if end > moment]
+        left = estimate(as_at(moment, now), {pk: span for pk, span in expected(open_stages, ended).items() if span})
         assert left is None or left.left.seconds < 1.3 * (end_of_run - moment) + 2, percent
         assert left is None or ("evaluation" in left.unknown) == (moment < now[-1][1] + 2), percent
 

@@ -139,7 +139,8 @@ def _run(job: Job, folder: Path, reporter: EventFile) -> int:
 def describe(error: BaseException, job: Job) -> dict[str, str]:
     """`kind`, `cause` and `remedy` of a failure, in words for the person who started the run."""
     text = str(error).lower()
-    if is_out_of_memory(error):
+    says_more = isinstance(error, OutOfMemory) and type(error) is not OutOfMemory  # a subclass has its own remedy
+    if is_out_of_memory(error) and not says_more:
         return {"kind": OutOfMemory.kind, "cause": "The device ran out of memory.",
                 "remedy": _oom_remedy(job)}
     if getattr(error, "errno", None) == errno.ENOSPC or any(sign in text for sign in _FULL):

@@ -11,8 +11,9 @@ from django.views.decorators.http import require_safe
 from webapp.accounts.middleware import TeamRequest
 from webapp.judges.selectors import prices_by_name
 from webapp.labels import label_quality, selectors
+from webapp.labels.answers import answers_of
 from webapp.labels.forms import LabelFilterForm
-from webapp.labels.models import Label
+from webapp.labels.models import Label, Pair
 
 FILTERS = ("principle", "dataset", "run", "judge")
 
@@ -23,14 +24,15 @@ def label_quality_page(request: TeamRequest) -> HttpResponse:
     chosen = {name: value for name, value in form.chosen.items() if name in FILTERS}
     labels = selectors.labels_of(request.team, chosen) if form.is_valid() else Label.objects.none()
     principles = label_quality.principles_of(request.team)
-    matrix = label_quality.matrix(principles, labels)
+    answers = answers_of(labels)
+    matrix = label_quality.matrix(principles, answers)
     cells = [cell for row in matrix for cell in row]
     return render(request, "labels/quality.html", {
         "fields": [form[name] for name in FILTERS], "query": urlencode(chosen),
         "is_filtered": bool(chosen or form.problems), "problems": form.problems,
-        "lines": label_quality.lines(principles, labels, prices_by_name(team=request.team)),
-        "judges": label_quality.between_judges(principles, labels),
-        "people": label_quality.with_people(principles, labels),
+        "lines": label_quality.lines(principles, answers, labels, prices_by_name(team=request.team)),
+        "judges": label_quality.between_judges(principles, answers),
+        "people": label_quality.with_people(principles, answers, labels, Pair.objects.of(request.team)),
         "matrix": matrix, "columns": matrix[-1] if matrix else [],
         "duplicates": [cell for cell in cells if cell.relation == "duplicate"],
         "conflicts": [cell for cell in cells if cell.relation == "conflict"],

@@ -13,6 +13,7 @@ from webapp.judges.identity import label_names
 from webapp.judges.keys import saved_number
 from webapp.judges.models import Connection, SameJudge
 from webapp.labels import label_quality
+from webapp.labels.answers import answers_of
 from webapp.labels.models import Label
 from webapp.labels.prices import Price
 
@@ -42,7 +43,7 @@ def lines_of(connection: Connection) -> list[label_quality.QualityLine]:
     names = label_names(team_id=team.pk, judge=connection.settings())
     labels = Label.objects.of(team).filter(judge__in=names)
     prices = dict.fromkeys(names, connection.price) if connection.price else {}
-    return label_quality.lines(label_quality.principles_of(team), labels, prices)
+    return label_quality.lines(label_quality.principles_of(team), answers_of(labels), labels, prices)
 
 
 def prices_by_name(*, team: Team) -> dict[str, Price]:

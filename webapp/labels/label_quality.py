@@ -1,33 +1,30 @@
 """Quality of labels by principle and judge, and agreement between judges, people and principles.
 
-The number of queries is fixed. Everything is counted in SQL except the matrix of principles: a join of all labels with
-all labels of the same pair takes seconds, one pass over narrow rows a few tenths, so those counts are matrix products
-(see the design notes).
+The number of queries is fixed. What is counted for one label at a time is counted in SQL; agreement on the same pairs
+is counted from the sets of pairs of `answers.py`, which one query reads for the whole page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, groupby
 
-import numpy as np
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from training.judges.identity import judge_title
 from training.judges.protocol import FAILURES
 from webapp.accounts.models import Team
 from webapp.labels.agreement import Agreement, in_words, relation
-from webapp.labels.models import Label, LabelChange
+from webapp.labels.answers import Answers, agreement, human_choices, together
+from webapp.labels.models import Label, LabelChange, Pair
 from webapp.labels.prices import Price, money
 from webapp.principles.models import Principle
 
 ENOUGH_FOR_WORDS = 20  # pairs
-MOST_ROWS = 200_000  # the newest labels count in the matrix of principles
+BLIND = "reviewed by your team, blind"
 NOT_BLIND = "reviewed by your team, not blind"
 _SAYS_A, _SAYS_B = Q(probability__gt=0.5), Q(probability__lt=0.5)
-_OTHER_A, _OTHER_B = Q(pair__labels__probability__gt=0.5), Q(pair__labels__probability__lt=0.5)
-_HUMAN_A, _HUMAN_B = Q(pair__human__gt=0.5), Q(pair__human__lt=0.5)
 _KEPT = Q(review=Label.Review.APPROVED)
 _MENDED = Q(review=Label.Review.OVERRIDDEN)
 _PERSON_A = _KEPT & _SAYS_A | _MENDED & Q(corrected_probability__gt=0.5)
@@ -117,81 +114,88 @@ class Cell:
         return f"is-{'plus' if kappa >= 0 else 'minus'}-{min(int(abs(kappa) * 5), 4)}"
 
 
-def lines(principles: Mapping[int, Principle], labels: QuerySet[Label],
+def lines(principles: Mapping[int, Principle], answers: Sequence[Answers], labels: QuerySet[Label],
           prices: Mapping[str, Price]) -> list[QualityLine]:
-    """A line for each principle and judge; `prices` are dollars per million tokens by the judge's name. One query."""
-    who = ("principle_version__principle", "judge", "prompt_version")
-    counts = {"n": Count("pk"), "usable": Count("probability"), "both": Count("order_gap"),
-              "flips": Count("pk", filter=Q(order_flip=True)), "sureness": Coalesce(Sum("confidence"), 0.0),
-              "tokens_all": Coalesce(Sum("tokens"), 0)}
-    counts |= {f"failed_{kind}": Count("pk", filter=condition) for kind, condition in _FAILED.items()}
+    """A line for each principle and judge; `prices` are dollars per million tokens by the judge's name. One query, and
+    none where every label of `labels`, which `answers` were read from, is usable."""
+    failures = _failures(labels) if any(part.n > part.usable for part in answers) else {}
     result = []
-    for row in labels.order_by().values(*who).annotate(**counts).order_by(*who):
-        failures = {FAILURES[kind]: row[f"failed_{kind}"] for kind in _FAILED if row[f"failed_{kind}"]}
-        rest = row["n"] - row["usable"] - sum(failures.values())
-        if rest > 0:
-            failures[FAILURES["other"]] = rest
-        price = prices.get(row["judge"])
-        cost = price and money(row["tokens_all"], row["usable"] + row["both"], price)
+    for asked, group in groupby(answers, key=lambda part: (part.principle, part.judge, part.prompt_version)):
+        parts = list(group)
+        n, usable, both, flips, tokens = (
+            sum(column) for column in zip(*((part.n, part.usable, part.both, part.flips, part.tokens)
+                                            for part in parts), strict=True))
+        price = prices.get(asked[1])
         result.append(QualityLine(
-            principles[row["principle_version__principle"]], row["judge"], row["prompt_version"], row["n"],
-            row["usable"], row["both"], row["flips"], row["sureness"], failures, row["tokens_all"], cost))
+            principles[asked[0]], asked[1], asked[2], n, usable, both, flips, sum(part.sureness for part in parts),
+            failures.get(asked, {}), tokens, price and money(tokens, usable + both, price)))
     return result
 
 
-def between_judges(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list[Between]:
-    """Every two judges (or versions of the question) that labelled the same pairs with the same wording."""
-    later = Q(pair__labels__judge__gt=F("judge")) | Q(pair__labels__judge=F("judge"),
-                                                      pair__labels__prompt_version__gt=F("prompt_version"))
-    joined = labels.order_by().filter(
-        _SAYS_A | _SAYS_B, later, _OTHER_A | _OTHER_B, pair__labels__principle_version=F("principle_version"),
-        pair__labels__team=F("team"))
-    who = ("principle_version__principle", "judge", "prompt_version", "pair__labels__judge",
-           "pair__labels__prompt_version")
-    rows = joined.values_list(*who).annotate(**_four(_SAYS_A, _SAYS_B, _OTHER_A, _OTHER_B)).order_by(*who)
-    return [Between(principles[row[0]], asked_title(row[1], row[2]), asked_title(row[3], row[4]), Agreement(*row[5:]))
-            for row in rows]
-
-
-def with_people(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list[Between]:
-    """The agreement of each judge with the choices in the data, and with the reviewers of its labels: apart, those who
-    decided blind and those who had the judge's answer before them."""
-    lines = []
+def _failures(labels: QuerySet[Label]) -> dict[tuple[int, str, str], dict[str, int]]:
+    """How many labels have no answer, by kind, for each principle, judge and version of the question. The kinds are
+    looked for in labels without an answer only: sixteen comparisons of texts for every label took most of a page."""
     who = ("principle_version__principle", "judge", "prompt_version")
-    reviewed = labels.filter(_PERSON_A | _PERSON_B)
+    counts = {f"failed_{kind}": Count("pk", filter=condition) for kind, condition in _FAILED.items()}
+    failures = {}
+    for row in labels.order_by().filter(probability__isnull=True).values(*who).annotate(n=Count("pk"), **counts):
+        kinds = {FAILURES[kind]: row[f"failed_{kind}"] for kind in _FAILED if row[f"failed_{kind}"]}
+        rest = row["n"] - sum(kinds.values())
+        if rest > 0:
+            kinds[FAILURES["other"]] = rest
+        failures[row["principle_version__principle"], row["judge"], row["prompt_version"]] = kinds
+    return failures
+
+
+def between_judges(principles: Mapping[int, Principle], answers: Sequence[Answers]) -> list[Between]:
+    """Every two judges (or versions of the question) that labelled the same pairs with the same wording."""
+    counts: dict[tuple[int, str, str, str, str], list[int]] = {}
+    for wording in sorted({part.wording for part in answers}):
+        raters = sorted((part for part in answers if part.wording == wording),
+                        key=lambda part: (part.judge, part.prompt_version))
+        for first, second in combinations(raters, 2):
+            found = agreement((first.says_a, first.says_b), (second.says_a, second.says_b))
+            key = (first.principle, first.judge, first.prompt_version, second.judge, second.prompt_version)
+            counts[key] = _added(counts.get(key), found)
+    return [Between(principles[key[0]], asked_title(*key[1:3]), asked_title(*key[3:]), Agreement(*four))
+            for key, four in sorted(counts.items()) if sum(four)]
+
+
+def with_people(principles: Mapping[int, Principle], answers: Sequence[Answers], labels: QuerySet[Label],
+                pairs: QuerySet[Pair]) -> list[Between]:
+    """The agreement of each judge with the choices in the data, and with the reviewers of its labels: apart, those who
+    decided blind and those who had the judge's answer before them. Three queries."""
+    chosen = human_choices(pairs)
+    counts: dict[tuple[int, str, str], list[int]] = {}
+    for part in answers:
+        key = (part.principle, part.judge, part.prompt_version)
+        counts[key] = _added(counts.get(key), agreement((part.says_a, part.says_b), chosen))
+    lines = [Between(principles[key[0]], asked_title(*key[1:]), "chosen in the data set", Agreement(*four))
+             for key, four in counts.items() if sum(four)]
+    who = ("principle_version__principle", "judge", "prompt_version")
+    reviewed = labels.filter(review__in=(Label.Review.APPROVED, Label.Review.OVERRIDDEN)).filter(
+        _PERSON_A | _PERSON_B, _SAYS_A | _SAYS_B)
     blind = Exists(LabelChange.objects.filter(label=OuterRef("pk"), at=OuterRef("reviewed_at"), blind=True))
-    sources = (("chosen in the data set", (_HUMAN_A, _HUMAN_B), labels.filter(_HUMAN_A | _HUMAN_B)),
-               ("reviewed by your team, blind", (_PERSON_A, _PERSON_B), reviewed.filter(blind)),
-               (NOT_BLIND, (_PERSON_A, _PERSON_B), reviewed.exclude(blind)))
-    for title, (says_a, says_b), chosen in sources:
-        rows = chosen.order_by().filter(_SAYS_A | _SAYS_B).values_list(*who).annotate(
-            **_four(_SAYS_A, _SAYS_B, says_a, says_b)).order_by(*who)
+    for title, decided in ((BLIND, reviewed.filter(blind)), (NOT_BLIND, reviewed.exclude(blind))):
+        rows = decided.order_by().values_list(*who).annotate(
+            **_four(_SAYS_A, _SAYS_B, _PERSON_A, _PERSON_B)).order_by(*who)
         lines += [Between(principles[row[0]], asked_title(row[1], row[2]), title, Agreement(*row[3:])) for row in rows]
     return sorted(lines, key=lambda line: line.principle.pk)
 
 
-def matrix(principles: Mapping[int, Principle], labels: QuerySet[Label]) -> list[list[Cell]]:
+def matrix(principles: Mapping[int, Principle], answers: Sequence[Answers]) -> list[list[Cell]]:
     """Rows of cells below the diagonal: how often two principles name the same winner by the same judge."""
-    rows = list(labels.order_by("-pk").filter(probability__isnull=False).values_list(
-        "pair_id", "judge", "principle_version__principle", "probability")[:MOST_ROWS])
-    present = sorted({row[2] for row in rows})
+    present = sorted({part.principle for part in answers})
     if len(present) < 2:
         return []
-    counts = _together(rows, present)
+    counts = together(answers, present)
     return [[Cell(principles[present[i]], principles[present[j]], Agreement(*(int(part[i, j]) for part in counts)))
              for j in range(i)] for i in range(1, len(present))]
 
 
-def _together(rows: Sequence[tuple[int, str, int, float | None]], present: list[int]) -> tuple[np.ndarray, ...]:
-    """[principle, principle] counts of pairs, in the order of Agreement: both A, first only, second only, both B."""
-    judges = {name: place for place, name in enumerate(sorted({row[1] for row in rows}))}
-    keys = np.array([row[0] * len(judges) + judges[row[1]] for row in rows], dtype=np.int64)
-    places = np.unique(keys, return_inverse=True)[1]
-    column = {principle: place for place, principle in enumerate(present)}
-    says = np.zeros((int(places.max()) + 1, len(present)), dtype=np.float32)
-    says[places, [column[row[2]] for row in rows]] = np.sign(np.array([row[3] for row in rows], dtype=np.float64) - 0.5)
-    a, b = (says > 0).astype(np.float32), (says < 0).astype(np.float32)
-    return a.T @ a, a.T @ b, b.T @ a, b.T @ b
+def _added(counts: list[int] | None, agreed: Agreement) -> list[int]:
+    four = (agreed.both_a, agreed.first_a, agreed.second_a, agreed.both_b)
+    return [before + more for before, more in zip(counts or (0, 0, 0, 0), four, strict=True)]
 
 
 def _four(first_a: Q, first_b: Q, second_a: Q, second_b: Q) -> dict[str, Count]:

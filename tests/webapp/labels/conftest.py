@@ -43,8 +43,9 @@ def make_label() -> MakeLabel:
             "p_shown": shown, "p_swapped": swapped, "order_gap": abs(shown - swapped), "confidence": abs(2 * mean - 1),
             "order_flip": (shown - 0.5) * (swapped - 0.5) < 0}
         judged = {"judge": "rule", "prompt_version": "1", "probability": mean} | computed | fields
-        version = version_of(pair.team, principle)
-        return Label.objects.create(team=pair.team, pair=pair, principle_version=version, **judged)
+        if "principle_version" not in judged:
+            judged["principle_version"] = version_of(pair.team, principle)
+        return Label.objects.create(team=pair.team, pair=pair, **judged)
 
     return make
 

@@ -8,13 +8,15 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from tests.webapp.labels.conftest import MakeLabel, MakePair
+from tests.webapp.labels.conftest import MakeLabel, MakePair, version_of
 from webapp.accounts.models import Team, User
 from webapp.judges.services import connection_create
 from webapp.labels import label_quality
-from webapp.labels.models import Label
+from webapp.labels.answers import answers_of
+from webapp.labels.models import Label, Pair
 from webapp.labels.prices import Price
 from webapp.labels.services import label_approve, label_override, label_reject
+from webapp.principles.models import PrincipleVersion
 
 MINI = "openai:gpt-4o-mini@https://api.openai.com/v1"
 
@@ -27,6 +29,12 @@ def opened(client: Client, **chosen: str) -> Any:
 
 def labels_of(team: Team) -> Any:
     return Label.objects.of(team)
+
+
+def with_people(team: Team) -> list[label_quality.Between]:
+    labels = labels_of(team)
+    return label_quality.with_people(label_quality.principles_of(team), answers_of(labels), labels,
+                                     Pair.objects.of(team))
 
 
 def test_a_team_without_labels_is_led_to_runs(owner_client: Client, team: Team) -> None:
@@ -80,7 +88,7 @@ def test_two_judges_agree_on_the_pairs_that_both_labelled(
         make_label(pair, shown=second, swapped=second, judge="openai:b@http://gpu:8000/v1")
     make_label(make_pair(team, question="By one judge only?"), judge="openai:a@https://one.example/v1")
 
-    between, = label_quality.between_judges(label_quality.principles_of(team), labels_of(team))
+    between, = label_quality.between_judges(label_quality.principles_of(team), answers_of(labels_of(team)))
     assert (between.first, between.second) == ("a at one.example, question 1", "b at gpu:8000, question 1")
     counts = between.agreement  # the fourth pair is undecided by the second judge
     assert (counts.both_a, counts.first_a, counts.second_a, counts.both_b) == (1, 1, 0, 1)
@@ -96,7 +104,7 @@ def test_a_judge_is_compared_with_the_choices_of_the_data_and_with_reviews(
     label_override(label=wrong, probability=0.0, by=reviewer)
     label_reject(label=thrown, by=reviewer)
 
-    data, review = label_quality.with_people(label_quality.principles_of(team), labels_of(team))
+    data, review = with_people(team)
     assert (data.second, data.agreement.both_a, data.agreement.first_a, data.agreement.n) == (
         "chosen in the data set", 1, 1, 2)
     assert (review.second, review.agreement.both_a, review.agreement.first_a, review.agreement.n) == (
@@ -113,7 +121,7 @@ def test_reviews_made_blind_are_counted_apart(
     label_approve(label=labels[3], by=reviewer)
 
     by_source = {line.second: line.agreement for line in
-                 label_quality.with_people(label_quality.principles_of(team), labels_of(team))}
+                 with_people(team)}
     assert {source: (agreement.both_a, agreement.first_a) for source, agreement in by_source.items()} == {
         "reviewed by your team, blind": (1, 1), "reviewed by your team, not blind": (2, 0)}
     assert "Not blind: the reviewer saw it first" in opened(owner_client).content.decode()
@@ -125,7 +133,7 @@ def test_few_pairs_are_given_no_word(team: Team, make_pair: MakePair, make_label
     for number in range(pairs):
         p = 0.9 if number % 2 else 0.1
         make_label(make_pair(team, question=f"{number}?", human=float(number % 2)), shown=p, swapped=p)
-    line, = label_quality.with_people(label_quality.principles_of(team), labels_of(team))
+    line, = with_people(team)
     assert (line.agreement.n, line.agreement.kappa, line.words) == (pairs, 1.0, words)
 
 
@@ -150,8 +158,43 @@ def test_labels_of_two_judges_are_not_mixed_in_the_matrix(
     make_label(pair, "factuality", judge="openai:a")
     make_label(pair, "bias", judge="openai:b")
 
-    (cell,), = label_quality.matrix(label_quality.principles_of(team), labels_of(team))
+    (cell,), = label_quality.matrix(label_quality.principles_of(team), answers_of(labels_of(team)))
     assert cell.agreement.n == 0
+
+
+def test_labels_of_an_older_wording_count_in_the_line_and_give_way_to_the_newest_in_the_matrix(
+        team: Team, make_pair: MakePair, make_label: MakeLabel, owner_client: Client) -> None:
+    pair, other = make_pair(team), make_pair(team, question="Labelled on the older wording only?")
+    for labelled in (pair, other):
+        make_label(labelled, "factuality", shown=0.1, swapped=0.1, tokens=100)
+        make_label(labelled, "bias", shown=0.9, swapped=0.9)
+    older = version_of(team, "factuality")
+    newer = PrincipleVersion.objects.create(principle=older.principle, number=older.number + 1, statement="anew",
+                                            created_by=older.created_by)
+    make_label(pair, shown=0.9, swapped=0.3, tokens=200, principle_version=newer)
+
+    context = opened(owner_client).context
+    line = next(line for line in context["lines"] if line.principle == older.principle)
+    assert (line.n, line.usable, line.both, line.flips, line.tokens) == (3, 3, 3, 1, 400)
+    assert line.confidence == pytest.approx((0.8 + 0.8 + 0.2) / 3)
+    (cell,), = context["matrix"]
+    both, apart = cell.agreement.both_a, cell.agreement.first_a + cell.agreement.second_a
+    assert (both, apart, cell.agreement.both_b) == (1, 1, 0), "the other pair keeps the winner of the older wording"
+
+
+def test_the_matrix_is_the_same_however_many_pairs_are_read_at_once(
+        team: Team, make_pair: MakePair, make_label: MakeLabel, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(11):
+        pair = make_pair(team, question=f"Question {number}?")
+        for place, name in enumerate(("factuality", "bias", "conciseness")):
+            if (number + place) % 4:
+                p = 0.9 if (number * (place + 1)) % 3 else 0.1
+                make_label(pair, name, shown=p, swapped=p)
+    answers = answers_of(labels_of(team))
+    at_once = label_quality.matrix(label_quality.principles_of(team), answers)
+    monkeypatch.setattr("webapp.labels.answers.PAIRS_AT_ONCE", 4)
+    assert label_quality.matrix(label_quality.principles_of(team), answers) == at_once
+    assert [cell.agreement.n for row in at_once for cell in row] == [6, 5, 6]
 
 
 def test_the_filter_of_the_address_counts_what_it_names(

@@ -13,6 +13,7 @@ from training.judges.identity import judge_name
 from training.judges.prompt import prompt_version
 from webapp.judges.estimating import costs_of, pairs_of, so_far, together
 from webapp.labels import label_quality
+from webapp.labels.answers import answers_of
 from webapp.labels.models import Label
 from webapp.labels.prices import Price
 from webapp.principles.models import Principle
@@ -160,7 +161,7 @@ def _lines(run: Run, recipe: Recipe, wording: dict[str, str]) -> list[label_qual
         judge=judge_name(judge), prompt_version=prompt_version(judge), created_at__gte=run.created_at,
         principle_version__principle__name__in=wording, principle_version__statement__in=wording.values())
     prices = {judge_name(judge): Price(judge.price_in, judge.price_out)}
-    return label_quality.lines(label_quality.principles_of(run.team), labels, prices)
+    return label_quality.lines(label_quality.principles_of(run.team), answers_of(labels), labels, prices)
 
 
 def _estimate(first: Estimate | None, line: label_quality.QualityLine | None, stage: Stage, recipe: Recipe,

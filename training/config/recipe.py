@@ -19,6 +19,7 @@ from training.config.wording import field_errors
 from training.config.yaml_text import read_yaml_text
 from training.errors import BadSettings
 
+VERSION = 1  # of the format; see "To change a recipe's format" in CONTRIBUTING
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
@@ -79,6 +80,7 @@ class Evaluate(Section):
 class Recipe(Section):
     """A whole run."""
 
+    version: int = Field(VERSION, ge=1, description="Version of the format; a recipe without one is of version 1.")
     name: str = Field("untitled", min_length=1, max_length=200, description="What the run is called.")
     data: Data = Data()
     principles: tuple[PrincipleChoice, ...] = Field(min_length=1, max_length=64)
@@ -97,6 +99,14 @@ class Recipe(Section):
         "Number of this repetition: PPO and evaluation are sampled again, on the same pairs, labels and models."))
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Number format of the weights in forward passes.")
+
+    @field_validator("version")
+    @classmethod
+    def _is_not_of_a_newer_concord(cls, version: int) -> int:
+        if version > VERSION:
+            raise ValueError(f"this recipe was written by a newer Concord; this one reads versions up to {VERSION}: "
+                             "upgrade Concord, or write the recipe for this version")
+        return version
 
     @field_validator("principles")
     @classmethod

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from training.config import Recipe
 from webapp.runs.form.scalarizations import EXPLAINED, condition
 
-OWN_WIDGETS = {"name", "data.source", "principles"}  # what the template writes itself
+OWN_WIDGETS = {"version", "name", "data.source", "principles"}  # no setting, or written by the template itself
 OFF = "off"
 """The text of a section that a recipe may leave out (`null`) and does."""
 

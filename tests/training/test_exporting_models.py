@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,36 @@ from training.stages import ppo, preference_model
 
 BARE = """
 import json, sys, torch, transformers
-model = getattr(transformers, sys.argv[1]).from_pretrained(sys.argv[2]).eval()
-ids = torch.tensor(json.loads(sys.argv[3]))
-with torch.no_grad():
-    print(json.dumps({"logits": model(ids).logits.tolist(), "labels": model.config.id2label,
-                      "foreign": [name for name in sys.modules if name.split(".")[0] in ("training", "peft")]}))
+for line in sys.stdin:
+    kind, folder, ids = json.loads(line)
+    model = getattr(transformers, kind).from_pretrained(folder).eval()
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits.tolist()
+    print(json.dumps({"logits": logits, "labels": model.config.id2label,
+                      "foreign": [name for name in sys.modules if name.split(".")[0] in ("training", "peft")]}),
+          flush=True)
 """
+Bare = Callable[[str, Path, list[int]], dict[str, Any]]
 
 
-def in_a_bare_process(kind: str, folder: Path, ids: list[int]) -> dict[str, Any]:
-    """Logits of a model that a process loads which knows transformers only."""
-    command = [sys.executable, "-I", "-c", BARE, kind, str(folder), json.dumps([ids])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    assert answer["foreign"] == []
-    return answer
+@pytest.fixture(scope="module")
+def in_a_bare_process() -> Iterator[Bare]:
+    """Logits of a model that a process loads which knows transformers only; one process, as it takes seconds to start."""
+    process = subprocess.Popen([sys.executable, "-I", "-c", BARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True)
+    assert process.stdin and process.stdout
+    requests, answers = process.stdin, process.stdout
+
+    def ask(kind: str, folder: Path, ids: list[int]) -> dict[str, Any]:
+        print(json.dumps([kind, str(folder), ids]), file=requests, flush=True)
+        line = answers.readline()
+        assert line, "the bare process failed: its error stands above"
+        answer: dict[str, Any] = json.loads(line)
+        assert answer["foreign"] == []
+        return answer
+
+    yield ask
+    process.communicate(timeout=60)
 
 
 def finished(kind: str, folder: Path, recipe: Any, inputs: dict[str, Path], run: Any,
@@ -76,7 +91,7 @@ def finished_preference_model(folder: Path, base: Path, **settings: Any) -> Path
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_policy_is_a_whole_model_that_says_what_base_and_adapter_said(
-        precision: str, tiny_base: Path, ppo_inputs: dict[str, Path], tmp_path: Path) -> None:
+        precision: str, tiny_base: Path, ppo_inputs: dict[str, Path], tmp_path: Path, in_a_bare_process: Bare) -> None:
     stage = finished_ppo(tmp_path / "ppo", tiny_base, ppo_inputs, precision=precision)
     export_stage(stage, tmp_path / "policy")
     language = language_model.load(tiny_base, torch.device("cpu"), precision)
@@ -92,7 +107,7 @@ def test_a_policy_is_a_whole_model_that_says_what_base_and_adapter_said(
 
 
 def test_a_policy_of_which_every_weight_was_trained_is_that_model(
-        tiny_base: Path, ppo_inputs: dict[str, Path], tmp_path: Path) -> None:
+        tiny_base: Path, ppo_inputs: dict[str, Path], tmp_path: Path, in_a_bare_process: Bare) -> None:
     stage = finished_ppo(tmp_path / "ppo", tiny_base, ppo_inputs, policy={"base": str(tiny_base), "lora": None})
     export_stage(stage, tmp_path / "policy")
     tuned = language_model.load(stage / "model", torch.device("cpu"))
@@ -105,7 +120,7 @@ def test_a_policy_of_which_every_weight_was_trained_is_that_model(
 
 @pytest.mark.parametrize("architecture", ["separate", "shared_trunk", "full"])
 def test_a_preference_model_is_a_classifier_whose_logits_are_its_scores(
-        architecture: str, tiny_base: Path, tmp_path: Path) -> None:
+        architecture: str, tiny_base: Path, tmp_path: Path, in_a_bare_process: Bare) -> None:
     stage = finished_preference_model(tmp_path / "stage", tiny_base, architecture=architecture)
     export_stage(stage, tmp_path / "reward")
     names = ["factuality", "toxicity"] if architecture == "shared_trunk" else ["factuality"]

@@ -28,7 +28,8 @@ from training.data.reader_process import read_rows_in_subprocess as read_rows
 from training.data.rows import RAW_CHARACTERS, BadRow, Row
 from training.errors import BadData
 from training.text import storable
-from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
+from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow, RowWords
+from webapp.datasets.searching import words_of
 
 BATCH, BATCH_BYTES = 1000, 10_000_000
 KEPT_BAD_ROWS = 10_000
@@ -175,6 +176,8 @@ def _record(dataset: Dataset, rows_read: int, batch: list[tuple[int, Row | BadRo
         DatasetText(row=stored, prompt=row.prompt, chosen=row.chosen or "", rejected=row.rejected or "")
         for stored, (_, row) in zip(rows, good, strict=True)
     ])
+    RowWords.objects.bulk_create([RowWords(dataset=dataset, number=number, words=words_of(row))
+                                  for number, row in good])
     room = max(0, KEPT_BAD_ROWS - RejectedRow.objects.filter(dataset=dataset).count()) if bad else 0
     RejectedRow.objects.bulk_create([
         RejectedRow(dataset=dataset, number=row.number, reason=storable(row.reason)[:300],

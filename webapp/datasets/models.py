@@ -66,6 +66,17 @@ class DatasetText(models.Model):
     rejected = models.TextField(blank=True)
 
 
+class RowWords(models.Model):
+    """What a row is found by: its distinct words, folded (`searching.words_of`). Derived, so backups leave it out."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="+")
+    number = models.PositiveIntegerField()
+    words = models.TextField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["dataset", "number"], name="row_words_once")]
+
+
 class RejectedRow(models.Model):
     """A row that could not be imported, with the reason and its beginning; at most the first 10,000 are kept."""
 

@@ -16,7 +16,7 @@ from training.text import storable
 from webapp.accounts.models import Team, User
 from webapp.celery import JOBS, send
 from webapp.datasets import importing
-from webapp.datasets.models import Dataset, DatasetRow, DatasetText
+from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RowWords
 
 
 class DatasetInUse(Exception):
@@ -96,8 +96,9 @@ def source_path(dataset: Dataset) -> Path | None:
 
 
 def _rows_delete(dataset: Dataset) -> None:
-    """Delete all rows in three statements, however many there are, where a cascade would fetch each."""
+    """Delete all rows in a few statements, however many there are, where a cascade would fetch each."""
     using = DatasetRow.objects.db
+    RowWords.objects.filter(dataset=dataset)._raw_delete(using)
     DatasetText.objects.filter(row__dataset=dataset)._raw_delete(using)
     DatasetRow.objects.filter(dataset=dataset)._raw_delete(using)
     dataset.rejected_rows.all()._raw_delete(using)

@@ -17,6 +17,7 @@ from webapp.datasets import selectors, services
 from webapp.datasets.forms import HubForm, NameForm, UploadForm
 from webapp.datasets.import_preview import preview_import
 from webapp.datasets.models import Dataset
+from webapp.datasets.row_pages import RowFilter, row_page
 
 ROWS_DELETED_AT_ONCE = 100  # without a question
 
@@ -58,8 +59,10 @@ def dataset_detail(request: TeamRequest, pk: int) -> HttpResponse:
     dataset = get_object_or_404(selectors.dataset_list(team=request.team), pk=pk)
     if dataset.status == Dataset.Status.UPLOADED:
         return redirect("datasets:columns", pk=pk)
-    page = selectors.rows_page(dataset=dataset, page=request.GET.get("page"))
-    return render(request, "datasets/detail.html", {"dataset": dataset, "page": page, "tab": "rows"})
+    chosen = RowFilter.of(request.GET)
+    rows = row_page(dataset=dataset, chosen=chosen, page=request.GET.get("page"))
+    return render(request, "datasets/detail.html", {
+        "dataset": dataset, "rows": rows, "page": rows.page, "filter": chosen, "tab": "rows"})
 
 
 @require_safe

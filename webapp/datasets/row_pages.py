@@ -1,20 +1,23 @@
-"""The rows of a data set as pages show them: those that a search finds, texts cut, a page at a time.
+"""The rows of a data set as pages show them: those that a search finds, texts cut, a page at a time, changes marked.
 
-A search reads the numbers of its rows once, the first MOST_FOUND of them, and the texts of one page.
+A search reads the numbers of its rows once, the first MOST_FOUND of them, and the texts of one page. An edited row is
+shown, and found, by its new texts and by those that it has in the data set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from training.dialogue import Dialogue
-from webapp.datasets.models import Dataset, DatasetText, RowWords
+from webapp.datasets.models import Dataset, DatasetText, Draft, EditedRow, ExcludedRow, RowWords
 from webapp.datasets.searching import QUERY_CHARACTERS, containing, query_words
 
 ROWS_PER_PAGE = 25
@@ -22,15 +25,20 @@ MOST_FOUND = 10_000  # rows that a search counts and pages through
 SHOWN_CHARACTERS, SHOWN_MESSAGES = 20_000, 50  # of a text and of a prompt, on a page; a download has all of it
 
 
+CHANGES = {"any": "changed rows", "excluded": "excluded rows", "edited": "edited rows"}
+
+
 @dataclass(frozen=True)
 class RowFilter:
     """Which rows a page shows, as its address says it."""
 
     q: str = ""
+    changed: str = ""  # one of CHANGES, or empty: all rows
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> RowFilter:
-        return cls(query.get("q", "").strip()[:QUERY_CHARACTERS])
+        changed = query.get("changed", "")
+        return cls(query.get("q", "").strip()[:QUERY_CHARACTERS], changed if changed in CHANGES else "")
 
     @property
     def words(self) -> list[str]:
@@ -38,22 +46,31 @@ class RowFilter:
 
     @property
     def is_active(self) -> bool:
-        return bool(self.words)
+        return bool(self.words or self.changed)
+
+    @property
+    def in_words(self) -> str:
+        """'“cat” among the excluded rows'."""
+        named = f"“{self.q}”" if self.words else ""
+        return " among ".join(filter(None, [named, f"the {CHANGES[self.changed]}" if self.changed else ""]))
 
     @property
     def query(self) -> str:
         """The filter as the query of an address."""
-        return urlencode({"q": self.q} if self.q else {})
+        return urlencode({name: value for name, value in (("q", self.q), ("changed", self.changed)) if value})
 
 
 @dataclass
 class ShownRow:
-    """A row on a page, its texts cut."""
+    """A row on a page, its texts cut; `before` has the data set's own texts where they are edited."""
 
     number: int
     prompt: Dialogue
     chosen: str
     rejected: str
+    excluded: ExcludedRow | None = None
+    edited: EditedRow | None = None
+    before: ShownRow | None = None
 
 
 class _CountedPages(Paginator):
@@ -73,12 +90,21 @@ class RowPage:
     has_more: bool = False  # more than MOST_FOUND match
 
 
-def matching(dataset: Dataset, chosen: RowFilter) -> QuerySet[RowWords]:
+def matching(dataset: Dataset, chosen: RowFilter, draft: Draft | None) -> QuerySet[RowWords]:
     """The rows that a filter finds, in order, without their texts."""
-    return RowWords.objects.filter(containing(chosen.words), dataset=dataset).order_by("number")
+    rows = RowWords.objects.filter(dataset=dataset).order_by("number")
+    excluded = ExcludedRow.objects.filter(draft=draft).order_by() if draft else ExcludedRow.objects.none()
+    edited = EditedRow.objects.filter(draft=draft).order_by() if draft else EditedRow.objects.none()
+    found = containing(chosen.words)
+    if draft:
+        found |= Q(number__in=edited.filter(containing(chosen.words)).values("number"))
+    if chosen.changed:
+        sets = {"excluded": [excluded], "edited": [edited], "any": [excluded, edited]}[chosen.changed]
+        rows = rows.filter(reduce(or_, (Q(number__in=changes.values("number")) for changes in sets)))
+    return rows.filter(found) if chosen.words else rows
 
 
-def row_page(*, dataset: Dataset, chosen: RowFilter, page: str | None) -> RowPage:
+def row_page(*, dataset: Dataset, chosen: RowFilter, page: str | None, draft: Draft | None) -> RowPage:
     """One page of the rows that the filter finds; of all rows where it is not active."""
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
     if not chosen.is_active:
@@ -86,13 +112,27 @@ def row_page(*, dataset: Dataset, chosen: RowFilter, page: str | None) -> RowPag
         shown = RowPage(cast("Page[ShownRow]", of_all), dataset.rows_good)
         on_page = cast("QuerySet[DatasetText]", of_all.object_list)
     else:
-        numbers = list(matching(dataset, chosen).values_list("number", flat=True)[:MOST_FOUND + 1])
+        numbers = list(matching(dataset, chosen, draft).values_list("number", flat=True)[:MOST_FOUND + 1])
         found = min(len(numbers), MOST_FOUND)
-        of_found = _CountedPages(numbers[:MOST_FOUND], ROWS_PER_PAGE, found).get_page(page)
+        of_found: Page[int] = _CountedPages(numbers[:MOST_FOUND], ROWS_PER_PAGE, found).get_page(page)
         shown = RowPage(cast("Page[ShownRow]", of_found), found, len(numbers) > MOST_FOUND)
         on_page = texts.filter(row__number__in=list(of_found.object_list))
-    shown.page.object_list = _shown(on_page)
+    rows = _shown(on_page)
+    shown.page.object_list = _marked(rows, draft) if draft else rows
     return shown
+
+
+def _marked(rows: list[ShownRow], draft: Draft) -> list[ShownRow]:
+    """The rows with the changes of the draft."""
+    numbers = [row.number for row in rows]
+    excluded = {change.number: change for change in draft.excluded.select_related("by").filter(number__in=numbers)}
+    edits = draft.edited.select_related("by").defer("words").filter(number__in=numbers)
+    marked = {row.number: replace(row, excluded=excluded.get(row.number)) for row in rows}
+    for edit in edits.iterator(chunk_size=1):
+        row = marked[edit.number]
+        marked[edit.number] = ShownRow(edit.number, _cut_prompt(edit.prompt), _cut(edit.chosen), _cut(edit.rejected),
+                                       row.excluded, edit, before=row)
+    return list(marked.values())
 
 
 def _shown(texts: QuerySet[DatasetText]) -> list[ShownRow]:

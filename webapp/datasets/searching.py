@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from training.data.rows import Row
+from training.dialogue import Dialogue
 from training.text import storable
 from webapp.datasets.models import Dataset, DatasetText, RowWords
 
@@ -56,7 +57,7 @@ def _words_make(dataset: Dataset) -> None:
             for number, prompt, chosen, rejected in batch])
 
 
-def _batches(dataset: Dataset) -> Iterator[list[tuple[int, list[dict[str, str]], str, str]]]:
+def _batches(dataset: Dataset) -> Iterator[list[tuple[int, Dialogue, str, str]]]:
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
     columns = texts.values_list("row__number", "prompt", "chosen", "rejected")
     last = 0

@@ -13,16 +13,23 @@ from django.db.models import Count, QuerySet
 
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetText, RejectedRow
+from webapp.datasets.versions import family_of
 
 BAD_ROWS_PER_PAGE = 100
-SHOWN_REASONS = 20
+SHOWN_REASONS, SHOWN_VERSIONS = 20, 50
 
 _PLACE_IN_JSON = re.compile(r": line \d+ column \d+ \(char \d+\)")
 
 
 def dataset_list(*, team: Team) -> QuerySet[Dataset]:
-    datasets = Dataset.objects.of(team).select_related("created_by").annotate(run_count=Count("runs"))
+    datasets = Dataset.objects.of(team).select_related("created_by", "made_from").annotate(run_count=Count("runs"))
     return cast("QuerySet[Dataset]", datasets.order_by("-pk"))
+
+
+def version_list(*, dataset: Dataset) -> list[Dataset]:
+    """All versions of a data set that is not the only one, newest first."""
+    versions = list(family_of(dataset).select_related("created_by")[:SHOWN_VERSIONS])
+    return versions if len(versions) > 1 or dataset.is_version else []
 
 
 def rejected_page(*, dataset: Dataset, page: str | None) -> Page[RejectedRow]:

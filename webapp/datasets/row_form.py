@@ -50,9 +50,10 @@ class RowForm(forms.Form):
             self._add("response", "Response", texts.chosen)
 
     def _add(self, name: str, label: str, text: str) -> None:
-        rows = min(16, max(3, text.count("\n") + len(text) // 100 + 1))
+        rows = min(16, max(2, text.count("\n") + len(text) // 100 + 1))
         self.fields[name] = forms.CharField(
-            label=label, initial=text, strip=False, required=bool(text), widget=forms.Textarea(attrs={"rows": rows}),
+            label=label, initial=text, strip=False, required=bool(text),
+            widget=forms.Textarea(attrs={"rows": rows, "class": "row-text"}),
             error_messages={"required": f"“{label}” is empty. Give it a text, or exclude the row."})
 
     def clean(self) -> dict[str, Any]:
@@ -61,7 +62,8 @@ class RowForm(forms.Form):
         for name in list(cleaned):
             cleaned[name] = self._stored(name, cleaned[name])
             if not cleaned[name] and self.fields[name].required:
-                self.add_error(name, f"“{self.fields[name].label}” holds only spaces. Give it a text, or exclude the row.")
+                self.add_error(name, f"“{self.fields[name].label}” holds only spaces. Give it a text, or exclude the "
+                                     "row.")
         if sum(map(len, cleaned.values())) > MOST_CHARACTERS:
             self.add_error(None, f"The texts have more than {MOST_CHARACTERS:,} characters together. Shorten them, or "
                                  "change the row in the JSONL download and import that.")

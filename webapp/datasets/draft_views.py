@@ -35,9 +35,10 @@ def _back(request: TeamRequest, pk: int, number: int | None = None) -> HttpRespo
 def row_exclude(request: TeamRequest, pk: int, number: int) -> HttpResponse:
     """Exclude one row; with `put_back`, take it back."""
     dataset = _ready(request, pk)
-    get_object_or_404(DatasetRow, dataset=dataset, number=number)
+    row = DatasetRow.objects.filter(dataset=dataset, number=number)
+    get_object_or_404(row)
     change = drafts.rows_put_back if "put_back" in request.POST else drafts.rows_exclude
-    change(dataset=dataset, user=request.user, numbers=[number])
+    change(dataset=dataset, user=request.user, rows=row)
     return _back(request, pk, number)
 
 
@@ -49,9 +50,10 @@ def matching_exclude(request: TeamRequest, pk: int) -> HttpResponse:
     if not chosen.is_active:
         messages.error(request, "No words are given, so no row was changed. Search first, then exclude what is found.")
         return redirect("datasets:detail", pk=pk)
-    numbers = list(matching(dataset, chosen, drafts.draft_of(dataset)).values_list("number", flat=True))
+    found = matching(dataset, chosen, drafts.draft_of(dataset))
     putting_back = "put_back" in request.POST
-    rows = f"{len(numbers):,} row{'' if len(numbers) == 1 else 's'}"
+    count = found.count()
+    rows = f"{count:,} row{'' if count == 1 else 's'}"
     question = ask_first(
         request, question=f"{'Put back' if putting_back else 'Exclude'} {rows} that match {chosen.in_words}?",
         back=_back(request, pk).url, button=f"{'Put back' if putting_back else 'Exclude'} {rows}", consequences=[
@@ -61,7 +63,7 @@ def matching_exclude(request: TeamRequest, pk: int) -> HttpResponse:
     if question is not None:
         return question
     change = drafts.rows_put_back if putting_back else drafts.rows_exclude
-    changed = change(dataset=dataset, user=request.user, numbers=numbers)
+    changed = change(dataset=dataset, user=request.user, rows=found)
     messages.success(request, f"{changed:,} row{'' if changed == 1 else 's'} "
                               f"{'put back' if putting_back else 'excluded'}.")
     return _back(request, pk)

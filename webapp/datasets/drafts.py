@@ -6,9 +6,10 @@ draft that is being saved is complete, and one that is saved never changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
-from django.db import transaction
+from django.core.exceptions import EmptyResultSet
+from django.db import connection, transaction
 from django.db.models import Max, QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -19,8 +20,6 @@ from webapp.celery import JOBS, send
 from webapp.datasets.models import Dataset, DatasetText, Draft, EditedRow, ExcludedRow
 from webapp.datasets.searching import words_of
 from webapp.datasets.versions import family_of
-
-_PART = 2000  # rows in one statement
 
 
 class DraftRefused(Exception):
@@ -41,23 +40,35 @@ def draft_of(dataset: Dataset) -> Draft | None:
 
 
 @transaction.atomic
-def rows_exclude(*, dataset: Dataset, user: User, numbers: Iterable[int]) -> int:
-    """Exclude these rows of the data set. Returns how many were not excluded before."""
+def rows_exclude(*, dataset: Dataset, user: User, rows: QuerySet[Any]) -> int:
+    """Exclude these rows of the data set, given by their `number`. Returns how many were not excluded before."""
     draft = _locked_draft(dataset, user)
     before = draft.excluded.count()
-    now = timezone.now()
-    changes = [ExcludedRow(draft=draft, number=number, by=user, at=now) for number in numbers]
-    ExcludedRow.objects.bulk_create(changes, batch_size=_PART, ignore_conflicts=True)
-    return draft.excluded.count() - before
+    _insert_excluded(draft, user, rows)
+    after = draft.excluded.count()
+    _delete_if_empty(draft)
+    return after - before
+
+
+def _insert_excluded(draft: Draft, user: User, rows: QuerySet[Any]) -> None:
+    """In one statement in the database: 100,000 rows as objects take ten seconds, in which nobody else could write."""
+    try:
+        select, parameters = rows.order_by().values_list("number").query.sql_with_params()
+    except EmptyResultSet:  # Django knows that no row matches
+        return
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    table = connection.ops.quote_name(ExcludedRow._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(  # WHERE tells SQLite that ON belongs to INSERT
+            f"INSERT INTO {table} (number, draft_id, by_id, at) SELECT found.number, %s, %s, %s FROM ({select}) "
+            "AS found WHERE true ON CONFLICT DO NOTHING", (draft.pk, user.pk, now, *parameters))
 
 
 @transaction.atomic
-def rows_put_back(*, dataset: Dataset, user: User, numbers: Iterable[int]) -> int:
-    """Take rows back into the next version. Returns how many were excluded."""
+def rows_put_back(*, dataset: Dataset, user: User, rows: QuerySet[Any]) -> int:
+    """Take rows, given by their `number`, back into the next version. Returns how many were excluded."""
     draft = _locked_draft(dataset, user)
-    wanted = list(numbers)
-    changed = sum(draft.excluded.filter(number__in=wanted[start:start + _PART]).delete()[0]
-                  for start in range(0, len(wanted), _PART))
+    changed, _ = draft.excluded.filter(number__in=rows.order_by().values("number")).delete()
     _delete_if_empty(draft)
     return changed
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import or_
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -98,9 +96,12 @@ def matching(dataset: Dataset, chosen: RowFilter, draft: Draft | None) -> QueryS
     found = containing(chosen.words)
     if draft:
         found |= Q(number__in=edited.filter(containing(chosen.words)).values("number"))
-    if chosen.changed:
-        sets = {"excluded": [excluded], "edited": [edited], "any": [excluded, edited]}[chosen.changed]
-        rows = rows.filter(reduce(or_, (Q(number__in=changes.values("number")) for changes in sets)))
+    among = Q()
+    if chosen.changed in ("excluded", "any"):
+        among |= Q(number__in=excluded.values("number"))
+    if chosen.changed in ("edited", "any"):
+        among |= Q(number__in=edited.values("number"))
+    rows = rows.filter(among)
     return rows.filter(found) if chosen.words else rows
 
 

@@ -79,6 +79,12 @@ def test_without_words_not_all_rows_are_meant(owner_client: Client, dataset: Dat
     assert "Search first" in page and not excluded()
 
 
+def test_excluding_what_nobody_changed_changes_nothing(owner_client: Client, dataset: Dataset) -> None:
+    page = post(owner_client, "matching_exclude", dataset, query="?changed=edited", confirmed="1").content.decode()
+
+    assert "0 rows excluded." in page and not Draft.objects.exists()
+
+
 def test_changed_rows_can_be_looked_at_alone(owner_client: Client, dataset: Dataset) -> None:
     post(owner_client, "row_exclude", dataset, 3)
     post(owner_client, "row_edit", dataset, 5, message_0="Who?", chosen="You.", rejected="Me.")

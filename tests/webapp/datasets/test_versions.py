@@ -38,7 +38,7 @@ def save(client: Client, dataset: Dataset) -> Any:
 
 def saved(client: Client, dataset: Dataset, user: User, *numbers: int) -> Dataset:
     """The version without these rows, made."""
-    drafts.rows_exclude(dataset=dataset, user=user, numbers=numbers)
+    drafts.rows_exclude(dataset=dataset, user=user, rows=dataset.rows.filter(number__in=numbers))
     save(client, dataset)
     version = Dataset.objects.latest("pk")
     services.dataset_import(dataset_id=version.pk)
@@ -102,7 +102,7 @@ def test_pages_say_what_differs_and_lead_from_one_version_to_the_others(
 def test_nothing_to_save_and_nothing_left_are_said(owner_client: Client, owner: User, dataset: Dataset) -> None:
     assert "Change a row first." in save(owner_client, dataset).content.decode()
 
-    drafts.rows_exclude(dataset=dataset, user=owner, numbers=range(1, 6))
+    drafts.rows_exclude(dataset=dataset, user=owner, rows=dataset.rows.filter(number__in=range(1, 6)))
     assert "All 5 rows are excluded. Put at least one back" in save(owner_client, dataset).content.decode()
     assert Dataset.objects.count() == 1
 
@@ -110,7 +110,7 @@ def test_nothing_to_save_and_nothing_left_are_said(owner_client: Client, owner: 
 def test_saving_twice_makes_one_version(
         owner_client: Client, owner: User, dataset: Dataset, sent_tasks: list[Any],
         django_capture_on_commit_callbacks: Any) -> None:
-    drafts.rows_exclude(dataset=dataset, user=owner, numbers=[1])
+    drafts.rows_exclude(dataset=dataset, user=owner, rows=dataset.rows.filter(number__in=[1]))
     with django_capture_on_commit_callbacks(execute=True):
         save(owner_client, dataset)
         save(owner_client, dataset)
@@ -121,9 +121,9 @@ def test_saving_twice_makes_one_version(
 
 
 def test_what_is_changed_after_saving_is_the_next_draft(owner_client: Client, owner: User, dataset: Dataset) -> None:
-    drafts.rows_exclude(dataset=dataset, user=owner, numbers=[1])
+    drafts.rows_exclude(dataset=dataset, user=owner, rows=dataset.rows.filter(number__in=[1]))
     save(owner_client, dataset)
-    drafts.rows_exclude(dataset=dataset, user=owner, numbers=[2])
+    drafts.rows_exclude(dataset=dataset, user=owner, rows=dataset.rows.filter(number__in=[2]))
     version = Dataset.objects.get(version=2)
     services.dataset_import(dataset_id=version.pk)
 
@@ -136,7 +136,7 @@ def test_a_worker_that_stops_half_way_is_followed_by_another(
         owner_client: Client, owner: User, dataset: Dataset, monkeypatch: pytest.MonkeyPatch,
         stop: BaseException) -> None:
     whole = saved(owner_client, dataset, owner, 1)
-    drafts.rows_exclude(dataset=dataset, user=owner, numbers=[1])
+    drafts.rows_exclude(dataset=dataset, user=owner, rows=dataset.rows.filter(number__in=[1]))
     save(owner_client, dataset)
     version = Dataset.objects.latest("pk")
     monkeypatch.setattr(importing, "BATCH", 1)
@@ -160,7 +160,7 @@ def test_a_worker_that_stops_half_way_is_followed_by_another(
 
 def test_a_parent_is_deleted_and_its_version_stays(owner_client: Client, owner: User, dataset: Dataset) -> None:
     version = saved(owner_client, dataset, owner, 1)
-    drafts.rows_exclude(dataset=dataset, user=owner, numbers=[3])
+    drafts.rows_exclude(dataset=dataset, user=owner, rows=dataset.rows.filter(number__in=[3]))
 
     owner_client.post(reverse("datasets:delete", args=[dataset.pk]))
 
@@ -172,7 +172,7 @@ def test_a_parent_is_deleted_and_its_version_stays(owner_client: Client, owner: 
 
 def test_a_parent_stays_while_a_version_is_made_or_runs_use_it(
         owner_client: Client, owner: User, team: Team, dataset: Dataset) -> None:
-    drafts.rows_exclude(dataset=dataset, user=owner, numbers=[1])
+    drafts.rows_exclude(dataset=dataset, user=owner, rows=dataset.rows.filter(number__in=[1]))
     save(owner_client, dataset)
     delete = reverse("datasets:delete", args=[dataset.pk])
 
@@ -199,6 +199,14 @@ def test_the_run_form_offers_the_newest_version_first(owner_client: Client, owne
     page = owner_client.get(reverse("runs:new")).content.decode()
 
     assert page.index("data, version 2 (4 preference pairs)") < page.index("data (5 preference pairs)")
+
+
+def test_the_palette_tells_versions_apart(owner_client: Client, owner: User, dataset: Dataset) -> None:
+    saved(owner_client, dataset, owner, 1)
+
+    found = owner_client.get(reverse("search"), {"q": "data"}).content.decode()
+
+    assert '"data, version 2"' in found and '"data"' in found
 
 
 def test_a_version_has_no_columns_to_choose(owner_client: Client, owner: User, dataset: Dataset) -> None:

@@ -227,7 +227,8 @@ WEB: tuple[Mutation, ...] = (
              "Draft.objects.update_or_create(base=dataset, saved_as=None, defaults={",
              "Draft.objects.update_or_create(base=dataset, defaults={", (VERSIONS,)),
     Mutation("edited-meanwhile", "nobody overwrites an edit that they have not seen", "webapp/datasets/drafts.py",
-             'if (present.state if present else "") != seen:', "if False:", ("tests/webapp/datasets/test_edit_row.py",)),
+             'if (present.state if present else "") != seen:', "if False:",
+             ("tests/webapp/datasets/test_edit_row.py",)),
     Mutation("folded-words", "rows are found in any case, on every database", "webapp/datasets/searching.py",
              'unicodedata.normalize("NFC", text.casefold())', "text", ("tests/webapp/datasets/test_search_rows.py",)),
     # webapp/accounts ------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def matching_exclude(request: TeamRequest, pk: int) -> HttpResponse:
     count = found.count()
     rows = f"{count:,} row{'' if count == 1 else 's'}"
     question = ask_first(
-        request, question=f"{'Put back' if putting_back else 'Exclude'} {rows} that match {chosen.in_words}?",
+        request, question=f"{'Put back' if putting_back else 'Exclude'} {rows} {chosen.in_words}?",
         back=_back(request, pk).url, button=f"{'Put back' if putting_back else 'Exclude'} {rows}", consequences=[
             "The next version will have these rows again." if putting_back else
             f"The next version will leave them out. “{dataset.title}” itself does not change.",

@@ -47,10 +47,14 @@ class RowFilter:
         return bool(self.words or self.changed)
 
     @property
+    def changed_title(self) -> str:
+        return CHANGES.get(self.changed, "")
+
+    @property
     def in_words(self) -> str:
-        """'“cat” among the excluded rows'."""
-        named = f"“{self.q}”" if self.words else ""
-        return " among ".join(filter(None, [named, f"the {CHANGES[self.changed]}" if self.changed else ""]))
+        """'that match “cat” among the excluded rows'."""
+        matching_words = f"that match “{self.q}”" if self.words else ""
+        return " ".join(filter(None, [matching_words, f"among the {self.changed_title}" if self.changed else ""]))
 
     @property
     def query(self) -> str:

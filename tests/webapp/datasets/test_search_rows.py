@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
+from django.apps import apps
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -118,3 +121,12 @@ def test_a_restored_backup_without_words_is_given_them(owner_client: Client, dat
     words_restore()
 
     assert list(RowWords.objects.order_by("number").values_list("number", "words")) == before
+
+
+def test_the_migration_makes_the_words_of_rows_that_are_here_already(dataset: Dataset) -> None:
+    before = list(RowWords.objects.order_by("number").values_list("dataset", "number", "words"))
+    RowWords.objects.all().delete()
+
+    import_module("webapp.datasets.migrations.0005_row_words").make_words(apps, None)
+
+    assert list(RowWords.objects.order_by("number").values_list("dataset", "number", "words")) == before

@@ -58,3 +58,44 @@ def test_an_imported_data_set_can_be_chosen_for_a_run(page: Page, hh_rows: Path)
     expect(page.get_by_role("heading", level=1).locator(".badge")).to_have_text("ready", timeout=60_000)
     page.goto("/runs/new/")
     expect(page.locator("select[name=source]")).to_contain_text("Chosen for a run (200 preference pairs)")
+
+
+def test_rows_are_searched_excluded_edited_and_saved_as_a_version_that_a_run_can_start_from(
+        page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "towns.jsonl"
+    towns = ("Köln", "Paris", "Oslo", "Rome", "Paris again")
+    rows = [{"prompt": f"Where is {town}?", "chosen": "Look at a map.", "rejected": "No idea."} for town in towns]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    upload(page, file, "Towns")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_role("heading", level=1).locator(".badge")).to_have_text("ready", timeout=60_000)
+
+    page.get_by_role("searchbox", name="Words").fill("KÖLN")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").filter(has_text="matches")).to_have_text("1 row matches")
+    page.get_by_role("link", name="Edit row 1").click()
+    page.get_by_label("Rejected response").fill("Look at a map.")
+    page.get_by_role("button", name="Save in the draft").click()
+    expect(page.get_by_role("alert")).to_contain_text("is the same as the chosen response")
+    page.get_by_label("Rejected response").fill("On the Rhine, perhaps.")
+    page.get_by_role("button", name="Save in the draft").click()
+    expect(page.locator("#row-1")).to_contain_text("On the Rhine, perhaps.")
+
+    page.get_by_role("link", name="Clear").click()
+    page.locator("#row-3 > summary").click()
+    page.get_by_role("button", name="Exclude row 3").click()
+    expect(page.locator("#row-3 > summary")).to_contain_text("excluded")
+    page.get_by_role("searchbox", name="Words").fill("paris")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("button", name="Exclude all").click()
+    page.get_by_role("button", name="Exclude 2 rows").click()
+    expect(page.get_by_role("region", name="Draft")).to_contain_text("3 rows excluded, 1 edited")
+
+    page.get_by_role("button", name="Save as a new version").click()
+    expect(page.get_by_role("heading", level=1).locator(".badge.is-done")).to_have_text("ready", timeout=60_000)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("version 2")
+    expect(page.get_by_text("3 rows excluded, 1 edited from version 1").first).to_be_visible()
+    expect(page.locator(".row-fold")).to_have_count(2)
+    page.goto("/runs/new/")
+    offered = page.locator("select[name=source] option").filter(has_text="Towns").all_inner_texts()
+    assert offered == ["Towns, version 2 (2 preference pairs)", "Towns (5 preference pairs)"]

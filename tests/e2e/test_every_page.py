@@ -40,6 +40,8 @@ PAGES = {
     "datasets": "/datasets/",
     "dataset-new": "/datasets/new/",
     "dataset": "/datasets/{dataset}/",
+    "dataset-search": "/datasets/{dataset}/?q=what",
+    "dataset-row": "/datasets/{dataset}/rows/1/edit/",
     "dataset-bad-rows": "/datasets/{dataset}/rejected/",
     "dataset-columns": "/datasets/{uploaded}/columns/",
     "labels": "/labels/",

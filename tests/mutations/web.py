@@ -13,6 +13,7 @@ CONVERSATIONS = "tests/webapp/playground/test_conversations.py"
 GATE_BEFORE_THE_PANE = "tests/webapp/playground/test_gate_before_the_pane.py"
 IMPORT = "tests/webapp/datasets/test_import.py"
 IMPORTS_END = "tests/webapp/datasets/test_imports_end.py"
+VERSIONS = "tests/webapp/datasets/test_versions.py"
 KEYS_STAY_SEALED = "tests/webapp/judges/test_keys_stay_sealed.py"
 LARGE_REQUESTS = "tests/webapp/test_large_requests.py"
 SERIES_ARE_WRITTEN_WHOLE = "tests/webapp/runs/test_series_are_written_whole.py"
@@ -220,6 +221,16 @@ WEB: tuple[Mutation, ...] = (
     Mutation("rows-in-use", "rows that are in use are not imported anew", "webapp/datasets/services.py",
              ".exclude(status=Dataset.Status.READY)", "",
              (IMPORT, IMPORTS_END, "tests/webapp/datasets/test_dataset_pages.py")),
+    Mutation("excluded-row", "a version leaves excluded rows out", "webapp/datasets/versions.py",
+             "if number in excluded:", "if False:", (VERSIONS,)),
+    Mutation("saved-draft", "a draft that was saved is not changed any more", "webapp/datasets/drafts.py",
+             "Draft.objects.update_or_create(base=dataset, saved_as=None, defaults={",
+             "Draft.objects.update_or_create(base=dataset, defaults={", (VERSIONS,)),
+    Mutation("edited-meanwhile", "nobody overwrites an edit that they have not seen", "webapp/datasets/drafts.py",
+             'if (present.state if present else "") != seen:', "if False:",
+             ("tests/webapp/datasets/test_edit_row.py",)),
+    Mutation("folded-words", "rows are found in any case, on every database", "webapp/datasets/searching.py",
+             'unicodedata.normalize("NFC", text.casefold())', "text", ("tests/webapp/datasets/test_search_rows.py",)),
     # webapp/accounts ------------------------------------------------------------------------------------------------
     Mutation("pages-not-cached", "no browser keeps a page", "webapp/accounts/middleware.py",
              '        if not response.has_header("Cache-Control"):\n            add_never_cache_headers(response)\n',

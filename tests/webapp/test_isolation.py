@@ -21,7 +21,16 @@ from tests.conftest import logged_in
 from tests.webapp.runs.seeds import fill, make_run
 from webapp.accounts.invitations import invitation_create
 from webapp.accounts.models import Team, User
-from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
+from webapp.datasets.models import (
+    Dataset,
+    DatasetRow,
+    DatasetText,
+    Draft,
+    EditedRow,
+    ExcludedRow,
+    RejectedRow,
+    RowWords,
+)
 from webapp.judges.models import Comparison, Connection
 from webapp.judges.services import connection_create
 from webapp.labels.models import BulkAction, Label, Pair, PairText
@@ -49,6 +58,8 @@ class Address:
         space, _, name = self.name.rpartition(":")
         if variable == "app_label":
             return "labels"
+        if variable == "number":
+            return 1
         if variable == "url":
             return "labels/label/"
         if variable in {"name", "form", "secret"}:
@@ -87,6 +98,10 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
                                      rows_read=2, created_by=owner)
     row = DatasetRow.objects.create(dataset=dataset, number=1)
     DatasetText.objects.create(row=row, prompt=[{"role": "user", "content": SECRET}], chosen=SECRET, rejected="no")
+    RowWords.objects.create(dataset=dataset, number=1, words=SECRET)
+    draft = Draft.objects.create(base=dataset)
+    EditedRow.objects.create(draft=draft, number=1, prompt=[{"role": "user", "content": SECRET}], chosen=SECRET,
+                             rejected="no", words=SECRET)
     RejectedRow.objects.create(dataset=dataset, number=2, reason=SECRET)
     pair = Pair.objects.create(team=team, digest="d" * 32, dataset=dataset, excerpt=SECRET)
     PairText.objects.create(pair=pair, prompt=[{"role": "user", "content": SECRET}], response_a=SECRET, response_b="b")
@@ -115,6 +130,8 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(Principle.objects.of(team).values("pk", "archived", "name")),
         list(PrincipleVersion.objects.filter(principle__team=team).values("pk", "statement")),
         list(Dataset.objects.of(team).values("pk", "status", "name")),
+        list(Draft.objects.filter(base__team=team).values("pk", "changed_at")),
+        list(ExcludedRow.objects.values("number")), list(EditedRow.objects.values("number", "chosen")),
         list(team.memberships.values("pk", "user")), list(team.invitations.values("pk", "places")),
         list(Label.objects.of(team).values("pk", "review", "corrected_probability")),
         list(BulkAction.objects.of(team).values("pk", "hidden", "status")),

@@ -5,7 +5,7 @@ Each app registers its own models when Django starts (`make_searchable`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from django.urls import reverse
@@ -16,7 +16,8 @@ from webapp.accounts.models import Team, TeamOwned, User
 EACH = 6
 _ACTIONS = (("New run", "runs:new"), ("New principle", "principles:new"), ("New dataset", "datasets:new"),
             ("New judge", "judges:new"), ("Team", "team"))
-_SEARCHABLE: dict[str, tuple[int, type[TeamOwned]]] = {}  # by kind, with the place among the kinds
+# By kind: its place among the kinds, its model, and the columns that a function makes a title from.
+_SEARCHABLE: dict[str, tuple[int, type[TeamOwned], tuple[str, ...], Callable[..., str]]] = {}
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,15 @@ class SearchResult:
     address: str
 
 
-def make_searchable(model: type[TeamOwned], *, place: int) -> None:
+def make_searchable(model: type[TeamOwned], *, place: int, columns: tuple[str, ...] = ("name",),
+                    title: Callable[..., str] = str) -> None:
     """Make a model's rows searchable by `name`; their page is `KINDs:detail`, such as `runs:detail` for a run.
 
     Args:
         place: the rank of this kind among the results; the lowest comes first.
+        columns: what `title` makes a result's title from.
     """
-    _SEARCHABLE[str(model._meta.model_name)] = (place, model)
+    _SEARCHABLE[str(model._meta.model_name)] = (place, model, columns, title)
 
 
 def find(*, team: Team, user: User, words: str) -> list[SearchResult]:
@@ -44,7 +47,7 @@ def find(*, team: Team, user: User, words: str) -> list[SearchResult]:
 
 
 def _rows(team: Team, text: str) -> Iterator[SearchResult]:
-    for kind, (_, model) in sorted(_SEARCHABLE.items(), key=lambda item: item[1][0]):
+    for kind, (_, model, columns, title) in sorted(_SEARCHABLE.items(), key=lambda item: item[1][0]):
         matches = model.objects.of(team).filter(name__icontains=text).order_by("-pk")
-        for pk, name in matches.values_list("pk", "name")[:EACH]:
-            yield SearchResult(name, kind, reverse(f"{kind}s:detail", args=[pk]))
+        for pk, *values in matches.values_list("pk", *columns)[:EACH]:
+            yield SearchResult(title(*values), kind, reverse(f"{kind}s:detail", args=[pk]))

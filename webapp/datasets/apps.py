@@ -7,6 +7,6 @@ class DatasetsConfig(AppConfig):
     def ready(self) -> None:
         """Data sets can be found by name."""
         from webapp.accounts.finding import make_searchable
-        from webapp.datasets.models import Dataset
+        from webapp.datasets.models import Dataset, titled
 
-        make_searchable(Dataset, place=3)
+        make_searchable(Dataset, place=3, columns=("name", "version"), title=titled)

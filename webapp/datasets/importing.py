@@ -4,7 +4,7 @@ A batch and the count of rows read are one transaction, so an import that was ki
 worker holds the claim on an import and renews its heartbeat every few seconds; a worker that lost the claim stops.
 Every import ends: what is wrong with the source or with the program becomes its `error`. It is retried only where the
 database is unavailable or the worker was killed, and at most MAX_ATTEMPTS times in a row without progress. Left out:
-changing rows afterwards.
+changing rows afterwards; a version (`webapp.datasets.versions`) is made by the same import from other rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -28,7 +28,9 @@ from training.data.reader_process import read_rows_in_subprocess as read_rows
 from training.data.rows import RAW_CHARACTERS, BadRow, Row
 from training.errors import BadData
 from training.text import storable
-from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
+from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow, RowWords
+from webapp.datasets.searching import words_of
+from webapp.datasets.versions import version_rows
 
 BATCH, BATCH_BYTES = 1000, 10_000_000
 KEPT_BAD_ROWS = 10_000
@@ -95,7 +97,7 @@ def run(dataset: Dataset) -> None:
     that error is raised, and the import is sent again later."""
     tally, rows_read = _Tally(), dataset.rows_read
     try:
-        for batch in _batches(_numbered(_source(dataset)), tally):
+        for batch in _batches(_numbered(dataset), tally):
             last = batch[-1][0]
             if last > rows_read:
                 _record(dataset, rows_read, [item for item in batch if item[0] > rows_read])
@@ -130,21 +132,22 @@ def _release_claim(dataset: Dataset) -> None:
         _claimed(dataset).update(claim="")
 
 
-def _source(dataset: Dataset) -> Iterator[Row | BadRow]:
+def _numbered(dataset: Dataset) -> Iterator[tuple[int, Row | BadRow]]:
+    """Yield each row with its number: good and bad rows in the order of the source, none left out. A version's rows
+    have the numbers that they have in the data set that it is made from."""
     def heartbeat() -> None:
         if not _claimed(dataset).update(heartbeat_at=timezone.now()):
             raise _ClaimLost
+    return version_rows(dataset, heartbeat) if dataset.is_version else enumerate(_source(dataset, heartbeat), 1)
+
+
+def _source(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[Row | BadRow]:
     if dataset.hub_id:
         return read_hub(dataset.hub_id, dataset.split, dataset.columns, heartbeat)
     path = settings.UPLOADS / dataset.upload
     if not path.is_file():
         raise BadData("The uploaded file no longer exists.", "Delete this data set and upload the file again.")
     return read_rows(path, dataset.filename, dataset.columns, heartbeat)
-
-
-def _numbered(rows: Iterable[Row | BadRow]) -> Iterator[tuple[int, Row | BadRow]]:
-    """Yield each row with its 1-based number in the source: good and bad rows in order, none left out."""
-    return enumerate(rows, 1)
 
 
 def _batches(rows: Iterator[tuple[int, Row | BadRow]], tally: _Tally) -> Iterator[list[tuple[int, Row | BadRow]]]:
@@ -175,6 +178,8 @@ def _record(dataset: Dataset, rows_read: int, batch: list[tuple[int, Row | BadRo
         DatasetText(row=stored, prompt=row.prompt, chosen=row.chosen or "", rejected=row.rejected or "")
         for stored, (_, row) in zip(rows, good, strict=True)
     ])
+    RowWords.objects.bulk_create([RowWords(dataset=dataset, number=number, words=words_of(row))
+                                  for number, row in good])
     room = max(0, KEPT_BAD_ROWS - RejectedRow.objects.filter(dataset=dataset).count()) if bad else 0
     RejectedRow.objects.bulk_create([
         RejectedRow(dataset=dataset, number=row.number, reason=storable(row.reason)[:300],

@@ -1,9 +1,15 @@
-"""Data sets: prompts or preference pairs. Texts are in a separate table, so that lists read narrow rows."""
+"""Data sets: prompts or preference pairs. Texts are in a separate table, so that lists read narrow rows.
+
+Rows never change once a data set is ready: runs are identified by their digest. Changes are collected in a draft, which
+is saved as another data set, the next version.
+"""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
+from django.utils.functional import cached_property
 
 from webapp.accounts.models import TeamOwned
 
@@ -36,14 +42,55 @@ class Dataset(TeamOwned):
     claim = models.CharField(max_length=32, blank=True, help_text="Token of the worker that imports it, if any.")
     heartbeat_at = models.DateTimeField(null=True, help_text="When the import was last sent or active.")
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Import attempts since the last progress.")
+    version = models.PositiveIntegerField(default=1)
+    made_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="made_into")
+    made_from_version = models.PositiveIntegerField(null=True, blank=True, help_text="Stays when that is deleted.")
+    family = models.PositiveBigIntegerField(null=True, blank=True,
+                                            help_text="Key of version 1, also once it is deleted; empty: this is it.")
+    rows_excluded = models.PositiveIntegerField(default=0, help_text="Rows of `made_from` that it leaves out.")
+    rows_edited = models.PositiveIntegerField(default=0)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["family", "version"], name="dataset_version_once")]
 
     def __str__(self) -> str:
-        return self.name
+        return self.title
+
+    @property
+    def is_version(self) -> bool:
+        """Whether it was made from another data set's rows, instead of being imported."""
+        return self.family is not None
+
+    @property
+    def first_version(self) -> int:
+        """The key of version 1, by which all versions of a data set are found."""
+        return self.pk if self.family is None else self.family
+
+    @property
+    def difference(self) -> str:
+        """What differs from the data set that it is made from."""
+        return in_words(self.rows_excluded, self.rows_edited)
+
+    @property
+    def title(self) -> str:
+        """The name as lists of choices show it."""
+        return titled(self.name, self.version)
+
+
+def titled(name: str, version: int) -> str:
+    """A data set's name with its version, where it is not the first."""
+    return name if version == 1 else f"{name}, version {version}"
+
+
+def in_words(excluded: int, edited: int) -> str:
+    """What differs from the data set below: '3 rows excluded, 1 edited'."""
+    rows = f"{excluded:,} row{'' if excluded == 1 else 's'} excluded"
+    if not edited:
+        return rows
+    return f"{rows}, {edited:,} edited" if excluded else f"{edited:,} row{'' if edited == 1 else 's'} edited"
 
 
 class DatasetRow(models.Model):
@@ -66,6 +113,17 @@ class DatasetText(models.Model):
     rejected = models.TextField(blank=True)
 
 
+class RowWords(models.Model):
+    """What a row is found by: its distinct words, folded (`searching.words_of`). Derived, so backups leave it out."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="+")
+    number = models.PositiveIntegerField()
+    words = models.TextField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["dataset", "number"], name="row_words_once")]
+
+
 class RejectedRow(models.Model):
     """A row that could not be imported, with the reason and its beginning; at most the first 10,000 are kept."""
 
@@ -76,3 +134,67 @@ class RejectedRow(models.Model):
 
     class Meta:
         ordering = ["number"]
+
+
+class Draft(models.Model):
+    """What the team wants to change in a data set's rows. Once saved as a version it never changes."""
+
+    base = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="drafts")
+    saved_as = models.OneToOneField(Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="changes")
+    changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["base"], condition=models.Q(saved_as=None),
+                                               name="one_open_draft_a_dataset")]
+
+    @property
+    def difference(self) -> str:
+        return in_words(self.excluded_count, self.edited_count)
+
+    @cached_property
+    def excluded_count(self) -> int:
+        return self.excluded.count()
+
+    @cached_property
+    def edited_count(self) -> int:
+        """Rows that are edited and not excluded."""
+        return self.edited.exclude(number__in=self.excluded.values("number")).count()
+
+
+class RowChange(models.Model):
+    """Who changed a row, by its number, and when."""
+
+    number = models.PositiveIntegerField()
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        abstract = True
+
+
+class ExcludedRow(RowChange):
+    """A row that the next version leaves out."""
+
+    draft = models.ForeignKey(Draft, on_delete=models.CASCADE, related_name="excluded")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["draft", "number"], name="row_excluded_once")]
+
+
+class EditedRow(RowChange):
+    """A row's texts as the next version will have them."""
+
+    draft = models.ForeignKey(Draft, on_delete=models.CASCADE, related_name="edited")
+    prompt = models.JSONField()
+    chosen = models.TextField(blank=True)
+    rejected = models.TextField(blank=True)
+    words = models.TextField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["draft", "number"], name="row_edited_once")]
+
+    @property
+    def state(self) -> str:
+        """Tells this edit of the row from any other."""
+        return self.at.isoformat()

@@ -1,4 +1,4 @@
-"""What pages read about data sets. Texts are fetched for the rows of one page only."""
+"""What pages read about data sets and their bad rows, and the rows of a download."""
 
 from __future__ import annotations
 
@@ -12,48 +12,24 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, QuerySet
 
 from webapp.accounts.models import Team
-from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow
+from webapp.datasets.models import Dataset, DatasetText, RejectedRow
+from webapp.datasets.versions import family_of
 
-ROWS_PER_PAGE, BAD_ROWS_PER_PAGE = 25, 100
-SHOWN_REASONS = 20
-SHOWN_CHARACTERS, SHOWN_MESSAGES = 20_000, 50  # of a text and of a prompt, on a page; a download has all of it
+BAD_ROWS_PER_PAGE = 100
+SHOWN_REASONS, SHOWN_VERSIONS = 20, 50
 
 _PLACE_IN_JSON = re.compile(r": line \d+ column \d+ \(char \d+\)")
 
 
-class _CountedPages(Paginator):
-    """A paginator that takes the count from the import instead of counting the rows again."""
-
-    def __init__(self, rows: QuerySet[Any], per_page: int, count: int) -> None:
-        super().__init__(rows, per_page)
-        self.__dict__["count"] = count  # fills the cached property
-
-
 def dataset_list(*, team: Team) -> QuerySet[Dataset]:
-    datasets = Dataset.objects.of(team).select_related("created_by").annotate(run_count=Count("runs"))
+    datasets = Dataset.objects.of(team).select_related("created_by", "made_from").annotate(run_count=Count("runs"))
     return cast("QuerySet[Dataset]", datasets.order_by("-pk"))
 
 
-def rows_page(*, dataset: Dataset, page: str | None) -> Page[DatasetRow]:
-    """The rows of one page. Rows are cut one at a time: 25 of the longest would take 75 MB, and their page more."""
-    rows = DatasetRow.objects.filter(dataset=dataset).select_related("text").order_by("number")
-    page_of_rows = _CountedPages(rows, ROWS_PER_PAGE, dataset.rows_good).get_page(page)
-    of_page = cast("QuerySet[DatasetRow]", page_of_rows.object_list)
-    page_of_rows.object_list = [_cut_row(row) for row in of_page.iterator(chunk_size=1)]
-    return page_of_rows
-
-
-def _cut_row(row: DatasetRow) -> DatasetRow:
-    text = row.text
-    text.prompt = [message | {"content": _cut(message["content"])} for message in text.prompt[-SHOWN_MESSAGES:]]
-    text.chosen, text.rejected = _cut(text.chosen), _cut(text.rejected)
-    return row
-
-
-def _cut(text: str) -> str:
-    if len(text) <= SHOWN_CHARACTERS:
-        return text
-    return f"{text[:SHOWN_CHARACTERS]} ... (cut here; the download has the full text)"
+def version_list(*, dataset: Dataset) -> list[Dataset]:
+    """All versions of a data set that is not the only one, newest first."""
+    versions = list(family_of(dataset).select_related("created_by")[:SHOWN_VERSIONS])
+    return versions if len(versions) > 1 or dataset.is_version else []
 
 
 def rejected_page(*, dataset: Dataset, page: str | None) -> Page[RejectedRow]:

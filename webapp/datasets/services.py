@@ -9,6 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from training.data.records import SUFFIXES
@@ -16,11 +17,12 @@ from training.text import storable
 from webapp.accounts.models import Team, User
 from webapp.celery import JOBS, send
 from webapp.datasets import importing
-from webapp.datasets.models import Dataset, DatasetRow, DatasetText
+from webapp.datasets.drafts import changes_delete
+from webapp.datasets.models import Dataset, DatasetRow, DatasetText, Draft, RowWords
 
 
 class DatasetInUse(Exception):
-    """Runs were started from the data set; the message says which."""
+    """Runs were started from the data set, or a version is being made from it; the message says which."""
 
 
 def dataset_upload(*, team: Team, user: User, name: str, file: UploadedFile) -> Dataset:
@@ -79,12 +81,17 @@ def dataset_rename(*, dataset: Dataset, name: str) -> None:
 
 @transaction.atomic
 def dataset_delete(*, dataset: Dataset) -> None:
-    """Delete rows and file. Raises DatasetInUse if runs were started from it."""
+    """Delete rows, file and drafts; versions made from it stay. Raises DatasetInUse if something needs the rows."""
     runs = list(dataset.runs.values_list("name", flat=True)[:4])
     if runs:
         named = ", ".join(runs[:3]) + (" and others" if len(runs) > 3 else "")
         raise DatasetInUse(f"This data set cannot be deleted: runs use it ({named}).")
+    making = dataset.made_into.filter(status=Dataset.Status.IMPORTING).first()
+    if making is not None:
+        raise DatasetInUse(f"This data set cannot be deleted yet: version {making.version} is being made from its "
+                           "rows. Wait until it is ready.")
     _rows_delete(dataset)
+    changes_delete(Draft.objects.filter(Q(base=dataset) | Q(saved_as=dataset)))
     upload = source_path(dataset)
     dataset.delete()
     if upload:
@@ -96,8 +103,9 @@ def source_path(dataset: Dataset) -> Path | None:
 
 
 def _rows_delete(dataset: Dataset) -> None:
-    """Delete all rows in three statements, however many there are, where a cascade would fetch each."""
+    """Delete all rows in a few statements, however many there are, where a cascade would fetch each."""
     using = DatasetRow.objects.db
+    RowWords.objects.filter(dataset=dataset)._raw_delete(using)
     DatasetText.objects.filter(row__dataset=dataset)._raw_delete(using)
     DatasetRow.objects.filter(dataset=dataset)._raw_delete(using)
     dataset.rejected_rows.all()._raw_delete(using)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.datasets import views
+from webapp.datasets import draft_views, views
 
 app_name = "datasets"
 urlpatterns = [
@@ -16,5 +16,10 @@ urlpatterns = [
     path("<int:pk>/delete/", views.dataset_delete, name="delete"),
     path("<int:pk>/rejected/", views.dataset_rejected, name="rejected"),
     path("<int:pk>/rejected.csv", views.dataset_rejected_csv, name="rejected_csv"),
+    path("<int:pk>/rows/exclude/", draft_views.matching_exclude, name="matching_exclude"),
+    path("<int:pk>/rows/<int:number>/exclude/", draft_views.row_exclude, name="row_exclude"),
+    path("<int:pk>/rows/<int:number>/edit/", draft_views.row_edit, name="row_edit"),
+    path("<int:pk>/draft/discard/", draft_views.draft_discard, name="draft_discard"),
+    path("<int:pk>/draft/save/", draft_views.draft_save, name="draft_save"),
     path("<int:pk>/rows.jsonl", views.dataset_download, name="download"),
 ]

@@ -13,10 +13,13 @@ from django.views.decorators.http import require_POST, require_safe
 
 from webapp.accounts.confirming import ask_first
 from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.numbers import row_key
 from webapp.datasets import selectors, services
+from webapp.datasets.drafts import draft_of
 from webapp.datasets.forms import HubForm, NameForm, UploadForm
 from webapp.datasets.import_preview import preview_import
 from webapp.datasets.models import Dataset
+from webapp.datasets.row_pages import CHANGES, RowFilter, row_page
 
 ROWS_DELETED_AT_ONCE = 100  # without a question
 
@@ -43,7 +46,7 @@ def dataset_new(request: TeamRequest) -> HttpResponse:
 def dataset_columns(request: TeamRequest, pk: int) -> HttpResponse:
     """Which column means what, with the first rows as they would be read; a POST starts the import."""
     dataset = get_object_or_404(Dataset.objects.of(request.team), pk=pk)
-    if dataset.status == Dataset.Status.READY:
+    if dataset.status == Dataset.Status.READY or dataset.is_version:
         return redirect("datasets:detail", pk=pk)
     preview = preview_import(dataset, request.POST if request.method == "POST" else request.GET)
     if request.method == "POST" and preview.mapping is not None:
@@ -58,8 +61,15 @@ def dataset_detail(request: TeamRequest, pk: int) -> HttpResponse:
     dataset = get_object_or_404(selectors.dataset_list(team=request.team), pk=pk)
     if dataset.status == Dataset.Status.UPLOADED:
         return redirect("datasets:columns", pk=pk)
-    page = selectors.rows_page(dataset=dataset, page=request.GET.get("page"))
-    return render(request, "datasets/detail.html", {"dataset": dataset, "page": page, "tab": "rows"})
+    chosen = RowFilter.of(request.GET)
+    draft = draft_of(dataset)
+    rows = row_page(dataset=dataset, chosen=chosen, page=request.GET.get("page"), draft=draft)
+    query = request.GET.copy()
+    query.pop("row", None)
+    return render(request, "datasets/detail.html", {
+        "dataset": dataset, "rows": rows, "page": rows.page, "filter": chosen, "draft": draft, "tab": "rows",
+        "versions": selectors.version_list(dataset=dataset), "query": query.urlencode(), "changes": CHANGES,
+        "open_row": row_key(request.GET.get("row"))})
 
 
 @require_safe
@@ -67,7 +77,8 @@ def dataset_rejected(request: TeamRequest, pk: int) -> HttpResponse:
     dataset = get_object_or_404(selectors.dataset_list(team=request.team), pk=pk)
     page = selectors.rejected_page(dataset=dataset, page=request.GET.get("page"))
     return render(request, "datasets/detail.html", {
-        "dataset": dataset, "page": page, "tab": "rejected", "reasons": selectors.rejected_reasons(dataset=dataset)})
+        "dataset": dataset, "page": page, "tab": "rejected", "draft": draft_of(dataset),
+        "versions": selectors.version_list(dataset=dataset), "reasons": selectors.rejected_reasons(dataset=dataset)})
 
 
 @require_safe
@@ -105,9 +116,10 @@ def dataset_delete(request: TeamRequest, pk: int) -> HttpResponse:
     dataset = get_object_or_404(Dataset.objects.of(request.team), pk=pk)
     if dataset.rows_read > ROWS_DELETED_AT_ONCE and not dataset.runs.exists():
         question = ask_first(
-            request, question=f"Delete “{dataset.name}”?", back=reverse("datasets:detail", args=[pk]),
+            request, question=f"Delete “{dataset.title}”?", back=reverse("datasets:detail", args=[pk]),
             button=f"Delete the data set and its {dataset.rows_read:,} rows",
-            consequences=["The file and its rows are deleted for good. Labels of its pairs stay."])
+            consequences=["The file, its rows and their draft are deleted for good. Labels of its pairs stay, and so "
+                          "do versions that were made from it."])
         if question is not None:
             return question
     try:
@@ -115,7 +127,7 @@ def dataset_delete(request: TeamRequest, pk: int) -> HttpResponse:
     except services.DatasetInUse as reason:
         messages.error(request, str(reason))
         return redirect("datasets:detail", pk=pk)
-    messages.success(request, f"“{dataset.name}” is deleted.")
+    messages.success(request, f"“{dataset.title}” is deleted.")
     return redirect("datasets:list")
 
 

@@ -43,10 +43,11 @@ class QuestionForm(forms.Form):
         self._team = team
         pairs = [(str(pk), text[:60]) for pk, text in Pair.objects.of(team).values_list("pk", "excerpt")[:OFFERED]]
         ready = Dataset.objects.of(team).filter(status=Dataset.Status.READY)
-        self._datasets = {str(dataset.pk): dataset for dataset in ready.only("pk", "name", "kind", "rows_good")}
+        columns = ("pk", "name", "version", "kind", "rows_good")
+        self._datasets = {str(dataset.pk): dataset for dataset in ready.only(*columns)}
         self._offer("principle", [(str(pk), name) for pk, name in names])
         self._offer("pair", [(DEMO, "the demo world’s example"), *pairs])
-        names_of_datasets = ((pk, dataset.name) for pk, dataset in self._datasets.items())
+        names_of_datasets = ((pk, dataset.title) for pk, dataset in self._datasets.items())
         self._offer("dataset", [(DEMO, "the demo world"), *names_of_datasets])
 
     def _offer(self, name: str, choices: list[tuple[str, str]]) -> None:

@@ -163,7 +163,7 @@ class ComparisonForm(forms.Form):
         assert isinstance(datasets, forms.ChoiceField)
         judges = [*((pk, saved.name) for pk, saved in self._saved.items()), ("rule", "The demo world’s rules")]
         judge.choices, judge_b.choices = judges, [("", "no second judge"), *judges]
-        datasets.choices = [("", "the team’s newest pairs"), *((pk, row.name) for pk, row in self._datasets.items())]
+        datasets.choices = [("", "the team’s newest pairs"), *((pk, row.title) for pk, row in self._datasets.items())]
 
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or {}

@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from training.judges.identity import judge_title
 from webapp.accounts.models import Team, User
 from webapp.accounts.numbers import row_key
-from webapp.datasets.models import Dataset
+from webapp.datasets.models import Dataset, titled
 from webapp.labels.filtering import OWNERS
 from webapp.labels.forms import BANDS, NO_DATASET, ORDERS
 from webapp.labels.models import Label, LabelChange, Pair
@@ -40,7 +40,8 @@ def offered(team: Team, name: str, chosen: str = "") -> list[tuple[str, str]]:
             return [(value, value) for value in Principle.objects.of(team).values_list("name", flat=True)]
         case "dataset":
             demo = (NO_DATASET, "demo world")
-            return [demo, *((str(pk), title) for pk, title in _newest(Dataset.objects.of(team), chosen))]
+            datasets = _newest(Dataset.objects.of(team), chosen, "name", "version")
+            return [demo, *((str(pk), titled(name, version)) for pk, name, version in datasets)]
         case "judge":
             labels = Label.objects.of(team)
             judges = list(labels.order_by("judge").values_list("judge", flat=True).distinct()[:_MOST_OFFERED])
@@ -48,16 +49,16 @@ def offered(team: Team, name: str, chosen: str = "") -> list[tuple[str, str]]:
                 judges.append(chosen)
             return [(judge, judge_title(judge)[:60]) for judge in judges]
     rows = OWNERS[name].model.objects.of(team)
-    return [(str(pk), f"{title} ({pk})") for pk, title in _newest(rows, chosen)]
+    return [(str(pk), f"{title} ({pk})") for pk, title in _newest(rows, chosen, "name")]
 
 
-def _newest(rows: QuerySet[Any], chosen: str) -> list[tuple[int, str]]:
-    """(key, name) of the rows that a list offers; one more query only where the chosen one is not among them."""
-    pairs = list(rows.values_list("pk", "name")[:_MOST_OFFERED])
+def _newest(rows: QuerySet[Any], chosen: str, *columns: str) -> list[tuple[Any, ...]]:
+    """Key and columns of the rows that a list offers; one more query only where the chosen one is not among them."""
+    offered = list(rows.values_list("pk", *columns)[:_MOST_OFFERED])
     key = row_key(chosen)
-    if key is not None and key not in dict(pairs):
-        pairs += rows.filter(pk=key).values_list("pk", "name")
-    return pairs
+    if key is not None and key not in {row[0] for row in offered}:
+        offered += rows.filter(pk=key).values_list("pk", *columns)
+    return offered
 
 
 def condition(team: Team, chosen: Mapping[str, Any]) -> Q:

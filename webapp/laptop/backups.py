@@ -2,8 +2,8 @@
 
 Rows are Django's own serialization, so a backup of SQLite can be restored into PostgreSQL: that is also how a laptop's
 work moves to a server. Sessions are left out, and so is the secret key: judges' keys in a backup stay sealed, and are
-readable only where the same secret is set. Folders of base models (`var/models`) are left out, since they can be had
-again.
+readable only where the same secret is set. Folders of base models (`var/models`) and the words by which rows are found
+are left out, since they can be had again.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
+from webapp.datasets.searching import words_restore
+
 FORMAT = 1
 MANIFEST, ROWS = "backup.json", "rows.jsonl"
-LEFT_OUT = ("sessions", "contenttypes", "auth.Permission", "admin.LogEntry", "axes")
+LEFT_OUT = ("sessions", "contenttypes", "auth.Permission", "admin.LogEntry", "axes", "datasets.RowWords")
 NO_BACKUP = ("lock",)  # held by a stage that is at work
 
 
@@ -127,6 +129,7 @@ def backup_restore(source: Path, replace: bool = False) -> dict[str, Any]:
             with transaction.atomic():
                 _delete_all()
                 call_command("loaddata", file.name, verbosity=0)
+        words_restore()
         for name, folder in folders().items():
             _replace_folder(archive, name, folder)
     return manifest

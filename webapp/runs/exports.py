@@ -55,13 +55,13 @@ def file_digests(recipe: Recipe, dataset: Dataset | None) -> dict[str, str]:
         return {role: digest_of([role, world, chosen["limit" if role == "prompts" else "held_out"], recipe.seed])
                 for role in ("prompts", "held_out")}
     if dataset.status != Dataset.Status.READY:
-        raise BadData(f"The data set '{dataset.name}' is not ready: {dataset.get_status_display()}.",
+        raise BadData(f"The data set '{dataset.title}' is not ready: {dataset.get_status_display()}.",
                       "Wait until its import is done, or choose another data set.")
     if recipe.sample.pairs == "dataset" and dataset.kind != Dataset.Kind.PAIRS:
-        raise BadData(f"The data set '{dataset.name}' has no pairs of a chosen and a rejected response.",
+        raise BadData(f"The data set '{dataset.title}' has no pairs of a chosen and a rejected response.",
                       "Choose other data, or set 'sample.pairs' to 'sampled'.")
     if recipe.sft.enabled and dataset.kind == Dataset.Kind.PROMPTS:
-        raise BadData(f"The data set '{dataset.name}' has no responses to fine-tune on.",
+        raise BadData(f"The data set '{dataset.title}' has no responses to fine-tune on.",
                       "Choose other data, or switch 'sft' off.")
     cut = {key: chosen[key] for key in ("limit", "held_out")}
     return {role: digest_of([role, dataset.digest, cut]) for role in ("prompts", "held_out", "pairs", "dialogues")}

@@ -67,7 +67,7 @@ def _principles(page: RunPage, recipe: Recipe) -> str:
 
 
 def _data(run: Run, recipe: Recipe) -> str:
-    name = run.dataset.name if run.dataset is not None else recipe.data.source
+    name = run.dataset.title if run.dataset is not None else recipe.data.source
     digests = ", ".join(f"{role} `{digest[:12]}`" for role, digest in sorted(run.file_digests.items()))
     pairs = ("two samples of the policy per prompt" if recipe.sample.pairs == "sampled"
              else "the data set's own chosen and rejected responses")

@@ -142,9 +142,10 @@ class RecipeForm:
 
     @cached_property
     def datasets(self) -> list[tuple[str, Dataset]]:
-        """(value, data set) of what can be chosen."""
+        """(value, data set) of what can be chosen, newest first."""
         ready = Dataset.objects.of(self.team).filter(status=Dataset.Status.READY)
-        return [(f"dataset:{dataset.pk}", dataset) for dataset in ready.only("id", "name", "kind", "rows_good")]
+        columns = ("id", "name", "version", "kind", "rows_good")
+        return [(f"dataset:{dataset.pk}", dataset) for dataset in ready.only(*columns)]
 
     @property
     def lost_dataset(self) -> bool:

@@ -13,8 +13,8 @@ demo: $(RUN_STAMP)
 	$(PYTHON) manage.py migrate --verbosity 0
 	exec $(PYTHON) manage.py up --seed-demo
 
-## test: every check and every test, on SQLite and Valkey, then on PostgreSQL and Redis where they answer
-test: lint
+## test: every check and every test, on SQLite and Valkey, and on PostgreSQL and Redis where they answer
+test: $(DEV_STAMP)
 	$(PYTHON) -m tests.passes
 
 ## lint: style, types, and the arrows of dependency

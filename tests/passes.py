@@ -1,9 +1,9 @@
-"""`python -m tests.passes`: every test on the embedded default, then what touches a database or a broker once more on
-PostgreSQL and Redis. Where no server answers this says so and passes; under CI=true it fails.
+"""`python -m tests.passes`: style and types, every test on the embedded default, and what touches a database or a broker
+once more on PostgreSQL and Redis. Where no server answers this says so and passes; under CI=true it fails.
 
 The engine's tests know no database and run once. A pass over the rest has two lanes, one for the end-to-end tests and
-one for all others. Three lanes run at a time: two left two cores idle for 45 % of the time, since tests wait for
-processes, pages and servers. Each is shown when it has ended.
+one for all others. Three lanes of tests run at a time: two left two cores idle for 45 % of the time, since tests wait
+for processes, pages and servers. `make lint` runs beside the first. Each is shown when it has ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ AT_A_TIME = 3  # lanes
 
 class Lane(NamedTuple):
     name: str
-    arguments: list[str]
+    arguments: list[str]  # of pytest
+    settings: dict[str, str] = {}
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "pytest", "--durations=10", *self.arguments, *sys.argv[1:]]
+
+
+class Lint(NamedTuple):
+    name: str = "Style, types and dependencies"
+    command: list[str] = ["make", "--no-print-directory", "lint"]
     settings: dict[str, str] = {}
 
 
@@ -49,21 +59,23 @@ def main() -> int:
         closing.append(f"PostgreSQL and Redis: {'FAILED' if failed else 'skipped'}, {missing} does not answer")
     else:
         lanes = ALL
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
+    with ThreadPoolExecutor(AT_A_TIME) as pool, ThreadPoolExecutor(1) as beside:
+        linting = beside.submit(run_lane, Lint())
         results = list(pool.map(run_lane, lanes))
+        results.insert(0, linting.result())
     failed |= any(code for code, _ in results)
     print(f"\nAll passes took {time.monotonic() - began:.0f} s:")
     print("\n".join([*(line for _, line in results), *closing]), flush=True)
     return int(failed)
 
 
-def run_lane(lane: Lane) -> tuple[int, str]:
+def run_lane(lane: Lane | Lint) -> tuple[int, str]:
     """The lane's exit code and its closing line; its output is printed when it has ended."""
     # One thread per process: the lanes, and the processes that they start, share the cores.
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | lane.settings
     print(f"{lane.name}: begins", flush=True)
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(_command(lane), env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(lane.command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             code = process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -72,11 +84,8 @@ def run_lane(lane: Lane) -> tuple[int, str]:
         output.seek(0)
         text = output.read()
     print(f"\n{lane.name}\n{text}", flush=True)
-    return code, f"{lane.name}: {_closing(text)}"
-
-
-def _command(lane: Lane) -> list[str]:
-    return [sys.executable, "-m", "pytest", "--durations=10", *lane.arguments, *sys.argv[1:]]
+    closing = _closing(text) if isinstance(lane, Lane) else "FAILED" if code else "passed"
+    return code, f"{lane.name}: {closing}"
 
 
 def _closing(text: str) -> str:

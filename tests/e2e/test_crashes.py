@@ -13,7 +13,7 @@ from tests.processes import wait_for
 from tests.stack import Stack, Visitor, wait_until, with_it_gone
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
-STEPS = 24
+STEPS = 14
 
 
 def training_process(concord: Stack) -> psutil.Process:
@@ -45,7 +45,7 @@ def test_after_a_kill_in_the_middle_of_ppo_the_run_ends_and_every_step_is_there_
         concord: Stack, visitor: Visitor, finished_run: int, victim: Callable[[Stack], psutil.Process], rate: str,
 ) -> None:
     run = visitor.start_run("demo", **small(ppo__steps=str(STEPS), ppo__learning_rate=rate), name=f"Without {rate}")
-    wait_until("the middle of PPO", lambda: reached(visitor, run) >= 7, 200)
+    wait_until("the middle of PPO", lambda: reached(visitor, run) >= 5, 200)
     with_it_gone(victim(concord))
 
     wait_for("the site to answer", concord.answers, 60)
@@ -62,7 +62,7 @@ def test_after_a_kill_in_the_middle_of_ppo_the_run_ends_and_every_step_is_there_
 def test_the_whole_stack_killed_goes_on_where_it_stopped(concord: Stack, visitor: Visitor, finished_run: int) -> None:
     """A laptop whose battery died: everything is gone at once, and `manage.py up` is typed again."""
     run = visitor.start_run("demo", **small(ppo__steps=str(STEPS), ppo__learning_rate="0.0014"), name="Battery died")
-    wait_until("the middle of PPO", lambda: reached(visitor, run) >= 7, 200)
+    wait_until("the middle of PPO", lambda: reached(visitor, run) >= 5, 200)
     assert concord.process is not None
     for process in [psutil.Process(concord.process.popen.pid), *concord.processes()]:
         with_it_gone(process)

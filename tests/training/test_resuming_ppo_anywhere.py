@@ -60,7 +60,7 @@ EVERYTHING = {"critic": "separate", "checkpoint_every": 2, "learning_rate_schedu
               "target_kl_stop": 0.01, "minibatches": 2, "kl": {"adaptive": True}}
 
 
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(interruptions=ends, changes=options)
 @example(interruptions=[("kill", 1), ("stop", 3)], changes=EVERYTHING)
 @example(interruptions=[("stop", 1), ("kill", 4)], changes=EVERYTHING | {"critic": "shared"})

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from scipy.stats import binomtest
-
 from training.quality.calibration import DECIDED, accuracy
 from training.quality.intervals import wilson_interval
 from training.run.artifacts import digest_of
@@ -44,6 +42,8 @@ def curve(labels: Sequence[int], differences: Sequence[Sequence[float]], truth: 
         that the last model gets right and the one before does not (`won`), the reverse (`lost`), and the two-sided `p`
         value.
     """
+    from scipy.stats import binomtest  # it takes 0.8 s of the start of every stage with a model, and few have a curve
+
     points = []
     for count, model_differences in zip(labels, differences, strict=True):
         share, decided = accuracy(model_differences, truth)

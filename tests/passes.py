@@ -1,5 +1,5 @@
-"""`python -m tests.passes`: style and types, every test on the embedded default, and what touches a database or a broker
-once more on PostgreSQL and Redis. Where no server answers this says so and passes; under CI=true it fails.
+"""`python -m tests.passes`: style and types, every test on the embedded default, and what touches a database or a
+broker once more on PostgreSQL and Redis. Where no server answers this says so and passes; under CI=true it fails.
 
 The engine's tests know no database and run once. A pass over the rest has two lanes, one for the end-to-end tests and
 one for all others. Three lanes of tests run at a time: two left two cores idle for 45 % of the time, since tests wait

@@ -40,7 +40,7 @@ Bare = Callable[[str, Path, list[int]], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def in_a_bare_process() -> Iterator[Bare]:
-    """Logits of a model that a process loads which knows transformers only; one process, as it takes seconds to start."""
+    """Logits of a model, from a process that knows transformers only; one process, as it takes seconds to start."""
     process = subprocess.Popen([sys.executable, "-I", "-c", BARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                text=True)
     assert process.stdin and process.stdout

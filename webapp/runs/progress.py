@@ -23,6 +23,7 @@ SHARES = {"sft": 2.0, "sample": 1.0, "label": 1.0, "draw": 0.1, "preference_mode
 BADGES = {"running": "is-running", "succeeded": "is-done", "failed": "is-failed", "cancelled": "is-stopped",
           "stopped": "is-stopped", "queued": "is-queued", "waiting": "is-waiting"}
 S = Stage.Status
+LONG_WAIT = 0.1  # a larger share of a run's time than this, spent waiting, is said
 
 
 class Shown(NamedTuple):
@@ -131,8 +132,7 @@ def ordinal(place: int) -> str:
 def run_sentence(run: Run, stages: Sequence[Stage]) -> str:
     """A run's status in one sentence; `stages` in the order of the pipeline."""
     if run.status == Run.Status.SUCCEEDED:
-        took = elapsed(run.created_at, run.finished_at)
-        return f"Done in {duration(took)}" if run.finished_at else "Done"
+        return _done_sentence(run, stages)
     if run.status == Run.Status.FAILED:
         failed = next((stage for stage in stages if stage.status == Stage.Status.FAILED), None)
         return f"Failed at {stage_title(failed)}" if failed else "Failed"
@@ -146,6 +146,27 @@ def run_sentence(run: Run, stages: Sequence[Stage]) -> str:
     if run.paused:
         return _paused_sentence(run, stages)
     return _running_sentence(run, stages)
+
+
+def _done_sentence(run: Run, stages: Sequence[Stage]) -> str:
+    """'Done in 26 min, 12 min of it at work': the rest of it the run waited for workers and for other runs."""
+    if not run.finished_at:
+        return "Done"
+    took = (run.finished_at - run.created_at).total_seconds()
+    worked = seconds_at_work(run, stages)
+    waited_long = took - worked >= max(LONG_WAIT * took, 10)
+    return f"Done in {duration(took)}{f', {duration(worked)} of it at work' if waited_long else ''}"
+
+
+def seconds_at_work(run: Run, stages: Sequence[Stage]) -> float:
+    """Seconds of the run in which at least one of its stages ran; what was reused ran before."""
+    spans = sorted((max(stage.started_at, run.created_at), stage.finished_at) for stage in stages
+                   if stage.started_at and stage.finished_at and stage.finished_at > run.created_at)
+    seconds, until = 0.0, run.created_at
+    for began, ended in spans:
+        seconds += max((ended - max(began, until)).total_seconds(), 0.0)
+        until = max(until, ended)
+    return seconds
 
 
 def _paused_sentence(run: Run, stages: Sequence[Stage]) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from webapp.runs.models import Run, Stage
 from webapp.runs.progress import run_sentence, seconds_at_work
 
-NOON = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
 
 def at(minutes: float) -> datetime:

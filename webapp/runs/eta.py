@@ -42,7 +42,8 @@ class Span(NamedTuple):
     high: float
 
 
-QUICK = Span(2.0, 1.0, 10.0)  # stages that only write a file
+QUICK_KINDS = {"weights", "draw"}  # stages that only write a file
+QUICK = Span(2.0, 1.0, 10.0)
 
 
 class Past(NamedTuple):
@@ -106,10 +107,10 @@ def estimate(stages: Sequence[Stage], spans: Mapping[int, Span]) -> Estimate | N
     open_stages = [stage for stage in stages if stage.status != S.SUCCEEDED]
     spans = _like_siblings(open_stages) | dict(spans)
     left = {stage.pk: left_of(stage, spans.get(stage.pk)) for stage in open_stages}
-    known = [span for span in left.values() if span is not None]
-    if not known:
-        return None
     unknown = tuple(dict.fromkeys(TITLES.get(stage.kind, stage.kind) for stage in open_stages if not left[stage.pk]))
+    known = [stage for stage in open_stages if left[stage.pk] and not (unknown and stage.kind in QUICK_KINDS)]
+    if not known:  # "at least 5 s left" of a run that may take hours says nothing
+        return None
     ends = [schedule(open_stages, {pk: span[which] if span else 0.0 for pk, span in left.items()})
             for which in range(3)]
     return Estimate(Span(*ends), unknown, any(stage.status == S.RUNNING for stage in open_stages))
@@ -121,7 +122,7 @@ def _like_siblings(stages: Sequence[Stage]) -> dict[int, Span]:
              if stage.status == S.RUNNING and stage.eta_seconds is not None}
     spans = {stage.pk: _span([in_all[stage.kind]]) for stage in stages
              if stage.kind in in_all and stage.status != S.RUNNING}
-    return {stage.pk: QUICK for stage in stages if stage.kind in {"weights", "draw"}} | spans
+    return {stage.pk: QUICK for stage in stages if stage.kind in QUICK_KINDS} | spans
 
 
 def ran(stage: Stage) -> float:

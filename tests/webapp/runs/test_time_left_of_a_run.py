@@ -109,6 +109,7 @@ def test_the_words_say_how_sure_it_is() -> None:
     assert [rounded(seconds) for seconds in (1, 58, 89, 3599, 3700, 8000)] == [
         "5 s", "1 min", "1 min", "1 h", "1 h", "2 h 15 min"]
     assert estimate([stage(1, "ppo")], {}) is None, "nothing is known"
+    assert estimate([at_work(1, "sample", 9), stage(2, "weights"), stage(3, "ppo")], {}) is None, "of a file only"
     assert estimate([stage(1, "ppo", S.SUCCEEDED)], {}) is None, "nothing is left"
 
 

@@ -149,13 +149,13 @@ def run_sentence(run: Run, stages: Sequence[Stage]) -> str:
 
 
 def _done_sentence(run: Run, stages: Sequence[Stage]) -> str:
-    """'Done in 26 min, 12 min of it at work': the rest of it the run waited for workers and for other runs."""
+    """'Done in 26 min, 12 min at work': the rest of it the run waited for workers and for other runs."""
     if not run.finished_at:
         return "Done"
     took = (run.finished_at - run.created_at).total_seconds()
     worked = seconds_at_work(run, stages)
     waited_long = took - worked >= max(LONG_WAIT * took, 10)
-    return f"Done in {duration(took)}{f', {duration(worked)} of it at work' if waited_long else ''}"
+    return f"Done in {duration(took)}{f', {duration(worked)} at work' if waited_long else ''}"
 
 
 def seconds_at_work(run: Run, stages: Sequence[Stage]) -> float:

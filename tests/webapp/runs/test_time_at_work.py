@@ -42,7 +42,7 @@ def test_minutes_at_work(spans: list[tuple[float | None, float | None]], minutes
 
 
 def test_a_run_that_waited_long_says_what_of_its_time_was_work() -> None:
-    assert run_sentence(done(26), [stage(14, 18), stage(18, 26)]) == "Done in 26 min, 12 min of it at work"
+    assert run_sentence(done(26), [stage(14, 18), stage(18, 26)]) == "Done in 26 min, 12 min at work"
 
 
 @pytest.mark.parametrize("ended", [26, 23.5])

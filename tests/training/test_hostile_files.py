@@ -115,11 +115,11 @@ def test_a_long_list_on_one_line_is_read_with_little_memory(tmp_path: Path, monk
 def test_a_few_bytes_that_become_gigabytes_are_refused_and_repetitive_text_is_not(tmp_path: Path) -> None:
     bomb, honest = tmp_path / "bomb.jsonl.gz", tmp_path / "honest.jsonl.gz"
     bomb.write_bytes(packed((b'{"prompt": "' + b"x" * 10_000 + b'"}\n') * 2_000, 6))
-    honest.write_bytes(packed((ROW + b"\n") * 100_000, 1))
+    honest.write_bytes(packed((ROW + b"\n") * 20_000, 1))
 
     with pytest.raises(BadData, match="the same few bytes over and over"):
         list(read_rows_in_subprocess(bomb, bomb.name))
-    assert len(list(read_rows_in_subprocess(honest, honest.name))) == 100_000
+    assert len(list(read_rows_in_subprocess(honest, honest.name))) == 20_000
 
 
 @pytest.mark.parametrize("name", ["newlines.jsonl.gz", "dictionary.parquet", "open_lists.json.gz"])

@@ -68,7 +68,7 @@ def test_a_kill_while_a_checkpoint_is_written_costs_nothing_before_it(
     run, job, _ = stage
     run(job, tmp_path / "straight", Remembering())
     publish = trainer_checkpoints.os.replace
-    for step in (2, 4):
+    for step in (2, 4) if run is sft.run else (3,):
         folder = tmp_path / f"killed-{step}"
 
         def kill(source: Any, target: Any, name: str = f"checkpoint-{step}") -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -25,6 +26,7 @@ from django.db import connection
 
 from training.config import DEMO_WORLD, Scalarization
 from training.errors import BadSettings, ModelUnavailable, TrainingError
+from training.run.artifacts import kept_policy
 from training.run.model_names import models_at
 from training.run.pipeline import plan, served_by
 from webapp.playground.chat_events import PROTOCOL, AnswersScored, PrincipleScore
@@ -217,15 +219,20 @@ def _policy(request: Request, side: int, writer: ChatWriter) -> BatchedPolicy:
     """The policy of one side, its base loaded if necessary, checked to have room for the prompt."""
     reference = request.policies[side]
     tuned, started = _stage(request.team, reference["stage"]), _stage(request.team, reference["sft"])
-    adapter = tuned.folder / "adapter" if tuned else None
     stage_settings = tuned.settings if tuned else started.settings if started else {}
-    if tuned is not None and (tuned.folder / "model").is_dir():  # every weight was trained: a base of its own
-        started, adapter = tuned, None
+    base: str | Path = started.folder / "model" if started else reference["base"]
+    adapter: Path | None = None
+    if tuned is not None:
+        trained = _trained(tuned, reference.get("step"))
+        if (trained / "model").is_dir():  # every weight was trained: a base of its own
+            base = trained / "model"
+        else:
+            adapter = trained / "adapter"
     device, precision = _device(stage_settings.get("device", "auto")), stage_settings.get("precision", "fp32")
-    key = _base_key(reference["base"], started, device, precision)
+    key = _base_key(base, device, precision)
     if key not in _loaded:
         writer.emit({"kind": "loading", "side": side})
-    batch = _loaded.get(key, lambda: _load_base(reference["base"], started, device, precision))
+    batch = _loaded.get(key, lambda: _load_base(base, device, precision))
     policy = BatchedPolicy(_engine, batch, adapter)
     room = policy.longest - request.sampling.max_new_tokens
     needed = policy.count_tokens(request.dialogues[side])
@@ -237,17 +244,28 @@ def _policy(request: Request, side: int, writer: ChatWriter) -> BatchedPolicy:
     return policy
 
 
-def _base_key(base: str, started: Stage | None, device: Any, precision: str) -> Hashable:
-    """What policies must have in common to be adapters on the same weights: a base, or the model that a stage made."""
-    return "base", base if started is None else started.pk, str(device), precision
+def _trained(tuned: Stage, step: int | None) -> Path:
+    """The folder with the policy that a PPO stage trained, after its last step or one whose policy was kept."""
+    if step is None:
+        return tuned.folder
+    kept = kept_policy(tuned.folder, step)
+    if not kept.is_dir():
+        raise ModelUnavailable(f"The policy of step {step} was not kept.", "Reload the page and choose another one.")
+    return kept
 
 
-def _load_base(base: str, started: Stage | None, device: Any, precision: str) -> ChatBatch:
+def _base_key(base: str | Path, device: Any, precision: str) -> Hashable:
+    """What policies must have in common to be adapters on the same weights: a base, or the folder of a model that a
+    stage made."""
+    return "base", str(base), str(device), precision
+
+
+def _load_base(base: str | Path, device: Any, precision: str) -> ChatBatch:
     from training.models import language_model
     from training.models.chat_batch import ChatBatch
 
     with models_at(models_home()):
-        return ChatBatch(language_model.load(started.folder / "model" if started else base, device, precision))
+        return ChatBatch(language_model.load(base, device, precision))
 
 
 def _stage(team: int, stage_id: int | None) -> Stage | None:
@@ -286,8 +304,8 @@ def _warm_up() -> None:
     began, ended = time.monotonic(), threading.Event()
     try:
         device = _device("auto")
-        batch = _loaded.get(_base_key(DEMO_WORLD, None, device, "fp32"),
-                            lambda: _load_base(DEMO_WORLD, None, device, "fp32"))
+        batch = _loaded.get(_base_key(DEMO_WORLD, device, "fp32"),
+                            lambda: _load_base(DEMO_WORLD, device, "fp32"))
         reply = BatchedPolicy(_engine, batch, None).begin([{"role": "user", "content": "Hello"}], ended.set,
                                                           max_new_tokens=1)
         ended.wait()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.training.bare_process import in_a_bare_process
 from tests.training.stage_folders import pair
 from tests.training.tiny_families import make_family
 from tests.training.tiny_models import PROMPTS, Remembering, make_recipe
@@ -23,39 +21,6 @@ from training.preference_models.texts import encode
 from training.run.artifacts import Job, write_json, write_jsonl, write_manifest
 from training.run.pipeline import plan
 from training.stages import ppo, preference_model
-
-BARE = """
-import json, sys, torch, transformers
-for line in sys.stdin:
-    kind, folder, ids = json.loads(line)
-    model = getattr(transformers, kind).from_pretrained(folder).eval()
-    with torch.no_grad():
-        logits = model(torch.tensor([ids])).logits.tolist()
-    print(json.dumps({"logits": logits, "labels": model.config.id2label,
-                      "foreign": [name for name in sys.modules if name.split(".")[0] in ("training", "peft")]}),
-          flush=True)
-"""
-Bare = Callable[[str, Path, list[int]], dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def in_a_bare_process() -> Iterator[Bare]:
-    """Logits of a model, from a process that knows transformers only; one process, as it takes seconds to start."""
-    process = subprocess.Popen([sys.executable, "-I", "-c", BARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               text=True)
-    assert process.stdin and process.stdout
-    requests, answers = process.stdin, process.stdout
-
-    def ask(kind: str, folder: Path, ids: list[int]) -> dict[str, Any]:
-        print(json.dumps([kind, str(folder), ids]), file=requests, flush=True)
-        line = answers.readline()
-        assert line, "the bare process failed: its error stands above"
-        answer: dict[str, Any] = json.loads(line)
-        assert answer["foreign"] == []
-        return answer
-
-    yield ask
-    process.communicate(timeout=60)
 
 
 def finished(kind: str, folder: Path, recipe: Any, inputs: dict[str, Path], run: Any,
@@ -91,7 +56,7 @@ def finished_preference_model(folder: Path, base: Path, **settings: Any) -> Path
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_policy_is_a_whole_model_that_says_what_base_and_adapter_said(
-        precision: str, tiny_base: Path, ppo_inputs: dict[str, Path], tmp_path: Path, in_a_bare_process: Bare) -> None:
+        precision: str, tiny_base: Path, ppo_inputs: dict[str, Path], tmp_path: Path) -> None:
     stage = finished_ppo(tmp_path / "ppo", tiny_base, ppo_inputs, precision=precision)
     export_stage(stage, tmp_path / "policy")
     language = language_model.load(tiny_base, torch.device("cpu"), precision)
@@ -107,7 +72,7 @@ def test_a_policy_is_a_whole_model_that_says_what_base_and_adapter_said(
 
 
 def test_a_policy_of_which_every_weight_was_trained_is_that_model(
-        tiny_base: Path, ppo_inputs: dict[str, Path], tmp_path: Path, in_a_bare_process: Bare) -> None:
+        tiny_base: Path, ppo_inputs: dict[str, Path], tmp_path: Path) -> None:
     stage = finished_ppo(tmp_path / "ppo", tiny_base, ppo_inputs, policy={"base": str(tiny_base), "lora": None})
     export_stage(stage, tmp_path / "policy")
     tuned = language_model.load(stage / "model", torch.device("cpu"))
@@ -120,7 +85,7 @@ def test_a_policy_of_which_every_weight_was_trained_is_that_model(
 
 @pytest.mark.parametrize("architecture", ["separate", "shared_trunk", "full"])
 def test_a_preference_model_is_a_classifier_whose_logits_are_its_scores(
-        architecture: str, tiny_base: Path, tmp_path: Path, in_a_bare_process: Bare) -> None:
+        architecture: str, tiny_base: Path, tmp_path: Path) -> None:
     stage = finished_preference_model(tmp_path / "stage", tiny_base, architecture=architecture)
     export_stage(stage, tmp_path / "reward")
     names = ["factuality", "toxicity"] if architecture == "shared_trunk" else ["factuality"]

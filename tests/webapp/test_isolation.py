@@ -58,7 +58,7 @@ class Address:
         space, _, name = self.name.rpartition(":")
         if variable == "app_label":
             return "labels"
-        if variable == "number":
+        if variable in {"number", "step"}:
             return 1
         if variable == "url":
             return "labels/label/"

@@ -34,7 +34,7 @@ def batch(monkeypatch: pytest.MonkeyPatch) -> ChatBatch:
     monkeypatch.setattr(inference, "_loaded", Loaded())
     monkeypatch.setattr(inference, "_chats", inference.new_queue(8))
     inference._warm_up()
-    key = inference._base_key("demo-world", None, inference._device("auto"), "fp32")
+    key = inference._base_key("demo-world", inference._device("auto"), "fp32")
     loaded: ChatBatch = inference._loaded.get(key, lambda: pytest.fail("the demo policy is not loaded"))
     return loaded
 

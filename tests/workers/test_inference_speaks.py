@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import redis
 from django.conf import settings
 
 from training.errors import ModelUnavailable, OutOfMemory
+from training.run.artifacts import kept_policy
 from webapp.accounts.models import Team
 from webapp.playground.stream import ChatSampling, Request, cancel_key, stream_key
 from webapp.runs.models import Stage
@@ -272,12 +274,12 @@ def test_when_the_worker_ends_everyone_hears_it() -> None:
 
 
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Stage | None]]:
-    """The bases that were loaded, each with the sft stage whose weights it has."""
-    made: list[tuple[str, Stage | None]] = []
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str | Path]:
+    """The bases that were loaded: names, or folders that a stage made."""
+    made: list[str | Path] = []
 
-    def load(base: str, started: Stage | None, device: Any, precision: str) -> Parrot:
-        made.append((base, started))
+    def load(base: str | Path, device: Any, precision: str) -> Parrot:
+        made.append(base)
         return Parrot(["Yes."])
 
     monkeypatch.setattr(inference, "_load_base", load)
@@ -297,7 +299,7 @@ def test_policies_on_the_same_weights_share_one_base_which_is_loaded_once(
     for _ in range(2):
         request = asking(team=team.pk, policies=policies)
         inference.answer(request)
-    assert loads == [("demo-world", None)]
+    assert loads == ["demo-world"]
     assert "loading" not in [event["kind"] for event in events_of(client, request)]
 
 
@@ -305,7 +307,27 @@ def test_weights_of_their_own_or_another_precision_are_another_base(team: Team, 
     started, bf16 = stage_of(team, kind="sft", name="sft"), stage_of(team, settings={"precision": "bf16"}, identity="b")
     inference.answer(asking(team=team.pk, policies=[DEMO, {"stage": None, "sft": started.pk, "base": "demo-world"}]))
     inference.answer(asking(team=team.pk, policies=[DEMO, {"stage": bf16.pk, "sft": None, "base": "demo-world"}]))
-    assert loads == [("demo-world", None), ("demo-world", started), ("demo-world", None)]
+    assert loads == ["demo-world", started.folder / "model", "demo-world"]
+
+
+def test_a_policy_that_was_kept_on_the_way_is_read_from_where_its_stage_kept_it(
+        client: redis.Redis, team: Team, loads: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters: list[Path | None] = []
+    made = inference.BatchedPolicy
+    monkeypatch.setattr(inference, "BatchedPolicy", lambda engine, batch, adapter: (
+        adapters.append(adapter), made(engine, batch, None))[1])
+    tuned, full = stage_of(team), stage_of(team, identity="b")
+    (kept_policy(tuned.folder, 40) / "adapter").mkdir(parents=True)
+    (kept_policy(full.folder, 40) / "model").mkdir(parents=True)
+    inference.answer(asking(team=team.pk, policies=[
+        {"stage": tuned.pk, "sft": None, "base": "demo-world", "step": 40},
+        {"stage": full.pk, "sft": None, "base": "demo-world", "step": 40}]))
+    assert adapters == [tuned.folder / "kept" / "step-00000040" / "adapter", None]
+    assert loads == ["demo-world", full.folder / "kept" / "step-00000040" / "model"]
+
+    request = asking(team=team.pk, policies=[{"stage": tuned.pk, "sft": None, "base": "demo-world", "step": 41}, DEMO])
+    inference.answer(request)
+    assert events_of(client, request)[-1]["cause"] == "The policy of step 41 was not kept."
 
 
 @pytest.mark.parametrize("fields", [{"status": "running"}, {}])

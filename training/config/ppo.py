@@ -8,10 +8,11 @@ from pydantic import Field, model_validator
 
 from training.config.section import Section
 
+MOST_KEPT = 100  # policies of earlier steps
 Algorithm = Literal["ppo", "grpo", "rloo"]
 
 ONLY_PPO = ("critic", "learning_rate_schedule", "target_kl_stop", "whiten_rewards", "gradient_checkpointing",
-            "conflict_every")
+            "conflict_every", "keep_every")
 """Settings that grpo and rloo do not have: setting one is refused, not ignored."""
 
 
@@ -68,6 +69,21 @@ class Ppo(Section):
     conflict_every: int = Field(0, ge=0, le=100_000, description=(
         "Phases between measurements of the conflict between the principles' gradients; 0: never."))
 
+    keep_every: int = Field(0, ge=0, le=1_000_000, description=(
+        "Phases between policies that are kept, to chat with and to download beside the last one (PPO only); 0: none."))
+
+    @property
+    def kept_steps(self) -> range:
+        """The steps whose policy is kept; that of the last step is the run's result."""
+        return kept_steps(self.keep_every, self.steps)
+
+    @model_validator(mode="after")
+    def _not_too_many_are_kept(self) -> Self:
+        if len(self.kept_steps) > MOST_KEPT:
+            raise ValueError(f"keep_every {self.keep_every} would keep {len(self.kept_steps)} policies, and at most "
+                             f"{MOST_KEPT} are kept; choose {-(-self.steps // (MOST_KEPT + 1))} or more")
+        return self
+
     @model_validator(mode="after")
     def _groups_fill_the_batch(self) -> Self:
         if self.algorithm == "ppo":
@@ -83,3 +99,8 @@ class Ppo(Section):
             raise ValueError(f"batch_size {self.batch_size} cannot be divided into {self.minibatches} equal "
                              f"minibatches, which {self.algorithm} needs; choose minibatches that divide it")
         return self
+
+
+def kept_steps(keep_every: int, steps: int) -> range:
+    """The steps before the last whose policy is kept."""
+    return range(keep_every, steps, keep_every) if keep_every else range(0)

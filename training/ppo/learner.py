@@ -8,7 +8,10 @@ Left out: checkpoints of GRPO and RLOO, which are TRL's own.
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from training.models.exactness import check_decoding
 from training.models.full_weights import MasterWeights
 from training.models.language_model import LanguageModel
 from training.ppo import parallel
-from training.run.artifacts import Job, newest_checkpoint, publish_checkpoint
+from training.run.artifacts import Job, kept_policy, newest_checkpoint, publish_checkpoint
 
 WEIGHTS = "weights.safetensors"
 """In a checkpoint, the fp32 weights of a policy that is trained in full."""
@@ -114,9 +117,7 @@ def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
     if newest_checkpoint(checkpoints) == checkpoints / f"step-{learner.step:08d}":
         return
     temporary = checkpoints / "unfinished"
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
-        temporary.mkdir(parents=True)
+    with _whole_or_not(temporary, f"the checkpoint of step {learner.step}"):
         if learner.masters is None:
             language_model.save_adapter(learner.language, temporary / "adapter")
         else:
@@ -132,12 +133,37 @@ def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
         }
         torch.save(state, temporary / "state.pt")
         publish_checkpoint(temporary, checkpoints, learner.step)
+
+
+def keep_policy(learner: Learner, folder: Path) -> None:
+    """Write the policy of this step to stay, by one rename; a killed attempt that wrote it wrote the same.
+
+    Raises:
+        DiskFull: nothing was renamed; the newest checkpoint is complete.
+    """
+    kept = kept_policy(folder, learner.step)
+    if kept.is_dir():
+        return
+    temporary = folder / "checkpoint" / "unfinished"
+    with _whole_or_not(temporary, f"the policy of step {learner.step}"):
+        save_policy(learner, temporary)
+        kept.parent.mkdir(exist_ok=True)
+        os.replace(temporary, kept)
+
+
+@contextmanager
+def _whole_or_not(temporary: Path, what: str) -> Iterator[None]:
+    """An empty folder to write to; nothing of it stays if that fails. Raises DiskFull for a full disk."""
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
+        temporary.mkdir(parents=True)
+        yield
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if not is_full(error):
             raise
         raise DiskFull(
-            f"The disk is full: the checkpoint of step {learner.step} could not be written.",
+            f"The disk is full: {what} could not be written.",
             "Free some space and resume: the run goes on from the checkpoint before it, which is whole.",
         ) from error
 

@@ -127,5 +127,10 @@ def write_manifest(folder: Path) -> dict[str, str]:
     return files
 
 
+def kept_policy(folder: Path, step: int) -> Path:
+    """Where a PPO stage keeps the policy of an earlier step: `adapter/` or `model/` in this folder."""
+    return folder / "kept" / f"step-{step:08d}"
+
+
 def is_complete(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()

@@ -107,7 +107,9 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     weights = {"weights": values["weights"] if recipe.baseline.kind == "none" else {"mode": "set"},
                "given": weights_by_name}
     stages.append(StagePlan("weights", "weights", weights, models))
-    settings = repeated | policy | {"ppo": values["ppo"], "scalarization": values["scalarization"], "principles": names}
+    # Where no policy is kept the setting is left out, so that results made before it existed are found.
+    ppo = {key: value for key, value in values["ppo"].items() if key != "keep_every" or value}
+    settings = repeated | policy | {"ppo": ppo, "scalarization": values["scalarization"], "principles": names}
     if recipe.ppo.judge_samples:
         settings |= {"judge": judge}
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))

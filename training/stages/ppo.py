@@ -36,7 +36,14 @@ from training.models.fused_lora import fused_lora
 from training.models.rollouts import ForwardOutputs, Rollout
 from training.ppo import gradient_conflict, health, parallel
 from training.ppo import policy_gradient as pg
-from training.ppo.learner import Learner, load_learner, save_checkpoint, save_policy, trainable_parameters
+from training.ppo.learner import (
+    Learner,
+    keep_policy,
+    load_learner,
+    save_checkpoint,
+    save_policy,
+    trainable_parameters,
+)
 from training.ppo.micro_batch import MicroBatch
 from training.ppo.samples import report_samples
 from training.reward.loading import load_rewards, principle_metrics
@@ -61,7 +68,8 @@ def save_result(learner: Learner, folder: Path, reporter: Reporter) -> None:
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Train the policy; write adapter/ (model/ where every weight is trained), value_head.safetensors and summary.json.
+    """Train the policy; write adapter/ (model/ where every weight is trained), value_head.safetensors and summary.json,
+    and kept/ with the policies of earlier steps that the settings ask for.
 
     Raises:
         BadData: there are no prompts.
@@ -170,6 +178,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         reporter.progress(learner.step, settings.steps)
         if learner.step % settings.sample_every == 0 or learner.step == settings.steps:
             report_samples(language, learner.step, followed, sampling, rewards_of, seed, reporter)
+        if learner.step in settings.kept_steps and parallel.is_main():
+            keep_policy(learner, folder)
         if learner.step % settings.checkpoint_every == 0 or learner.step == settings.steps:
             save()
         reporter.checkpoint_if_stopped(save)

@@ -1,19 +1,23 @@
 """Which policies a team may chat with, and which run's preference models score the answers.
 
-A policy is named by a key: `tuned:<run>`, `sft:<stage>`, or `base:<name>`. A key comes from a browser, so it is
-looked up only among the team's own rows; a base is one that a run of the team started from, or the demo world.
+A policy is named by a key: `tuned:<run>`, `tuned:<run>@<step>` for one that was kept on the way, `sft:<stage>`, or
+`base:<name>`. A key comes from a browser, so it is looked up only among the team's own rows; a base is one that a run
+of the team started from, or the demo world.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from training.config import DEMO_WORLD
+from training.config.ppo import kept_steps
 from webapp.runs.models import RunStage, Stage
 
 DEMO_BASE = f"base:{DEMO_WORLD}"
 MOST_RUNS = 300  # newest first: what a dropdown can hold
+MOST_KEPT = 300  # policies of earlier steps, those of the newest runs first
 
 
 class NotYours(LookupError):
@@ -38,10 +42,14 @@ class FinishedRun:
     ppo: int
     base: str
     sft: int | None
+    kept: range = range(0)  # steps whose policy was kept
 
     @property
     def tuned(self) -> PolicyChoice:
         return PolicyChoice(f"tuned:{self.run}", f"{self.name} (run {self.run})", self.run)
+
+    def at(self, step: int) -> PolicyChoice:
+        return PolicyChoice(f"tuned:{self.run}@{step}", f"{self.name} (run {self.run}, step {step})", self.run)
 
     @property
     def start(self) -> PolicyChoice:
@@ -60,7 +68,10 @@ class Policies:
     def choices(self) -> list[PolicyChoice]:
         starts = {run.start.key: run.start for run in reversed(self.runs)}
         starts.setdefault(DEMO_BASE, base_choice(DEMO_WORLD))
-        return [run.tuned for run in self.runs] + list(starts.values())
+        kept = set(islice(((run.run, step) for run in self.runs for step in run.kept), MOST_KEPT))
+        trained = [choice for run in self.runs for choice in (
+            run.tuned, *(run.at(step) for step in reversed(run.kept) if (run.run, step) in kept))]
+        return trained + list(starts.values())
 
     def pair_for(self, run_id: int | None) -> tuple[str, str]:
         """Keys of the two policies that a page opens with: a run's initial and its tuned policy."""
@@ -68,8 +79,10 @@ class Policies:
         return (run.start.key, run.tuned.key) if run else (DEMO_BASE, DEMO_BASE)
 
     def find(self, key: str) -> FinishedRun | None:
-        """The run whose tuned policy this is."""
-        return next((run for run in self.runs if run.tuned.key == key), None)
+        """The run whose tuned policy this is, after its last step or a kept one."""
+        of_run, _, step = key.partition("@")
+        run = next((run for run in self.runs if run.tuned.key == of_run), None)
+        return run if run and (not step or step in map(str, run.kept)) else None
 
     def scorer(self, keys: tuple[str, str], chosen: int | None = None) -> FinishedRun | None:
         """The run whose preference models score: the one chosen, else the right policy's, the left's, the newest."""
@@ -91,7 +104,8 @@ class Policies:
             NotYours: the team has no such policy.
         """
         if run := self.find(key):
-            return {"stage": run.ppo, "sft": run.sft, "base": run.base}
+            step = key.partition("@")[2]
+            return {"stage": run.ppo, "sft": run.sft, "base": run.base} | ({"step": int(step)} if step else {})
         if key == DEMO_BASE:
             return {"stage": None, "sft": None, "base": DEMO_WORLD}
         if run := self._started_from(key):
@@ -109,6 +123,8 @@ def policies_of(team_id: int) -> Policies:
     done = Stage.Status.SUCCEEDED
     uses = RunStage.objects.filter(run__team_id=team_id, stage__team_id=team_id, stage__status=done)
     rows = list(uses.filter(name="ppo").order_by("-run_id")
-                .values_list("run_id", "run__name", "stage_id", "run__recipe__policy__base")[:MOST_RUNS])
+                .values_list("run_id", "run__name", "stage_id", "run__recipe__policy__base",
+                             "run__recipe__ppo__keep_every", "run__recipe__ppo__steps")[:MOST_RUNS])
     sft = dict(uses.filter(name="sft", run_id__in=[row[0] for row in rows]).values_list("run_id", "stage_id"))
-    return Policies([FinishedRun(run, name, ppo, base, sft.get(run)) for run, name, ppo, base in rows])
+    return Policies([FinishedRun(run, name, ppo, base, sft.get(run), kept_steps(keep_every or 0, steps or 0))
+                     for run, name, ppo, base, keep_every, steps in rows])

@@ -34,6 +34,7 @@ urlpatterns = [
     path("<int:pk>/downloads/", download_views.downloads, name="downloads"),
     path("<int:pk>/downloads/models/", download_views.downloads_state, name="downloads_state"),
     path("<int:pk>/downloads/adapter.zip", download_views.adapter, name="download_adapter"),
+    path("<int:pk>/downloads/step-<int:step>.zip", download_views.kept, name="download_kept"),
     re_path(r"^(?P<pk>\d+)/downloads/labels\.(?P<form>jsonl|parquet)$", download_views.labels, name="download_labels"),
     path("<int:pk>/downloads/README.md", download_views.card, name="download_card"),
     path("<int:pk>/downloads/<str:name>.zip", download_views.model, name="download_model"),

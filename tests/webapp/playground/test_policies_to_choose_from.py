@@ -50,6 +50,30 @@ def test_a_run_that_still_trains_is_not_offered(team: Team, finish_run: FinishRu
     assert keys(team) == [DEMO_BASE]
 
 
+def test_policies_that_were_kept_on_the_way_stand_below_the_last_one(team: Team, finish_run: FinishRun) -> None:
+    run = finish_run(team, "kept")
+    Run.objects.filter(pk=run.pk).update(recipe=run.recipe | {"ppo": {"keep_every": 40, "steps": 120}})
+    policies = policies_of(team.pk)
+    assert keys(team)[:3] == [f"tuned:{run.pk}", f"tuned:{run.pk}@80", f"tuned:{run.pk}@40"]
+    assert policies.choices[1].title == f"kept (run {run.pk}, step 80)"
+    last = policies.reference(f"tuned:{run.pk}")
+    assert policies.reference(f"tuned:{run.pk}@40") == last | {"step": 40} and "step" not in last
+    assert policies.scorer((DEMO_BASE, f"tuned:{run.pk}@40")).run == run.pk
+    for key in (f"tuned:{run.pk}@41", f"tuned:{run.pk}@120", f"tuned:{run.pk}@0", f"tuned:{run.pk}@x"):
+        with pytest.raises(NotYours):
+            policies.reference(key)
+
+
+def test_many_kept_policies_do_not_fill_the_list(
+        team: Team, finish_run: FinishRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webapp.playground.selectors.MOST_KEPT", 3)
+    runs = [finish_run(team, f"run {number}") for number in range(2)]
+    for run in runs:
+        Run.objects.filter(pk=run.pk).update(recipe=run.recipe | {"ppo": {"keep_every": 5, "steps": 15}})
+    older, newer = (f"tuned:{run.pk}" for run in runs)
+    assert keys(team) == [newer, f"{newer}@10", f"{newer}@5", older, f"{older}@5", DEMO_BASE]
+
+
 def test_the_address_chooses_the_run_and_else_it_is_the_newest(team: Team, finish_run: FinishRun) -> None:
     first, second = finish_run(team, "first"), finish_run(team, "second")
     policies = policies_of(team.pk)

@@ -18,13 +18,14 @@ from django.http import StreamingHttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from tests.training.test_exporting_models import finished_ppo, finished_preference_model, in_a_bare_process
+from tests.training.bare_process import in_a_bare_process
+from tests.training.test_exporting_models import finished_ppo, finished_preference_model
 from tests.training.tiny_models import PROMPTS
 from tests.webapp.runs.seeds import fill, finish, make_run
 from training.config import JudgeSettings, shipped_recipe
 from training.judges.prompt import prompt_version
 from training.models import language_model
-from training.run.artifacts import write_jsonl
+from training.run.artifacts import kept_policy, write_jsonl
 from webapp.accounts.models import Team, User
 from webapp.labels.models import Label, Pair, PairText
 from webapp.labels.services import label_override, label_reject
@@ -89,6 +90,23 @@ def body(response: Any) -> bytes:
 
 def members(response: Any) -> zipfile.ZipFile:
     return zipfile.ZipFile(io.BytesIO(body(response)))
+
+
+def test_policies_that_were_kept_on_the_way_are_listed_and_each_is_an_archive(
+        owner_client: Client, stranger_client: Client, run: tuple[Run, dict[str, Stage]]) -> None:
+    made, stages = run
+    Run.objects.filter(pk=made.pk).update(recipe=made.recipe | {"ppo": made.recipe["ppo"] | {"keep_every": 20}})
+    for step in (20, 40):
+        folder = kept_policy(stages["ppo"].folder, step) / "adapter"
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").write_bytes(b"x" * step)
+    page = owner_client.get(f"/runs/{made.pk}/downloads/").content.decode()
+    assert f'/runs/{made.pk}/downloads/step-20.zip"' in page and f'/runs/{made.pk}/downloads/step-40.zip"' in page
+    archive = members(owner_client.get(f"/runs/{made.pk}/downloads/step-40.zip"))
+    assert archive.read("adapter/adapter_model.safetensors") == b"x" * 40
+    assert {"README.md", "recipe.yaml", "base/config.json"} <= set(archive.namelist()), "the demo world is on no hub"
+    assert owner_client.get(f"/runs/{made.pk}/downloads/step-30.zip").status_code == 404
+    assert stranger_client.get(f"/runs/{made.pk}/downloads/step-40.zip").status_code == 404
 
 
 def test_labels_are_rows_with_their_provenance_and_with_what_people_decided(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from training.config import DEMO_WORLD, Recipe
 from training.demo_world import WEIGHTS
+from training.run.artifacts import kept_policy
 from webapp.runs.downloads.services import folder_size, is_gone, is_lost
 from webapp.runs.models import ModelExport, Run, Stage
 
@@ -38,12 +39,14 @@ class Catalog:
         policy: the tuned policy as a whole model, once PPO is done.
         adapter: bytes of the adapter with the base that only this team has; None before PPO is done, and where it
             trained every weight.
+        kept: steps before the last whose policy was kept, with its bytes.
         preference_models: as whole models.
         has_labels: whether a label stage is done.
     """
 
     policy: ModelItem | None = None
     adapter: int | None = None
+    kept: list[tuple[int, int]] = field(default_factory=list)
     preference_models: list[ModelItem] = field(default_factory=list)
     has_labels: bool = False
 
@@ -57,6 +60,7 @@ def catalog_of(run: Run) -> Catalog:
     uses = list(run.uses.order_by("position").select_related("stage__export"))
     done = [use for use in uses if use.stage.status == Stage.Status.SUCCEEDED]
     policy, adapter, models = None, None, []
+    kept: list[tuple[int, int]] = []
     for use in done:
         stage = use.stage
         export = getattr(stage, "export", None)
@@ -64,9 +68,11 @@ def catalog_of(run: Run) -> Catalog:
             policy = ModelItem(stage, use.name, "Policy", export)
             if (stage.folder / ADAPTER).is_dir():
                 adapter = sum(map(folder_size, adapter_folders(run, stage).values()))
+            kept = [(step, folder_size(folder)) for step in run.stored.recipe.ppo.kept_steps
+                    if (folder := kept_policy(stage.folder, step)).is_dir()]
         elif stage.kind == "preference_model":
             models.append(ModelItem(stage, use.name, stage.principle or "all principles", export))
-    return Catalog(policy, adapter, models, any(use.stage.kind == "label" for use in done))
+    return Catalog(policy, adapter, kept, models, any(use.stage.kind == "label" for use in done))
 
 
 def adapter_folders(run: Run, ppo: Stage) -> dict[str, Path]:
@@ -75,6 +81,14 @@ def adapter_folders(run: Run, ppo: Stage) -> dict[str, Path]:
     if (base := own_base(run, run.stored.recipe)) is not None:
         folders["base"] = base
     return folders
+
+
+def kept_folders(run: Run, ppo: Stage, step: int) -> dict[str, Path]:
+    """The policy that was kept after a step: its whole model, or its adapter with what `adapter_folders` adds."""
+    kept = kept_policy(ppo.folder, step)
+    if (kept / "model").is_dir():
+        return {"model": kept / "model"}
+    return adapter_folders(run, ppo) | {ADAPTER: kept / ADAPTER}
 
 
 def own_base(run: Run, recipe: Recipe) -> Path | None:

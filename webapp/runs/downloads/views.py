@@ -8,9 +8,10 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_GET, require_POST
 
 from training.config import as_yaml
+from training.run.artifacts import kept_policy
 from webapp.accounts.middleware import TeamRequest
 from webapp.runs.downloads import label_rows
-from webapp.runs.downloads.catalog import ADAPTER, adapter_folders, catalog_of
+from webapp.runs.downloads.catalog import ADAPTER, adapter_folders, catalog_of, kept_folders
 from webapp.runs.downloads.model_card import model_card
 from webapp.runs.downloads.services import export_request
 from webapp.runs.downloads.streams import download, zipped
@@ -59,6 +60,16 @@ def adapter(request: TeamRequest, pk: int) -> StreamingHttpResponse:
     if not folders[ADAPTER].is_dir():
         raise Http404("PPO trained every weight: there is no adapter.")
     return download(zipped(folders, _texts(run)), f"{_filename(run)}-adapter.zip", ZIP)
+
+
+@require_GET
+def kept(request: TeamRequest, pk: int, step: int) -> StreamingHttpResponse:
+    """The policy that was kept after a step, with the run's card."""
+    run = _run(request, pk)
+    ppo = _stage(run, "ppo")
+    if not kept_policy(ppo.folder, step).is_dir():
+        raise Http404("The policy of this step was not kept.")
+    return download(zipped(kept_folders(run, ppo, step), _texts(run)), f"{_filename(run)}-step-{step}.zip", ZIP)
 
 
 @require_GET

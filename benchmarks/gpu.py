@@ -73,6 +73,8 @@ PARTS = {
 MODELS = "models"
 """Not a part: makes what the others measure."""
 
+SCRIPT = Path(__file__).resolve().with_name("gpu_parts.py")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -206,6 +208,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part that runs is ended as well
     with tempfile.TemporaryDirectory(prefix="concord-gpu-") as temporary:
         task = Task(temporary, options.size, options.device, options.baseline, options.model, options.data,
                     options.small)
@@ -214,8 +217,7 @@ def main() -> int:
             print(f"-- {name}, at most {limit:.0f} s", flush=True)
             folder = Path(temporary) / name
             folder.mkdir()
-            script = str(Path(__file__).resolve().with_name("gpu_parts.py"))
-            return run_part([sys.executable, script, name, json.dumps(asdict(task))], folder, limit)
+            return run_part([sys.executable, str(SCRIPT), name, json.dumps(asdict(task))], folder, limit)
 
         results = measure(options.parts, task, start, options.seconds)
     print("\nfigure          value   bar          time", *(row(name, result) for name, result in results.items()),

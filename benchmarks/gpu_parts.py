@@ -38,13 +38,16 @@ class Amounts:
     shapes: tuple[str, ...] = ("0.1b", "135m")
     """Beside the shape that all parts measure."""
 
+    principles: tuple[str, ...] = ("toxicity", "factuality", "conciseness")
+    """Of the road; so are the next."""
+
     road_pairs: int = 600
     road_steps: int = 10
     road_batch: int = 64
 
 
-SMALL = Amounts(batch=4, response=8, rounds=1, steps=2, judged=2, pairs=32, shapes=("tiny",), road_pairs=8,
-                road_steps=2, road_batch=4)
+SMALL = Amounts(batch=4, response=8, rounds=1, steps=2, judged=2, pairs=32, shapes=("tiny",), principles=("toxicity",),
+                road_pairs=8, road_steps=2, road_batch=4)
 
 
 class Work:
@@ -150,7 +153,7 @@ def road_recipe(task: Task, amounts: Amounts) -> dict[str, Any]:
     data = {"source": task.data} if task.data else {}
     return {
         "name": "Road", "device": task.device, "precision": task.precision, "data": {**data, "held_out": 32},
-        "principles": [{"name": name} for name in ("toxicity", "factuality", "conciseness")],
+        "principles": [{"name": name} for name in amounts.principles],
         "judge": {"kind": "local", "model": task.model, "layout": "shared_prefix", "max_pairs": amounts.road_pairs},
         "policy": {"base": task.model}, "preference_model": {"base": task.model, "epochs": 1, "max_length": 256},
         "sample": {"count": amounts.road_pairs, "max_new_tokens": amounts.response},

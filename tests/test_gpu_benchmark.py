@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -114,6 +115,19 @@ def test_nothing_that_a_part_started_outlives_it(gpu: ModuleType, tmp_path: Path
     gpu.run_part([*python(program), str(tmp_path / "pid")], tmp_path, 60)
     stat = Path("/proc") / (tmp_path / "pid").read_text() / "stat"
     wait_for("the child to have ended", lambda: not stat.exists() or stat.read_text().split()[2] == "Z", 10)
+
+
+def test_a_call_that_is_ended_ends_the_part_that_runs(tmp_path: Path) -> None:
+    part, pid_file = tmp_path / "part.py", tmp_path / "pid"
+    part.write_text(f"import os, pathlib, time\npathlib.Path({str(pid_file)!r}).write_text(f'{{os.getpid()}}.')\n"
+                    "time.sleep(600)")
+    program = (f"import pathlib, sys\nsys.path.insert(0, {str(ROOT / 'benchmarks')!r})\nimport gpu\n"
+               f"gpu.SCRIPT = pathlib.Path({str(part)!r})\nsys.exit(gpu.main())")
+    call = subprocess.Popen([*python(program), "--parts", "decode", "--device", "cpu"])
+    wait_for("the part to run", lambda: pid_file.exists() and pid_file.read_text().endswith("."), 30)
+    call.terminate()
+    assert call.wait(30) == 143
+    assert not (Path("/proc") / pid_file.read_text().rstrip(".")).exists()
 
 
 def test_the_command_line_chooses_parts_in_their_order(gpu: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

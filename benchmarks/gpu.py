@@ -1,116 +1,229 @@
-"""Speed on a GPU with a model of real size, against transformers and against an earlier state of the engine.
+"""Every measurement on a GPU in one call of under seven minutes.
 
-    python benchmarks/gpu.py --baseline DIR [--size 0.5b] [--device cuda] [--steps 4]
+Speed against transformers, against TRL and against an earlier engine, the plan of memory, and a whole road:
 
-DIR is a checkout of the commit to compare with (`git worktree add DIR COMMIT`). Random weights in bf16, a policy with
-LoRA on all layers, batches of 64 prompts of 32 tokens, responses of 64:
+    python benchmarks/gpu.py --baseline DIR --model FOLDER [--seconds 400] [--parts decode,ppo] [--size 0.5b]
+                             [--device cuda] [--data FILE] [--small]
 
-    decode   tokens per second within a batch, against `generate` with the same LoRA policy
-    ppo      samples per second of a phase with one preference model and 4 epochs, against the earlier engine
-    judge    labels per second of a local judge with twelve principles, against the earlier engine (local_judge.py)
+DIR is a checkout of the commit to compare with (`git worktree add DIR 49c57f3`), FOLDER a real small model. Random
+weights of one shape in bf16 (fp32 on a CPU), LoRA on all layers:
 
-A figure is the best of its rounds; the first warms up. The last line is `decode: 14.0 ppo: 6.5 memory: 0.9
-judge: 9.5`, ratios of one run; memory is the peak over the models, ours over the earlier engine's.
+    decode        tokens per second against `generate` with the same LoRA policy (decode.py)
+    ppo           samples per second with one preference model and 4 epochs, against the earlier engine
+    ppo_vs_trl    the same against TRL 1.12.0 (ppo_vs_trl.py)
+    judge         labels per second of a local judge with twelve principles, against the earlier engine (local_judge.py)
+    pm            pairs per second of training preference models, against it (preference_model_training.py)
+    memory_error  the largest |expected / measured - 1| of the peaks of all stages of three shapes (memory.py)
+    road_s        seconds of a whole recipe on the real model: 600 pairs of 64 tokens, its own labels on three
+                  principles, preference models, ten phases of PPO, evaluation
+
+Each part runs in a process of its own within a limit of time, so that one which fails or hangs loses its own figure
+only. What no longer fits into `--seconds` is left out. `--small` takes little of everything, to try the script out.
+A table of the figures, their bars and what there is to say about them comes at the end, and last
+`decode: 14.00 ppo: 6.50 ppo_vs_trl: 11.00 judge: 20.00 pm: 7.00 memory_error: 0.12 road_s: 95.00`, with n/a for a
+figure that was not measured. It ends with 1 if a chosen part has no figure.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import local_judge
 import repository
-import torch
-from ppo_vs_trl import Outcome, Setup, in_a_process
-from shapes import SHAPES, make_policy, make_prompts, make_reward_model
-
-from training.config import Lora
-from training.models import language_model, rollouts
-from training.models.language_model import LanguageModel
-
-BATCH, PROMPT, RESPONSE, ROUNDS, JUDGED = 64, 32, 64, 3, 32
 
 
-def adapted_policy(folder: Path, device: str, precision: str) -> LanguageModel:
-    """The policy with a random adapter, so that merging it is work."""
-    policy = language_model.load(folder, torch.device(device), precision)
-    torch.manual_seed(0)
-    policy = language_model.add_adapter(policy, Lora(r=16, alpha=32))
-    for parameter in language_model.trainable_parameters(policy):
-        torch.nn.init.normal_(parameter, std=0.02)
-    return policy
+class Part(NamedTuple):
+    """What a part asks for.
+
+    Attributes:
+        bar: what its figure should be.
+        least: seconds below which it is not worth starting.
+        limit: seconds after which it is stopped on a GPU; on a CPU it may take what is left.
+        needs: options of the command line without which it has nothing to measure.
+        is_of_shape: whether it measures the models of one shape that are made once for all parts.
+    """
+
+    bar: str
+    least: float
+    limit: float
+    needs: tuple[str, ...] = ()
+    is_of_shape: bool = True
 
 
-def best_seconds(work: Callable[[], Any], device: str) -> float:
-    seconds = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+PARTS = {
+    "decode": Part(">= 10", 15, 60),
+    "ppo": Part(">= 6", 25, 100, ("baseline",)),
+    "ppo_vs_trl": Part(">= 8", 25, 120),
+    "judge": Part(">= 20", 20, 90, ("baseline",)),
+    "pm": Part(">= 7", 25, 120, ("baseline",)),
+    "memory_error": Part("<= 0.15", 25, 120),
+    "road_s": Part("", 60, 240, ("model",), is_of_shape=False),
+}
+MODELS = "models"
+"""Not a part: makes what the others measure."""
+
+SCRIPT = Path(__file__).resolve().with_name("gpu_parts.py")
 
 
-def decoding(folder: Path, shape: str, device: str, precision: str) -> float:
-    """How many times as fast as `generate` responses are decoded, merging the adapter included."""
-    policy = adapted_policy(folder, device, precision)
-    prompts = [[{"role": "user", "content": text}] for text in make_prompts(BATCH, PROMPT, shape)]
-    ids, mask = rollouts.pad_prompts(policy, prompts, RESPONSE)
-    generator = torch.Generator().manual_seed(0)
+@dataclass(frozen=True)
+class Task:
+    """What every part is told."""
 
-    def ours() -> None:
-        with language_model.merged(policy):
-            rollouts.generate(policy, ids, mask, rollouts.Sampling(RESPONSE), generator)
+    folder: str
+    size: str
+    device: str
+    baseline: str = ""
+    model: str = ""
+    data: str = ""
+    small: bool = False
 
-    @torch.no_grad()
-    def peer() -> None:
-        policy.adapter.generate(input_ids=ids, attention_mask=mask, max_new_tokens=RESPONSE, do_sample=True, top_k=0,
-                                top_p=1.0, temperature=1.0, pad_token_id=policy.pad_id)
-
-    seconds = {"ours": best_seconds(ours, device), "generate": best_seconds(peer, device)}
-    for name, value in seconds.items():
-        print(f"decode  {name:10} {BATCH * RESPONSE / value:10.0f} tokens/s", flush=True)
-    return seconds["generate"] / seconds["ours"]
+    @property
+    def precision(self) -> str:
+        return "bf16" if self.device == "cuda" else "fp32"
 
 
-def phases(name: str, root: Path, setup: Setup) -> Outcome:
-    """Phases of PPO by the engine of a checkout, in a process of its own."""
-    outcome = in_a_process([sys.executable, root / "benchmarks" / "ppo_vs_trl.py", "--ours", json.dumps(asdict(setup))])
-    print(f"ppo     {name:10} {outcome.samples_per_second(setup.batch):10.2f} samples/s   "
-          f"peak {outcome.memory / 2**20:.0f} MiB over the models   "
-          f"phases {' '.join(f'{seconds:.2f}' for seconds in outcome.seconds)} s", flush=True)
-    return outcome
+@dataclass
+class Result:
+    """What became of a part: its own figure and others of its table, by name, and what there is to say."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    remark: str = ""
+    seconds: float = 0
+
+
+Starter = Callable[[str, float], Result]
+"""Runs a part by its name, for so many seconds at most."""
+
+
+def run_part(command: Sequence[str], folder: Path, limit: float) -> Result:
+    """Run a part with all its processes; what it recorded before it failed or was stopped counts.
+
+    Its output goes to ours as it comes; its errors are shown where it fails.
+    """
+    began = time.monotonic()
+    recorded, errors = folder / "result.json", folder / "errors.txt"
+    with errors.open("w") as error_file:
+        process = subprocess.Popen(command, cwd=repository.ROOT, stderr=error_file, start_new_session=True,
+                                   env=os.environ | {"PYTHONUNBUFFERED": "1"})
+        try:
+            code: int | None = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # also what a part that failed left running
+            process.wait()
+    failure = "" if code == 0 else why(code, limit, errors.read_text(errors="replace"))
+    if failure:
+        print("\n".join(errors.read_text(errors="replace").splitlines()[-15:]), flush=True)
+    values = json.loads(recorded.read_text()) if recorded.exists() else {"figures": {}, "remark": ""}
+    remarks = [remark for remark in (values["remark"], failure) if remark]
+    return Result(values["figures"], "; ".join(remarks), time.monotonic() - began)
+
+
+def why(code: int | None, limit: float, errors: str) -> str:
+    """Why a part did not end well: its last line of errors, where it has one."""
+    if code is None:
+        return f"stopped after {limit:.0f} s"
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    return lines[-1][:100] if lines else f"exit code {code}"
+
+
+def measure(parts: Iterable[str], task: Task, start: Starter, seconds: float,
+            clock: Callable[[], float] = time.monotonic) -> dict[str, Result]:
+    """Run one part after another while time is left; what is left out says why."""
+    until = clock() + seconds
+    results: dict[str, Result] = {}
+    models: Result | None = None
+    for name in parts:
+        part = PARTS[name]
+        if missing := [option for option in part.needs if not getattr(task, option)]:
+            results[name] = Result(remark=f"no --{missing[0]}")
+        elif (left := until - clock()) < part.least:
+            results[name] = Result(remark=f"left out: {left:.0f} s left")
+        else:
+            if part.is_of_shape and models is None:
+                models = start(MODELS, left)
+            if part.is_of_shape and models is not None and models.remark:
+                results[name] = Result(remark=f"no models: {models.remark}")
+            else:
+                left = until - clock()
+                results[name] = start(name, min(part.limit, left) if task.device == "cuda" else left)
+        print(row(name, results[name]), flush=True)
+    return results
+
+
+def shown(name: str, figures: Mapping[str, float]) -> str:
+    return f"{figures[name]:.2f}" if name in figures else "n/a"
+
+
+def row(name: str, result: Result) -> str:
+    """A line of the table; figures beside the part's own stand among the remarks."""
+    figure = shown(name, result.figures)
+    more = [f"{other}: {value:.2f}" for other, value in result.figures.items() if other != name]
+    said = f"({result.remark})" if result.remark else ""
+    return f"{name:13} {figure:>8}   {PARTS[name].bar:8} {result.seconds:6.0f} s   {'  '.join([*more, said])}".rstrip()
+
+
+def last_line(results: Mapping[str, Result]) -> str:
+    return " ".join(f"{name}: {shown(name, results[name].figures if name in results else {})}" for name in PARTS)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; `parts` becomes a list in the order of PARTS."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--baseline", type=Path, help="a checkout of the commit to compare with")
+    parser.add_argument("--model", type=Path, help="the folder of a real model, for the road")
+    parser.add_argument("--data", type=Path, help="a file of prompts for the road; default: the demo world's")
+    parser.add_argument("--parts", default=",".join(PARTS), help="which parts, with commas; default: all")
+    parser.add_argument("--seconds", type=float, default=400, help="for all parts together")
+    parser.add_argument("--size", default="0.5b", help="a shape of shapes.py")
+    parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
+    parser.add_argument("--small", action="store_true", help="little of everything, to try the script out")
+    options = parser.parse_args(arguments)
+    chosen = options.parts.split(",")
+    if unknown := [name for name in chosen if name not in PARTS]:
+        parser.error(f"no part is called {unknown[0]!r}; there are {', '.join(PARTS)}")
+    options.parts = [name for name in PARTS if name in chosen]
+    for name in ("baseline", "model", "data"):
+        path = getattr(options, name)
+        if path is not None and not path.exists():
+            parser.error(f"--{name}: there is no {path}")
+        setattr(options, name, "" if path is None else str(path.resolve()))
+    return options
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--baseline", type=Path, required=True, help="a checkout of the commit to compare with")
-    parser.add_argument("--size", default="0.5b", choices=sorted(SHAPES))
-    parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
-    parser.add_argument("--steps", type=int, default=4, help="phases of PPO")
-    options = parser.parse_args()
-    precision = "bf16" if options.device == "cuda" else "fp32"
-    with tempfile.TemporaryDirectory() as temporary:
-        with torch.device(options.device):  # random weights take a CPU half a minute
-            policy = make_policy(Path(temporary) / "policy", options.size)
-            reward = make_reward_model(Path(temporary) / "reward", options.size)
-        decode = decoding(policy, options.size, options.device, precision)
-        setup = Setup(str(policy), str(reward), options.size, options.device, precision, principles=1,
-                      steps=options.steps, prompt_tokens=PROMPT, response_tokens=RESPONSE, batch=BATCH)
-        ours, earlier = (phases(name, root, setup) for name, root in
-                         (("ours", repository.ROOT), ("baseline", options.baseline)))
-        judge = local_judge.ratio(options.baseline, policy, options.device, pairs=JUDGED, rounds=ROUNDS)
-    ppo = ours.samples_per_second(BATCH) / earlier.samples_per_second(BATCH)
-    print(f"decode: {decode:.1f} ppo: {ppo:.1f} memory: {ours.memory / earlier.memory:.2f} judge: {judge:.1f}")
-    return 0
+    options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part that runs is ended as well
+    with tempfile.TemporaryDirectory(prefix="concord-gpu-") as temporary:
+        task = Task(temporary, options.size, options.device, options.baseline, options.model, options.data,
+                    options.small)
+
+        def start(name: str, limit: float) -> Result:
+            print(f"-- {name}, at most {limit:.0f} s", flush=True)
+            folder = Path(temporary) / name
+            folder.mkdir()
+            return run_part([sys.executable, str(SCRIPT), name, json.dumps(asdict(task))], folder, limit)
+
+        results = measure(options.parts, task, start, options.seconds)
+    print("\nfigure          value   bar          time", *(row(name, result) for name, result in results.items()),
+          sep="\n")
+    print(last_line(results), flush=True)
+    return int(any(name not in result.figures for name, result in results.items()))
 
 
 if __name__ == "__main__":

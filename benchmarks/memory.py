@@ -1,6 +1,6 @@
 """How far the memory plan is off: the peak that a recipe's plan expects of each stage, against the measured peak.
 
-    python benchmarks/memory.py [--sizes 10m 0.1b smollm2] [--base DIR] [--device cpu]
+    python benchmarks/memory.py [--sizes 10m 0.1b 135m] [--base DIR] [--device cpu]
 
 Three shapes with random weights (or the model in DIR as the third), fp32 on a CPU and bf16 on a GPU; prompts of 64
 tokens. Every stage runs in a process of its own: on a CPU its peak is the largest resident set, on a GPU torch's
@@ -15,6 +15,8 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +72,8 @@ def run_stage(folder: Path, device: str) -> int:
         program = ("import json, sys, torch\nfrom training.__main__ import main\ncode = main(sys.argv[2:])\n"
                    "json.dump(torch.cuda.max_memory_allocated(), open(sys.argv[1], 'w'))\nsys.exit(code)")
         command = [sys.executable, "-c", program, str(peak_file), *command[3:]]
-    pid = os.posix_spawn(command[0], command, os.environ | {"PYTHONPATH": str(repository.ROOT)})
+    path = os.pathsep.join([str(repository.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    pid = os.posix_spawn(command[0], command, os.environ | {"PYTHONPATH": path})
     _, status, usage = os.wait4(pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
         failure = folder / "failure.json"
@@ -116,26 +119,32 @@ def write_labels(folder: Path, sampled: Path) -> None:
     write_manifest(folder)
 
 
+def largest_error(bases: Sequence[tuple[str, Path]], folder: Path, device: str) -> float:
+    """The largest error of all stages over some models, each with the shape whose words its prompts are made of.
+
+    On a GPU the models are measured at the same time: torch counts what each process has allocated.
+    """
+    outs = [folder / f"run-{number}" for number in range(len(bases))]
+    for out in outs:
+        out.mkdir()
+    with ThreadPoolExecutor(len(bases) if device == "cuda" else 1) as pool:
+        measured = pool.map(lambda base, out: measure(*base, out, device), bases, outs)
+        return max(result.error for results in measured for result in results)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["10m", "0.1b", "135m"])
     parser.add_argument("--base", type=Path, help="a model's folder to measure as well")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = parser.parse_args()
-    results = []
     with tempfile.TemporaryDirectory() as temporary:
-        bases = {}
-        for size in options.sizes:
-            bases[size] = make_policy(Path(temporary) / size, size)
-        for name, base in bases.items():
-            out = Path(temporary) / f"{name}-run"
-            out.mkdir()
-            results += measure(name, base, out, options.device)
+        folder = Path(temporary)
+        bases = [(size, make_policy(folder / size, size)) for size in options.sizes]
         if options.base is not None:
-            out = Path(temporary) / "base-run"
-            out.mkdir()
-            results += measure("10m", options.base.resolve(), out, options.device)
-    print(f"memory_error: {max(result.error for result in results):.2f}")
+            bases.append(("10m", options.base.resolve()))
+        error = largest_error(bases, folder, options.device)
+    print(f"memory_error: {error:.2f}")
     return 0
 
 

@@ -28,9 +28,9 @@ import tempfile
 import time
 import venv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import repository
 
@@ -73,6 +73,23 @@ class Outcome:
 
     def samples_per_second(self, batch: int) -> float:
         return batch / min(self.seconds[1:])  # the first phase warms up
+
+    def line(self, name: str, batch: int) -> str:
+        """What was measured, for people."""
+        return (f"{name:22} {self.samples_per_second(batch):8.2f} samples/s   "
+                f"peak {self.memory / 2**20:7.0f} MiB over the models   "
+                f"phases {' '.join(f'{seconds:.2f}' for seconds in self.seconds)} s")
+
+
+class Ratios(NamedTuple):
+    """Ours over another's: samples a second, and the peak of memory."""
+
+    speed: float
+    memory: float
+
+
+def ratios(mine: Outcome, other: Outcome, batch: int) -> Ratios:
+    return Ratios(mine.samples_per_second(batch) / other.samples_per_second(batch), mine.memory / max(1, other.memory))
 
 
 def heads_of(setup: Setup) -> Any:
@@ -202,12 +219,21 @@ def in_a_process(command: Sequence[str | Path], environment: Mapping[str, str] |
     return Outcome(**json.loads(ran.stdout.strip().splitlines()[-1]))
 
 
-def ours(setup: Setup) -> Outcome:
-    return in_a_process([sys.executable, Path(__file__), "--ours", json.dumps(asdict(setup))])
+def ours(setup: Setup, root: Path = repository.ROOT) -> Outcome:
+    """Phases by the engine of a checkout. One from before a setting was there knows nothing of it: what is not set is
+    not told."""
+    values = {field.name: getattr(setup, field.name) for field in fields(setup)
+              if getattr(setup, field.name) != field.default}
+    return in_a_process([sys.executable, root / "benchmarks" / "ppo_vs_trl.py", "--ours", json.dumps(values)])
 
 
 def theirs(setup: Setup) -> Outcome:
-    return in_a_process([peer_python(), Path(__file__).with_name("trl_peer.py"), json.dumps(asdict(setup))])
+    """Phases by TRL 1.12.0, also where another TRL stands in PYTHONPATH."""
+    python = peer_python()
+    own = next(python.parent.parent.glob("lib/python3*/site-packages"))
+    path = os.pathsep.join([str(own), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return in_a_process([python, Path(__file__).with_name("trl_peer.py"), json.dumps(asdict(setup))],
+                        {"PYTHONPATH": path})
 
 
 def compare_speed(setup: Setup) -> str:
@@ -217,12 +243,9 @@ def compare_speed(setup: Setup) -> str:
              "TRL 1.12.0": (theirs, setup)}  # fmt: skip
     for name, (side, setup_of_side) in sides.items():
         results[name] = side(setup_of_side)
-        print(f"{name:22} {results[name].samples_per_second(setup.batch):8.2f} samples/s   "
-              f"peak {results[name].memory / 2**20:7.0f} MiB over the models   "
-              f"phases {' '.join(f'{seconds:.1f}' for seconds in results[name].seconds)} s", flush=True)
-    mine, peer = results["ours"], results["TRL 1.12.0"]
-    ratio = mine.samples_per_second(setup.batch) / peer.samples_per_second(setup.batch)
-    return f"ratio: {ratio:.2f} memory: {mine.memory / peer.memory:.2f}"
+        print(results[name].line(name, setup.batch), flush=True)
+    speed, memory = ratios(results["ours"], results["TRL 1.12.0"], setup.batch)
+    return f"ratio: {speed:.2f} memory: {memory:.2f}"
 
 
 def learning_setup(folder: Path) -> Setup:

@@ -20,18 +20,18 @@ import json
 import random
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-from io import BytesIO
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import repository
+from local_judge import BASELINE, checkout
 from shapes import SHAPES, Memory, make_policy, make_prompts
 
-EARLIER = "49c57f3"
 BATCH, EPOCHS = 32, 2
 MOST_DIFFERENCE = 0.01
 
@@ -45,6 +45,14 @@ class Trained(NamedTuple):
     losses: list[float]
 
 
+class Compared(NamedTuple):
+    """Ours over the earlier engine's pairs a second and peak of memory; the largest difference of a step's loss."""
+
+    speed: float
+    memory: float
+    difference: float
+
+
 class Engine:
     """A process that trains with the code of one checkout."""
 
@@ -56,7 +64,10 @@ class Engine:
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps([job, str(folder)]) + "\n")
         self._process.stdin.flush()
-        return Trained(*json.loads(self._process.stdout.readline()))
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("An engine ended before it had trained; its error stands above.")
+        return Trained(*json.loads(line))
 
     def close(self) -> None:
         assert self._process.stdin
@@ -116,18 +127,10 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def earlier_engine(folder: Path) -> Path:
-    """The files of the earlier commit."""
-    archive = subprocess.run(["git", "archive", EARLIER], cwd=repository.ROOT, check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=BytesIO(archive)) as files:
-        files.extractall(folder, filter="data")
-    return folder
-
-
 def jobs(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """A job for each model, and one before them to warm up."""
     is_demo = options.size == "demo"
-    base = "demo-world" if is_demo else str(make_policy(folder / "base", options.size))
+    base = "demo-world" if is_demo else str(options.base or make_policy(folder / "base", options.size))
     pairs = demo_pairs(options.pairs) if is_demo else random_pairs(options.pairs, options.size)
     pairs_file = write(folder / "pairs.jsonl", pairs)
     made = []
@@ -145,24 +148,26 @@ def jobs(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     return made
 
 
-def main() -> int:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--baseline", type=Path)
     parser.add_argument("--size", default="demo", choices=["demo", *SHAPES])
+    parser.add_argument("--base", type=Path, help="the folder of a model of that size; default: one made here")
     parser.add_argument("--models", type=int, default=12)
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--work", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.work:
-        work(options.work)
-        return 0
-    with tempfile.TemporaryDirectory() as temporary:
+    return parser.parse_args(arguments)
+
+
+def compare(options: argparse.Namespace) -> Compared:
+    """Train with both engines in turn, and print what each needed."""
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as context:
         folder = Path(temporary)
-        engines = {"ours": Engine(repository.ROOT),
-                   "earlier": Engine(options.baseline or earlier_engine(folder / "earlier"))}
+        earlier_root = options.baseline or context.enter_context(checkout(BASELINE))
+        engines = {"ours": Engine(repository.ROOT), "earlier": Engine(earlier_root.resolve())}
         all_trained: dict[str, list[Trained]] = {name: [] for name in engines}
         for number, job in enumerate(jobs(options, folder)):
             for name, engine in engines.items():
@@ -174,11 +179,11 @@ def main() -> int:
                   f"last loss {ours.losses[-1]:.5f} and {earlier.losses[-1]:.5f}", flush=True)
         for engine in engines.values():
             engine.close()
-    return report(all_trained, options)
+    return report(all_trained, options.pairs)
 
 
-def report(all_trained: dict[str, list[Trained]], options: argparse.Namespace) -> int:
-    """Print the figures of both engines and their ratios; 1 where they did not train the same models."""
+def report(all_trained: dict[str, list[Trained]], pairs: int) -> Compared:
+    """Print the figures of both engines."""
     differences = [abs(a - b) for ours, earlier in zip(*all_trained.values(), strict=True)
                    for a, b in zip(ours.losses, earlier.losses, strict=True)]
     seconds, cpu_seconds, memory = {}, {}, {}
@@ -187,12 +192,21 @@ def report(all_trained: dict[str, list[Trained]], options: argparse.Namespace) -
         seconds[name] = median(model.seconds for model in timed)
         cpu_seconds[name] = median(model.cpu_seconds for model in timed)
         memory[name] = max(model.memory for model in timed)
-        print(f"{name:8} {options.pairs * EPOCHS / seconds[name]:8.1f} pairs/s   {cpu_seconds[name]:.2f} CPU seconds   "
+        print(f"{name:8} {pairs * EPOCHS / seconds[name]:8.1f} pairs/s   {cpu_seconds[name]:.2f} CPU seconds   "
               f"peak {memory[name] / 2**20:.0f} MiB over the libraries")
     print(f"largest difference of a step's loss: {max(differences):.2g}   "
-          f"ratio of CPU seconds: {cpu_seconds['earlier'] / cpu_seconds['ours']:.2f}")
-    print(f"pm: {seconds['earlier'] / seconds['ours']:.2f} memory: {memory['ours'] / memory['earlier']:.2f}")
-    return int(not options.dropout and options.precision == "fp32" and max(differences) > MOST_DIFFERENCE)
+          f"ratio of CPU seconds: {cpu_seconds['earlier'] / cpu_seconds['ours']:.2f}", flush=True)
+    return Compared(seconds["earlier"] / seconds["ours"], memory["ours"] / max(1, memory["earlier"]), max(differences))
+
+
+def main() -> int:
+    options = parse()
+    if options.work:
+        work(options.work)
+        return 0
+    compared = compare(options)
+    print(f"pm: {compared.speed:.2f} memory: {compared.memory:.2f}")
+    return int(not options.dropout and options.precision == "fp32" and compared.difference > MOST_DIFFERENCE)
 
 
 if __name__ == "__main__":

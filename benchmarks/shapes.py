@@ -85,6 +85,7 @@ class Memory:
     def mark(self) -> None:
         """From now on: what is held already does not count."""
         if self._cuda:
+            torch.cuda.init()
             torch.cuda.reset_peak_memory_stats()
             self._before = torch.cuda.memory_allocated()
         else:

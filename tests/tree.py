@@ -30,6 +30,7 @@ FOLDERS = {
     "training/data": "rows of files, of the hub and of databases, and the data files of a run",
     "training/data/records": "files of records, a format per file: read one row at a time, within bounds",
     "training/run": "what a run is made of before anything is computed: plan, folders, jobs, report stream",
+    "training/measures": "what a program can say of a response as a number: words, tone, form, a team's own",
     "training/config": "the recipe's types, one file per section; the form is made from them",
     "training/config/principle_texts": "the twelve principles of MORLAIF, worded for a judge",
     "training/recipes": "the presets: demo, small GPU, large GPU",

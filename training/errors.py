@@ -46,6 +46,12 @@ class BudgetSpent(TrainingError):
     kind = "budget"
 
 
+class MeasureFailed(TrainingError):
+    """A measure has no number for a response."""
+
+    kind = "measure"
+
+
 class ModelUnavailable(TrainingError):
     """A base model or tokenizer could not be loaded."""
 

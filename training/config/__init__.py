@@ -6,6 +6,7 @@ Every field carries its bounds and one sentence of help; the form shows both.
 
 from training.config.baseline import CONSTITUTION, Baseline
 from training.config.judge import JudgeSettings
+from training.config.measure import Measure
 from training.config.ppo import Kl, Ppo
 from training.config.preference_model import Architecture, LabelUse, PreferenceModelSettings
 from training.config.recipe import (
@@ -39,6 +40,7 @@ __all__ = [
     "Kl",
     "LabelUse",
     "Lora",
+    "Measure",
     "Policy",
     "Ppo",
     "PreferenceModelSettings",

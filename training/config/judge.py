@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from training.config.address import BadAddress, is_openai, parse_address
-from training.config.section import Section
+from training.config.measure import Measure
+from training.config.section import Section, is_none
 
 Layout = Literal["paper", "shared_prefix"]
 
@@ -27,8 +28,10 @@ BUDGETS = ("budget_calls", "budget_tokens", "budget_money")
 
 
 class JudgeSettings(Section):
-    kind: Literal["rule", "openai", "local"] = Field(
+    kind: Literal["rule", "openai", "local", "measure"] = Field(
         "rule", description="The demo world's rules, an OpenAI-like server, or a model on the workers' machine.")
+    measure: Measure | None = Field(None, exclude_if=is_none, description=(
+        "What a measured principle is labelled by; set by the principle, not here."))
     model: str = Field("", max_length=200, description="The model's name on the server; for a local judge, a "
                                                  "hub id or a folder of models.")
     base_url: str = Field("", max_length=500, description="The server's address, ending in /v1; empty: OpenAI's.")
@@ -65,7 +68,10 @@ class JudgeSettings(Section):
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> Self:
-        if self.kind != "rule" and not self.model:
+        if (self.kind == "measure") != (self.measure is not None):
+            raise ValueError("a measure belongs to a principle: give it there, as "
+                             "{name: brevity, measure: {kind: words}}")
+        if self.kind not in {"rule", "measure"} and not self.model:
             raise ValueError("a judge that is a model needs the model's name in 'model'")
         if self.api_key_env.startswith("OPENAI") and not is_openai(self.base_url):
             raise ValueError("OPENAI_API_KEY is sent to https://api.openai.com only; for another server put its key "

@@ -10,11 +10,12 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 
 from training.config.baseline import CONSTITUTION, Baseline
 from training.config.judge import JudgeSettings
+from training.config.measure import Measure
 from training.config.ppo import Ppo
 from training.config.preference_model import PreferenceModelSettings
 from training.config.principles import library
 from training.config.scalarization import Scalarization, Weights
-from training.config.section import DEMO_WORLD, Lora, Section
+from training.config.section import DEMO_WORLD, Lora, Section, is_none
 from training.config.wording import field_errors
 from training.config.yaml_text import read_yaml_text
 from training.errors import BadSettings
@@ -36,10 +37,14 @@ class PrincipleChoice(Section):
     name: Name
     statement: str = Field("", max_length=2000, description="Completes 'Which response is ...'; empty: the library's.")
     weight: float = Field(1.0, ge=-100, le=100, description="Its weight in the scalarization; shares are computed.")
+    measure: Measure | None = Field(None, exclude_if=is_none, description=(
+        "What a program measures in place of the judge, e.g. {kind: words, toward: low}; without one it is judged."))
 
     @property
     def wording(self) -> str:
-        """The statement that the judge is asked with."""
+        """The statement that the judge is asked with, or what a measure stands for."""
+        if self.measure is not None and not self.statement:
+            return f"{'higher' if self.measure.toward == 'high' else 'lower'} in {self.measure.kind.replace('_', ' ')}"
         return self.statement or library()[self.name].statement
 
 
@@ -117,14 +122,18 @@ class Recipe(Section):
             raise ValueError(f"principle named twice: {', '.join(doubled)}; remove one")
         if math.fsum(abs(choice.weight) for choice in chosen) == 0:
             raise ValueError("all weights are zero; give at least one principle a non-zero weight")
-        unworded = [choice.name for choice in chosen if not choice.statement and choice.name not in library()]
+        unworded = [choice.name for choice in chosen
+                    if not choice.statement and choice.measure is None and choice.name not in library()]
         if unworded:
-            raise ValueError(f"not in the library: {', '.join(unworded)}; give each a 'statement'")
+            raise ValueError(f"not in the library: {', '.join(unworded)}; give each a 'statement' or a 'measure'")
         return chosen
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.judge.kind == "rule" and self.data.source != DEMO_WORLD:
+        if self.judge.kind == "measure":
+            raise ValueError("'judge.kind' is 'measure', which is for principles: give a principle a 'measure', and "
+                             "leave 'judge' out where every principle has one")
+        if self.judge.kind == "rule" and self.data.source != DEMO_WORLD and not self.is_measured:
             raise ValueError("the rule judge knows the demo world only; choose a judge on a server for this data")
         names = [choice.name for choice in self.principles]
         if self.baseline.principle and self.baseline.principle not in names:
@@ -152,6 +161,11 @@ class Recipe(Section):
         if all(choice.name in bound or choice.weight == 0 for choice in self.principles):
             raise ValueError("'constrained' needs a principle with a weight that is not a constraint; "
                              "remove one from 'thresholds'")
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether every principle is measured: then no judge is asked."""
+        return all(choice.measure is not None for choice in self.principles) and not self.ppo.judge_samples
 
     @property
     def weights_by_name(self) -> dict[str, float]:

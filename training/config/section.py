@@ -10,6 +10,11 @@ from pydantic_core import PydanticCustomError
 DEMO_WORLD = "demo-world"
 
 
+def is_none(value: object) -> bool:
+    """For `exclude_if`: a field that is not set is not written, as if there were none."""
+    return value is None
+
+
 class Section(BaseModel):
     """Base of every section: frozen, unknown keys refused, NaN and infinity refused."""
 

@@ -33,6 +33,8 @@ _WORDS = {
     "model_type": "must be a mapping of settings",
     "tuple_type": "must be a list",
     "literal_error": "must be one of {expected}",
+    "union_tag_invalid": "has the kind '{tag}', which is none; choose one of {expected_tags}",
+    "union_tag_not_found": "needs its 'kind', such as {{kind: words}}",
 }
 
 

@@ -46,6 +46,10 @@ def make_judge(settings: JudgeSettings, api_key: str | None = None, guard: Addre
         from training.judges.rule_judge import RuleJudge
 
         return RuleJudge()
+    if settings.kind == "measure":
+        from training.judges.measure_judge import MeasureJudge
+
+        return MeasureJudge(settings)
     if settings.kind == "local":
         raise BadSettings("A local model on the workers' machine is available only to the stages of a run.",
                           "Choose a judge on a server here.")

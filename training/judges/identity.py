@@ -12,6 +12,7 @@ import re
 
 from training.config import JudgeSettings
 from training.config.address import server_url
+from training.measures import version_of
 
 LONGEST = 300  # characters of a name, as the database holds it
 _PLACED = re.compile(r"openai:(.*)@(https?)://([^/]*)(.*)", re.DOTALL)
@@ -26,6 +27,9 @@ def judge_name(settings: JudgeSettings) -> str:
     """
     if settings.kind == "rule":
         return "rule"
+    if settings.measure is not None:
+        named = settings.measure.model_dump_json() + version_of(settings.measure)
+        return f"measure:{settings.measure.kind}#{hashlib.sha256(named.encode()).hexdigest()[:16]}"
     if settings.kind == "local":
         return f"local:{settings.model}"
     name = f"openai:{settings.model}@{server_url(settings.base_url)}"
@@ -53,6 +57,8 @@ def judge_title(name: str) -> str:
     ('gpt-4o-mini at api.openai.com', 'qwen on the workers’ machine', 'rule')
     """
     kind, separator, model = name.partition(":")
+    if kind == "measure":
+        return f"measure of {model.partition('#')[0].replace('_', ' ')}"
     if not separator or kind not in {"openai", "local"}:
         return name
     if kind == "local":

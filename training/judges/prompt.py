@@ -36,7 +36,7 @@ _EXAMPLES = (
 
 def prompt_version(settings: JudgeSettings) -> str:
     """What a label names as its prompt, at most 20 characters; "" for a judge that reads no prompt."""
-    if settings.kind == "rule":
+    if settings.kind in {"rule", "measure"}:
         return ""
     parts = [PROMPT_VERSION]
     if settings.layout == "shared_prefix":

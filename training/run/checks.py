@@ -20,8 +20,10 @@ from typing import Any
 
 from training.config import Recipe
 from training.config.judge import address_problem
+from training.config.measure import Added
 from training.dialogue import generation_prompt
 from training.errors import BadData, BadSettings, DiskFull, ModelUnavailable
+from training.measures.added import entry_point
 from training.run import model_shape
 from training.run.artifacts import Job, read_json, read_jsonl
 from training.run.model_names import ModelHome, locate, model_home
@@ -43,7 +45,8 @@ def check_run(recipe: Recipe, disk: Path | None = None, home: ModelHome | None =
         home: where names of models are looked up; None: as set for this process.
 
     Raises:
-        BadSettings: what is to be read or written is longer than a model, or a principle's name is taken.
+        BadSettings: what is to be read or written is longer than a model, a principle's name is taken, or its measure
+            is not installed.
         ModelUnavailable: a name means no model, or a folder holds no decoder or a tokenizer that does not fit it.
         DiskFull: there is less room than the run needs.
     """
@@ -53,6 +56,8 @@ def check_run(recipe: Recipe, disk: Path | None = None, home: ModelHome | None =
         if choice.name in RESERVED:
             raise BadSettings(f"'principles' names '{choice.name}', by which the report means {RESERVED[choice.name]}.",
                               "Rename the principle.")
+        if isinstance(choice.measure, Added):
+            entry_point(choice.measure.name)
     home = home or model_home()
     folders = {field: check_base(field, base, home) for field, base in bases_of(recipe).items()}
     policy, trunk = folders["policy.base"], folders["preference_model.base"]

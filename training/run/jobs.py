@@ -54,8 +54,9 @@ def budget_share(recipe: Recipe, kind: str) -> float:
     pairs = recipe.sample.count if recipe.sample.pairs == "sampled" else recipe.data.limit
     labels = min(pairs, recipe.judge.max_pairs)
     policies = 2 if recipe.evaluate.best_of else 1
-    verdicts = min(recipe.evaluate.prompts, recipe.data.held_out) * (1 + len(recipe.principles)) * policies
-    stages = max(1, sum(stage.kind == "label" for stage in plan(recipe)))
+    judged = sum(choice.measure is None for choice in recipe.principles)
+    verdicts = min(recipe.evaluate.prompts, recipe.data.held_out) * (1 + judged) * policies
+    stages = max(1, sum(stage.kind == "label" and "measure" not in stage.settings["judge"] for stage in plan(recipe)))
     return (verdicts if kind == "evaluate" else labels) / max(1, stages * labels + verdicts)
 
 

@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from training.config import DEMO_WORLD, Recipe
+from pydantic import TypeAdapter
+
+from training.config import DEMO_WORLD, Measure, Recipe
 from training.config.judge import LOCAL_VERSION, RUNTIME_ONLY
 from training.demo_world import WEIGHTS
+from training.measures import version_of
 from training.run import baselines
 from training.run.artifacts import digest_of, file_digest
 
@@ -63,11 +66,19 @@ def shared_principles(recipe: Recipe) -> dict[str, str]:
 
     A local judge that reads the principle last reads a pair once for all of them.
     """
-    labelled = baselines.principles_to_label(recipe)
+    judged = {choice.name: choice.wording for choice in recipe.principles if choice.measure is None}
+    labelled = [name for name in baselines.principles_to_label(recipe) if name in judged]
     if recipe.judge.kind != "local" or recipe.judge.layout != "shared_prefix" or len(labelled) < 2:
         return {}
-    wordings = {choice.name: choice.wording for choice in recipe.principles}
-    return {name: wordings[name] for name in labelled}
+    return {name: judged[name] for name in labelled}
+
+
+def measuring_judges(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """By measured principle, the judge that its label stage asks. Nothing of the recipe's judge but the number of pairs
+    is part of it."""
+    return {choice.name: {"kind": "measure", "measure": choice.measure.model_dump(mode="json"),
+                          "max_pairs": recipe.judge.max_pairs}
+            for choice in recipe.principles if choice.measure is not None}
 
 
 def plan(recipe: Recipe) -> list[StagePlan]:
@@ -93,11 +104,14 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     judge = {key: value for key, value in values["judge"].items() if key not in RUNTIME_ONLY}
     wordings = {choice.name: choice.wording for choice in recipe.principles}
     labelled = baselines.principles_to_label(recipe)
+    measured = measuring_judges(recipe)
     shared = tuple(f"label:{name}" for name in shared_principles(recipe))
-    for position, name in enumerate(labelled):
-        settings = {"judge": judge, "principle": name, "statement": wordings[name], "seed": recipe.seed}
-        stages.append(StagePlan(f"label:{name}", "label", settings, pairs, pair_files, name,
-                                after=shared[:position]))
+    for name in labelled:
+        settings = {"judge": measured.get(name, judge), "principle": name, "statement": wordings[name],
+                    "seed": recipe.seed}
+        stage = f"label:{name}"
+        after = shared[:shared.index(stage)] if stage in shared else ()
+        stages.append(StagePlan(stage, "label", settings, pairs, pair_files, name, after=after))
     if baselines.is_mixed(recipe):
         settings = {"baseline": recipe.baseline.kind, "shares": recipe.weights_by_name, "seed": recipe.seed}
         stages.append(StagePlan("draw", "draw", settings, {f"label:{name}": f"label:{name}" for name in labelled}))
@@ -114,6 +128,8 @@ def plan(recipe: Recipe) -> list[StagePlan]:
         settings |= {"judge": judge}
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))
     settings = repeated | policy | {"evaluate": values["evaluate"], "judge": judge, "principles": wordings}
+    if measured:
+        settings |= {"measured": measured, "shares": recipe.weights_by_name}
     inputs = start | {"ppo": "ppo"}
     if recipe.evaluate.best_of:
         settings |= {"scalarization": values["scalarization"], "rewarded": names}
@@ -182,8 +198,12 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
 def _version(stage: StagePlan) -> int | str:
     """The version of a stage's code; where it asks a local judge, that of the judge too."""
     version = VERSIONS[stage.kind]
-    is_local = stage.settings.get("judge", {}).get("kind") == "local"
-    return f"{version}, local judge {LOCAL_VERSION}" if is_local else version
+    judge = stage.settings.get("judge", {})
+    if judge.get("kind") == "local":
+        return f"{version}, local judge {LOCAL_VERSION}"
+    judges = [judge, *stage.settings.get("measured", {}).values()]
+    measures = [TypeAdapter(Measure).validate_python(one["measure"]) for one in judges if "measure" in one]
+    return f"{version}, measures {', '.join(map(version_of, measures))}" if measures else version
 
 
 def _shipped_weights(settings: Mapping[str, Any]) -> str:

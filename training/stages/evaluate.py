@@ -1,9 +1,10 @@
 """Compare the tuned policy with its base on prompts that neither was trained on.
 
 Both answer every held-out prompt, drawing the same random numbers; the judge that labelled the pairs says which answer
-is better, over all and on each principle. The base is the policy that PPO began with, after its fine-tuning if there
-was one: the same weights with the adapter off, or what they were before all of them were trained. On request, the best
-of n of the base's answers by the reward is compared with the base as well: what can be had without training.
+is better, over all and on each principle; a measured principle is decided by its measure. The base is the policy that
+PPO began with, after its fine-tuning if there was one: the same weights with the adapter off, or what they were before
+all of them were trained. On request, the best of n of the base's answers by the reward is compared with the base as
+well: what can be had without training.
 
 Each verdict is written to a file as soon as it arrives: a restart samples the same answers and buys no verdict twice.
 
@@ -24,6 +25,7 @@ from training.dialogue import Dialogue
 from training.errors import BadData
 from training.judges.choose import judge_settings
 from training.judges.judge import PairQuestion, StreamingJudge, Verdict
+from training.judges.measure_judge import measured_verdicts, overall_by_weight
 from training.judges.verdict_ledger import VerdictLedger, buy_verdicts
 from training.models import full_weights, language_model, rollouts
 from training.models.language_model import LanguageModel
@@ -63,7 +65,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     ledger = VerdictLedger(folder / VERDICTS, judge_settings(job))
     try:
         judge = make_stage_judge(judge_settings(job), spent=ledger.spent)
-        verdicts = ask(judge, ledger, prompts, tuned, plain, job.settings["principles"], reporter)
+        verdicts = all_verdicts(job, judge, ledger, prompts, tuned, plain, reporter)
         best = against_best_of_n(job, settings, language, judge, ledger, prompts, plain, reporter)
     finally:
         ledger.close()
@@ -99,6 +101,24 @@ def answer(
             reporter.progress(done + len(answers), 2 * len(prompts), "answer")
             reporter.checkpoint_if_stopped(lambda: None)
     return answers
+
+
+def all_verdicts(
+    job: Job, judge: StreamingJudge, ledger: VerdictLedger, prompts: Sequence[Dialogue], tuned: Sequence[str],
+    plain: Sequence[str], reporter: Reporter,
+) -> dict[str, list[Verdict]]:  # fmt: skip
+    """The verdicts of `ask` on the judged principles, and those of their measures on the others.
+
+    Where every principle is measured no judge is asked, and "overall" is the mean by weight.
+    """
+    principles, measures = job.settings["principles"], job.settings.get("measured", {})
+    measured = measured_verdicts(measures, prompts, tuned, plain)
+    judged = {name: statement for name, statement in principles.items() if name not in measures}
+    if judged:
+        verdicts = measured | ask(judge, ledger, prompts, tuned, plain, judged, reporter)
+    else:
+        verdicts = measured | {"overall": overall_by_weight(measured, job.settings["shares"])}
+    return {name: verdicts[name] for name in ("overall", *principles)}
 
 
 def ask(
@@ -153,7 +173,7 @@ def against_best_of_n(
         reporter.checkpoint_if_stopped(lambda: None)
 
     best = best_of_n.draw(language, prompts, settings.best_of, sampling, rewards_of, job.settings["seed"], on_batch)
-    verdicts = ask(judge, ledger, prompts, best.responses, plain, job.settings["principles"], reporter)
+    verdicts = all_verdicts(job, judge, ledger, prompts, best.responses, plain, reporter)
     rates = {name: win_rate([verdict.probability for verdict in column])._asdict() for name, column in verdicts.items()}
     return {"n": settings.best_of, "kl": best_of_n.kl_bound(settings.best_of), "reward": best.reward,
             "reward_of_all": best.reward_of_all, "overall": rates.pop("overall"), "principles": rates}

@@ -63,9 +63,9 @@ def pairs_of(recipe: Recipe, dataset: Dataset | None) -> int:
 
 
 def costs_of(*, team: Team, recipe: Recipe, dataset: Dataset | None, to_label: Sequence[str]) -> Costs | None:
-    """The cost of labelling the principles `to_label` and of the evaluation; None for the rule judge, which is free."""
+    """The cost of labelling the principles `to_label` and of the evaluation; None where no judge is paid."""
     judge = recipe.judge
-    if judge.kind == "rule":
+    if judge.kind == "rule" or recipe.is_measured:
         return None
     texts, pairs = sample_of(recipe, dataset), pairs_of(recipe, dataset)
     labels_owned = _owned_labels(team, recipe, dataset)
@@ -73,12 +73,13 @@ def costs_of(*, team: Team, recipe: Recipe, dataset: Dataset | None, to_label: S
     ours = principles_by_name(team)
     lines = []
     for choice in recipe.principles:
-        if choice.name not in to_label:
+        if choice.name not in to_label or choice.measure is not None:
             continue
         owned = min(labels_owned.get((choice.name, choice.wording), 0), pairs)
         lines.append(Cost(choice.name, ours.get(choice.name) or Principle(name=choice.name), owned,
                           _estimate_of(recipe, texts, choice.wording, (pairs - owned) * orders)))
-    questions = recipe.evaluate.prompts * (1 + len(recipe.principles)) * orders
+    judged = sum(choice.measure is None for choice in recipe.principles)
+    questions = recipe.evaluate.prompts * (1 + judged) * orders
     lines.append(Cost("evaluation", None, 0, _estimate_of(recipe, texts, "", questions)))
     unbudgeted = Costs(lines, bool(judge.price_in or judge.price_out))
     return Costs(lines, unbudgeted.priced, _budget(recipe, unbudgeted.total))

@@ -34,6 +34,7 @@ def posted(team: Team, recipe: Recipe, **changes: str) -> dict[str, Any]:
              "row": [row.name for row in form.rows], "principle": [row.name for row in form.rows if row.chosen]}
     for row in form.rows:
         data |= {f"weight:{row.name}": row.weight, f"statement:{row.name}": row.statement}
+        data |= {f"measure:{row.name}": row.measure} if row.measure else {}
     return data | {name.replace("__", "."): value for name, value in changes.items()}
 
 
@@ -50,6 +51,23 @@ def test_a_preset_fills_the_form(preset: Any, owner_client: Client) -> None:
     answer = owner_client.get(f"{NEW}?preset={preset}")
     assert answer.context["form"].recipe == shipped_recipe(preset)
     assert parse_recipe(answer.context["preview"].yaml) == shipped_recipe(preset)
+
+
+def test_a_measured_principle_is_kept_and_shown(team: Team, owner_client: Client) -> None:
+    recipe = Recipe.model_validate({"principles": [
+        {"name": "brevity", "measure": {"kind": "words", "toward": "low"}}, {"name": "detail"},
+        {"name": "conciseness", "statement": "shorter", "measure": {"kind": "pattern", "pattern": "<b>&\"'"}}]})
+    answer = owner_client.post(f"{NEW}preview/", posted(team, recipe))
+    assert answer.context["form"].recipe == recipe
+    page = owner_client.post(NEW, posted(team, recipe) | {"check": "1"})
+    assert "measured by a program, not judged" in page.content.decode() and b"<b>&" not in page.content
+    broken = posted(team, recipe) | {"measure:brevity": '{"kind": "wrods"}'}
+    errors = owner_client.post(f"{NEW}preview/", broken).context["form"].errors
+    assert "which is none; choose one of" in str(errors)
+
+
+def test_the_judge_of_a_measure_is_no_choice(team: Team) -> None:
+    assert "measure" not in dict(specs()["judge.kind"].choices)
 
 
 def test_training_every_weight_is_a_choice_in_the_form(team: Team, owner_client: Client) -> None:

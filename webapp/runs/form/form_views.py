@@ -121,7 +121,9 @@ def preview_of(form: RecipeForm) -> Preview:
         return result
     to_label = [stage.principle for stage in result.stages if stage.kind == "label" and stage.state == "to run"]
     result.labels = len(to_label) * pairs_of(recipe, form.dataset)
-    result.calls = result.labels * (2 if recipe.judge.both_orders else 1) if recipe.judge.kind != "rule" else 0
+    measured = {choice.name for choice in recipe.principles if choice.measure is not None}
+    judged = len(set(to_label) - measured) * pairs_of(recipe, form.dataset)
+    result.calls = judged * (2 if recipe.judge.both_orders else 1) if recipe.judge.kind != "rule" else 0
     result.costs = costs_of(team=form.team, recipe=recipe, dataset=form.dataset, to_label=to_label)
     return result
 

@@ -14,7 +14,9 @@ from pydantic.fields import FieldInfo
 from training.config import Recipe
 from webapp.runs.form.scalarizations import EXPLAINED, condition
 
-OWN_WIDGETS = {"version", "name", "data.source", "principles"}  # no setting, or written by the template itself
+# No setting of the form, or written by the template itself. A measure belongs to a principle.
+OWN_WIDGETS = {"version", "name", "data.source", "principles", "judge.measure"}
+MEASURING = ("judge.kind", "measure")  # the judge of a measured principle: no choice for a run
 OFF = "off"
 """The text of a section that a recipe may leave out (`null`) and does."""
 
@@ -184,7 +186,8 @@ def _choices(path: str, annotation: Any) -> tuple[tuple[str, str], ...]:
     if get_origin(annotation) is not Literal:
         return ()
     words = CHOICES.get(path, {})
-    return tuple((value, words.get(value, value.replace("_", " "))) for value in get_args(annotation))
+    return tuple((value, words.get(value, value.replace("_", " "))) for value in get_args(annotation)
+                 if (path, value) != MEASURING)
 
 
 def _label(path: str) -> str:

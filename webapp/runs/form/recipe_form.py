@@ -7,6 +7,7 @@ data set of the hub keeps that name, and is refused until the data set is import
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class PrincipleRow:
     principle: Principle | None = None
     wording: str = ""
     share: str = ""
+    measure: str = ""  # the measure of a measured principle as JSON, kept as the recipe has it
     errors: list[str] = field(default_factory=list)
 
 
@@ -95,6 +97,10 @@ class RecipeForm:
         texts = {path: _text(values, spec) for path, spec in specs().items()}
         choices = {choice.name: (choice.statement, choice.weight) for choice in recipe.principles}
         rows = _rows(team, choices)
+        measured = {choice.name: choice for choice in recipe.principles if choice.measure is not None}
+        for row in rows:
+            if (choice := measured.get(row.name)) and choice.measure is not None:
+                row.measure, row.statement = choice.measure.model_dump_json(), choice.statement
         source, texts["data.source"] = _source_of(recipe.data.source)
         form = cls(team, texts, rows, source, recipe.name)
         form.use_judge(saved_judge_of(team, recipe.judge))
@@ -111,6 +117,7 @@ class RecipeForm:
             row = rows_by_name.pop(name, None) or PrincipleRow(name, "1.0", False)
             row.weight = post.get(f"weight:{name}", row.weight)
             row.statement = post.get(f"statement:{name}", "").strip()
+            row.measure = post.get(f"measure:{name}", "")
             row.chosen = name in chosen
             rows.append(row)
         form = cls(team, texts, [*rows, *rows_by_name.values()], post.get("source", DEMO_WORLD), post.get("name", ""))
@@ -203,7 +210,8 @@ class RecipeForm:
     def _value(self) -> dict[str, Any]:
         """The nested value for Recipe; text that is not a mapping of columns is an error here."""
         value: dict[str, Any] = {"name": self.name.strip(), "principles": [
-            {"name": row.name, "weight": row.weight.strip(), "statement": self._statement(row)}
+            {"name": row.name, "weight": row.weight.strip(), "statement": self._statement(row),
+             **({"measure": _json(row.measure)} if row.measure else {})}
             for row in self.rows if row.chosen]}
         left_out = [f"{path}." for path, entry in self.entries.items() if entry.is_left_out]
         for path, entry in self.entries.items():
@@ -220,6 +228,8 @@ class RecipeForm:
 
     def _statement(self, row: PrincipleRow) -> str:
         """The typed wording, else the team's wording if it differs from the library's."""
+        if row.measure:
+            return row.statement
         shipped = library().get(row.name)
         statement = row.statement or row.wording
         return "" if shipped is not None and statement == shipped.statement else statement
@@ -309,6 +319,14 @@ def _rows(team: Team, choices: dict[str, tuple[str, float]]) -> list[PrincipleRo
             row.weight = show(choices[name][1])
         rows.append(row)
     return rows
+
+
+def _json(text: str) -> Any:
+    """What a hidden field holds; text that is no JSON stays text, which the recipe refuses."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _source_of(source: str) -> tuple[str, str]:

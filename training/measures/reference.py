@@ -1,0 +1,48 @@
+"""How near a response comes to a given text or answer."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Literal
+
+from rapidfuzz import fuzz
+
+LONGEST_TO_COMPARE = 20_000
+"""Characters of a response that are compared: the time grows with the product of both lengths."""
+
+_NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d{1,3})?")
+
+
+def similarity(text: str, reference: str, by: Literal["characters", "words"]) -> float:
+    """1 - d / (length of both), 0 to 1, where d is the fewest characters to insert and delete to get from one text to
+    the other; by words: of both texts with their words in alphabetical order.
+
+    Only the first LONGEST_TO_COMPARE characters are compared. Source: `fuzz.ratio` and `fuzz.token_sort_ratio` of the
+    package rapidfuzz; the distance is the indel distance.
+    """
+    compare = fuzz.ratio if by == "characters" else fuzz.token_sort_ratio
+    return float(compare(text[:LONGEST_TO_COMPARE].strip(), reference.strip())) / 100
+
+
+def exact(text: str, answer: str) -> float:
+    """1 if the response is the answer, else 0; case, white space and final periods do not matter (the normalisation of
+    SQuAD, arXiv 1606.05250, without its removal of articles)."""
+    return float(_normalised(text) == _normalised(answer))
+
+
+def number(text: str, answer: float, tolerance: float) -> float:
+    """1 if the last number of the response is within `tolerance` of the answer, else 0.
+
+    Commas between digits are for thousands: "1,234.5" is 1234.5. Source: how answers to GSM8K are marked (arXiv
+    2110.14168).
+    """
+    found = _NUMBER.findall(text)
+    if not found:
+        return 0.0
+    value = float(found[-1].replace(",", "").replace("−", "-")[:400])
+    return float(math.isfinite(value) and abs(value - answer) <= tolerance)
+
+
+def _normalised(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(". ")

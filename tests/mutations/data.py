@@ -100,7 +100,7 @@ DATA: tuple[Mutation, ...] = (
     Mutation("chosen-alone", "a chosen response alone is a response", "training/data/rows.py",
              'if one_of_two and "response" not in meaning:', "if False:", (DATA_FORMATS,)),
     Mutation("two-system-messages", "responses to different system messages are no pair", "training/data/rows.py",
-             "if chosen_prompt != rejected_prompt and prompt not in (chosen_prompt, rejected_prompt):", "if False:",
+             "if first_prompt != second_prompt and prompt not in (first_prompt, second_prompt):", "if False:",
              (PARTS_OF_A_PROMPT, DATA_FORMATS)),
     Mutation("part-that-is-unmapped", "a part that a person maps to no column has none", "training/data/rows.py",
              'if mapping.get(role) != "" and (role', "if (role", (PARTS_OF_A_PROMPT,)),
@@ -131,7 +131,7 @@ DATA: tuple[Mutation, ...] = (
     Mutation("few-held-out", "of few prompts a fifth is held out at most", "training/data/data_files.py",
              "min(settings.held_out, max(1, len(by_digest) // 5))", "settings.held_out", (DATA_FILES_OF_A_RUN,)),
     Mutation("persons-choice", "the person's choice is the chosen response", "training/data/data_files.py",
-             '"human": 1.0 if a == row.chosen else 0.0', '"human": 0.0 if a == row.chosen else 1.0',
+             '1.0 if a == row.chosen else 0.0', '0.0 if a == row.chosen else 1.0',
              (DATA_FILES_OF_A_RUN,)),
     # training/data/records ------------------------------------------------------------------------------------------
     Mutation("separator-in-quotes", "a sign in quotation marks separates no cells",

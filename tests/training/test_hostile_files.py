@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import lzma
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
@@ -32,6 +36,30 @@ def parquet(path: Path, **columns: list[object]) -> None:
     pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="zstd", dictionary_pagesize_limit=1 << 30)
 
 
+def arrow(path: Path, prompts: list[object]) -> None:
+    table = pyarrow.table({"prompt": prompts})
+    with pyarrow.ipc.new_file(path, table.schema, options=pyarrow.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+
+
+def zstandard(start: bytes, piece: bytes, times: int) -> bytes:
+    out = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(out, "zstd") as stream:
+        stream.write(start)
+        for _ in range(times):
+            stream.write(piece)
+    return bytes(out.getvalue())
+
+
+def archive(name: str, body: bytes, others: int = 0) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
+        made.writestr(name, body)
+        for number in range(others):
+            made.writestr(f"{number}.jsonl", b"")
+    return out.getvalue()
+
+
 FILES: dict[str, Callable[[], bytes]] = {
     "newlines.jsonl.gz": lambda: packed(b"\n" * (16 << 20), 48),
     "blanks.csv.gz": lambda: packed(b"\r\n" * (8 << 20), 48, b"prompt\nWhy?\n"),
@@ -47,6 +75,17 @@ FILES: dict[str, Callable[[], bytes]] = {
     "columns.csv": lambda: b",".join(b"c%d" % i for i in range(MANY)) + b"\n",
     "columns.jsonl": lambda: b"".join(
         json.dumps({f"c{j}_{i}": 1 for i in range(900)}).encode() + b"\n" for j in range(200)),
+    "one_line.jsonl.zst": lambda: zstandard(b'{"prompt": "', b"x" * (32 << 20), 32),
+    "one_line.jsonl.xz": lambda: lzma.compress(b'{"prompt": "' + b"x" * (96 << 20), preset=0),
+    "one_line.jsonl.zip": lambda: archive("data.jsonl", b'{"prompt": "' + b"x" * (256 << 20)),
+    "zeros.parquet.gz": lambda: packed(bytes(16 << 20), 48),
+    "many.zip": lambda: archive("data.jsonl", b"{}", others=50_000),
+    "completions.jsonl.gz": lambda: packed(json.dumps({"prompt": "w" * 400_000, "responses": [
+        str(number) for number in range(50_000)]}).encode() + b"\n", 200),
+    "tree.jsonl.gz": lambda: packed(json.dumps({"message_tree_id": "t", "prompt": {
+        "text": "w" * 300_000, "role": "prompter", "replies": [{"text": "a", "role": "assistant", "replies": [
+            {"text": "b", "role": "prompter", "replies": [{"text": str(n), "role": "assistant"} for n in range(9)]}]}
+            for _ in range(300)]}}).encode() + b"\n", 100),
     "digits.jsonl.gz": lambda: packed(b'{"prompt": "Why?", "x": ' + b"9" * 900_000 + b"}\n", 200),
 }
 PARQUETS: dict[str, Callable[[Path], None]] = {
@@ -54,6 +93,8 @@ PARQUETS: dict[str, Callable[[Path], None]] = {
     "long_cells.parquet": lambda path: parquet(path, prompt=["x" * 60_000_000] * 16),
     "messages.parquet": lambda path: parquet(path, messages=[[{"role": "user", "content": "x" * 3_000_000}]] * 200),
     "cells_below_the_bound.parquet": lambda path: parquet(path, prompt=["x" * 900_000] * 200),
+    "long_cells.arrow": lambda path: arrow(path, ["x" * 60_000_000] * 8),
+    "cells_below_the_bound.arrow": lambda path: arrow(path, ["x" * 900_000] * 300),
     "columns.parquet": lambda path: parquet(path, **{f"c{i}": [1] for i in range(5000)}),
 }
 BAR = """

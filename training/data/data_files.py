@@ -54,8 +54,11 @@ def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) ->
     write_jsonl(files["prompts"], ({"prompt": by_digest[key]} for key in by_digest if key not in held_out))
     write_jsonl(files["held_out"], ({"prompt": by_digest[key]} for key in by_digest if key in held_out))
     training = [row for row in used if digest_of(row.prompt) not in held_out]
-    pairs = {pair["digest"]: pair for pair in map(_pair, training) if pair}
-    dialogues = [{"prompt": row.prompt, "response": row.chosen} for row in training if row.chosen]
+    pairs: dict[str, dict[str, Any]] = {}
+    for pair in filter(None, map(_pair, training)):
+        if pair["human"] is not None or pair["digest"] not in pairs:  # a choice outlives a pair without one
+            pairs[pair["digest"]] = pair
+    dialogues = _dialogues(training)
     if pairs:
         files["pairs"] = folder / "pairs.jsonl"
         write_jsonl(files["pairs"], pairs.values())
@@ -63,6 +66,12 @@ def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) ->
         files["dialogues"] = folder / "dialogues.jsonl"
         write_jsonl(files["dialogues"], dialogues)
     return files
+
+
+def _dialogues(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """What to fine-tune on: responses that were chosen or stand alone, each once; never one of an undecided pair."""
+    answered = {(digest_of(row.prompt), row.chosen): row for row in rows if row.chosen and not row.undecided}
+    return [{"prompt": row.prompt, "response": row.chosen} for row in answered.values()]
 
 
 def _pair(row: Row) -> dict[str, Any] | None:
@@ -73,7 +82,7 @@ def _pair(row: Row) -> dict[str, Any] | None:
     swap = int(digest_of([row.prompt, first, second])[:8], 16) % 2 == 1
     a, b = (second, first) if swap else (first, second)
     return {"digest": pair_digest(row.prompt, a, b), "prompt": row.prompt, "a": a, "b": b,
-            "human": 1.0 if a == row.chosen else 0.0}
+            "human": None if row.undecided else 1.0 if a == row.chosen else 0.0}
 
 
 def prepare(recipe: config.Recipe, folder: Path) -> dict[FileRole, Path]:
@@ -117,7 +126,7 @@ def _good_rows(rows: Iterable[Row | BadRow], bad: list[BadRow]) -> Iterator[Row]
 def check_files(recipe: config.Recipe, files: Mapping[FileRole, Path]) -> None:
     """Raise BadData if the recipe asks for pairs or dialogues and the data has none."""
     if recipe.sample.pairs == "dataset" and "pairs" not in files:
-        raise BadData("The data holds no pairs of a chosen and a rejected response.",
+        raise BadData("The data holds no pairs of responses.",
                       "Choose other data, or set 'sample.pairs' to 'sampled'.")
     if recipe.sft.enabled and "dialogues" not in files:
         raise BadData("The data holds no responses to fine-tune on.", "Choose other data, or switch 'sft' off.")

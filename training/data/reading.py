@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from training.data.formats import layout_named
+from training.data.formats.layout import Layout, Problem
 from training.data.messages import UnusableRow
 from training.data.records import Record, read_records
 from training.data.records.cells import MAX_COLUMNS, NoRecord
@@ -22,7 +24,9 @@ from training.data.rows import (
     Row,
     beginning_of,
     columns_of,
+    of_record,
     recognise,
+    refuse_unstorable_row,
     to_row,
     unused_columns,
 )
@@ -31,6 +35,8 @@ from training.errors import BadData
 MAX_ROWS = 1_000_000
 FIRST_RECORDS = 200  # from which the format is recognised
 PREVIEW_BYTES = 16_000_000  # decompressed, that a preview reads
+MAX_ROWS_OF_RECORDS = 500  # that one record, or neighbours that belong together, may become
+MAX_TOGETHER, MAX_TOGETHER_BYTES = 2_000, 8_000_000  # records that belong together
 
 
 @dataclass
@@ -79,15 +85,83 @@ def _rows(records: Iterable[Record], columns: Columns | None, limit: int | None)
     records = iter(records)
     first = list(itertools.islice(records, min(FIRST_RECORDS, limit or FIRST_RECORDS)))
     form, column_names = _recognised(first, columns)
-    for number, record in itertools.chain(first, records):
-        if limit and number > limit:
-            return
-        if number > MAX_ROWS:
-            yield BadRow(number, f"this row and all after it are left out: at most {MAX_ROWS:,} are read")
-            return
-        if form is None and not isinstance(record, str):
-            form, column_names = _recognised([(number, record)], columns)
+    if form is None:  # none of the first can be read
+        for number, record in first:
+            yield _unreadable(number, str(record))
+        first = list(itertools.islice(records, 1))
+        while first and isinstance(first[0][1], str):
+            yield _unreadable(*first[0])
+            first = list(itertools.islice(records, 1))
+        form, column_names = _recognised(first, columns)
+    if form is not None:
+        made = _made(itertools.chain(first, records), form, column_names, columns)
+        for number, row in enumerate(made, 1):
+            if limit and number > limit:
+                return
+            if number > MAX_ROWS:
+                yield BadRow(number, f"this row and all after it are left out: at most {MAX_ROWS:,} are read")
+                return
+            yield row
+
+
+def _made(records: Iterable[Record], form: Format, column_names: list[str],
+          columns: Columns | None) -> Iterator[Row | BadRow]:
+    """The rows that records become, as their format says: one each, or as many as a layout makes of them."""
+    layout = layout_named(form.kind)
+    if layout is not None:
+        yield from _laid_out(records, layout)
+        return
+    for number, record in records:
         yield _row(number, record, form, column_names, columns)
+
+
+def _laid_out(records: Iterable[Record], layout: Layout) -> Iterator[Row | BadRow]:
+    together: list[tuple[int, Mapping[str, Any]]] = []
+    size = 0
+    for number, record in records:
+        if isinstance(record, str):
+            yield _unreadable(number, record)
+            continue
+        length = _length(record)
+        if together and (not _belong_together(layout, together[-1][1], record) or len(together) == MAX_TOGETHER
+                         or size + length > MAX_TOGETHER_BYTES):
+            yield from _of_layout(together, layout)
+            together, size = [], 0
+        together.append((number, record))
+        size += length
+    if together:
+        yield from _of_layout(together, layout)
+
+
+def _belong_together(layout: Layout, before: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    return bool(layout.group) and all(before.get(name) == record.get(name) for name in layout.group)
+
+
+def _length(record: Mapping[str, Any]) -> int:
+    return sum(len(cell) for cell in record.values() if isinstance(cell, str))
+
+
+def _of_layout(together: list[tuple[int, Mapping[str, Any]]], layout: Layout) -> Iterator[Row | BadRow]:
+    """The rows of records that belong together; a problem is that of the record it names, else of the first one."""
+    by_number = dict(together)
+    made = layout.rows(together)
+    for count in itertools.count(1):
+        try:
+            row = next(made, None)
+            if row is None:
+                return
+            if count > MAX_ROWS_OF_RECORDS:
+                row = Problem(f"it becomes more than {MAX_ROWS_OF_RECORDS} rows: the others are left out")
+            if isinstance(row, Row):
+                refuse_unstorable_row(row)
+                yield row
+                continue
+        except UnusableRow as problem:
+            row = Problem(str(problem))
+        number = row.number or together[0][0]
+        yield BadRow(number, row.reason, beginning_of(by_number[number]))
+        if count > MAX_ROWS_OF_RECORDS:
+            return
 
 
 def _recognised(first: list[Record], columns: Columns | None) -> tuple[Format | None, list[str]]:
@@ -100,12 +174,17 @@ def _recognised(first: list[Record], columns: Columns | None) -> tuple[Format | 
     return (recognise(column_names, readable, columns) if readable else None), column_names
 
 
-def _row(number: int, record: Mapping[str, Any] | str, form: Format | None, column_names: list[str],
+def _unreadable(number: int, reason: Mapping[str, Any] | str) -> BadRow:
+    return BadRow(number, str(reason), reason.raw if isinstance(reason, NoRecord) else "")
+
+
+def _row(number: int, record: Mapping[str, Any] | str, form: Format, column_names: list[str],
          columns: Columns | None) -> Row | BadRow:
-    if isinstance(record, str) or form is None:
-        return BadRow(number, str(record), record.raw if isinstance(record, NoRecord) else "")
+    if isinstance(record, str):
+        return _unreadable(number, record)
     late = [name for name in NAMES_WITH_A_MEANING if record.get(name) is not None and name not in column_names]
-    if late and recognise([*column_names, *late], [record], columns).columns != form.columns:
+    if late and of_record(record, form) is form and (
+            recognise([*column_names, *late], [record], columns).columns != form.columns):
         return BadRow(number, f"it has a column '{late[0]}', which none of the first {FIRST_RECORDS} rows has: move it "
                               "up in the file, or choose the columns again", beginning_of(record))
     try:
@@ -136,7 +215,7 @@ def preview_file(source: IO[bytes], filename: str, columns: Columns | None = Non
     if form is not None:
         result.format = form
         result.unused = unused_columns(result.columns, form)
-        result.rows = [_row(number, record, form, result.columns, columns) for number, record in first[:count]]
+        result.rows = list(itertools.islice(_made(first, form, result.columns, columns), count))
     elif result.problem is None:
         reason = f" Row 1: {result.rows[0].reason}." if result.rows and isinstance(result.rows[0], BadRow) else ""
         result.problem = BadData(f"'{filename}' has no row that can be read in its first {PREVIEW_BYTES // 1_000_000} "

@@ -1,10 +1,10 @@
 """What a row of a data set means: which columns hold the prompt and the responses, and why a row cannot be used.
 
 Recognised are the whole dialogues of hh-rlhf (arXiv 2204.05862), TRL's `prompt`/`chosen`/`rejected` in both spellings,
-LLaMA-Factory's and Alpaca's files, prompts with a response, and prompts alone. Torch-free; reads no file, see
-`training.data.records` and `training.data.data_files`.
+LLaMA-Factory's and Alpaca's files, two responses that nobody compared, prompts with a response, prompts alone, and the
+layouts of `training.data.formats`. Torch-free; reads no file, see `training.data.records` and `training.data.reading`.
 
-Left out: images, tool calls, several rejected responses per row, and ratings that are not a choice between two.
+Left out: images, tool calls, and ratings as such: they only say which response is better.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
+from training.data.formats import layout_named, layout_of
+from training.data.formats.comparison import last_replies, pair_of
+from training.data.formats.spelling import response_names
 from training.data.messages import (
     UnusableRow,
     cell_of,
@@ -28,6 +31,7 @@ from training.data.messages import (
     turns_of,
 )
 from training.data.records.cells import kind_of
+from training.data.row import Row as Row
 from training.dialogue import Dialogue
 from training.errors import BadData
 from training.text import storable, unstorable_reason
@@ -35,23 +39,16 @@ from training.text import storable, unstorable_reason
 Columns: TypeAlias = Mapping[str, str]
 RAW_CHARACTERS = 500  # of a row that cannot be used
 
-_ROLES = ("prompt", "chosen", "rejected", "response", "input", "system", "history")
+_ROLES = ("prompt", "chosen", "rejected", "response_a", "response_b", "response", "input", "system", "history")
 _PROMPT_COLUMNS = ("prompt", "question", "instruction", "query", "text", "messages", "conversations", "conversation")
 _OF_MESSAGES = ("text", "messages", "conversations", "conversation")
 _RESPONSE_COLUMNS = ("response", "completion", "answer", "output", "reply")
 # Columns that carry a part of the prompt: what an instruction is about, the system message, the turns before.
 PROMPT_PARTS = {"input": ("input", "context"), "system": ("system", "system_prompt", "system_message"),
                 "history": ("history",)}
+DECIDED, UNDECIDED = ("chosen", "rejected"), ("response_a", "response_b")
 NAMES_WITH_A_MEANING = ("chosen", "rejected", *_PROMPT_COLUMNS, *_RESPONSE_COLUMNS,
                         *(name for names in PROMPT_PARTS.values() for name in names))
-
-
-class Row(NamedTuple):
-    """A usable row. `chosen` alone is a response nobody compared; both are set for a preference."""
-
-    prompt: Dialogue
-    chosen: str | None = None
-    rejected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,20 +62,36 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Format:
-    """What the columns mean: `columns` maps "prompt", "chosen", "rejected", "response" to names in the file."""
+    """What the columns mean: `columns` maps "prompt", "chosen", "rejected", "response" to names in the file.
 
-    kind: Literal["hh-rlhf", "preference", "dialogues", "prompts"]
+    `kind` is one of TITLES, or that of a layout in `training.data.formats`, which needs no `columns`.
+    """
+
+    kind: str
     columns: Columns
 
     @property
     def title(self) -> str:
         """The format in words, for the import page."""
-        return {
-            "hh-rlhf": "whole dialogues, chosen and rejected (hh-rlhf)",
-            "preference": "preference pairs (TRL)",
-            "dialogues": "prompts with a response",
-            "prompts": "prompts alone",
-        }[self.kind]
+        layout = layout_named(self.kind)
+        return layout.title if layout else TITLES[self.kind]
+
+    def reads(self, columns: Sequence[str]) -> list[str]:
+        """Which of a file's columns rows are made of."""
+        layout = layout_named(self.kind)
+        if layout is None:
+            return [name for name in columns if name in self.columns.values()]
+        names = layout.reads(columns)
+        return names or list(columns)  # a layout that is known by its values looks at all of them
+
+
+TITLES = {
+    "hh-rlhf": "whole dialogues, chosen and rejected (hh-rlhf)",
+    "preference": "preference pairs (TRL)",
+    "undecided": "pairs of responses, and nobody chose",
+    "dialogues": "prompts with a response",
+    "prompts": "prompts alone",
+}
 
 
 # Recognising ----------------------------------------------------------------------------------------------------------
@@ -98,6 +111,13 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
         BadData: when neither the mapping nor the names make a known format.
     """
     meaning = _mapped(columns, mapping or {})
+    layout = None if meaning else layout_of(columns, first_rows)
+    if layout is not None:
+        return Format(layout.kind, {})
+    if not meaning or set(UNDECIDED) & set(meaning):
+        pair = _pair_meaning(meaning, columns)
+        if pair is not None:
+            return Format("undecided", _with_parts(pair, columns, mapping or {}))
     for role in ("chosen", "rejected"):
         if role in columns:
             meaning.setdefault(role, role)
@@ -109,7 +129,7 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
         meaning.pop("response", None)
         values = [row.get(meaning["chosen"]) for row in first_rows]
         lists = any(_holds_messages(value) for value in values)
-        kind: Literal["hh-rlhf", "preference"] = "preference" if "prompt" in meaning or lists else "hh-rlhf"
+        kind = "preference" if "prompt" in meaning or lists else "hh-rlhf"
         return Format(kind, _with_parts(meaning, columns, mapping or {}))
     if "prompt" not in meaning:
         raise BadData(f"None of the columns ({_listed(columns)}) is known.",
@@ -118,6 +138,18 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
         _guess(meaning, "response", _RESPONSE_COLUMNS, columns)
     return Format("dialogues" if "response" in meaning else "prompts",
                   _with_parts(meaning, columns, mapping or {}))
+
+
+def _pair_meaning(meaning: Mapping[str, str], columns: Sequence[str]) -> dict[str, str] | None:
+    """The columns of two responses that nobody compared, chosen by the person or known by their names."""
+    found = dict(meaning)
+    names = response_names(columns)
+    for role, name in zip(UNDECIDED, names if len(names) == 2 else (), strict=False):
+        found.setdefault(role, name)
+    if not set(UNDECIDED) <= set(found) or set(DECIDED) <= {*columns, *found}:
+        return None
+    _guess(found, "prompt", (*_PROMPT_COLUMNS, *PROMPT_PARTS["input"]), columns)
+    return found if "prompt" in found or meaning else None
 
 
 def _guess(meaning: dict[str, str], role: str, names: Sequence[str], columns: Sequence[str]) -> None:
@@ -151,7 +183,7 @@ def columns_of(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def unused_columns(columns: Sequence[str], form: Format) -> list[str]:
     """The columns that no part of a row is read from, as they can be shown."""
-    used = set(form.columns.values())
+    used = set(form.reads(columns))
     return [storable(name)[:60] for name in columns if name not in used]
 
 
@@ -194,18 +226,40 @@ def beginning_of(record: Mapping[str, Any]) -> str:
 
 def to_row(record: Mapping[str, Any], form: Format) -> Row:
     """The row that a record means. Raises UnusableRow with the reason."""
+    form = of_record(record, form)
     row = _row(record, form.kind, form.columns)
     row = row._replace(prompt=_completed(row.prompt, record, form.columns))
-    refuse_unstorable(row.prompt, {"chosen" if row.rejected else "only": row.chosen, "rejected": row.rejected})
+    refuse_unstorable_row(row)
     return row
+
+
+def refuse_unstorable_row(row: Row) -> None:
+    """Raise UnusableRow for a row with a character that no database or file holds."""
+    first, second = ("first", "second") if row.undecided else ("chosen" if row.rejected else "only", "rejected")
+    refuse_unstorable(row.prompt, {first: row.chosen, second: row.rejected})
+
+
+def of_record(record: Mapping[str, Any], form: Format) -> Format:
+    """The format of one record: a file may hold pairs with a choice and pairs without, as Concord's downloads do."""
+    kinds = {"preference": ("undecided", DECIDED, UNDECIDED), "undecided": ("preference", UNDECIDED, DECIDED)}
+    if form.kind not in kinds:
+        return form
+    other, roles, other_roles = kinds[form.kind]
+    if any(record.get(form.columns[role]) is not None for role in roles) or any(
+            record.get(role) is None for role in other_roles):
+        return form
+    parts = {role: name for role, name in form.columns.items() if role not in roles}
+    return Format(other, parts | {role: role for role in other_roles})
 
 
 def _row(record: Mapping[str, Any], kind: str, columns: Columns) -> Row:
     """The row without the columns that only add to its prompt."""
+    if kind == "undecided":
+        return _undecided(record, columns)
     if kind in ("hh-rlhf", "preference"):
         chosen, rejected = cell_of(record, columns["chosen"]), cell_of(record, columns["rejected"])
         if "prompt" in columns:
-            row = _pair(prompt_of(cell_of(record, columns["prompt"])), chosen, rejected)
+            row = Row(*_pair(prompt_of(cell_of(record, columns["prompt"])), chosen, rejected, DECIDED))
         else:
             row = Row(*shared_prompt(chosen, rejected))
         if row.chosen == row.rejected:
@@ -220,12 +274,19 @@ def _row(record: Mapping[str, Any], kind: str, columns: Columns) -> Row:
     return Row(checked_prompt(messages))
 
 
-def _pair(prompt: Dialogue, chosen: Any, rejected: Any) -> Row:
-    chosen_prompt, better = reply_of(chosen, prompt, "chosen")
-    rejected_prompt, worse = reply_of(rejected, prompt, "rejected")
-    if chosen_prompt != rejected_prompt and prompt not in (chosen_prompt, rejected_prompt):
-        raise UnusableRow("the chosen and the rejected response begin with different system messages")
-    return Row(max(chosen_prompt, rejected_prompt, key=len), better, worse)
+def _undecided(record: Mapping[str, Any], columns: Columns) -> Row:
+    first, second = (cell_of(record, columns[role]) for role in UNDECIDED)
+    if "prompt" not in columns:
+        return pair_of(*last_replies(first, second), None)
+    return pair_of(*_pair(prompt_of(cell_of(record, columns["prompt"])), first, second, ("first", "second")), None)
+
+
+def _pair(prompt: Dialogue, first: Any, second: Any, names: tuple[str, str]) -> tuple[Dialogue, str, str]:
+    first_prompt, a = reply_of(first, prompt, names[0])
+    second_prompt, b = reply_of(second, prompt, names[1])
+    if first_prompt != second_prompt and prompt not in (first_prompt, second_prompt):
+        raise UnusableRow(f"the {names[0]} and the {names[1]} response begin with different system messages")
+    return max(first_prompt, second_prompt, key=len), a, b
 
 
 def _completed(prompt: Dialogue, record: Mapping[str, Any], columns: Columns) -> Dialogue:

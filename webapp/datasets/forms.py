@@ -11,24 +11,25 @@ from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
 
 from training.config.hub_names import is_hub_id
-from training.data.records import SUFFIXES
+from training.data.records import ENDINGS, KNOWN, SUFFIXES
+from training.data.records.unpacking import PACKINGS
 
 ROLES = (("prompt", "Prompt"), ("chosen", "Chosen response"), ("rejected", "Rejected response"),
+         ("response_a", "Response A, nobody chose"), ("response_b", "Response B, nobody chose"),
          ("response", "Only response"), ("input", "Added to the prompt"), ("system", "System message"),
          ("history", "Earlier turns"))
 
 
 class UploadForm(forms.Form):
     file = forms.FileField(
-        help_text="JSONL, JSON, CSV or Parquet; the first two and CSV may be gzipped (.gz).",
-        widget=forms.FileInput(attrs={"accept": ",".join((*SUFFIXES, ".gz"))}))
+        help_text="JSONL, JSON, CSV, TSV, Parquet or Arrow, as it is or packed: .gz, .zst, .xz, or .zip with one file.",
+        widget=forms.FileInput(attrs={"accept": ",".join((*ENDINGS, *PACKINGS))}))
     name = forms.CharField(max_length=200, required=False, help_text="Leave empty to use the file’s name.")
 
     def clean_file(self) -> UploadedFile:
         file: UploadedFile = self.cleaned_data["file"]
         if not str(file.name).lower().endswith(SUFFIXES):
-            raise forms.ValidationError(f"“{file.name}” is of an unknown type. Upload a file that ends in "
-                                        f"{', '.join(SUFFIXES)}.")
+            raise forms.ValidationError(f"“{file.name}” is of an unknown type. Known are {KNOWN}.")
         size, limit = file.size or 0, settings.UPLOAD_LIMIT_BYTES
         if size > limit:
             raise forms.ValidationError(

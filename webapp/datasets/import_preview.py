@@ -27,6 +27,7 @@ class ImportPreview:
     form: ColumnsForm | None = None
     mapping: dict[str, str] | None = None
     recognised: Format | None = None
+    columns: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     rows: list[tuple[int, Row | BadRow, bool]] = field(default_factory=list)
     problem: TrainingError | None = None
@@ -37,7 +38,9 @@ class ImportPreview:
 
     @property
     def used(self) -> list[tuple[str, str]]:
-        """Each role that has a column, in words, and the column's name."""
+        """Each column that is read, with its role in words where the format gives it one."""
+        if self.recognised and not self.recognised.columns:
+            return [("", column) for column in self.recognised.reads(self.columns)[:NAMED_UNUSED]]
         columns = self.recognised.columns if self.recognised else {}
         return [(label, columns[role]) for role, label in ROLES if role in columns]
 
@@ -67,6 +70,7 @@ def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview
                                              "Discard it and save it in another format, or report it."))
     preview = ImportPreview(problem=first_rows.problem, recognised=first_rows.format)
     preview.rows = [(number, row, isinstance(row, Row)) for number, row in enumerate(first_rows.rows, 1)]
+    preview.columns = first_rows.columns
     if first_rows.columns:
         columns = first_rows.format.columns if first_rows.format else {}
         initial = {role: name for role, name in (columns or names).items() if name in first_rows.columns}

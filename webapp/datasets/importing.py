@@ -73,22 +73,25 @@ class _Tally:
 
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     good: int = 0
+    choices: bool = False
     pairs: bool = False
     responses: bool = False
 
     def add(self, row: Row) -> int:
         """Count a row. Returns its size in bytes."""
-        line = json.dumps(row, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+        parts = row if row.undecided else row[:3]  # rows of older imports keep their digest
+        line = json.dumps(parts, ensure_ascii=False, sort_keys=True).encode() + b"\n"
         self.digest.update(line)
         self.good += 1
         self.pairs = self.pairs or row.rejected is not None
+        self.choices = self.choices or (row.rejected is not None and not row.undecided)
         self.responses = self.responses or row.chosen is not None
         return len(line)
 
     @property
     def kind(self) -> Dataset.Kind:
         if self.pairs:
-            return Dataset.Kind.PAIRS
+            return Dataset.Kind.PAIRS if self.choices else Dataset.Kind.UNDECIDED
         return Dataset.Kind.DIALOGUES if self.responses else Dataset.Kind.PROMPTS
 
 
@@ -175,7 +178,8 @@ def _record(dataset: Dataset, rows_read: int, batch: list[tuple[int, Row | BadRo
         raise _ClaimLost
     rows = DatasetRow.objects.bulk_create([DatasetRow(dataset=dataset, number=number) for number, _ in good])
     DatasetText.objects.bulk_create([
-        DatasetText(row=stored, prompt=row.prompt, chosen=row.chosen or "", rejected=row.rejected or "")
+        DatasetText(row=stored, prompt=row.prompt, chosen=row.chosen or "", rejected=row.rejected or "",
+                    undecided=row.undecided)
         for stored, (_, row) in zip(rows, good, strict=True)
     ])
     RowWords.objects.bulk_create([RowWords(dataset=dataset, number=number, words=words_of(row))

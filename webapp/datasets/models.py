@@ -1,4 +1,4 @@
-"""Data sets: prompts or preference pairs. Texts are in a separate table, so that lists read narrow rows.
+"""Data sets: prompts or pairs of responses. Texts are in a separate table, so that lists read narrow rows.
 
 Rows never change once a data set is ready: runs are identified by their digest. Changes are collected in a draft, which
 is saved as another data set, the next version.
@@ -19,6 +19,7 @@ class Dataset(TeamOwned):
         PROMPTS = "prompts", "prompts"
         DIALOGUES = "dialogues", "prompts with a response"
         PAIRS = "pairs", "preference pairs"
+        UNDECIDED = "undecided", "pairs without a choice"
 
     class Status(models.TextChoices):
         UPLOADED = "uploaded", "waiting for columns"
@@ -58,6 +59,11 @@ class Dataset(TeamOwned):
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether rows have two responses, with a choice or without."""
+        return self.kind in (Dataset.Kind.PAIRS, Dataset.Kind.UNDECIDED)
 
     @property
     def is_version(self) -> bool:
@@ -105,12 +111,16 @@ class DatasetRow(models.Model):
 
 
 class DatasetText(models.Model):
-    """The texts of a row: a prompt (list of messages), and the responses where there are any."""
+    """The texts of a row: a prompt (list of messages), and the responses where there are any.
+
+    `undecided`: nobody chose between the two, which are merely the first and the second.
+    """
 
     row = models.OneToOneField(DatasetRow, primary_key=True, on_delete=models.CASCADE, related_name="text")
     prompt = models.JSONField()
     chosen = models.TextField(blank=True)
     rejected = models.TextField(blank=True)
+    undecided = models.BooleanField(default=False, db_default=False)
 
 
 class RowWords(models.Model):

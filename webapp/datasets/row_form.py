@@ -25,6 +25,7 @@ class RowTexts:
     prompt: Dialogue
     chosen: str
     rejected: str
+    undecided: bool = False
 
     @property
     def is_too_long(self) -> bool:
@@ -43,7 +44,10 @@ class RowForm(forms.Form):
             if len(texts.prompt) == 1:
                 label = "Prompt"
             self._add(f"message_{place}", label, message["content"])
-        if texts.rejected:
+        if texts.rejected and texts.undecided:
+            self._add("response_a", "Response A", texts.chosen)
+            self._add("response_b", "Response B", texts.rejected)
+        elif texts.rejected:
             self._add("chosen", "Chosen response", texts.chosen)
             self._add("rejected", "Rejected response", texts.rejected)
         elif texts.chosen:
@@ -82,12 +86,13 @@ class RowForm(forms.Form):
         record: dict[str, Any] = {"prompt": [
             {"role": message["role"], "content": cleaned[f"message_{place}"]}
             for place, message in enumerate(self.texts.prompt)]}
-        named = {name: cleaned[name] for name in ("chosen", "rejected", "response") if name in cleaned}
+        named = {name: cleaned[name] for name in cleaned if not name.startswith("message_")}
         # As messages: a response that looks like JSON is a text here, never a list of messages.
         record |= {name: [{"role": "assistant", "content": text}] for name, text in named.items()}
         kind = "preference" if "rejected" in named else "dialogues" if named else "prompts"
+        kind = "undecided" if "response_b" in named else kind
         try:
-            self.row = to_row(record, Format(kind, {name: name for name in record}))  # type: ignore[arg-type]
+            self.row = to_row(record, Format(kind, {name: name for name in record}))
         except UnusableRow as reason:
             if named.get("chosen") == named.get("rejected") and "chosen" in named:
                 beginning = named["rejected"][:60] + ("…" if len(named["rejected"]) > 60 else "")

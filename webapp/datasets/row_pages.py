@@ -70,6 +70,7 @@ class ShownRow:
     prompt: Dialogue
     chosen: str
     rejected: str
+    undecided: bool = False
     excluded: ExcludedRow | None = None
     edited: EditedRow | None = None
     before: ShownRow | None = None
@@ -136,15 +137,15 @@ def _marked(rows: list[ShownRow], draft: Draft) -> list[ShownRow]:
     for edit in edits.iterator(chunk_size=1):
         row = marked[edit.number]
         marked[edit.number] = ShownRow(edit.number, _cut_prompt(edit.prompt), _cut(edit.chosen), _cut(edit.rejected),
-                                       row.excluded, edit, before=row)
+                                       row.undecided, row.excluded, edit, before=row)
     return list(marked.values())
 
 
 def _shown(texts: QuerySet[DatasetText]) -> list[ShownRow]:
     """Rows are cut one at a time: 25 of the longest would take 75 MB, and their page more."""
-    columns = texts.values_list("row__number", "prompt", "chosen", "rejected")
-    return [ShownRow(number, _cut_prompt(prompt), _cut(chosen), _cut(rejected))
-            for number, prompt, chosen, rejected in columns.iterator(chunk_size=1)]
+    columns = texts.values_list("row__number", "prompt", "chosen", "rejected", "undecided")
+    return [ShownRow(number, _cut_prompt(prompt), _cut(chosen), _cut(rejected), undecided)
+            for number, prompt, chosen, rejected, undecided in columns.iterator(chunk_size=1)]
 
 
 def _cut_prompt(prompt: Dialogue) -> Dialogue:

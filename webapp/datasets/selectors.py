@@ -60,6 +60,8 @@ async def as_jsonl(*, dataset: Dataset) -> AsyncIterator[bytes]:
 
 def _as_record(text: DatasetText) -> dict[str, Any]:
     record: dict[str, Any] = {"prompt": text.prompt}
+    if text.rejected and text.undecided:
+        return record | {"response_a": text.chosen, "response_b": text.rejected}
     if text.rejected:
         return record | {"chosen": text.chosen, "rejected": text.rejected}
     return record | {"response": text.chosen} if text.chosen else record

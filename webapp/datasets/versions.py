@@ -30,18 +30,18 @@ def version_rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tu
         raise BadData("The data set that this version is made from no longer exists.", "Delete this version.")
     excluded = set(draft.excluded.values_list("number", flat=True))
     edited = set(draft.edited.values_list("number", flat=True))
-    for number, prompt, chosen, rejected in _rows(draft.base, heartbeat):
+    for number, prompt, chosen, rejected, undecided in _rows(draft.base, heartbeat):
         if number in excluded:
             continue
         if number in edited:
             edit = draft.edited.get(number=number)
             prompt, chosen, rejected = edit.prompt, edit.chosen, edit.rejected
-        yield number, Row(prompt, chosen or None, rejected or None)
+        yield number, Row(prompt, chosen or None, rejected or None, undecided)
 
 
-def _rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tuple[int, Dialogue, str, str]]:
+def _rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tuple[int, Dialogue, str, str, bool]]:
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
-    columns = texts.values_list("row__number", "prompt", "chosen", "rejected")
+    columns = texts.values_list("row__number", "prompt", "chosen", "rejected", "undecided")
     last, beat_at = 0, time.monotonic()
     while batch := list(columns.filter(row__number__gt=last)[:_BATCH]):
         yield from batch

@@ -92,7 +92,7 @@ def question_for(*, team: Team, connection: Connection, form: QuestionForm) -> Q
     prompt, a, b = _pair(team, values["pair"])
     dataset, pairs = form.dataset_chosen, values["pairs"]
     recipe = shipped_recipe("demo").model_copy(update={"judge": judge})
-    if dataset is not None and dataset.kind == Dataset.Kind.PAIRS:
+    if dataset is not None and dataset.has_pairs:
         recipe = recipe.model_copy(update={"sample": recipe.sample.model_copy(update={"pairs": "dataset"})})
     estimate = question_costs(recipe=recipe, dataset=dataset, calls=2 * pairs, wording=version.statement)
     return Question(prompt_version(judge), question_of(judge, prompt, a, b, version.statement),

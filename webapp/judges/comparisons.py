@@ -77,7 +77,7 @@ def pairs_of(*, team: Team, dataset: Dataset | None) -> QuerySet[Pair]:
 def pair_count(*, team: Team, dataset: Dataset | None, most: int) -> int:
     """How many pairs a comparison on at most so many would be made on, or a few more."""
     recorded = pairs_of(team=team, dataset=dataset)[:most].count()
-    rows = dataset.rows_good if dataset and dataset.kind == Dataset.Kind.PAIRS else 0
+    rows = dataset.rows_good if dataset and dataset.has_pairs else 0
     return min(most, max(recorded, rows))
 
 

@@ -155,7 +155,8 @@ class ComparisonForm(forms.Form):
         # A local model needs a GPU worker for itself; a comparison is asked by a worker that has none.
         self._saved = {str(row.pk): row for row in Connection.objects.of(team).exclude(kind__in=[K.LOCAL, K.RULE])}
         paired = Pair.objects.filter(dataset=OuterRef("pk"))
-        with_pairs = Exists(paired) | Q(kind=Dataset.Kind.PAIRS, status=Dataset.Status.READY)
+        of_pairs = (Dataset.Kind.PAIRS, Dataset.Kind.UNDECIDED)
+        with_pairs = Exists(paired) | Q(kind__in=of_pairs, status=Dataset.Status.READY)
         self._datasets = {str(row.pk): row for row in Dataset.objects.of(team).filter(with_pairs)}
         judge, judge_b, datasets = self.fields["judge"], self.fields["judge_b"], self.fields["dataset"]
         assert isinstance(judge, forms.ChoiceField)

@@ -47,4 +47,4 @@ def pairs_from_rows(*, team: Team, dataset: Dataset, most: int) -> list[int]:
 def _rows(dataset: Dataset, most: int) -> Iterator[Row]:
     texts = DatasetText.objects.filter(row__dataset=dataset).exclude(rejected="").order_by("row__number")
     for text in texts[:most + _SPARE].iterator(chunk_size=25):
-        yield Row(text.prompt, text.chosen, text.rejected)
+        yield Row(text.prompt, text.chosen, text.rejected, text.undecided)

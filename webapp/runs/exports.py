@@ -57,12 +57,15 @@ def file_digests(recipe: Recipe, dataset: Dataset | None) -> dict[str, str]:
     if dataset.status != Dataset.Status.READY:
         raise BadData(f"The data set '{dataset.title}' is not ready: {dataset.get_status_display()}.",
                       "Wait until its import is done, or choose another data set.")
-    if recipe.sample.pairs == "dataset" and dataset.kind != Dataset.Kind.PAIRS:
-        raise BadData(f"The data set '{dataset.title}' has no pairs of a chosen and a rejected response.",
+    if recipe.sample.pairs == "dataset" and not dataset.has_pairs:
+        raise BadData(f"The data set '{dataset.title}' has no pairs of responses.",
                       "Choose other data, or set 'sample.pairs' to 'sampled'.")
-    if recipe.sft.enabled and dataset.kind == Dataset.Kind.PROMPTS:
+    if recipe.sft.enabled and dataset.kind in (Dataset.Kind.PROMPTS, Dataset.Kind.UNDECIDED):
         raise BadData(f"The data set '{dataset.title}' has no responses to fine-tune on.",
                       "Choose other data, or switch 'sft' off.")
+    if recipe.weights.mode == "fitted" and dataset.kind == Dataset.Kind.UNDECIDED:
+        raise BadData(f"'weights.mode' is fitted, and nobody chose between the responses of '{dataset.title}'.",
+                      "Choose data with chosen and rejected responses, or set the weights.")
     cut = {key: chosen[key] for key in ("limit", "held_out")}
     return {role: digest_of([role, dataset.digest, cut]) for role in ("prompts", "held_out", "pairs", "dialogues")}
 
@@ -95,8 +98,9 @@ def data_files(*, team: Team, recipe: Recipe, dataset: Dataset | None,
 
 def dataset_rows(dataset: Dataset) -> Iterator[Row]:
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
-    for prompt, chosen, rejected in texts.values_list("prompt", "chosen", "rejected").iterator(chunk_size=2000):
-        yield Row(prompt, chosen or None, rejected or None)
+    columns = texts.values_list("prompt", "chosen", "rejected", "undecided")
+    for prompt, chosen, rejected, undecided in columns.iterator(chunk_size=2000):
+        yield Row(prompt, chosen or None, rejected or None, undecided)
 
 
 # Labels ---------------------------------------------------------------------------------------------------------------

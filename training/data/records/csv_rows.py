@@ -33,8 +33,12 @@ _ERRORS = {
 }
 
 
-def csv_records(stream: io.BufferedReader) -> Iterator[Record]:
-    """Records of a UTF-8 stream; bytes that are not UTF-8 make a cell unreadable, not the file."""
+def csv_records(stream: io.BufferedReader, separator: str = "") -> Iterator[Record]:
+    """Records of a UTF-8 stream; bytes that are not UTF-8 make a cell unreadable, not the file.
+
+    Args:
+        separator: of the cells; empty: recognised from the first line.
+    """
     lines: Iterator[str] = _lines(io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline=""))
     lines = itertools.dropwhile(lambda line: not line.strip(), lines)  # the names stand in the first line with text
     first = next(lines, "")
@@ -43,7 +47,7 @@ def csv_records(stream: io.BufferedReader) -> Iterator[Record]:
         first = next(lines, "")
     csv.field_size_limit(MAX_CELL)
     reader = csv.reader(itertools.chain([first], lines), strict=True,
-                        delimiter=hint[1] if hint and hint[1] in _SEPARATORS else separator_of(first))
+                        delimiter=hint[1] if hint and hint[1] in _SEPARATORS else separator or separator_of(first))
     try:
         columns = _names(next(reader, []))
     except csv.Error as error:

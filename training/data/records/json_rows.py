@@ -22,7 +22,7 @@ from training.data.records.cells import (
     object_or_reason,
     parse_json,
 )
-from training.data.records.stream import Prefixed
+from training.data.records.prefixed import Prefixed
 from training.errors import BadData
 
 _PREFIX = 1 << 18  # bytes that tell how a file is laid out
@@ -32,7 +32,8 @@ _INSIDE = re.compile(rb'["\\]')
 _TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*+)"|[\[\]{}:]', re.DOTALL)
 # Lists under these names are the messages of one row; a list under another name is the list of rows.
 _OF_A_ROW = {"prompt", "chosen", "rejected", "messages", "conversations", "conversation", "response", "completion",
-             "history", "output", "input", "tools", "system"}
+             "history", "output", "input", "tools", "system", "completions", "responses", "answers", "summaries",
+             "conversation_a", "conversation_b", "context", "annotations", "predictions", "replies"}
 
 
 def json_records(stream: io.BufferedReader) -> Iterator[Record]:

@@ -41,7 +41,7 @@ def parquet_records(file: IO[bytes], preview_bytes: int | None = None) -> Iterat
                           "Remove those that are not needed.")
         number = size = 0
         for batch in table.iter_batches(batch_size=_ROWS, use_threads=False):
-            columns = [_cells(column) for column in batch.columns]
+            columns = [cells_of(column) for column in batch.columns]
             for cells in zip(*columns, strict=True):
                 number += 1
                 yield number, dict(zip(batch.schema.names, cells, strict=True))
@@ -50,14 +50,14 @@ def parquet_records(file: IO[bytes], preview_bytes: int | None = None) -> Iterat
             if preview_bytes is not None and size > preview_bytes:
                 return
     except pyarrow.ArrowMemoryError as error:
-        raise MemoryError(_words(error)) from error
+        raise MemoryError(words_of(error)) from error
     except UnicodeDecodeError as error:  # bad cells are handled cell by cell; this is the file's metadata
         raise BadData("The name of a column in the Parquet file is not UTF-8 text.",
                       "Rename the columns with plain letters, and write the file again.") from error
     except (BadData, MemoryError, OSError):
         raise
     except Exception as error:  # pyarrow has no common base of what it raises at a damaged file
-        raise BadData(f"The Parquet file could not be read: {_words(error)}.",
+        raise BadData(f"The Parquet file could not be read: {words_of(error)}.",
                       "It may be damaged; upload it again.") from error
 
 
@@ -73,7 +73,8 @@ def _check_footer(file: IO[bytes]) -> int:
     return size
 
 
-def _cells(column: pyarrow.Array) -> list[Any]:
+def cells_of(column: pyarrow.Array) -> list[Any]:
+    """The values of a column; one that cannot be read costs its cell only."""
     import pyarrow
 
     if isinstance(column.type, pyarrow.BaseExtensionType):
@@ -110,7 +111,7 @@ def _cell(column: pyarrow.Array) -> Any:
     except UnicodeDecodeError:
         return Unreadable(NOT_UTF8)
     except Exception as error:  # dates and numbers that Python lacks, and anything else that pyarrow cannot convert
-        return Unreadable(f"holds a {column.type} that cannot be read: {_words(error)}")
+        return Unreadable(f"holds a {column.type} that cannot be read: {words_of(error)}")
 
 
 def _may_hold_text(kind: pyarrow.DataType) -> bool:
@@ -123,5 +124,6 @@ def _may_hold_text(kind: pyarrow.DataType) -> bool:
         types.is_floating, types.is_null))
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
+    """What pyarrow says, as a sentence can hold it."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -1,17 +1,14 @@
-"""The bytes of a file as UTF-8, decompressed and counted, so that no reader gets more than it asked for."""
+"""The bytes of a file as UTF-8, counted while they are decompressed, so that no reader gets more than it asked for."""
 
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
-import os
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from training.data.records.cells import check_size
 from training.errors import BadData
 
-_GZIP, _PACKED, _OLD_EXCEL = b"\x1f\x8b", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
           (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -69,41 +66,17 @@ class _Recoded(io.RawIOBase):
         return len(part)
 
 
-class Prefixed(io.RawIOBase):
-    """A stream whose first bytes were read already, from its beginning."""
-
-    def __init__(self, prefix: bytes, source: IO[bytes]) -> None:
-        self._prefix = prefix
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data, self._prefix = self._prefix[: len(buffer)], self._prefix[len(buffer):]
-        data = data or self._source.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def text_stream(file: IO[bytes], filename: str, preview_bytes: int | None) -> io.BufferedReader:
-    """The text of a file as UTF-8, without a byte order mark; a gzip is known by its first bytes, whatever its name.
+def text_stream(source: IO[bytes], file_size: int, filename: str, preview_bytes: int | None) -> io.BufferedReader:
+    """A text as UTF-8, without a byte order mark.
 
     Args:
+        source: what the file holds, unpacked as it is read.
+        file_size: bytes of the file itself, to which its text must be in proportion.
         preview_bytes: a preview's bound on what is decompressed; None: MAX_BYTES.
 
     Raises:
-        BadData: it is a ZIP archive or an Excel workbook, or UTF-16 without its mark.
+        BadData: it is UTF-16 without its mark.
     """
-    file_size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    start = file.read(4)
-    source = cast("IO[bytes]", io.BufferedReader(Prefixed(start, file)))
-    if start.startswith(_GZIP) or filename.lower().endswith(".gz"):
-        source = cast("IO[bytes]", gzip.GzipFile(fileobj=source))
-    elif start.startswith((_PACKED, _OLD_EXCEL)):
-        raise BadData(f"'{filename}' is a ZIP archive or an Excel workbook, whatever its name says.",
-                      "Unpack it, or save the sheet as CSV (UTF-8).")
     counted: io.BufferedReader = io.BufferedReader(_Counted(source, file_size, preview_bytes))
     beginning = counted.peek(4)
     for mark, encoding in _MARKS:

@@ -35,8 +35,10 @@ def read_stored(value: Any) -> Stored:
         try:
             return Stored(Recipe.model_validate(value), unreadable)
         except ValidationError as error:
-            removed = [path for item in error.errors(include_url=False)
-                       if (path := item["loc"]) and _remove(value, path)]
+            wrong = [path for item in error.errors(include_url=False) if (path := item["loc"])]
+            # A list is too short as well where its only entry is wrong: what is wrong inside it goes first.
+            inner = [path for path in wrong if not any(path == other[:len(path)] != other for other in wrong)]
+            removed = [path for path in inner if _remove(value, path)]
             if not removed:
                 raise BadSettings("This run's settings were stored by another version of Concord and cannot be read.",
                                   REMEDY) from error

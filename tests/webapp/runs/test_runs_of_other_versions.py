@@ -36,6 +36,12 @@ def test_what_is_not_known_is_left_out_by_name_and_the_rest_is_as_it_was() -> No
     assert "clip_ratio_of_old" in OLD["ppo"], "what is stored is not touched"
 
 
+def test_a_setting_that_is_not_known_inside_the_only_principle_costs_that_setting_alone() -> None:
+    recipe, unreadable = read_stored({"principles": [{"name": "toxicity", "weight": 2.0, "colour": "red"}]})
+    assert unreadable == ["principles.0.colour"]
+    assert [(choice.name, choice.weight) for choice in recipe.principles] == [("toxicity", 2.0)]
+
+
 def test_a_recipe_of_today_is_read_whole() -> None:
     assert read_stored(RECIPE) == (shipped_recipe("demo"), [])
     assert read_exactly(RECIPE) == shipped_recipe("demo")

@@ -121,7 +121,7 @@ def dataset(visitor: Visitor, file: Path, name: str, imported: bool) -> int:
     return number
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def tabs(browser: Browser, concord: Stack, session: list[dict[str, str]]) -> Iterator[dict[str, Page]]:
     """One tab for each size."""
     pages = {}

@@ -70,7 +70,7 @@ def test_a_judge_is_saved_tested_asked_paused_and_let_go_on(page: Page, server: 
     page.get_by_role("button", name="Resume labelling").click()
     expect(page.locator(".run-steps .step.is-done", has_text="Labels")).to_be_visible(timeout=60_000)
     page.reload()
-    expect(labelling).to_contain_text("12of 12")
+    expect(labelling).to_contain_text("12 of 12")
     expect(labelling.locator("tbody tr")).to_contain_text("%")  # how often the two orders disagreed
     page.get_by_role("button", name="Cancel").click()
     assert server.keys == {f"Bearer {KEY}"}

@@ -48,7 +48,7 @@ def test_it_is_written_and_read_back() -> None:
 
 def test_a_recipe_without_one_is_written_and_identified_as_before() -> None:
     assert "measure" not in as_yaml(shipped_recipe("demo"))
-    recorded = json.loads((Path(__file__).parent / "recorded" / "identities_before_measures.json").read_text())
+    recorded = json.loads((Path(__file__).parent / "recorded_recipes" / "identities_before_measures.json").read_text())
     for name in ("demo", "small_gpu", "large_gpu"):
         assert identities(plan(shipped_recipe(name)), DIGESTS) == recorded[name], name  # type: ignore[arg-type]
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from tests.servers import POSTGRES_URL, REDIS_URL, what_is_missing
 
-PATIENCE = 20 * 60.0  # seconds that a lane may take
+PATIENCE = 26 * 60.0  # seconds that a lane may take
 AT_A_TIME = 3  # lanes
 
 

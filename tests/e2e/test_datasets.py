@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.once]  # its queries run on both databases in tests/webapp/datasets
 
 
 def upload(page: Page, file: Path, name: str) -> None:

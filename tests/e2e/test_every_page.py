@@ -177,7 +177,8 @@ def test_the_page_fits_is_silent_loads_nothing_foreign_and_is_accessible(
             page.emulate_media(color_scheme="light")
             answer = page.goto(address)
             settle(page, name)
-            for theme in THEMES:
+            # What is too wide shows in one theme, and what lacks contrast at one size.
+            for theme in THEMES if size == "desk" or os.environ.get("CONCORD_SCREENSHOTS") else THEMES[:1]:
                 use_theme(page, name, theme)
                 problems += [f"{size}, {theme}: {problem}" for problem in examine(page, watch, name, theme)]
                 if os.environ.get("CONCORD_SCREENSHOTS"):

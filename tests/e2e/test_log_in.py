@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.conftest import log_in
 from tests.stack import DEMO_USER
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.once]
 
 
 def test_the_demo_user_logs_in_and_sees_the_runs(anonymous_page: Page) -> None:

@@ -12,7 +12,7 @@ from tests.e2e.conftest import new_context
 from tests.e2e.test_every_page import SIZES, THEMES, Watch, examine
 from tests.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.once, pytest.mark.timeout(500)]
 QUESTION = "What is the capital of Avela?"
 
 

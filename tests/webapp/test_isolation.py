@@ -38,6 +38,8 @@ from webapp.playground.models import Answer, Conversation, Turn
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Pace, Run
 
+pytestmark = pytest.mark.once  # who may see what does not depend on the database
+
 SECRET = "secret-of-the-team"
 FOR_EVERYBODY = {"login", "theme", "logout", "admin:login", "join"}  # nothing of a team is on them
 SHUT_BY_MODEL = {"accounts", "auth", "admin", "sessions", "contenttypes", "axes"}  # models that no reviewer may see

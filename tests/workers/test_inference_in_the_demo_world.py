@@ -23,6 +23,8 @@ from webapp.runs.models import Run, RunStage, Stage
 from workers import inference
 from workers.loaded_models import Loaded
 
+pytestmark = pytest.mark.once  # it computes, and stores nothing
+
 NAMES = [choice.name for choice in shipped_recipe("demo").principles]
 ASK = [{"role": "user", "content": "What is the capital of Ister?"}]
 

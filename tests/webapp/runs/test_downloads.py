@@ -167,6 +167,7 @@ def test_the_card_names_data_judge_wordings_weights_curves_and_win_rates(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.once
 def test_a_policy_is_prepared_by_a_worker_and_loads_in_plain_transformers(
         owner_client: Client, run: tuple[Run, dict[str, Stage]], sent: list[tuple[str, tuple[Any, ...], str]],
         tmp_path: Path) -> None:
@@ -240,6 +241,7 @@ def test_a_run_that_is_not_done_offers_what_it_has(team: Team, owner: User, owne
     assert "No model is trained yet" in page and "No principle is labelled to the end yet" in page
 
 
+@pytest.mark.once
 def test_a_preference_model_is_prepared_too(
         owner: User, owner_client: Client, run: tuple[Run, dict[str, Stage]], tmp_path: Path,
         sent: list[tuple[str, tuple[Any, ...], str]]) -> None:

@@ -4,6 +4,9 @@ broker once more on PostgreSQL and Redis. Where no server answers this says so a
 The engine's tests know no database and run once. A pass over the rest has two lanes, one for the end-to-end tests and
 one for all others. Three lanes of tests run at a time: two left two cores idle for 45 % of the time, since tests wait
 for processes, pages and servers. `make lint` runs beside the first. Each is shown when it has ended.
+
+Tests marked `long` come last, and begin only within LATEST: on a machine so slow that the others take longer they are
+left out, and the last lines say so. `python -m pytest -m long` runs them alone.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from typing import NamedTuple
 
 from tests.servers import POSTGRES_URL, REDIS_URL, what_is_missing
 
-PATIENCE = 26 * 60.0  # seconds that a lane may take
+PATIENCE = 26 * 60.0  # seconds that everything may take
+LATEST = 13 * 60.0  # seconds after which no long tests begin
 AT_A_TIME = 3  # lanes
 
 
@@ -27,6 +31,7 @@ class Lane(NamedTuple):
     name: str
     arguments: list[str]  # of pytest
     settings: dict[str, str] = {}
+    is_long: bool = False
 
     @property
     def command(self) -> list[str]:
@@ -40,14 +45,17 @@ class Lint(NamedTuple):
 
 
 ADDRESSES = {"CONCORD_DATABASE_URL": POSTGRES_URL, "CONCORD_REDIS_URL": REDIS_URL}
-ENGINE = Lane("The engine", ["tests/training"])
-END_TO_END = Lane("SQLite and Valkey, end to end", ["tests/e2e"])
-UNITS = Lane("SQLite and Valkey, units", ["tests", "--ignore=tests/e2e", "--ignore=tests/training"])
-SERVERS_END_TO_END = Lane("PostgreSQL and Redis, end to end", ["tests/e2e", "-m", "not once"], ADDRESSES)
-SERVERS_UNITS = Lane("PostgreSQL and Redis, units", ["tests/webapp", "tests/workers", "-m", "not once"], ADDRESSES)
+SHORT, ON_BOTH = ["-m", "not long"], ["-m", "not once and not long"]
+ENGINE = Lane("The engine", ["tests/training", *SHORT])
+END_TO_END = Lane("SQLite and Valkey, end to end", ["tests/e2e", *SHORT])
+UNITS = Lane("SQLite and Valkey, units", ["tests", "--ignore=tests/e2e", "--ignore=tests/training", *SHORT])
+SERVERS_END_TO_END = Lane("PostgreSQL and Redis, end to end", ["tests/e2e", *ON_BOTH], ADDRESSES)
+SERVERS_UNITS = Lane("PostgreSQL and Redis, units", ["tests/webapp", "tests/workers", *ON_BOTH], ADDRESSES)
+LONG = (Lane("Long tests, end to end", ["tests/e2e", "-m", "long"], is_long=True),
+        Lane("Long tests, all others", ["tests", "--ignore=tests/e2e", "-m", "long"], is_long=True))
 # Of the lanes that run at a time some should mostly wait, as end-to-end tests do; the longest ones come first.
-EMBEDDED = (END_TO_END, ENGINE, UNITS)
-ALL = (END_TO_END, ENGINE, UNITS, SERVERS_END_TO_END, SERVERS_UNITS)
+EMBEDDED = (END_TO_END, ENGINE, UNITS, *LONG)
+ALL = (END_TO_END, ENGINE, UNITS, SERVERS_END_TO_END, SERVERS_UNITS, *LONG)
 
 
 def main() -> int:
@@ -60,8 +68,8 @@ def main() -> int:
     else:
         lanes = ALL
     with ThreadPoolExecutor(AT_A_TIME) as pool, ThreadPoolExecutor(1) as beside:
-        linting = beside.submit(run_lane, Lint())
-        results = list(pool.map(run_lane, lanes))
+        linting = beside.submit(run_lane, Lint(), began)
+        results = list(pool.map(lambda lane: run_lane(lane, began), lanes))
         results.insert(0, linting.result())
     failed |= any(code for code, _ in results)
     print(f"\nAll passes took {time.monotonic() - began:.0f} s:")
@@ -69,15 +77,18 @@ def main() -> int:
     return int(failed)
 
 
-def run_lane(lane: Lane | Lint) -> tuple[int, str]:
+def run_lane(lane: Lane | Lint, began: float) -> tuple[int, str]:
     """The lane's exit code and its closing line; its output is printed when it has ended."""
+    since = time.monotonic() - began
+    if isinstance(lane, Lane) and lane.is_long and since > LATEST:
+        return 0, f"{lane.name}: LEFT OUT, as all others took {since:.0f} s on this machine"
     # One thread per process: the lanes, and the processes that they start, share the cores.
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | lane.settings
     print(f"{lane.name}: begins", flush=True)
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(lane.command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
-            code = process.wait(PATIENCE)
+            code = process.wait(PATIENCE - since)
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()

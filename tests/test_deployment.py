@@ -20,6 +20,8 @@ from celery import Celery
 from tests import servers
 from tests.processes import ROOT, clean_environment, free_port, running
 
+pytestmark = pytest.mark.long
+
 COMPOSE = ROOT / "docker-compose.yml"
 SECRETS = {"CONCORD_SECRET_KEY": "k3yW1th-enough_different.characters+for:the~check/of=deployment!0123456789",
            "CONCORD_HOSTS": "concord.example.org", "POSTGRES_PASSWORD": "secret"}

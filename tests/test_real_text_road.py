@@ -22,7 +22,7 @@ from tests.judge_server import JudgeServer, judge_server
 from tests.processes import ROOT, clean_environment
 
 HH_FILE = ROOT.parent / "shared" / "data" / "hh_harmless_1500.jsonl.gz"
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 PRINCIPLES = ("toxicity", "conciseness")
 

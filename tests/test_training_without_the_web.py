@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.processes import ROOT, clean_environment
 from tests.training.stage_folders import job
 from training.run.artifacts import read_json
@@ -42,6 +44,7 @@ def test_the_command_line_lists_presets_and_runs_a_stage(tmp_path: Path) -> None
     assert read_json(tmp_path / "weights.json")["weights"] == {"detail": 0.75, "empathy": 0.25}
 
 
+@pytest.mark.long
 def test_the_notebook_runs_from_prompts_to_win_rates() -> None:
     done = python("-m", "tests.notebook", str(NOTEBOOK), "--check", "--without", *WEB)
     assert done.returncode == 0, done.stderr

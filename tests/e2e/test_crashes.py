@@ -38,7 +38,7 @@ def reached(visitor: Visitor, run: int) -> int:
 
 
 @pytest.mark.parametrize(("victim", "rate"), [
-    pytest.param(training_process, "0.0011", marks=pytest.mark.once),  # it knows no database
+    pytest.param(training_process, "0.0011", marks=[pytest.mark.once, pytest.mark.long]),  # it knows no database
     (gpu_worker, "0.0012"), (web_process, "0.0013"),
 ])
 def test_after_a_kill_in_the_middle_of_ppo_the_run_ends_and_every_step_is_there_once(
@@ -59,6 +59,7 @@ def test_after_a_kill_in_the_middle_of_ppo_the_run_ends_and_every_step_is_there_
 
 
 @pytest.mark.once
+@pytest.mark.long
 def test_the_whole_stack_killed_goes_on_where_it_stopped(concord: Stack, visitor: Visitor, finished_run: int) -> None:
     """A laptop whose battery died: everything is gone at once, and `manage.py up` is typed again."""
     run = visitor.start_run("demo", **small(ppo__steps=str(STEPS), ppo__learning_rate="0.0014"), name="Battery died")

@@ -21,7 +21,7 @@ from tests.e2e.conftest import new_context
 from tests.processes import ROOT, wait_for
 from tests.stack import Stack, Visitor, form_fields
 
-pytestmark = [pytest.mark.e2e, pytest.mark.once, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.once, pytest.mark.long, pytest.mark.timeout(400)]
 
 SCREENSHOTS = ROOT / "var" / "screenshots"
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}

@@ -13,7 +13,7 @@ from tests.judge_server import judge_server
 from tests.processes import wait_for
 from tests.stack import Visitor
 
-pytestmark = [pytest.mark.e2e, pytest.mark.once, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.once, pytest.mark.timeout(500), pytest.mark.long]
 
 PRINCIPLES = ["helpfulness", "toxicity", "conciseness"]
 SETTINGS = {

@@ -26,6 +26,7 @@ def gain(history: example.History) -> float:
     return sum(history.reward[-2:]) / 2 - history.reward[0]
 
 
+@pytest.mark.long
 def test_the_reward_rises_and_so_does_the_judge_that_the_policy_never_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "QUESTIONS", 200)
     history = example.main(phases=4, seed=1)
@@ -35,6 +36,7 @@ def test_the_reward_rises_and_so_does_the_judge_that_the_policy_never_sees(monke
     assert history.kl[0] == 0.0 < history.kl[-1] < 5.0
 
 
+@pytest.mark.long
 def test_without_learning_the_margin_is_not_reached(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

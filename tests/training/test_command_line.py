@@ -92,6 +92,7 @@ def test_a_base_that_cannot_serve_is_refused_before_a_label_is_bought(
     assert done.stderr.startswith("error: ") and words in done.stderr
 
 
+@pytest.mark.long
 def test_a_row_that_the_last_stages_base_refuses_is_found_before_a_label_is_bought(tmp_path: Path) -> None:
     make_family("gemma2", tmp_path / "models" / "strict", tokenizer_with("{{ raise_exception('No such turns') }}"))
     with serving(lambda *_: letters(0.8)) as server:

@@ -135,6 +135,7 @@ def test_weights_in_fp32_are_the_models_own(tiny_base: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.long
 def test_it_learns_what_the_preference_models_reward(precision: str, job_of: Any, tmp_path: Path) -> None:
     reporter = Remembering()
     changes = {"steps": 30, "batch_size": 48, "epochs": 4, "minibatches": 1, "learning_rate": 0.001, "micro_batch": 48}

@@ -79,6 +79,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(job_of: Any, tmp_path: Path, alg
     assert all(torch.equal(once[key], twice[key]) for key in once)
 
 
+@pytest.mark.long
 def test_it_learns_what_the_preference_models_reward(job_of: Any, tmp_path: Path) -> None:
     reporter = Remembering()
     changes = {"steps": 25, "batch_size": 24, "group_size": 8, "epochs": 2, "learning_rate": 0.006, "micro_batch": 24,

@@ -112,6 +112,7 @@ for path in map(Path, sys.argv[1:]):
 """
 
 
+@pytest.mark.long
 def test_no_file_costs_the_previewing_process_100_mb_or_2_seconds(tmp_path: Path) -> None:
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content())

@@ -11,10 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.processes import ROOT, clean_environment
 from tests.training.stage_folders import job, pair
 from training.run.artifacts import is_complete, read_jsonl
 from training.run.jobs import stage_command
+
+pytestmark = pytest.mark.long
 
 PAIRS, IN_FLIGHT, KILLS = 120, 16, 10
 

@@ -53,6 +53,7 @@ def job(tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path]) -> Job:
     return make_job(recipe, "ppo", tmp_path, ppo_inputs, prompts=[{"prompt": prompt} for prompt in PROMPTS])
 
 
+@pytest.mark.long
 def test_two_processes_make_the_steps_of_one(tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "two"
     write_json(folder / "job.json", job.model_dump(mode="json"))

@@ -17,6 +17,8 @@ from training.errors import StopRequested
 from training.run.artifacts import read_json
 from training.stages import ppo
 
+pytestmark = pytest.mark.long
+
 STEPS = 5
 CLOCKS = ("time/", "throughput/")
 

@@ -61,6 +61,7 @@ def assert_same_result(stage: tuple[Run, Job, Path], folder: Path, straight: Pat
 
 
 @pytest.mark.parametrize("stage", KINDS, indirect=True)
+@pytest.mark.long
 def test_a_kill_while_a_checkpoint_is_written_costs_nothing_before_it(
     stage: tuple[Run, Job, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.processes import ROOT, wait_for
 from tests.stack import Stack, Visitor, wait_until
 
-pytestmark = pytest.mark.once  # it starts what it needs itself, whatever this pass runs on
+pytestmark = [pytest.mark.once, pytest.mark.long]  # it starts what it needs itself, whatever this pass runs on
 
 # What tells each child of `up` by its command line.
 WORDS = {"web": "uvicorn", "io": "io@", "gpu": "gpu@", "jobs": "jobs@", "inference": "inference@", "valkey": "-server"}

@@ -52,7 +52,9 @@ UNITS = Lane("SQLite and Valkey, units", ["tests", "--ignore=tests/e2e", "--igno
 SERVERS_END_TO_END = Lane("PostgreSQL and Redis, end to end", ["tests/e2e", *ON_BOTH], ADDRESSES)
 SERVERS_UNITS = Lane("PostgreSQL and Redis, units", ["tests/webapp", "tests/workers", *ON_BOTH], ADDRESSES)
 LONG = (Lane("Long tests, end to end", ["tests/e2e", "-m", "long"], is_long=True),
-        Lane("Long tests, all others", ["tests", "--ignore=tests/e2e", "-m", "long"], is_long=True))
+        Lane("Long tests, the engine", ["tests/training", "-m", "long"], is_long=True),
+        Lane("Long tests, units", ["tests", "--ignore=tests/e2e", "--ignore=tests/training", "-m", "long"],
+             is_long=True))
 # Of the lanes that run at a time some should mostly wait, as end-to-end tests do; the longest ones come first.
 EMBEDDED = (END_TO_END, ENGINE, UNITS, *LONG)
 ALL = (END_TO_END, ENGINE, UNITS, SERVERS_END_TO_END, SERVERS_UNITS, *LONG)

@@ -22,12 +22,12 @@ def added_measures() -> dict[str, EntryPoint]:
 
 def entry_point(name: str) -> EntryPoint:
     """The entry point of an added measure. Raises BadSettings if none of that name is installed."""
-    found = added_measures()
-    if name not in found:
+    installed = added_measures()
+    if name not in installed:
         raise BadSettings(f"The measure '{name}' is not installed on this machine; installed: "
-                          f"{', '.join(found) or 'none'}.",
+                          f"{', '.join(installed) or 'none'}.",
                           f"Install the package with its entry point in the group {GROUP}, or correct the name.")
-    return found[name]
+    return installed[name]
 
 
 @cache

@@ -32,12 +32,12 @@ def matches(text: str, pattern: str, whole: bool, ignore_case: bool) -> float:
     """
     compiled = regex.compile(pattern, regex.IGNORECASE if ignore_case else 0)
     try:
-        found = (compiled.fullmatch if whole else compiled.search)(text, timeout=PATTERN_SECONDS)
+        match = (compiled.fullmatch if whole else compiled.search)(text, timeout=PATTERN_SECONDS)
     except TimeoutError as error:
         raise MeasureFailed(
             f"The pattern '{pattern}' was given up after {PATTERN_SECONDS:g} s on a response of {len(text):,} "
             "characters.", "Write it without repetitions inside repetitions, such as (a+)+.") from error
-    return float(found is not None)
+    return float(match is not None)
 
 
 def phrases_found(text: str, phrases: Sequence[str]) -> float:

@@ -37,10 +37,10 @@ def number(text: str, answer: float, tolerance: float) -> float:
     Commas between digits are for thousands: "1,234.5" is 1234.5. Source: how answers to GSM8K are marked (arXiv
     2110.14168).
     """
-    found = _NUMBER.findall(text)
-    if not found:
+    numbers = _NUMBER.findall(text)
+    if not numbers:
         return 0.0
-    value = float(found[-1].replace(",", "").replace("−", "-")[:400])
+    value = float(numbers[-1].replace(",", "").replace("−", "-")[:400])
     return float(math.isfinite(value) and abs(value - answer) <= tolerance)
 
 

@@ -59,8 +59,8 @@ def profane_words() -> frozenset[str]:
 def profanity(text: str) -> float:
     """Words of the list / words, 0 to 1; 0 where there are no words. Whole words count, in any case: "Scunthorpe" is a
     town. Source: the list is ours (`profane_words`)."""
-    found = words_of(text.lower())
-    return sum(word in profane_words() for word in found) / len(found) if found else 0.0
+    tokens = words_of(text.lower())
+    return sum(word in profane_words() for word in tokens) / len(tokens) if tokens else 0.0
 
 
 def refusal(text: str) -> float:

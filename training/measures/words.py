@@ -48,11 +48,11 @@ def reading_ease(text: str) -> float:
     without words has 0. Source: R. Flesch, "A new readability yardstick", Journal of Applied Psychology 32 (1948).
     Our own, since the package textstat brings nltk and downloads a pronouncing dictionary when it runs.
     """
-    found = words_of(text)
-    if not found:
+    tokens = words_of(text)
+    if not tokens:
         return 0.0
-    total = sum(map(syllables, found))
-    return max(LEAST_EASE, 206.835 - 1.015 * len(found) / sentences(text) - 84.6 * total / len(found))
+    total = sum(map(syllables, tokens))
+    return max(LEAST_EASE, 206.835 - 1.015 * len(tokens) / sentences(text) - 84.6 * total / len(tokens))
 
 
 def syllables(word: str) -> int:

@@ -154,9 +154,9 @@ def between_judges(principles: Mapping[int, Principle], answers: Sequence[Answer
         raters = sorted((part for part in answers if part.wording == wording),
                         key=lambda part: (part.judge, part.prompt_version))
         for first, second in combinations(raters, 2):
-            found = agreement((first.says_a, first.says_b), (second.says_a, second.says_b))
+            agreed = agreement((first.says_a, first.says_b), (second.says_a, second.says_b))
             key = (first.principle, first.judge, first.prompt_version, second.judge, second.prompt_version)
-            counts[key] = _added(counts.get(key), found)
+            counts[key] = _added(counts.get(key), agreed)
     return [Between(principles[key[0]], asked_title(*key[1:3]), asked_title(*key[3:]), Agreement(*four))
             for key, four in sorted(counts.items()) if sum(four)]
 

@@ -142,14 +142,14 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
 
 def _pair_meaning(meaning: Mapping[str, str], columns: Sequence[str]) -> dict[str, str] | None:
     """The columns of two responses that nobody compared, chosen by the person or known by their names."""
-    found = dict(meaning)
+    pair = dict(meaning)
     names = response_names(columns)
     for role, name in zip(UNDECIDED, names if len(names) == 2 else (), strict=False):
-        found.setdefault(role, name)
-    if not set(UNDECIDED) <= set(found) or set(DECIDED) <= {*columns, *found}:
+        pair.setdefault(role, name)
+    if not set(UNDECIDED) <= set(pair) or set(DECIDED) <= {*columns, *pair}:
         return None
-    _guess(found, "prompt", (*_PROMPT_COLUMNS, *PROMPT_PARTS["input"]), columns)
-    return found if "prompt" in found or meaning else None
+    _guess(pair, "prompt", (*_PROMPT_COLUMNS, *PROMPT_PARTS["input"]), columns)
+    return pair if "prompt" in pair or meaning else None
 
 
 def _guess(meaning: dict[str, str], role: str, names: Sequence[str], columns: Sequence[str]) -> None:

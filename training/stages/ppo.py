@@ -68,8 +68,7 @@ def save_result(learner: Learner, folder: Path, reporter: Reporter) -> None:
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Train the policy; write adapter/ (model/ where every weight is trained), value_head.safetensors and summary.json,
-    and kept/ with the policies of earlier steps that the settings ask for.
+    """Train the policy; write adapter/ or, of all weights, model/, value_head.safetensors, summary.json, and kept/.
 
     Raises:
         BadData: there are no prompts.
@@ -140,9 +139,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         conflicts = gradient_conflict.of_phase(settings, learner.step + 1, language, rollout, rewards_of.names, rewards)
 
         # 5. Learn.
-        rate = settings.learning_rate * pg.schedule(
-            settings.learning_rate_schedule, learner.step, settings.steps, settings.warmup_steps
-        )
+        rate = settings.learning_rate * pg.schedule(settings.learning_rate_schedule, learner.step, settings.steps,
+                                                    settings.warmup_steps)
         learnt = learn(learner, experience, settings, rate, micro_batch)
         ended = time.monotonic()
 

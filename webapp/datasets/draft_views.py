@@ -50,9 +50,9 @@ def matching_exclude(request: TeamRequest, pk: int) -> HttpResponse:
     if not chosen.is_active:
         messages.error(request, "No words are given, so no row was changed. Search first, then exclude what is found.")
         return redirect("datasets:detail", pk=pk)
-    found = matching(dataset, chosen, drafts.draft_of(dataset))
+    rows_to_change = matching(dataset, chosen, drafts.draft_of(dataset))
     putting_back = "put_back" in request.POST
-    count = found.count()
+    count = rows_to_change.count()
     rows = f"{count:,} row{'' if count == 1 else 's'}"
     question = ask_first(
         request, question=f"{'Put back' if putting_back else 'Exclude'} {rows} {chosen.in_words}?",
@@ -63,7 +63,7 @@ def matching_exclude(request: TeamRequest, pk: int) -> HttpResponse:
     if question is not None:
         return question
     change = drafts.rows_put_back if putting_back else drafts.rows_exclude
-    changed = change(dataset=dataset, user=request.user, rows=found)
+    changed = change(dataset=dataset, user=request.user, rows=rows_to_change)
     messages.success(request, f"{changed:,} row{'' if changed == 1 else 's'} "
                               f"{'put back' if putting_back else 'excluded'}.")
     return _back(request, pk)

@@ -98,16 +98,16 @@ def matching(dataset: Dataset, chosen: RowFilter, draft: Draft | None) -> QueryS
     rows = RowWords.objects.filter(dataset=dataset).order_by("number")
     excluded = ExcludedRow.objects.filter(draft=draft).order_by() if draft else ExcludedRow.objects.none()
     edited = EditedRow.objects.filter(draft=draft).order_by() if draft else EditedRow.objects.none()
-    found = containing(chosen.words)
+    has_words = containing(chosen.words)
     if draft:
-        found |= Q(number__in=edited.filter(containing(chosen.words)).values("number"))
+        has_words |= Q(number__in=edited.filter(containing(chosen.words)).values("number"))
     among = Q()
     if chosen.changed in ("excluded", "any"):
         among |= Q(number__in=excluded.values("number"))
     if chosen.changed in ("edited", "any"):
         among |= Q(number__in=edited.values("number"))
     rows = rows.filter(among)
-    return rows.filter(found) if chosen.words else rows
+    return rows.filter(has_words) if chosen.words else rows
 
 
 def row_page(*, dataset: Dataset, chosen: RowFilter, page: str | None, draft: Draft | None) -> RowPage:
@@ -119,9 +119,9 @@ def row_page(*, dataset: Dataset, chosen: RowFilter, page: str | None, draft: Dr
         on_page = cast("QuerySet[DatasetText]", of_all.object_list)
     else:
         numbers = list(matching(dataset, chosen, draft).values_list("number", flat=True)[:MOST_FOUND + 1])
-        found = min(len(numbers), MOST_FOUND)
-        of_found: Page[int] = _CountedPages(numbers[:MOST_FOUND], ROWS_PER_PAGE, found).get_page(page)
-        shown = RowPage(cast("Page[ShownRow]", of_found), found, len(numbers) > MOST_FOUND)
+        count = min(len(numbers), MOST_FOUND)
+        of_found: Page[int] = _CountedPages(numbers[:MOST_FOUND], ROWS_PER_PAGE, count).get_page(page)
+        shown = RowPage(cast("Page[ShownRow]", of_found), count, len(numbers) > MOST_FOUND)
         on_page = texts.filter(row__number__in=list(of_found.object_list))
     rows = _shown(on_page)
     shown.page.object_list = _marked(rows, draft) if draft else rows

@@ -38,8 +38,8 @@ def _chosen(record: Record) -> Iterator[Made]:
     names = response_names(record)
     choice = _choice_of(record)
     if choice is None:
-        given = next((f"'{name}' is {str(record[name])[:50]!r}" for name in CHOICES if record.get(name)), "")
-        raise UnusableRow((given or "it has no choice") + ": give the name of a response, or 'tie'")
+        stated = next((f"'{name}' is {str(record[name])[:50]!r}" for name in CHOICES if record.get(name)), "")
+        raise UnusableRow((stated or "it has no choice") + ": give the name of a response, or 'tie'")
     return _several(record, names, points([record[choice]], names))
 
 

@@ -6,6 +6,7 @@ is undecided: a judge can label it, and no human choice is made up.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -44,7 +45,8 @@ def best_against_others(prompt: Dialogue, completions: Sequence[Completion]) -> 
     if len(usable) < 2:
         yield Problem(f"it has {len(usable)} completion{'' if len(usable) == 1 else 's'}: a pair needs two")
         return
-    best_place, best, highest = max(usable, key=lambda one: float("-inf") if one[2] is None else one[2])
+    best_place, best, highest = max(
+        usable, key=lambda completion: -math.inf if completion[2] is None else completion[2])
     for place, text, rating in usable:
         if place == best_place:
             continue

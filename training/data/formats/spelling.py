@@ -24,9 +24,9 @@ def response_names(columns: Iterable[str]) -> list[str]:
     by_word: dict[str, dict[str, str]] = {}
     for column in columns:
         for pattern in (_AFTER, _BEFORE):
-            if found := pattern.fullmatch(column[:60]):
-                places = by_word.setdefault(f"{pattern is _BEFORE}{_plain(found['word'])}", {})
-                places.setdefault(found["place"].lower(), column)
+            if match := pattern.fullmatch(column[:60]):
+                places = by_word.setdefault(f"{pattern is _BEFORE}{_plain(match['word'])}", {})
+                places.setdefault(match["place"].lower(), column)
     for places in by_word.values():
         for start in _STARTS:
             if all(place in places for place in start):
@@ -44,8 +44,8 @@ def response_names(columns: Iterable[str]) -> list[str]:
 
 def place_of(name: str) -> str:
     """The place in the name of a response: "b" of response_b."""
-    found = _AFTER.fullmatch(name[:60]) or _BEFORE.fullmatch(name[:60])
-    return found["place"].lower() if found else ""
+    match = _AFTER.fullmatch(name[:60]) or _BEFORE.fullmatch(name[:60])
+    return match["place"].lower() if match else ""
 
 
 def prompt_name(columns: Iterable[str]) -> str | None:

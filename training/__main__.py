@@ -41,7 +41,7 @@ from training.run.pipeline import plan  # noqa: E402
 from training.run.stage_server import forking  # noqa: E402
 from training.stages import runner  # noqa: E402
 
-Preset = Literal["demo", "small_gpu", "large_gpu"]
+Preset = Literal["demo", "real_english", "small_gpu", "large_gpu"]
 
 
 def main(arguments: list[str] | None = None) -> int:

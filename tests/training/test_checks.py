@@ -32,7 +32,7 @@ def changed(tiny_base: Path, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.mark.parametrize("preset", ["demo", "small_gpu", "large_gpu"])
+@pytest.mark.parametrize("preset", ["demo", "real_english", "small_gpu", "large_gpu"])
 def test_the_presets_pass(preset: Any, tmp_path: Path) -> None:
     checks.check_run(shipped_recipe(preset), tmp_path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -32,8 +32,8 @@ def recipe(tmp_path: Path, base_url: str, **changes: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["demo", "small_gpu", "large_gpu"])
-def test_every_shipped_recipe_parses_and_survives_yaml(name: Literal["demo", "small_gpu", "large_gpu"]) -> None:
+@pytest.mark.parametrize("name", ["demo", "real_english", "small_gpu", "large_gpu"])
+def test_every_shipped_recipe_parses_and_survives_yaml(name: Any) -> None:
     shipped = shipped_recipe(name)
     assert parse_recipe(as_yaml(shipped)) == shipped
     assert plan(shipped)[-1].kind == "evaluate"
@@ -41,7 +41,7 @@ def test_every_shipped_recipe_parses_and_survives_yaml(name: Literal["demo", "sm
 
 def test_presets_are_listed() -> None:
     done = command("presets")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["demo", "small_gpu", "large_gpu"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["demo", "real_english", "small_gpu", "large_gpu"]
 
 
 def test_a_plan_says_what_each_stage_needs_of_memory() -> None:

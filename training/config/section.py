@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 DEMO_WORLD = "demo-world"
+EVERYDAY_PROMPTS = "everyday-prompts"
+"""A data set of ours: short questions in plain English, without responses (`training.data.shipped`)."""
 
 
 def is_none(value: object) -> bool:

@@ -15,6 +15,7 @@ from training import config
 from training.config.hub_names import is_hub_id
 from training.data.reading import preview, read_hub, read_rows
 from training.data.rows import BadRow, Format, Row, recognise
+from training.data.shipped import everyday_rows
 from training.errors import BadData, BadSettings
 from training.run.artifacts import digest_of, file_digest, write_jsonl
 from training.run.pipeline import pair_digest
@@ -94,6 +95,8 @@ def prepare(recipe: config.Recipe, folder: Path) -> dict[FileRole, Path]:
     settings = recipe.data
     if settings.source == config.DEMO_WORLD:
         files = _demo_files(recipe, folder)
+    elif settings.source == config.EVERYDAY_PROMPTS:
+        files = files_from_rows(everyday_rows(), settings, folder)
     else:
         path = Path(settings.source)
         if not path.is_file() and not is_hub_id(settings.source):

@@ -27,11 +27,12 @@ from transformers.utils import logging as transformers_logging
 
 from training.config import Lora
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError, is_out_of_memory
+from training.models import unpacking
 from training.models.encoding import belongs_to
 from training.models.encoding import encode_prompt as encode_prompt
 from training.models.loaded_shape import head_width, last_width, model_positions, name_trunk, trunk_of
 from training.models.lora_targets import lora_targets
-from training.run.model_names import locate
+from training.run.model_names import locate, model_home
 from training.run.model_shape import token_rows
 
 # Its bars are drawn once per shard on stderr, where the stage's log is kept.
@@ -139,7 +140,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def base_location(base: str | Path) -> str:
-    """What transformers is given for a base: a folder's path or a hub id.
+    """What transformers is given for a base: a folder's path or a hub id. A packed model is unpacked here.
 
     Args:
         base: a name as a person types it (see `training.run.model_names`), or the folder of a model made here.
@@ -147,7 +148,8 @@ def base_location(base: str | Path) -> str:
     Raises:
         ModelUnavailable: the name means no model, or the folder holds none.
     """
-    folder = base if isinstance(base, Path) else locate(base)
+    packed = None if isinstance(base, Path) else model_home().packed(base)
+    folder = base if isinstance(base, Path) else unpacking.unpacked(packed) if packed is not None else locate(base)
     if folder is None:
         return str(base)
     if not (folder / "config.json").is_file():
@@ -179,7 +181,7 @@ def load_tokenizer(base: str | Path) -> Any:
 
 def name_of(base: str | Path) -> str:
     """A base as it may be written into files and messages: a hub id, or a folder's last part."""
-    return Path(base).name if isinstance(base, Path) or locate(base) is not None else base
+    return Path(base).name if isinstance(base, Path) or model_home().packed(base) or locate(base) else base
 
 
 def load(base: str | Path, device: torch.device, precision: str = "fp32") -> LanguageModel:

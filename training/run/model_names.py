@@ -1,7 +1,8 @@
 """Which model a typed name means: the demo world's, a folder of the folder of models, or one on the hub. Torch-free.
 
 The form, the check of a recipe, the engine and the command line all ask `ModelHome.locate`, so that a name means the
-same model in all of them. A name is looked up in the folder of models first, and on the hub if there is no such folder.
+same model in all of them. A name is looked up in the folder of models first, then among the packages that carry a model
+(`packed_models`), and on the hub if there is none of that name.
 A path (absolute, or beginning with ./ or ../) is accepted only from someone who can read the machine's disk anyway: the
 owner of the shell. On the web it must lie inside the folder of models.
 
@@ -21,6 +22,7 @@ from training.config import DEMO_WORLD
 from training.config.hub_names import is_hub_id
 from training.demo_world import WEIGHTS
 from training.errors import ModelUnavailable
+from training.run.packed_models import PACKAGES, SUFFIX, PackedModel, file_of_package, packed_model
 
 _PATH_STARTS = ("/", "./", "../", "~", "\\")
 
@@ -45,7 +47,7 @@ class ModelHome:
         return {"folder": str(self.folder.absolute()) if self.folder else None, "paths": self.paths}
 
     def locate(self, name: str, field: str = "") -> Path | None:
-        """The folder that a name means, or None for a model on the hub.
+        """The folder that a name means, or None for a model on the hub and for one that is still packed.
 
         Args:
             field: the setting that holds the name, for the message.
@@ -56,6 +58,8 @@ class ModelHome:
         says = f"'{field}' is '{name}'" if field else f"The base model is '{name}'"
         if name == DEMO_WORLD:
             return WEIGHTS
+        if packed := self.packed(name, field):
+            return packed.folder if packed.is_unpacked else None
         if _is_path(name) and self.paths:
             return self._path(name, says)
         inside = self._inside(name)
@@ -75,14 +79,37 @@ class ModelHome:
                 if self.paths else "Give another hub id, or ask whoever runs the server to rename that folder.")
         return None
 
-    def _inside(self, name: str) -> Path | None:
-        """The folder of that name inside the folder of models, links resolved."""
+    def packed(self, name: str, field: str = "") -> PackedModel | None:
+        """The model in a GGUF file that a name means: a file's name ends in .gguf, a package's stands in PACKAGES.
+
+        Raises:
+            ModelUnavailable: there is no such file that may be used here, or the package is not installed.
+        """
+        says = f"'{field}' is '{name}'" if field else f"The base model is '{name}'"
+        if name in PACKAGES and self._inside(name) is None:
+            return packed_model(file_of_package(name, says), self._unpacked)
+        if not name.lower().endswith(SUFFIX) or self._inside(name) is not None:
+            return None
+        file = Path(name).expanduser() if _is_path(name) and self.paths else self._inside(name, of_file=True)
+        if file is None or not file.is_file():
+            raise ModelUnavailable(f"{says}: there is no such file.", self._remedy(name))
+        return packed_model(file, self._unpacked)
+
+    @property
+    def _unpacked(self) -> Path:
+        """Where packed models are kept unpacked: an own folder, so that its names cannot be taken for models'."""
+        return (self.folder.absolute() / ".unpacked" if self.folder is not None
+                else Path.home() / ".cache" / "concord" / "unpacked")
+
+    def _inside(self, name: str, of_file: bool = False) -> Path | None:
+        """The folder, or file, of that name inside the folder of models, links resolved."""
         if self.folder is None or (_is_path(name) and not Path(name).is_absolute()):
             return None
         home = self.folder.resolve()
         try:
             folder = (home / name).resolve()
-            is_model = folder != home and folder.is_relative_to(home) and folder.is_dir()
+            is_there = folder.is_file() if of_file else folder.is_dir()
+            is_model = is_there and folder != home and folder.is_relative_to(home)
         except (OSError, ValueError):  # too long, or with a NUL
             return None
         return folder if is_model else None

@@ -1,8 +1,8 @@
 """How large a model is: parameters and the widths that decide what its passes take of memory. Torch-free.
 
 Three sources, the best one first: the headers of a folder's safetensors files (exact), the config of a hub model that
-this machine has in its cache, and the size that a hub id names ("Qwen2.5-0.5B"), with the shape that decoders of that
-size have. Left out: asking the hub.
+this machine has in its cache, and the size that a hub id or a GGUF file names ("Qwen2.5-0.5B"), with the shape that
+decoders of that size have. Left out: asking the hub.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def size_of(name: str, home: ModelHome) -> ModelSize | None:
     folder = home.locate(name)
     if folder is not None:
         return size_of_folder(folder, name)
+    if packed := home.packed(name):
+        return size_in_name(packed.file.stem)
     config = _cached_config(name)
     return size_of_config(config, name) if config is not None else size_in_name(name)
 

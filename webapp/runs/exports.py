@@ -18,9 +18,10 @@ from django.conf import settings
 from django.db.models import Case, QuerySet, When
 
 from training import demo_world
-from training.config import DEMO_WORLD, JudgeSettings, Recipe
+from training.config import DEMO_WORLD, EVERYDAY_PROMPTS, JudgeSettings, Recipe
 from training.data.data_files import check_files, files_from_rows, prepare
 from training.data.rows import Row
+from training.data.shipped import EVERYDAY_FILE
 from training.errors import BadData, BadSettings
 from training.judges.identity import is_unplaced, judge_name
 from training.judges.prompt import prompt_version
@@ -45,12 +46,14 @@ def file_digests(recipe: Recipe, dataset: Dataset | None) -> dict[str, str]:
     """
     chosen = recipe.data.model_dump(mode="json")
     if dataset is None:
+        if recipe.data.source == EVERYDAY_PROMPTS:
+            _check_prompts_alone(recipe, "the everyday prompts have")
+            return {role: digest_of([role, file_digest(EVERYDAY_FILE), chosen["limit"], chosen["held_out"]])
+                    for role in ("prompts", "held_out")}
         if recipe.data.source != DEMO_WORLD:
             raise BadSettings(f"'{recipe.data.source}' is not imported.",
                               "Import it under Datasets, then choose it here.")
-        if recipe.sft.enabled:
-            raise BadData("The demo world has only prompts, and no responses to fine-tune on.",
-                          "Choose other data, or switch 'sft' off.")
+        _check_prompts_alone(recipe, "the demo world has")
         world = _world_digest()
         return {role: digest_of([role, world, chosen["limit" if role == "prompts" else "held_out"], recipe.seed])
                 for role in ("prompts", "held_out")}
@@ -68,6 +71,16 @@ def file_digests(recipe: Recipe, dataset: Dataset | None) -> dict[str, str]:
                       "Choose data with chosen and rejected responses, or set the weights.")
     cut = {key: chosen[key] for key in ("limit", "held_out")}
     return {role: digest_of([role, dataset.digest, cut]) for role in ("prompts", "held_out", "pairs", "dialogues")}
+
+
+def _check_prompts_alone(recipe: Recipe, subject: str) -> None:
+    """Raise BadData if the recipe asks more of its data than prompts."""
+    if recipe.sft.enabled:
+        raise BadData(f"'sft.enabled' is set, and {subject} only prompts, no responses to fine-tune on.",
+                      "Choose other data, or switch 'sft' off.")
+    if recipe.sample.pairs == "dataset":
+        raise BadData(f"'sample.pairs' is dataset, and {subject} only prompts, no pairs of responses.",
+                      "Choose other data, or set 'sample.pairs' to 'sampled'.")
 
 
 @cache

@@ -24,7 +24,7 @@ from webapp.runs.form.scalarizations import cards
 from webapp.runs.models import Run
 from webapp.runs.services import StagePreview, preview, run_create
 
-PRESETS = {"demo": "Demo", "small_gpu": "Small GPU", "large_gpu": "Large GPU"}
+PRESETS = {"demo": "Demo", "real_english": "Real English", "small_gpu": "Small GPU", "large_gpu": "Large GPU"}
 
 
 @dataclass

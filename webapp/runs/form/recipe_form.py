@@ -18,7 +18,7 @@ from django.http import QueryDict
 from django.utils.text import slugify
 from pydantic import ValidationError
 
-from training.config import DEMO_WORLD, Recipe, field_errors, read_yaml_text
+from training.config import DEMO_WORLD, EVERYDAY_PROMPTS, Recipe, field_errors, read_yaml_text
 from training.config.hub_names import is_hub_id
 from training.config.judge import address_problem
 from training.config.principles import library
@@ -79,7 +79,7 @@ class RecipeForm:
     def __init__(self, team: Team, texts: dict[str, str], rows: list[PrincipleRow], source: str, name: str) -> None:
         self.team = team
         self.name = name
-        self.source = source  # "demo-world", "dataset:ID" or "hub"
+        self.source = source  # "demo-world", "everyday-prompts", "dataset:ID" or "hub"
         self.hub_id = texts.get("data.source", "")
         self.entries = {path: Entry(spec, texts.get(path, show(spec.default))) for path, spec in specs().items()}
         self.rows = rows
@@ -241,7 +241,9 @@ class RecipeForm:
             self.dataset = ready.filter(pk=row_key(number)).first()
             return f"datasets/{number}-{slugify(self.dataset.name)[:60] or 'data'}.jsonl" if self.dataset else number
         self.dataset = None
-        return self.hub_id.strip() if self.source == "hub" else DEMO_WORLD
+        if self.source == "hub":
+            return self.hub_id.strip()
+        return EVERYDAY_PROMPTS if self.source == EVERYDAY_PROMPTS else DEMO_WORLD
 
     def _check_sources(self, recipe: Recipe) -> None:
         if self.source.startswith("dataset:") and self.dataset is None:
@@ -331,8 +333,8 @@ def _json(text: str) -> Any:
 
 def _source_of(source: str) -> tuple[str, str]:
     """(choice, hub id) for a recipe's source."""
-    if source == DEMO_WORLD:
-        return DEMO_WORLD, ""
+    if source in {DEMO_WORLD, EVERYDAY_PROMPTS}:
+        return source, ""
     if match := DATASET_PATH.match(source):
         return f"dataset:{match[1]}", ""
     return "hub", source

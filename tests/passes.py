@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from tests.servers import POSTGRES_URL, REDIS_URL, what_is_missing
 
-PATIENCE = 24 * 60.0  # seconds that everything may take
+PATIENCE = 22 * 60.0  # seconds that everything may take
 TO_END = 60.0  # seconds that a lane gets to stop what it started
 LATEST = 13 * 60.0  # seconds after which no long tests begin
 AT_A_TIME = 3  # lanes

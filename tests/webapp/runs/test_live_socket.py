@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -157,6 +158,35 @@ async def test_ten_viewers_are_one_read(
     assert [await browser.hear_points() for browser in browsers] == [{"kl/mean": [1]}] * 10
     assert reads == 1
     for browser in browsers:
+        await browser.leave()
+
+
+async def test_who_joins_while_the_others_are_checked_is_not_turned_away(
+    run: tuple[Run, Stage], owner: User, teammate: User, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, ppo = run
+    checked, joined = threading.Event(), threading.Event()
+    real = hubs.still_allowed
+
+    def checks_until_somebody_joined(run_id: int, watchers: set[Watcher]) -> set[Watcher]:
+        allowed = real(run_id, watchers)
+        checked.set()
+        assert joined.wait(10)
+        return allowed
+
+    first = await listening(made, owner)
+    monkeypatch.setattr(hubs, "still_allowed", checks_until_somebody_joined)
+    assert await asyncio.to_thread(checked.wait, 10)
+    second = Browser(made, await sync_to_async(logged_in)(teammate))
+    await second.connect()
+    await second.say({"since": {}})
+    while len(hubs.hub()._watches[made.pk]._viewers) < 2:
+        await asyncio.sleep(0)
+    joined.set()
+    assert (await second.hear())["type"] == "delta"
+    await sync_to_async(add_points)(ppo, "kl/mean", [1], [0.5])
+    assert [await browser.hear_points() for browser in (first, second)] == [{"kl/mean": [1]}] * 2
+    for browser in (first, second):
         await browser.leave()
 
 

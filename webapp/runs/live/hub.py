@@ -172,9 +172,10 @@ class WatchedRun:
         except CursorExpired:
             self._position = await self._read(position_now, self.run_id)
             text = RESYNC
-        allowed = await self._read(still_allowed, self.run_id, {viewer.watcher for viewer in self._viewers})
+        checked = {viewer.watcher for viewer in self._viewers}  # who joins meanwhile was checked by its own socket
+        allowed = await self._read(still_allowed, self.run_id, checked)
         for viewer in list(self._viewers):
-            if viewer.watcher not in allowed:
+            if viewer.watcher in checked - allowed:
                 self._viewers.discard(viewer)
                 viewer.expel()
             elif text is not None:

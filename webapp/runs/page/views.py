@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -11,7 +12,7 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_GET, require_POST
 
 from training.config import as_yaml, shipped_recipe
-from training.errors import BadSettings
+from training.errors import BadSettings, TrainingError
 from webapp.accounts.middleware import TeamRequest
 from webapp.runs.models import Run
 from webapp.runs.page.labelling import labelling_of
@@ -52,7 +53,20 @@ def running(request: TeamRequest) -> HttpResponse:
 
 @require_POST
 def start_demo(request: TeamRequest) -> HttpResponse:
-    run = run_create(team=request.team, user=request.user, recipe=shipped_recipe("demo"), dataset=None)
+    return _start(request, "demo")
+
+
+@require_POST
+def start_real_english(request: TeamRequest) -> HttpResponse:
+    return _start(request, "real_english")
+
+
+def _start(request: TeamRequest, preset: Literal["demo", "real_english"]) -> HttpResponse:
+    try:
+        run = run_create(team=request.team, user=request.user, recipe=shipped_recipe(preset), dataset=None)
+    except TrainingError as problem:  # the model's package is missing, or the disk is full
+        messages.error(request, str(problem))
+        return redirect("runs:list")
     return redirect("runs:detail", run.pk)
 
 

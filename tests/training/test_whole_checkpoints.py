@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
@@ -135,6 +136,20 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(stage: tuple[Run, Jo
     stage[0](stage[1], folder, reporter)
     assert reporter.rewinds == [1]
     assert_same_result(stage, folder, tmp_path / "straight")
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"], indirect=True)
+def test_no_checkpoint_asks_the_hub_about_the_base(stage: tuple[Run, Job, Path], tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    save, asked_for = PeftModel.save_pretrained, []
+
+    def watched(adapter: PeftModel, folder: str, *arguments: Any, **settings: Any) -> None:
+        asked_for.append(settings.get("save_embedding_layers", "auto"))
+        save(adapter, folder, *arguments, **settings)
+
+    monkeypatch.setattr(PeftModel, "save_pretrained", watched)
+    stage[0](stage[1], tmp_path / "run", Remembering())
+    assert len(asked_for) >= 4 and set(asked_for) == {False}, "with 'auto' peft looks the base up on the hub"
 
 
 @pytest.mark.parametrize("stage", ["grpo", "rloo"], indirect=True)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from training.run.artifacts import read_json, write_json
@@ -33,6 +35,11 @@ class WholeCheckpoints(TrainerCallback):
 
     def __init__(self, folder: Path, remember: Callable[[], dict[str, Any]] = dict) -> None:
         self._folder, self._remember = folder, remember
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None,
+                       **_: Any) -> None:
+        if isinstance(model, PeftModel):  # by default peft asks the hub about the base whenever it saves an adapter
+            model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -90,10 +90,7 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     policy = {"policy": values["policy"]}
     weights_by_name = baselines.reward_principles(recipe)
     names = list(weights_by_name)
-    measured_rewards, gauges = baselines.measured_rewards(recipe), baselines.gauges(recipe)
-    # Left out where there are none, so that results made before they existed are found.
-    direct = {"measured_rewards": measured_rewards} if measured_rewards else {}
-    charted = {"gauges": gauges} if gauges else {}
+    direct, charted = _without_models(recipe)
     stages: list[StagePlan] = []
     start: dict[str, str] = {}
     if recipe.sft.enabled:
@@ -130,9 +127,7 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     # Where no policy is kept the setting is left out, so that results made before it existed are found.
     ppo = {key: value for key, value in values["ppo"].items() if key != "keep_every" or value}
     settings = repeated | policy | {"ppo": ppo, "scalarization": values["scalarization"], "principles": names}
-    settings |= direct | charted
-    if recipe.ppo.judge_samples:
-        settings |= {"judge": judge}
+    settings |= direct | charted | ({"judge": judge} if recipe.ppo.judge_samples else {})
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))
     settings = repeated | policy | {"evaluate": values["evaluate"], "judge": judge, "principles": wordings}
     if measured:
@@ -146,6 +141,13 @@ def plan(recipe: Recipe) -> list[StagePlan]:
         inputs |= models | {"weights": "weights"}
     stages.append(StagePlan("evaluate", "evaluate", settings, inputs, ("held_out",)))
     return stages
+
+
+def _without_models(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings with the measures that are rewards themselves, and with the gauges. Each is left out where there are
+    none, so that results made before they existed are found."""
+    rewards, gauges = baselines.measured_rewards(recipe), baselines.gauges(recipe)
+    return {"measured_rewards": rewards} if rewards else {}, {"gauges": gauges} if gauges else {}
 
 
 def _preference_models(recipe: Recipe, common: dict[str, Any], names: list[str], pairs: dict[str, str],

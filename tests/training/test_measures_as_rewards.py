@@ -327,3 +327,10 @@ def test_the_command_line_runs_one_judged_one_rewarded_and_one_gauge(tmp_path: P
             sum(sentences(row[side]) for row in answers) / 5)
     wins = sum(sentences(row["policy"]) > sentences(row["base"]) for row in answers)
     assert report["principles"]["sentences"]["wins"] == wins
+
+
+def test_the_recipe_of_the_guide_can_be_used() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "measures.md").read_text(encoding="utf-8")
+    recipe = parse_recipe(guide.split("```yaml\n")[1].split("```")[0])
+    assert [choice.serves for choice in recipe.principles] == ["labels", "reward", "gauge"]
+    assert recipe.weights_by_name == {"factuality": 0.75, "brevity": 0.25}

@@ -164,7 +164,7 @@ def run_ours(setup: Setup) -> Outcome:
 
     memory, ends = Memory(setup.device), []
 
-    def load_rewards(job: Job, device: torch.device) -> PrincipleRewards:
+    def load_rewards(job: Job, device: torch.device, reporter: object = None) -> PrincipleRewards:
         scorer = heads_of(setup)
         weights = dict.fromkeys(scorer.names, 1 / setup.principles)
         rewards = PrincipleRewards(scorer, weights, Scalarization(function="linear"))

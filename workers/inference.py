@@ -1,4 +1,4 @@
-"""The inference worker: two policies answer one prompt, token by token, and a run's preference models score both.
+"""The inference worker: two policies answer one prompt, token by token, and a run's reward scores both.
 
 A few chats are answered at once, each by a thread that loads, listens and scores; one more thread draws the replies,
 those of one base in one batch (`workers.chat_engine`). More chats wait in `workers.chat_queue`. Torch is imported at
@@ -27,6 +27,7 @@ from django.db import connection
 from training.config import DEMO_WORLD, Scalarization
 from training.errors import BadSettings, ModelUnavailable, TrainingError
 from training.run.artifacts import kept_policy
+from training.run.baselines import measured_rewards, reward_principles
 from training.run.model_names import models_at
 from training.run.pipeline import plan, served_by
 from webapp.playground.chat_events import PROTOCOL, AnswersScored, PrincipleScore
@@ -199,16 +200,18 @@ def score(request: Request, answers: list[str]) -> AnswersScored:
 
 
 def _principle_rewards(run: Run) -> PrincipleRewards:
-    from training.preference_models import PreferenceModels
+    from training.reward.loading import load_scorer
     from training.reward.rewards import PrincipleRewards
     from training.run.artifacts import read_json
 
     recipe = run.stored.recipe
     stages = {use.name: use.stage for use in run.uses.select_related("stage")}
     folders = {name: stages[stage].folder for name, stage in served_by(plan(recipe)).items()}
-    weights: dict[str, float] = read_json(stages["weights"].folder / "weights.json")["weights"]
+    fitted = read_json(stages["weights"].folder / "weights.json")
     with models_at(models_home()):
-        scorer = PreferenceModels.load(folders, _device(recipe.device), recipe.precision)
+        scorer = load_scorer(list(reward_principles(recipe)), folders, measured_rewards(recipe),
+                             fitted.get("scales", {}), _device(recipe.device), recipe.precision)
+    weights: dict[str, float] = fitted["weights"]
     rewards = PrincipleRewards(scorer, weights, Scalarization.model_validate(recipe.scalarization.model_dump()))
     if not rewards.constraints.use_learnt(stages["ppo"].folder):
         log.warning("run %s: its multipliers were not stored; scoring with their initial values", run.pk)

@@ -88,6 +88,24 @@ def test_base_and_tuned_policy_answer_side_by_side_and_are_scored(team: Team, ru
         assert mean == pytest.approx(rewards["totals"][side], abs=1e-3), "linear, weights alike"
 
 
+def test_a_measure_that_is_a_reward_scores_answers_by_its_scale_and_a_gauge_does_not(
+    team: Team, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a mean of 6 words and a deviation of 2, where fewer are better, 9 words are z = -1.5."""
+    monkeypatch.setattr(inference, "_loaded", Loaded())
+    measured = {"name": "brevity", "weight": 1.0, "statement": "", "measure": {"kind": "words", "toward": "low"}}
+    run.recipe["principles"] = [measured | {"serves": "reward"}, run.recipe["principles"][0],
+                                measured | {"name": "length", "serves": "gauge"}]
+    run.save(update_fields=["recipe"])
+    write_json(run.stages.get(kind="weights").folder / "weights.json", {
+        "weights": {"brevity": 0.5, NAMES[0]: 0.5}, "scales": {"brevity": {"mean": 6.0, "std": 2.0}}})
+    asked = Request(team=team.pk, policies=[], dialogues=[ASK, ASK], scorer=run.pk, sampling=ChatSampling())
+    scored = inference.score(asked, ["The capital of Ister is the old town of Quill.", "It is Quill, my dear friend."])
+    by_name = {row["name"]: row for row in scored["principles"]}
+    assert list(by_name) == ["brevity", NAMES[0]]
+    assert by_name["brevity"]["scores"] == [-2.0, 0.0] and by_name["brevity"]["parts"] == [-1.0, 0.0]
+
+
 def test_each_says_alone_what_it_says_beside_the_other(team: Team, run: Run) -> None:
     together = {event["side"]: event["text"] for event in chat(team, run) if event["kind"] == "answer"}
     base = {"stage": None, "sft": None, "base": "demo-world"}

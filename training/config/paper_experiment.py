@@ -52,8 +52,8 @@ def arms(recipe: Recipe, single: int = MOST_SINGLE, small_bases: Mapping[int, st
              for function in SCALARIZATIONS]
     all_arms.append(_arm(recipe, "single_pm", "single PM", "baseline", baseline={"kind": "single_pm"}))
     all_arms.append(_arm(recipe, "pooled_pm", "pooled PM", "baseline", baseline={"kind": "pooled_pm"}))
-    weightiest = sorted(recipe.principles, key=lambda choice: -abs(choice.weight))[:single]
-    for choice in recipe.principles:
+    weightiest = sorted(recipe.rewarded, key=lambda choice: -abs(choice.weight))[:single]
+    for choice in recipe.rewarded:
         if choice in weightiest and choice.weight > 0:
             all_arms.append(_arm(recipe, f"only_{choice.name}", f"{choice.name} only", "single principle",
                               baseline={"kind": "single_principle", "principle": choice.name}))

@@ -22,6 +22,12 @@ from training.errors import BadSettings
 
 VERSION = 1  # of the format; see "To change a recipe's format" in CONTRIBUTING
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Serves = Literal["labels", "reward", "gauge"]
+"""What a measured principle is for: see `PrincipleChoice.serves`."""
+
+
+def _is_labels(serves: Serves) -> bool:
+    return serves == "labels"
 
 
 class Data(Section):
@@ -40,6 +46,16 @@ class PrincipleChoice(Section):
     weight: float = Field(1.0, ge=-100, le=100, description="Its weight in the scalarization; shares are computed.")
     measure: Measure | None = Field(None, exclude_if=is_none, description=(
         "What a program measures in place of the judge, e.g. {kind: words, toward: low}; without one it is judged."))
+    serves: Serves = Field("labels", exclude_if=_is_labels, description=(
+        "What the measure is for: 'labels' for a preference model, 'reward' as it is, without labels and a preference "
+        "model, or 'gauge', which is charted and evaluated and never rewarded, whatever its weight."))
+
+    @model_validator(mode="after")
+    def _only_a_measure_serves_otherwise(self) -> Self:
+        if self.serves != "labels" and self.measure is None:
+            raise ValueError(f"'{self.name}' is to serve as '{self.serves}' and has no measure: give it a 'measure', "
+                             "e.g. {kind: words, toward: low}, or leave 'serves' out")
+        return self
 
     @property
     def wording(self) -> str:
@@ -122,8 +138,13 @@ class Recipe(Section):
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(f"principle named twice: {', '.join(doubled)}; remove one")
-        if math.fsum(abs(choice.weight) for choice in chosen) == 0:
-            raise ValueError("all weights are zero; give at least one principle a non-zero weight")
+        if all(choice.serves == "gauge" for choice in chosen):
+            raise ValueError("every principle is a gauge, so that nothing is rewarded; let one serve as 'labels' or "
+                             "'reward', or add a principle")
+        if math.fsum(abs(choice.weight) for choice in chosen if choice.serves != "gauge") == 0:
+            raise ValueError("all weights are zero; give at least one principle that is no gauge a non-zero weight"
+                             if any(choice.serves == "gauge" for choice in chosen) else
+                             "all weights are zero; give at least one principle a non-zero weight")
         unworded = [choice.name for choice in chosen
                     if not choice.statement and choice.measure is None and choice.name not in library()]
         if unworded:
@@ -137,15 +158,11 @@ class Recipe(Section):
                              "leave 'judge' out where every principle has one")
         if self.judge.kind == "rule" and self.data.source != DEMO_WORLD and not self.is_measured:
             raise ValueError("the rule judge knows the demo world only; choose a judge on a server for this data")
-        names = [choice.name for choice in self.principles]
-        if self.baseline.principle and self.baseline.principle not in names:
-            raise ValueError(f"the baseline's principle '{self.baseline.principle}' is not in this recipe; "
-                             f"choose one of {', '.join(names)}")
-        if self.baseline.kind in {"single_pm", "pooled_pm"} and CONSTITUTION in names:
-            raise ValueError(f"'{CONSTITUTION}' is the name of the baseline's preference model; rename the principle")
+        names = [choice.name for choice in self.rewarded]
+        self._has_a_baseline(names)
         strange = sorted({*self.scalarization.caps, *self.scalarization.thresholds} - set(names))
         if strange:
-            raise ValueError(f"'caps' and 'thresholds' name {', '.join(strange)}, not in this recipe; "
+            raise ValueError(f"'caps' and 'thresholds' name {', '.join(strange)}, {self._absence(strange)}; "
                              f"name only {', '.join(names)}")
         if self.scalarization.function == "constrained" and self.baseline.kind == "none":
             self._can_be_constrained()
@@ -156,11 +173,31 @@ class Recipe(Section):
             raise ValueError("the demo world has prompts only; choose pairs 'sampled'")
         return self
 
+    def _has_a_baseline(self, rewarded: list[str]) -> None:
+        chosen, kind = self.baseline.principle, self.baseline.kind
+        if chosen and chosen not in rewarded:
+            raise ValueError(f"the baseline's principle '{chosen}' is {self._absence([chosen])}; "
+                             f"choose one of {', '.join(rewarded)}")
+        if kind not in {"single_pm", "pooled_pm"}:
+            return
+        if CONSTITUTION in rewarded:
+            raise ValueError(f"'{CONSTITUTION}' is the name of the baseline's preference model; rename the principle")
+        unlabelled = [choice.name for choice in self.rewarded if choice.serves == "reward"]
+        if unlabelled:
+            raise ValueError(f"the baseline '{kind}' trains one preference model on the labels of all principles, and "
+                             f"{', '.join(unlabelled)} has none (serves: reward); let it serve as 'labels', or choose "
+                             "the baseline 'single_principle'")
+
+    def _absence(self, names: list[str]) -> str:
+        """Why names cannot stand for principles that are rewarded."""
+        gauges = {choice.name for choice in self.principles if choice.serves == "gauge"}
+        return "not rewarded (serves: gauge)" if gauges.issuperset(names) else "not in this recipe"
+
     def _can_be_constrained(self) -> None:
         bound = self.scalarization.thresholds
         if not bound:
             raise ValueError("'constrained' needs a principle with a threshold in 'thresholds', e.g. {toxicity: 0.5}")
-        if all(choice.name in bound or choice.weight == 0 for choice in self.principles):
+        if all(choice.name in bound or choice.weight == 0 for choice in self.rewarded):
             raise ValueError("'constrained' needs a principle with a weight that is not a constraint; "
                              "remove one from 'thresholds'")
 
@@ -170,10 +207,15 @@ class Recipe(Section):
         return all(choice.measure is not None for choice in self.principles) and not self.ppo.judge_samples
 
     @property
+    def rewarded(self) -> tuple[PrincipleChoice, ...]:
+        """The principles that take part in the reward: all but the gauges."""
+        return tuple(choice for choice in self.principles if choice.serves != "gauge")
+
+    @property
     def weights_by_name(self) -> dict[str, float]:
-        """Weights as shares: sum of absolute values is 1, signs kept."""
-        total = math.fsum(abs(choice.weight) for choice in self.principles)
-        return {choice.name: choice.weight / total for choice in self.principles}
+        """Weights of the rewarded principles as shares: sum of absolute values is 1, signs kept."""
+        total = math.fsum(abs(choice.weight) for choice in self.rewarded)
+        return {choice.name: choice.weight / total for choice in self.rewarded}
 
 
 def parse_recipe(text: str) -> Recipe:

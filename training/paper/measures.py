@@ -72,8 +72,8 @@ class Experiment:
 
     @cached_property
     def names(self) -> list[str]:
-        """The recipe's principles."""
-        return [choice.name for choice in self.arms[0].recipe.principles]
+        """The recipe's principles that are rewarded."""
+        return [choice.name for choice in self.arms[0].recipe.rewarded]
 
     def model_folders(self, arm: str) -> dict[str, Path]:
         """The folders of the arm's preference models, by what they model."""

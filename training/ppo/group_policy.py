@@ -34,7 +34,8 @@ from training.models.lora_targets import lora_targets
 from training.models.rollouts import Sampling
 from training.models.trainer_checkpoints import WholeCheckpoints, newest_whole, remembered, step_of, writing_folder
 from training.ppo.samples import report_samples
-from training.reward.loading import load_rewards, principle_metrics
+from training.reward.loading import load_gauges, load_rewards, phase_metrics
+from training.reward.measured import Gauges
 from training.reward.rewards import PrincipleRewards
 from training.run.artifacts import Job, read_json, write_json
 from training.run.reporting import Reporter
@@ -64,7 +65,8 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     device = language_model.pick_device(job.settings["device"])
     language = language_model.load(base, device, job.settings["precision"])
     check_decoding(language, "policy.base")
-    rewards = GroupRewards(load_rewards(job, device), prompts, settings, language.end_ids)
+    rewards = GroupRewards(load_rewards(job, device, reporter), prompts, settings, language.end_ids,
+                           load_gauges(job, reporter))
     checkpoints = folder / "checkpoint"
     resumed = newest_whole(checkpoints)
     trainer = make_trainer(job, settings, policy, language, rewards, checkpoints)
@@ -99,8 +101,9 @@ class GroupRewards:
     """The reward function that TRL calls once per phase, and what it saw."""
 
     def __init__(self, principle_rewards: PrincipleRewards, prompts: Sequence[Dialogue], settings: Ppo,
-                 ends: Sequence[int]) -> None:
+                 ends: Sequence[int], gauges: Gauges | None = None) -> None:
         self.principle_rewards = principle_rewards
+        self._gauges = gauges or Gauges({})
         self.metrics: dict[str, float] = {}
         self.standardised = torch.empty(0, len(principle_rewards.names))
         self.prompts, self._settings, self._ends = prompts, settings, frozenset(ends)
@@ -117,13 +120,14 @@ class GroupRewards:
             row: which prompt each answers.
         """
         texts = [cut_at_stop(each if isinstance(each, str) else each[0]["content"]) for each in completions]
-        rewards = self.principle_rewards([self.prompts[index] for index in row], texts, self._settings.micro_batch)
+        prompts = [self.prompts[index] for index in row]
+        rewards = self.principle_rewards(prompts, texts, self._settings.micro_batch)
         ended = torch.tensor([bool(ids) and ids[-1] in self._ends for ids in completion_ids])
         lengths = torch.tensor([float(len(ids)) for ids in completion_ids])
         clip = self._settings.reward_clip
         total = rewards.total.clamp(-clip, clip) - self._settings.no_eos_penalty * (~ended).float()
         self.standardised = rewards.standardised
-        self.metrics = principle_metrics(self.principle_rewards.names, rewards) | {
+        self.metrics = phase_metrics(self.principle_rewards.names, rewards, self._gauges, prompts, texts) | {
             "reward/optimised": float(total.mean()), "response/length": float(lengths.mean()),
             "response/eos_rate": float(ended.float().mean())}  # fmt: skip
         return total.tolist()

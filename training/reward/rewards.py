@@ -1,8 +1,8 @@
-"""From responses to rewards: preference models score each principle, the scalarization makes one number of them.
+"""From responses to rewards: each principle is scored by its preference model or its measure, and the scalarization
+makes one number of the scores.
 
 Everything in between is kept and reported: the reward can be decomposed into its principles, and the parts add up. Left
-out: rewards from rules or from the judge itself; a running normalisation of the reward (advantages are whitened
-instead).
+out: rewards from the judge itself; a running normalisation of the reward (advantages are whitened instead).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Rewards(NamedTuple):
     """Rewards of a batch of responses, on the CPU in fp32.
 
     Attributes:
-        raw: what the preference models said, [batch, principle].
+        raw: what the preference models said or the programs measured, [batch, principle].
         standardised: z = (raw - mu) / sd with each model's frozen mu and sd, [batch, principle].
         weighted: contributions, [batch, principle]; their sum over principles is `total`.
         total: the scalarized reward, [batch].
@@ -39,7 +39,8 @@ class Rewards(NamedTuple):
 
 
 class Scorer(Protocol):
-    """What `PreferenceModels` offers: raw scores [batch, principle], and mu and sd, each [principle]."""
+    """What `PreferenceModels` offers: raw scores [batch, principle], and mu and sd, each [principle]. An sd is negative
+    where lower is better (`measured.MeasuredScores`)."""
 
     @property
     def names(self) -> Sequence[str]: ...

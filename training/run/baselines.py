@@ -7,7 +7,7 @@ paper's uniform draw. The label drawn is the one that the multi-objective run bo
 preference model learns from as many labels as each of the others does; the multi-objective run as a whole pays for K
 times as many. Hence `pooled_pm`: one model that learns from all K labels of each pair, by their weighted mean, whose
 Bradley-Terry loss has the gradient of the K losses together. `single_principle` rewards one principle and judges by all
-of them.
+of them. The first two need labels of every principle: a recipe in which a measure is the reward itself refuses them.
 
 Left out: sentences of a constitution that are no principles of the recipe.
 """
@@ -26,10 +26,29 @@ from training.run.artifacts import digest_of
 def reward_principles(recipe: Recipe) -> dict[str, float]:
     """What the policy is rewarded by, with its given weight: a principle, or the one preference model of a baseline."""
     if recipe.baseline.kind == "none":
-        return {choice.name: choice.weight for choice in recipe.principles}
+        return {choice.name: choice.weight for choice in recipe.rewarded}
     if recipe.baseline.kind == "single_principle":
-        return {recipe.baseline.principle or recipe.principles[0].name: 1.0}
+        return {recipe.baseline.principle or recipe.rewarded[0].name: 1.0}
     return {CONSTITUTION: 1.0}
+
+
+def measured_rewards(recipe: Recipe) -> dict[str, Any]:
+    """By rewarded principle that needs no preference model, the settings of its measure."""
+    rewarded = reward_principles(recipe)
+    return {choice.name: choice.measure.model_dump(mode="json") for choice in recipe.principles
+            if choice.name in rewarded and choice.serves == "reward" and choice.measure is not None}
+
+
+def modelled(recipe: Recipe) -> list[str]:
+    """What has a preference model: the rewarded principles that are not measured, or a baseline's only model."""
+    measured = measured_rewards(recipe)
+    return [name for name in reward_principles(recipe) if name not in measured]
+
+
+def gauges(recipe: Recipe) -> dict[str, Any]:
+    """By principle that is charted and never rewarded, the settings of its measure."""
+    return {choice.name: choice.measure.model_dump(mode="json") for choice in recipe.principles
+            if choice.serves == "gauge" and choice.measure is not None}
 
 
 def is_mixed(recipe: Recipe) -> bool:
@@ -40,8 +59,8 @@ def is_mixed(recipe: Recipe) -> bool:
 def principles_to_label(recipe: Recipe) -> list[str]:
     """The principles whose labels the run needs, in the recipe's order."""
     if recipe.baseline.kind == "single_principle":
-        return list(reward_principles(recipe))
-    return [choice.name for choice in recipe.principles]
+        return modelled(recipe)
+    return [choice.name for choice in recipe.principles if choice.serves == "labels"]
 
 
 def drawn_principle(pair: str, shares: Mapping[str, float], seed: int) -> str:

@@ -26,6 +26,7 @@ from training.errors import BadData, BadSettings, DiskFull, ModelUnavailable
 from training.measures.added import entry_point
 from training.run import model_shape
 from training.run.artifacts import Job, read_json, read_jsonl
+from training.run.baselines import modelled
 from training.run.model_names import ModelHome, locate, model_home
 from training.run.model_size import size_of_folder
 
@@ -60,7 +61,7 @@ def check_run(recipe: Recipe, disk: Path | None = None, home: ModelHome | None =
             entry_point(choice.measure.name)
     home = home or model_home()
     folders = {field: check_base(field, base, home) for field, base in bases_of(recipe).items()}
-    policy, trunk = folders["policy.base"], folders["preference_model.base"]
+    policy, trunk = folders["policy.base"], folders.get("preference_model.base")
     reads, max_length = positions(trunk), recipe.preference_model.max_length
     if reads is not None and max_length > reads:
         raise BadSettings(f"'preference_model.max_length' is {max_length}, and '{recipe.preference_model.base}' has "
@@ -90,7 +91,8 @@ def check_job(job: Job, folder: Path) -> str:
     """
     rewarded = job.settings.get("rewarded", job.settings.get("principles", []) if job.kind == "ppo" else [])
     for name in rewarded:
-        _check_preference_model(job, name)
+        if name not in job.settings.get("measured_rewards", {}):
+            _check_preference_model(job, name)
     check_disk_space(folder, 0)
     if job.kind != "ppo" or "prompts" not in job.files:
         return ""
@@ -100,7 +102,9 @@ def check_job(job: Job, folder: Path) -> str:
 
 def bases_of(recipe: Recipe) -> dict[str, str]:
     """The models that a run loads on its own machines, by the setting that names them."""
-    bases = {"policy.base": recipe.policy.base, "preference_model.base": recipe.preference_model.base}
+    bases = {"policy.base": recipe.policy.base}
+    if modelled(recipe):
+        bases["preference_model.base"] = recipe.preference_model.base
     return bases | ({"judge.model": recipe.judge.model} if recipe.judge.kind == "local" else {})
 
 
@@ -204,7 +208,8 @@ def needed_bytes(recipe: Recipe, home: ModelHome | None = None) -> float:
     trained = 6 * _adapter_bytes(policy, lora.r) if lora else _fully_trained_bytes(policy)
     settings = recipe.preference_model
     one_model = _model_bytes(trunk) if settings.architecture == "full" else 2 * _adapter_bytes(trunk, settings.lora.r)
-    return sft_model + trained + one_model * (1 if settings.architecture == "shared_trunk" else len(recipe.principles))
+    models = len(modelled(recipe))
+    return sft_model + trained + one_model * (min(1, models) if settings.architecture == "shared_trunk" else models)
 
 
 def check_disk_space(folder: Path, needed: float) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from training.config import Recipe
-from training.run.baselines import reward_principles
+from training.run.baselines import modelled, reward_principles
 from training.run.device import Device
 from training.run.model_names import ModelHome, model_home
 from training.run.model_size import ModelSize, size_of
@@ -98,7 +98,9 @@ def run_memory(recipe: Recipe, device: Device, home: ModelHome | None = None,
              "ppo": recipe.policy.base, "evaluate": recipe.policy.base}
     if recipe.judge.kind == "local":
         bases["label"] = recipe.judge.model
-    sizes = {base: size_of(base, home) for base in {*bases.values(), recipe.preference_model.base}}
+    if not modelled(recipe):  # every reward is measured
+        del bases["preference_model"]
+    sizes = {base: size_of(base, home) for base in bases.values()}
     kinds = [kind for kind in ("sft", "sample", "label", "preference_model", "ppo", "evaluate") if kind in bases]
     if not recipe.sft.enabled:
         kinds.remove("sft")
@@ -106,7 +108,7 @@ def run_memory(recipe: Recipe, device: Device, home: ModelHome | None = None,
         kinds.remove("sample")
     stages = []
     for kind in kinds:
-        size, reward = sizes[bases[kind]], sizes[recipe.preference_model.base]
+        size, reward = sizes[bases[kind]], sizes[bases.get("preference_model", recipe.policy.base)]
         if size is None or (kind == "ppo" and reward is None):
             continue
         is_guess = size.is_guess or (kind == "ppo" and reward is not None and reward.is_guess)
@@ -218,7 +220,9 @@ class _Pass:
 
     def scorers(self, size: ModelSize) -> float:
         """The preference models of all principles: one trunk, and copies of it where copies are small."""
-        principles = len(reward_principles(self.recipe))
+        principles = len(modelled(self.recipe))
+        if not principles:
+            return 0
         trunk = trunk_parameters(size) * self.item
         settings = self.recipe.preference_model
         if settings.architecture == "full":

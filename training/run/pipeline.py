@@ -6,6 +6,7 @@ once under an identity is never computed again, whichever run asks for it.
     prompts ─► sft ─► sample ─► label ─► preference_model:* ─► weights ─► ppo ─► evaluate
 
 A baseline draws one label per pair out of those of all principles, and has one preference model: label ─► draw ─► ...
+A principle whose measure is the reward itself has no stages of its own: `weights` measures pairs, `ppo` the answers.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     policy = {"policy": values["policy"]}
     weights_by_name = baselines.reward_principles(recipe)
     names = list(weights_by_name)
+    direct, charted = _without_models(recipe)
     stages: list[StagePlan] = []
     start: dict[str, str] = {}
     if recipe.sft.enabled:
@@ -115,21 +117,22 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     if baselines.is_mixed(recipe):
         settings = {"baseline": recipe.baseline.kind, "shares": recipe.weights_by_name, "seed": recipe.seed}
         stages.append(StagePlan("draw", "draw", settings, {f"label:{name}": f"label:{name}" for name in labelled}))
-    model_stages, models = _preference_models(recipe, common, names, pairs, pair_files)
+    model_stages, models = _preference_models(recipe, common, baselines.modelled(recipe), pairs, pair_files)
     stages += model_stages
     # One preference model has one weight, and nothing to fit.
     weights = {"weights": values["weights"] if recipe.baseline.kind == "none" else {"mode": "set"},
-               "given": weights_by_name}
-    stages.append(StagePlan("weights", "weights", weights, models))
+               "given": weights_by_name} | direct
+    stages.append(StagePlan("weights", "weights", weights, models | (pairs if direct else {}),
+                            pair_files if direct else ()))
     # Where no policy is kept the setting is left out, so that results made before it existed are found.
     ppo = {key: value for key, value in values["ppo"].items() if key != "keep_every" or value}
     settings = repeated | policy | {"ppo": ppo, "scalarization": values["scalarization"], "principles": names}
-    if recipe.ppo.judge_samples:
-        settings |= {"judge": judge}
+    settings |= direct | charted | ({"judge": judge} if recipe.ppo.judge_samples else {})
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))
     settings = repeated | policy | {"evaluate": values["evaluate"], "judge": judge, "principles": wordings}
     if measured:
         settings |= {"measured": measured, "shares": recipe.weights_by_name}
+    settings |= direct | charted
     inputs = start | {"ppo": "ppo"}
     if recipe.evaluate.best_of:
         settings |= {"scalarization": values["scalarization"], "rewarded": names}
@@ -140,12 +143,21 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     return stages
 
 
+def _without_models(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings with the measures that are rewards themselves, and with the gauges. Each is left out where there are
+    none, so that results made before they existed are found."""
+    rewards, gauges = baselines.measured_rewards(recipe), baselines.gauges(recipe)
+    return {"measured_rewards": rewards} if rewards else {}, {"gauges": gauges} if gauges else {}
+
+
 def _preference_models(recipe: Recipe, common: dict[str, Any], names: list[str], pairs: dict[str, str],
                        pair_files: tuple[str, ...]) -> tuple[list[StagePlan], dict[str, str]]:
     """The stages that train preference models, and the stage that serves each principle, by role.
 
     One stage per principle, or one for all of them on a shared trunk: readers ask for a principle in either case.
     """
+    if not names:
+        return [], {}
     settings = common | {"preference_model": recipe.preference_model.model_dump(mode="json")}
     if recipe.preference_model.architecture == "shared_trunk" and not baselines.is_mixed(recipe):
         inputs = pairs | {f"label:{name}": f"label:{name}" for name in names}
@@ -160,9 +172,11 @@ def _preference_models(recipe: Recipe, common: dict[str, Any], names: list[str],
 
 
 def served_by(stages: list[StagePlan]) -> dict[str, str]:
-    """By principle, in the order of the reward's columns, the name of the stage whose folder holds its model."""
+    """By principle with a preference model, in the order of the reward's columns, the name of the stage whose folder
+    holds it."""
     ppo = next(stage for stage in stages if stage.kind == "ppo")
-    return {name: ppo.inputs[f"preference_model:{name}"] for name in ppo.settings["principles"]}
+    return {name: ppo.inputs[role] for name in ppo.settings["principles"]
+            if (role := f"preference_model:{name}") in ppo.inputs}
 
 
 def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
@@ -202,7 +216,9 @@ def _version(stage: StagePlan) -> int | str:
     if judge.get("kind") == "local":
         return f"{version}, local judge {LOCAL_VERSION}"
     judges = [judge, *stage.settings.get("measured", {}).values()]
-    measures = [TypeAdapter(Measure).validate_python(one["measure"]) for one in judges if "measure" in one]
+    measures = [TypeAdapter(Measure).validate_python(measure) for measure in (
+        *(one["measure"] for one in judges if "measure" in one),
+        *stage.settings.get("measured_rewards", {}).values(), *stage.settings.get("gauges", {}).values())]
     return f"{version}, measures {', '.join(map(version_of, measures))}" if measures else version
 
 

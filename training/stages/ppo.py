@@ -6,7 +6,7 @@ The method is MORLAIF (arXiv 2406.07295), the algorithm PPO (arXiv 1707.06347) i
 a critic on the policy's trunk or a separate one. Each phase:
 
     1. answer    every prompt of the batch is answered once, token by token
-    2. score     preference models -> principle rewards [batch, principle] -> reward [batch]
+    2. score     preference models and measures -> principle rewards [batch, principle] -> reward [batch]
     3. read      log-probabilities and values of the answers; log-probabilities of the reference
     4. credit    rewards of tokens -> advantages and returns (GAE), weighted where sampling and reading differ
     5. learn     epochs x minibatches optimizer steps on the clipped losses
@@ -46,7 +46,7 @@ from training.ppo.learner import (
 )
 from training.ppo.micro_batch import MicroBatch
 from training.ppo.samples import report_samples
-from training.reward.loading import load_rewards, principle_metrics
+from training.reward.loading import load_gauges, load_rewards, phase_metrics
 from training.run.artifacts import Job, newest_checkpoint, read_jsonl, write_json
 from training.run.reporting import Reporter
 
@@ -90,7 +90,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     resumed_from = newest_checkpoint(checkpoints)
     learner = load_learner(job, settings, resumed_from)
     language = learner.language
-    rewards_of = load_rewards(job, language.device)
+    rewards_of, gauges = load_rewards(job, language.device, reporter), load_gauges(job, reporter)
     rewards_of.constraints.load_state_dict(learner.multipliers)
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
     followed = prompts[: settings.sample_prompts]
@@ -147,7 +147,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         # 6. Adapt the KL coefficient of the next phase; this phase's is the one reported.
         kl = float(log_ratio.sum(dim=1).mean())
         learner.metrics = {
-            **principle_metrics(rewards_of.names, rewards),
+            **phase_metrics(rewards_of.names, rewards, gauges, batch, responses),
             **{f"constraint/{name}/multiplier": value for name, value in rewards_of.constraints.multipliers.items()},
             "reward/optimised": float(reward.mean()) - learner.kl_coefficient * kl,
             "kl/mean": kl,

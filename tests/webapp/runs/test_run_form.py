@@ -34,7 +34,7 @@ def posted(team: Team, recipe: Recipe, **changes: str) -> dict[str, Any]:
              "row": [row.name for row in form.rows], "principle": [row.name for row in form.rows if row.chosen]}
     for row in form.rows:
         data |= {f"weight:{row.name}": row.weight, f"statement:{row.name}": row.statement}
-        data |= {f"measure:{row.name}": row.measure} if row.measure else {}
+        data |= {f"measure:{row.name}": row.measure, f"serves:{row.name}": row.serves} if row.measure else {}
     return data | {name.replace("__", "."): value for name, value in changes.items()}
 
 

@@ -59,8 +59,8 @@ def _principles(page: RunPage, recipe: Recipe) -> str:
         card = cards.get(choice.name)
         share = card.accuracy if card is not None else None
         accuracy = f"{share.rate:.2f} ({share.low:.2f} to {share.high:.2f})" if share is not None else ""
-        lines.append(f"| {choice.name} | Which response is {choice.wording}? | {weights.get(choice.name, 0.0):+.3f} | "
-                     f"{accuracy} |")
+        weight = "gauge" if choice.serves == "gauge" else f"{weights.get(choice.name, 0.0):+.3f}"
+        lines.append(f"| {choice.name} | Which response is {choice.wording}? | {weight} | {accuracy} |")
     return ("## Principles\n\n| principle | question to the judge | weight | held-out accuracy of its preference model "
             "|\n| --- | --- | --- | --- |\n" + "\n".join(lines)
             + f"\n\nScalarization: {recipe.scalarization.function.replace('_', ' ')}.\n")

@@ -70,6 +70,7 @@ class PrincipleRow:
     wording: str = ""
     share: str = ""
     measure: str = ""  # the measure of a measured principle as JSON, kept as the recipe has it
+    serves: str = "labels"  # what the measure is for
     errors: list[str] = field(default_factory=list)
 
 
@@ -101,6 +102,7 @@ class RecipeForm:
         for row in rows:
             if (choice := measured.get(row.name)) and choice.measure is not None:
                 row.measure, row.statement = choice.measure.model_dump_json(), choice.statement
+                row.serves = choice.serves
         source, texts["data.source"] = _source_of(recipe.data.source)
         form = cls(team, texts, rows, source, recipe.name)
         form.use_judge(saved_judge_of(team, recipe.judge))
@@ -117,7 +119,7 @@ class RecipeForm:
             row = rows_by_name.pop(name, None) or PrincipleRow(name, "1.0", False)
             row.weight = post.get(f"weight:{name}", row.weight)
             row.statement = post.get(f"statement:{name}", "").strip()
-            row.measure = post.get(f"measure:{name}", "")
+            row.measure, row.serves = post.get(f"measure:{name}", ""), post.get(f"serves:{name}", "labels")
             row.chosen = name in chosen
             rows.append(row)
         form = cls(team, texts, [*rows, *rows_by_name.values()], post.get("source", DEMO_WORLD), post.get("name", ""))
@@ -135,6 +137,9 @@ class RecipeForm:
         return list(Connection.objects.of(self.team))
 
     # What the template shows ------------------------------------------------------------------------------------------
+
+    serves = (("labels", "labels for a preference model"), ("reward", "the reward itself"),
+              ("gauge", "a gauge, never rewarded"))
 
     @property
     def sections(self) -> list[dict[str, Any]]:
@@ -211,7 +216,7 @@ class RecipeForm:
         """The nested value for Recipe; text that is not a mapping of columns is an error here."""
         value: dict[str, Any] = {"name": self.name.strip(), "principles": [
             {"name": row.name, "weight": row.weight.strip(), "statement": self._statement(row),
-             **({"measure": _json(row.measure)} if row.measure else {})}
+             **({"measure": _json(row.measure), "serves": row.serves} if row.measure else {})}
             for row in self.rows if row.chosen]}
         left_out = [f"{path}." for path, entry in self.entries.items() if entry.is_left_out]
         for path, entry in self.entries.items():
@@ -286,11 +291,11 @@ class RecipeForm:
             row.errors = self.errors.get(f"weight:{row.name}", [])
 
     def _share(self) -> None:
-        weights = {row.name: _number(row.weight) for row in self.rows if row.chosen}
+        weights = {row.name: _number(row.weight) for row in self.rows if row.chosen and row.serves != "gauge"}
         total = math.fsum(abs(weight) for weight in weights.values())
         for row in self.rows:
             weight = weights.get(row.name, 0.0)
-            row.share = f"{'−' if weight < 0 else ''}{abs(weight) / total:.0%}" if total and row.chosen else ""
+            row.share = f"{'−' if weight < 0 else ''}{abs(weight) / total:.0%}" if total and row.name in weights else ""
 
 
 def read_yaml(team: Team, text: str) -> tuple[RecipeForm | None, str]:

@@ -183,7 +183,9 @@ class RunPage:
         wins = {name: win_of(result) for name, result in summary.get("principles", {}).items()}
         rows: list[tuple[Principle | None, Win]] = [(self._principle(name), win) for name, win in wins.items() if win]
         return {"overall": overall, "counts": summary["overall"], "rows": rows,
-                "examples": summary.get("examples", [])[:6], "best_of_n": self._best_of_n(summary.get("best_of_n"))}
+                "examples": summary.get("examples", [])[:6], "best_of_n": self._best_of_n(summary.get("best_of_n")),
+                "measures": [(self._principle(name), means) for name, means in summary.get("measures", {}).items()
+                             if means.get("n")]}
 
     def _best_of_n(self, summary: dict[str, Any] | None) -> dict[str, Any] | None:
         """The best-of-n baseline, with the policy's KL to compare."""

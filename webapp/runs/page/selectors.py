@@ -28,7 +28,7 @@ HEAVY = ("stage__settings", "stage__details", "stage__summary", "stage__cause", 
 
 @dataclass(frozen=True)
 class Weighted:
-    """A principle with its weight in a recipe."""
+    """A principle with its weight in a recipe; the share of a gauge is the word, for it has no weight."""
 
     principle: Principle
     weight: float
@@ -116,9 +116,14 @@ def steering(run: Run, order: Sequence[int]) -> Steering:
 def weighted(recipe: dict[str, Any], names: dict[str, Principle]) -> list[Weighted]:
     """The recipe's principles with their shares; one that the team no longer has is shown by name only."""
     chosen = recipe.get("principles", [])
-    total = sum(abs(choice["weight"]) for choice in chosen) or 1.0
+    total = sum(abs(choice["weight"]) for choice in chosen if not _is_gauge(choice)) or 1.0
     return [Weighted(names.get(choice["name"]) or _stand_in(choice["name"]), choice["weight"],
+                     "gauge" if _is_gauge(choice) else
                      f"{'−' if choice['weight'] < 0 else ''}{abs(choice['weight']) / total:.0%}") for choice in chosen]
+
+
+def _is_gauge(choice: dict[str, Any]) -> bool:
+    return choice.get("serves") == "gauge"
 
 
 def _stand_in(name: str) -> Principle:

@@ -9,14 +9,14 @@ const number = (text) => {
 const showShares = () => {
   const rows = [...form.querySelectorAll(".weight-row")].map((row) => ({
     row,
-    chosen: row.querySelector("input[name=principle]").checked,
+    chosen: row.querySelector("input[name=principle]").checked && row.querySelector(".serves")?.value !== "gauge",
     weight: number(row.querySelector(".weight-number").value),
   }));
   const total = rows.reduce((sum, { chosen, weight }) => sum + (chosen ? Math.abs(weight) : 0), 0);
   for (const { row, chosen, weight } of rows) {
     const share = chosen && total ? `${weight < 0 ? "−" : ""}${Math.round((100 * Math.abs(weight)) / total)}%` : "";
     row.querySelector("[data-share]").textContent = share;
-    row.classList.toggle("is-off", !chosen);
+    row.classList.toggle("is-off", !row.querySelector("input[name=principle]").checked);
   }
 };
 

@@ -22,17 +22,19 @@ const CHARTS = [
 ];
 const PAIR = /^conflict\/(.+)~(.+)$/;
 const ACTIVE = /^active\/(.+)$/;
+const GAUGE = /^gauge\/(.+)$/;
 const PART = /^principle\/(.+)\/(raw|standardised|weighted)$/;
 
 export const groups = [
   { key: "models", title: "Labels and preference models" },
   { key: "policy", title: "Policy" },
+  { key: "gauges", title: "Gauges: measured in their own units, never rewarded" },
   { key: "active", title: "What drives learning" },
   { key: "conflict", title: "Conflict between the principles' gradients (cosine)" },
   { key: "more", title: "More series" },
 ];
 
-export const principleOf = (tag) => (PART.exec(tag) ?? ACTIVE.exec(tag))?.[1];
+export const principleOf = (tag) => (PART.exec(tag) ?? ACTIVE.exec(tag) ?? GAUGE.exec(tag))?.[1];
 
 // The charts that a series belongs to; `part` says which kind of principle rewards is shown.
 export const chartsOf = (tag, kind, principles, part) => {
@@ -41,6 +43,11 @@ export const chartsOf = (tag, kind, principles, part) => {
   if (ACTIVE.test(tag)) {
     return [{ id: "active", kind, group: "active", title: "Share of responses whose reward each principle decides",
       tags: principles.map((name) => `active/${name}`), stacked: true, wide: true, order: 0 }];
+  }
+  const gauge = GAUGE.exec(tag);
+  if (gauge) {
+    return [{ id: `gauge-${gauge[1]}`, kind, group: "gauges", title: gauge[1], principle: gauge[1], tags: [tag],
+      order: 0 }];
   }
   const pair = PAIR.exec(tag);
   if (pair) {

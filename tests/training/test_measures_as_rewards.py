@@ -38,7 +38,8 @@ from training.run.checks import bases_of, check_job
 from training.run.device import Device
 from training.run.memory_plan import run_memory
 from training.run.pipeline import identities, plan, served_by
-from training.stages import evaluate, ppo, weights
+from training.stages import ppo, weights
+from training.stages.before_and_after import means_of_measures
 
 WORDS = {"kind": "words", "toward": "low"}
 BREVITY = {"name": "brevity", "weight": 1, "measure": WORDS, "serves": "reward"}
@@ -292,7 +293,7 @@ def test_grpo_takes_the_same_reward_and_gauge(tmp_path: Path, tiny_base: Path, i
 
 def test_evaluate_reports_the_means_before_and_after(tmp_path: Path) -> None:
     tuned, plain = ["One. Two.", "One.", "One. Two. Three."], ["One.", "One.", "One."]
-    [means] = evaluate.means_of_measures({"sentences": {"kind": "sentences", "toward": "low"}}, PROMPTS[:3], tuned,
+    [means] = means_of_measures({"sentences": {"kind": "sentences", "toward": "low"}}, PROMPTS[:3], tuned,
                                          plain).values()
     assert (means["n"], means["toward"], means["base"]["mean"], means["policy"]["mean"]) == (3, "low", 1.0, 2.0)
     mean, low, high = mean_interval([1.0, 0.0, 2.0])
@@ -321,6 +322,7 @@ def test_the_command_line_runs_one_judged_one_rewarded_and_one_gauge(tmp_path: P
     assert set(report["principles"]) == {"factuality", "brevity", "sentences"} == set(
         report["best_of_n"]["principles"])
     assert set(report["measures"]) == {"brevity", "sentences"}
+    assert set(report["opinions"]) == {"factuality"}
     answers = list(read_jsonl(folders["evaluate"] / "answers.jsonl"))
     for side in ("policy", "base"):
         assert report["measures"]["sentences"][side]["mean"] == pytest.approx(

@@ -130,10 +130,11 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     settings |= direct | charted | ({"judge": judge} if recipe.ppo.judge_samples else {})
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))
     settings = repeated | policy | {"evaluate": values["evaluate"], "judge": judge, "principles": wordings}
-    if measured:
-        settings |= {"measured": measured, "shares": recipe.weights_by_name}
     settings |= direct | charted
     inputs = start | {"ppo": "ppo"}
+    if measured:  # what the models say is then reported beside what is true
+        settings |= {"measured": measured, "shares": recipe.weights_by_name}
+        inputs |= models
     if recipe.evaluate.best_of:
         settings |= {"scalarization": values["scalarization"], "rewarded": names}
         if recipe.scalarization.function == "constrained":

@@ -1,11 +1,11 @@
 """Compare the tuned policy with its base on prompts that neither was trained on.
 
 Both answer every held-out prompt, drawing the same random numbers; the judge that labelled the pairs says which answer
-is better, over all and on each principle; a measured principle is decided by its measure. Of measures that are the
-reward themselves, and of gauges, the means before and after are reported too. The base is the policy that
-PPO began with, after its fine-tuning if there was one: the same weights with the adapter off, or what they were before
-all of them were trained. On request, the best of n of the base's answers by the reward is compared with the base as
-well: what can be had without training.
+is better, over all and on each principle; a measured principle is decided by its measure. Where there is one, what the
+measures and the preference models say before and after is reported too. The base is the policy that PPO began with,
+after its fine-tuning if there was one: the same weights with the adapter off, or what they were before all of them were
+trained. On request, the best of n of the base's answers by the reward is compared with the base as well: what can be
+had without training.
 
 Each verdict is written to a file as soon as it arrives: a restart samples the same answers and buys no verdict twice.
 
@@ -14,7 +14,7 @@ Left out: more than two policies, people's votes, several samples per prompt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,15 @@ from training.judges.choose import judge_settings
 from training.judges.judge import PairQuestion, StreamingJudge, Verdict
 from training.judges.measure_judge import measured_verdicts, overall_by_weight
 from training.judges.verdict_ledger import VerdictLedger, buy_verdicts
-from training.measures.scale import SafeMeasure
 from training.models import full_weights, language_model, rollouts
 from training.models.language_model import LanguageModel
 from training.models.stage_judge import make_stage_judge
 from training.ppo import best_of_n
-from training.quality.intervals import mean_interval
 from training.quality.win_rates import win_rate
 from training.reward.loading import load_rewards
 from training.run.artifacts import Job, read_jsonl, write_json, write_jsonl
 from training.run.reporting import Reporter
+from training.stages.before_and_after import means_of_measures, opinions_of_models
 
 BATCH = 64
 EXAMPLES = 50
@@ -45,9 +44,9 @@ VERDICTS = "verdicts.jsonl"
 
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
-    """Write report.json: `overall` and `principles` (win rates with n and interval), up to 50 `examples`, and where
-    there are any, `measures` (see `means_of_measures`); and answers.jsonl, one row per prompt, so that policies of
-    other runs can be compared with this one.
+    """Write report.json: `overall` and `principles` (win rates with n and interval), up to 50 `examples`, and where a
+    principle is measured, `measures` and `opinions` (see `before_and_after`); and answers.jsonl, one row per prompt, so
+    that policies of other runs can be compared with this one.
 
     Raises:
         BadData: there are no held-out prompts.
@@ -74,8 +73,10 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     finally:
         ledger.close()
     report = make_report(prompts, tuned, plain, verdicts)
-    if measures := job.settings.get("measured_rewards", {}) | job.settings.get("gauges", {}):
+    if measured := job.settings.get("measured", {}):
+        measures = {name: judge["measure"] for name, judge in measured.items()}
         report["measures"] = means_of_measures(measures, prompts, tuned, plain)
+        report["opinions"] = opinions_of_models(job, language.device, prompts, tuned, plain)
     rates = {"win_rate/overall": report["overall"]["win_rate"]}
     if best is not None:
         report["best_of_n"] = best
@@ -185,25 +186,6 @@ def against_best_of_n(
     rates = {name: win_rate([verdict.probability for verdict in column])._asdict() for name, column in verdicts.items()}
     return {"n": settings.best_of, "kl": best_of_n.kl_bound(settings.best_of), "reward": best.reward,
             "reward_of_all": best.reward_of_all, "overall": rates.pop("overall"), "principles": rates}
-
-
-def means_of_measures(
-    measures: Mapping[str, Any], prompts: Sequence[Dialogue], tuned: Sequence[str], plain: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """By principle: the mean of the measure over the answers of the `policy`, of the `base`, and of their `difference`
-    by prompt, each with its 95% interval; `n`, the prompts whose two answers have a number; and `toward`."""
-    means = {}
-    for name, settings in measures.items():
-        measure = SafeMeasure(name, settings)
-        both = [(measure(prompt, answer), measure(prompt, other))
-                for prompt, answer, other in zip(prompts, tuned, plain, strict=True)]
-        known = [(a, b) for a, b in both if a is not None and b is not None]
-        columns = {"policy": [a for a, _ in known], "base": [b for _, b in known],
-                   "difference": [a - b for a, b in known]}
-        means[name] = {"n": len(known), "toward": measure.toward} | {
-            key: dict(zip(("mean", "low", "high"), mean_interval(values), strict=True))
-            for key, values in columns.items() if values}
-    return means
 
 
 def make_report(

@@ -19,6 +19,7 @@ from webapp.principles.models import Principle
 from webapp.principles.selectors import principles_by_name
 from webapp.runs.eta import Estimate, estimates, spans_of
 from webapp.runs.models import LogLine, MetricChunk, Run, RunStage, Sample, Stage
+from webapp.runs.page.changes import changes_of
 from webapp.runs.page.quality_cards import ModelCard, model_cards
 from webapp.runs.page.selectors import Steering, Weighted, Win, steering, weighted, win_of
 from webapp.runs.page.weight_rows import FittedWeights, fitted_weights
@@ -184,8 +185,7 @@ class RunPage:
         rows: list[tuple[Principle | None, Win]] = [(self._principle(name), win) for name, win in wins.items() if win]
         return {"overall": overall, "counts": summary["overall"], "rows": rows,
                 "examples": summary.get("examples", [])[:6], "best_of_n": self._best_of_n(summary.get("best_of_n")),
-                "measures": [(self._principle(name), means) for name, means in summary.get("measures", {}).items()
-                             if means.get("n")]}
+                "changes": changes_of(summary, self._principle)}
 
     def _best_of_n(self, summary: dict[str, Any] | None) -> dict[str, Any] | None:
         """The best-of-n baseline, with the policy's KL to compare."""

@@ -1,4 +1,4 @@
-"""The run in real English as a user sees it: start Concord, log in, send the form of the preset, wait, read what changed.
+"""The run in real English as a user sees it: start Concord, log in, send the preset's form, wait, read what changed.
 
     python benchmarks/real_english.py --seed 1
 

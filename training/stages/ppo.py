@@ -60,6 +60,18 @@ class Experience(NamedTuple):
     returns: Tensor
 
 
+class LossSums(NamedTuple):
+    """Sums over the tokens of some passes: losses of policy and value, tokens whose ratio was clipped, KL (k3) from the
+    policy that answered, entropy, and the tokens themselves. A pass has them as a tensor in this order."""
+
+    policy: float
+    value: float
+    clipped: float
+    kl: float
+    entropy: float
+    tokens: float
+
+
 def save_result(learner: Learner, folder: Path, reporter: Reporter) -> None:
     """Write and report the trained policy, and its value head."""
     made = save_policy(learner, folder)
@@ -236,15 +248,17 @@ def learn(
                 parallel.all_reduce_gradients(trainable_parameters(learner))
                 norms.append(take_step(learner, settings.max_grad_norm))
                 refresh_fused_lora()
-            if settings.target_kl_stop and approx_kl(sums[first:]) > settings.target_kl_stop:
-                break
-    policy, value, clipped, moved, entropy, counted = parallel.all_reduce_sum(torch.stack(sums).sum(dim=0)).tolist()
+            if settings.target_kl_stop:
+                of_epoch = total_of(sums[first:])
+                if of_epoch.kl / of_epoch.tokens > settings.target_kl_stop:
+                    break
+    total = total_of(sums)
     return {
-        "policy/loss": policy / counted,
-        "policy/clip_fraction": clipped / counted,
-        "policy/approx_kl": moved / counted,
-        "policy/entropy": entropy / counted,
-        "value/loss": value / counted,
+        "policy/loss": total.policy / total.tokens,
+        "policy/clip_fraction": total.clipped / total.tokens,
+        "policy/approx_kl": total.kl / total.tokens,
+        "policy/entropy": total.entropy / total.tokens,
+        "value/loss": total.value / total.tokens,
         "optimizer/grad_norm": sum(norms) / len(norms),
         "optimizer/steps": len(norms),
     }
@@ -264,15 +278,13 @@ def gradients(
     return sums
 
 
-def approx_kl(parts: list[Tensor]) -> float:
-    """Mean KL per token (k3) from the policy that answered, over an epoch's passes of every process."""
-    total = parallel.all_reduce_sum(torch.stack(parts).sum(dim=0))
-    return float(total[3] / total[5])
+def total_of(sums: list[Tensor]) -> LossSums:
+    """The sums of several passes together, over those of every process."""
+    return LossSums(*parallel.all_reduce_sum(torch.stack(sums).sum(dim=0)).tolist())
 
 
 def losses(learner: Learner, experience: Experience, rows: Tensor, settings: Ppo) -> tuple[Tensor, Tensor]:
-    """The loss of a micro-batch, a sum over its tokens, and six sums to report: losses, clipped, KL, entropy,
-    tokens."""
+    """The loss of a micro-batch, a sum over its tokens, and its LossSums as a tensor."""
     part = rollouts.select(experience.rollout, rows)
     length = part.mask.shape[1]
     old_logprobs, old_values, advantages, returns = (
@@ -282,10 +294,10 @@ def losses(learner: Learner, experience: Experience, rows: Tensor, settings: Ppo
     now = rollouts.forward_responses(learner.language, part, settings.temperature, learner.value_head)
     policy, clipped = pg.policy_loss(now.logprobs, old_logprobs, advantages, part.mask, settings.clip)
     value = pg.value_loss(now.values, old_values, returns, part.mask, settings.value_clip)
-    moved = (pg.kl_k3(old_logprobs, now.logprobs) * part.mask).sum()
-    entropy = (now.entropy * part.mask).sum()
     loss = policy + settings.value_coefficient * value
-    return loss, torch.stack([policy, value, clipped, moved, entropy, part.mask.sum()]).detach()
+    sums = {"policy": policy, "value": value, "clipped": clipped, "tokens": part.mask.sum(),
+            "kl": (pg.kl_k3(old_logprobs, now.logprobs) * part.mask).sum(), "entropy": (now.entropy * part.mask).sum()}
+    return loss, torch.stack([sums[name] for name in LossSums._fields]).detach()
 
 
 def take_step(learner: Learner, max_grad_norm: float) -> float:

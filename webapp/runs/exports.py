@@ -111,9 +111,9 @@ def data_files(*, team: Team, recipe: Recipe, dataset: Dataset | None,
 
 def dataset_rows(dataset: Dataset) -> Iterator[Row]:
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
-    columns = texts.values_list("prompt", "chosen", "rejected", "undecided")
-    for prompt, chosen, rejected, undecided in columns.iterator(chunk_size=2000):
-        yield Row(prompt, chosen or None, rejected or None, undecided)
+    columns = texts.values_list("prompt", "chosen", "rejected", "undecided", "row__rated__ratings")
+    for prompt, chosen, rejected, undecided, ratings in columns.iterator(chunk_size=2000):
+        yield Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings])
 
 
 # Labels ---------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ class Data(Section):
     source: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
         "Where prompts come from: 'demo-world', 'everyday-prompts' (questions in English that come with Concord), a "
         "JSONL, CSV or Parquet file, or a hub id like 'Anthropic/hh-rlhf'."))
-    split: str = Field("train", max_length=100, description="The split of a hub data set.")
+    split: str = Field("train", max_length=100, description=(
+        "The split of a hub data set; with the name of a configuration 'preference/train'."))
     columns: dict[str, str] = Field({}, description="Column mapping, e.g. {prompt: question}; empty: detected.")
     limit: int = Field(4000, ge=4, le=1_000_000, description="At most this many rows are used.")
     held_out: int = Field(300, ge=2, le=100_000, description="Prompts kept for evaluation; never trained on.")

@@ -7,7 +7,7 @@ turns good rows into `prompts`, `held_out`, `pairs` and `dialogues`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from training.data.reading import preview, read_hub, read_rows
 from training.data.rows import BadRow, Format, Row, recognise
 from training.data.shipped import everyday_rows
 from training.errors import BadData, BadSettings
-from training.run.artifacts import digest_of, file_digest, write_jsonl
+from training.run.artifacts import digest_of, file_digest, read_jsonl, write_jsonl
 from training.run.pipeline import pair_digest
 
 __all__ = ["BadRow", "Format", "Row", "digests", "files_from_rows", "prepare", "preview", "read_hub", "read_rows",
@@ -151,6 +151,18 @@ def check_files(recipe: config.Recipe, files: Mapping[FileRole, Path]) -> None:
                       "Choose other data, or set 'sample.pairs' to 'sampled'.")
     if recipe.sft.enabled and "dialogues" not in files:
         raise BadData("The data holds no responses to fine-tune on.", "Choose other data, or switch 'sft' off.")
+    if recipe.rated:
+        rows = read_jsonl(files["ratings"]) if "ratings" in files else ()
+        check_aspects(recipe, {aspect for row in rows for aspect in row["ratings"]})
+
+
+def check_aspects(recipe: config.Recipe, aspects: Collection[str]) -> None:
+    """Raise BadData if the recipe labels a principle by an aspect that none of the data's pairs is rated on."""
+    for name, choice in recipe.rated.items():
+        if choice.removeprefix("-") not in aspects:
+            there = f"it is rated on {', '.join(sorted(aspects))}" if aspects else "it holds no ratings"
+            raise BadData(f"'data.ratings' labels {name} by '{choice.removeprefix('-')}', and the data is not rated on "
+                          f"it: {there}.", "Name one of its aspects, or set 'preference_model.labels_from' to ai.")
 
 
 def _demo_files(recipe: config.Recipe, folder: Path) -> dict[FileRole, Path]:

@@ -8,7 +8,7 @@ preference of strength s out of 3 for the first gives it 1/2 + s/6 (HelpSteer3: 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from training.data.messages import UnusableRow
@@ -32,6 +32,18 @@ def probability_of(aspect: str, first: float, second: float, lower_is_better: bo
     """
     better = first if aspect == GRADED else 0.5 if first == second else float(first > second)
     return 1 - better if lower_is_better else better
+
+
+def probabilities_of(rows: Iterable[Mapping[str, Any]], choice: str) -> dict[str, float]:
+    """By pair, the probability that its A is better.
+
+    Args:
+        rows: of a run's `ratings.jsonl`: {"pair": digest, "ratings": {aspect: [of A, of B]}}.
+        choice: an aspect as a recipe names it, with a "-" before it where less is better.
+    """
+    aspect, less = choice.removeprefix("-"), choice.startswith("-")
+    pairs = ((row["pair"], row["ratings"][aspect]) for row in rows if aspect in row["ratings"])
+    return {digest: probability_of(aspect, first, second, less) for digest, (first, second) in pairs}
 
 
 def graded(strength: float, most: float) -> tuple[float, float]:

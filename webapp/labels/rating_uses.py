@@ -61,6 +61,12 @@ def uses_of(dataset: Dataset) -> list[AspectUse]:
     return [row for row in rows if row.dataset_id == rows[0].dataset_id]
 
 
+def aspects_in_recipe(dataset: Dataset) -> dict[str, str]:
+    """What the team said of the data set's aspects, as `data.ratings` of a recipe: {"conciseness": "-verbosity"}."""
+    return {use.principle.name: f"{'-' if use.lower_is_better else ''}{use.aspect}"
+            for use in uses_of(dataset) if use.principle is not None and use.aspect in dataset.aspects}
+
+
 @transaction.atomic
 def aspects_use(*, dataset: Dataset, user: User, uses: Mapping[str, Use]) -> None:
     """Say what each aspect of a data set is used for, in place of what was said before."""

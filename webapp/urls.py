@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from webapp.datasets import urls as datasets
 from webapp.judges import urls as judges
 from webapp.labels import urls as labels
 from webapp.principles import urls as principles
@@ -16,7 +17,7 @@ urlpatterns = [
     path("", include("webapp.accounts.urls")),
     path("runs/", include("webapp.runs.urls")),
     path("principles/", include(([*principles.urlpatterns, *runs.principle_pages], principles.app_name))),
-    path("datasets/", include("webapp.datasets.urls")),
+    path("datasets/", include(([*datasets.urlpatterns, *labels.dataset_pages], datasets.app_name))),
     path("labels/", include(([*labels.urlpatterns, *judges.label_pages], labels.app_name))),
     path("judges/", include(([*judges.urlpatterns, *runs.judge_pages], judges.app_name))),
     path("playground/", include("webapp.playground.urls")),

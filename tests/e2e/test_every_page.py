@@ -42,6 +42,7 @@ PAGES = {
     "dataset": "/datasets/{dataset}/",
     "dataset-search": "/datasets/{dataset}/?q=what",
     "dataset-row": "/datasets/{dataset}/rows/1/edit/",
+    "dataset-ratings": "/datasets/{dataset}/ratings/",
     "dataset-bad-rows": "/datasets/{dataset}/rejected/",
     "dataset-columns": "/datasets/{uploaded}/columns/",
     "labels": "/labels/",

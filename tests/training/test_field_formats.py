@@ -137,7 +137,8 @@ PAIRS: dict[str, tuple[str, Callable[[Case], dict[str, Any]]]] = {
 
 
 def read(records: list[dict[str, Any]], name: str = "data.jsonl") -> list[Row | BadRow]:
-    return list(read_rows(as_file(records), name))
+    """Rows without their ratings, which are in test_aspect_ratings.py."""
+    return [row._replace(ratings=None) if isinstance(row, Row) else row for row in read_rows(as_file(records), name)]
 
 
 def as_file(records: list[dict[str, Any]]) -> io.BytesIO:

@@ -33,7 +33,7 @@ from webapp.datasets.models import (
 )
 from webapp.judges.models import Comparison, Connection
 from webapp.judges.services import connection_create
-from webapp.labels.models import BulkAction, Label, Pair, PairText
+from webapp.labels.models import AspectUse, BulkAction, Label, Pair, PairText
 from webapp.playground.models import Answer, Conversation, Turn
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Pace, Run
@@ -97,7 +97,7 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     principle = Principle.objects.create(team=team, name=SECRET, description=SECRET)
     version = PrincipleVersion.objects.create(principle=principle, number=1, statement=SECRET, created_by=owner)
     dataset = Dataset.objects.create(team=team, name=SECRET, status=Dataset.Status.READY, rows_good=1, rows_bad=1,
-                                     rows_read=2, created_by=owner)
+                                     rows_read=2, created_by=owner, aspects={"honesty": 1}, ratings_digest="d")
     row = DatasetRow.objects.create(dataset=dataset, number=1)
     DatasetText.objects.create(row=row, prompt=[{"role": "user", "content": SECRET}], chosen=SECRET, rejected="no")
     RowWords.objects.create(dataset=dataset, number=1, words=SECRET)
@@ -105,6 +105,7 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     EditedRow.objects.create(draft=draft, number=1, prompt=[{"role": "user", "content": SECRET}], chosen=SECRET,
                              rejected="no", words=SECRET)
     RejectedRow.objects.create(dataset=dataset, number=2, reason=SECRET)
+    AspectUse.objects.create(team=team, dataset=dataset, aspect="honesty", principle=principle)
     pair = Pair.objects.create(team=team, digest="d" * 32, dataset=dataset, excerpt=SECRET)
     PairText.objects.create(pair=pair, prompt=[{"role": "user", "content": SECRET}], response_a=SECRET, response_b="b")
     label = Label.objects.create(team=team, pair=pair, principle_version=version, judge=SECRET, prompt_version="1",
@@ -136,6 +137,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(ExcludedRow.objects.values("number")), list(EditedRow.objects.values("number", "chosen")),
         list(team.memberships.values("pk", "user")), list(team.invitations.values("pk", "places")),
         list(Label.objects.of(team).values("pk", "review", "corrected_probability")),
+        list(AspectUse.objects.of(team).values("pk", "aspect", "principle", "lower_is_better")),
         list(BulkAction.objects.of(team).values("pk", "hidden", "status")),
         list(Connection.objects.of(team).values("pk", "name", "sealed_key", "tested_at")),
         list(Conversation.objects.of(team).values("pk", "title")),

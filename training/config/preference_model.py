@@ -10,6 +10,12 @@ from training.config.section import DEMO_WORLD, Lora, Section
 
 Architecture = Literal["separate", "shared_trunk", "full"]
 LabelUse = Literal["soft", "hard", "margin"]
+LabelSource = Literal["ai", "people", "both"]
+
+
+def is_the_judge(value: object) -> bool:
+    """For `exclude_if`: labels of the judge alone are not written, so that older results are found."""
+    return value == "ai"
 
 
 class PreferenceModelSettings(Section):
@@ -20,6 +26,9 @@ class PreferenceModelSettings(Section):
         "pass; or the whole base trained for each principle."))
     labels: LabelUse = Field("soft", description=(
         "Learn the judge's probability, its answer rounded to A or B, or that answer with its log-odds as margin."))
+    labels_from: LabelSource = Field("ai", exclude_if=is_the_judge, description=(
+        "Who labels: the judge, the ratings of the data set ('data.ratings'; no judge is asked about a principle that "
+        "has them), or the judge with ratings in place of its labels where there are any."))
     lora: Lora = Lora(r=8, alpha=32, dropout=0.1)
     lora_layers: int = Field(0, ge=0, le=1000, description=(
         "Adapt only this many of the upper layers (0: all); the layers below are computed once for all principles."))

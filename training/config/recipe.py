@@ -15,7 +15,7 @@ from training.config.ppo import Ppo
 from training.config.preference_model import PreferenceModelSettings
 from training.config.principles import library
 from training.config.scalarization import Scalarization, Weights
-from training.config.section import DEMO_WORLD, Lora, Section, is_none
+from training.config.section import DEMO_WORLD, Lora, Section, is_empty, is_none
 from training.config.wording import field_errors
 from training.config.yaml_text import read_yaml_text
 from training.errors import BadSettings
@@ -34,8 +34,13 @@ class Data(Section):
     source: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
         "Where prompts come from: 'demo-world', 'everyday-prompts' (questions in English that come with Concord), a "
         "JSONL, CSV or Parquet file, or a hub id like 'Anthropic/hh-rlhf'."))
-    split: str = Field("train", max_length=100, description="The split of a hub data set.")
+    split: str = Field("train", max_length=100, description=(
+        "The split of a hub data set; with the name of a configuration 'preference/train'."))
     columns: dict[str, str] = Field({}, description="Column mapping, e.g. {prompt: question}; empty: detected.")
+    ratings: dict[Name, Annotated[str, StringConstraints(min_length=1, max_length=65)]] = Field(
+        {}, exclude_if=is_empty, max_length=20, description=(
+            "The aspect whose ratings label a principle, e.g. {factuality: correctness, conciseness: -verbosity}; '-': "
+            "less is better. For 'preference_model.labels_from'."))
     limit: int = Field(4000, ge=4, le=1_000_000, description="At most this many rows are used.")
     held_out: int = Field(300, ge=2, le=100_000, description="Prompts kept for evaluation; never trained on.")
 
@@ -169,6 +174,8 @@ class Recipe(Section):
         if self.policy.lora is None and self.ppo.algorithm != "ppo":
             raise ValueError(f"'policy.lora' is null, and {self.ppo.algorithm} trains an adapter only; "
                              "choose LoRA, or the algorithm ppo")
+        if self.preference_model.labels_from != "ai":
+            self._can_be_rated()
         if self.sample.pairs == "dataset" and self.data.source == DEMO_WORLD:
             raise ValueError("the demo world has prompts only; choose pairs 'sampled'")
         return self
@@ -192,6 +199,30 @@ class Recipe(Section):
         """Why names cannot stand for principles that are rewarded."""
         gauges = {choice.name for choice in self.principles if choice.serves == "gauge"}
         return "not rewarded (serves: gauge)" if gauges.issuperset(names) else "not in this recipe"
+
+    def _can_be_rated(self) -> None:
+        source = self.preference_model.labels_from
+        setting = f"'preference_model.labels_from' is {source}"
+        if self.sample.pairs != "dataset":
+            raise ValueError(f"{setting}, and ratings are of the data set's own pairs; set 'sample.pairs' to dataset")
+        if self.baseline.kind != "none":
+            raise ValueError(f"{setting}, which no baseline has; set 'baseline.kind' to none, or 'labels_from' to ai")
+        if source == "both" and not self.rated:
+            raise ValueError(f"{setting}, and no principle has an aspect in 'data.ratings'; name one for a principle, "
+                             "or set 'labels_from' to ai")
+        judged = [choice.name for choice in self.principles
+                  if choice.name not in self.data.ratings and choice.measure is None]
+        if source == "people" and judged:
+            raise ValueError(f"{setting}, and {', '.join(judged)} {'has' if len(judged) == 1 else 'have'} no aspect in "
+                             "'data.ratings'; name one, or choose both, with which the judge labels what nobody rated")
+
+    @property
+    def rated(self) -> dict[str, str]:
+        """By principle, the aspect whose ratings label it, with a "-" before it where less is better."""
+        if self.preference_model.labels_from == "ai":
+            return {}
+        return {choice.name: self.data.ratings[choice.name] for choice in self.principles
+                if choice.name in self.data.ratings and choice.serves == "labels"}
 
     def _can_be_constrained(self) -> None:
         bound = self.scalarization.thresholds

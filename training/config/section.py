@@ -17,6 +17,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_empty(value: object) -> bool:
+    """For `exclude_if`: as `is_none`, of a mapping."""
+    return not value
+
+
 class Section(BaseModel):
     """Base of every section: frozen, unknown keys refused, NaN and infinity refused."""
 

@@ -7,24 +7,25 @@ turns good rows into `prompts`, `held_out`, `pairs` and `dialogues`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from training import config
 from training.config.hub_names import is_hub_id
+from training.data.ratings import Ratings, in_other_order
 from training.data.reading import preview, read_hub, read_rows
 from training.data.rows import BadRow, Format, Row, recognise
 from training.data.shipped import everyday_rows
 from training.errors import BadData, BadSettings
-from training.run.artifacts import digest_of, file_digest, write_jsonl
+from training.run.artifacts import digest_of, file_digest, read_jsonl, write_jsonl
 from training.run.pipeline import pair_digest
 
 __all__ = ["BadRow", "Format", "Row", "digests", "files_from_rows", "prepare", "preview", "read_hub", "read_rows",
            "recognise"]
 
 BAD_ROWS, MAX_BAD_ROWS = "bad_rows.jsonl", 10_000  # beside the data files: which rows were left out and why
-FileRole = Literal["prompts", "held_out", "pairs", "dialogues"]
+FileRole = Literal["prompts", "held_out", "pairs", "dialogues", "ratings"]
 
 
 # The data files of a run ----------------------------------------------------------------------------------------------
@@ -35,8 +36,9 @@ def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) ->
 
     `prompts` and `held_out` share no prompt: the held-out ones are those of smallest hash, so that adding or removing a
     row moves few of them. `pairs` and `dialogues` leave out the answers to held-out prompts, and are written only if
-    there are any. Which of `a` and `b` is the chosen response is drawn by the pair's hash, so that the position carries
-    no information.
+    there are any, and so is
+    `ratings`: of the pairs that are rated, by aspect, the ratings of `a` and `b`. Which of `a` and `b` is the chosen
+    response is drawn by the pair's hash, so that the position carries no information.
 
     Args:
         rows: usable rows; the first `settings.limit` of them are used.
@@ -56,13 +58,22 @@ def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) ->
     write_jsonl(files["held_out"], ({"prompt": by_digest[key]} for key in by_digest if key in held_out))
     training = [row for row in used if digest_of(row.prompt) not in held_out]
     pairs: dict[str, dict[str, Any]] = {}
-    for pair in filter(None, map(_pair, training)):
+    ratings: dict[str, Ratings] = {}
+    for row in training:
+        pair = pair_in(row)
+        if pair is None:
+            continue
         if pair["human"] is not None or pair["digest"] not in pairs:  # a choice outlives a pair without one
             pairs[pair["digest"]] = pair
+        if rated := ratings_in(row, pair):
+            ratings[pair["digest"]] = rated
     dialogues = _dialogues(training)
     if pairs:
         files["pairs"] = folder / "pairs.jsonl"
         write_jsonl(files["pairs"], pairs.values())
+    if ratings:
+        files["ratings"] = folder / "ratings.jsonl"
+        write_jsonl(files["ratings"], ({"pair": digest, "ratings": ratings[digest]} for digest in ratings))
     if dialogues:
         files["dialogues"] = folder / "dialogues.jsonl"
         write_jsonl(files["dialogues"], dialogues)
@@ -75,7 +86,9 @@ def _dialogues(rows: Iterable[Row]) -> list[dict[str, Any]]:
     return [{"prompt": row.prompt, "response": row.chosen} for row in answered.values()]
 
 
-def _pair(row: Row) -> dict[str, Any] | None:
+def pair_in(row: Row) -> dict[str, Any] | None:
+    """The pair that a run makes of a row: its digest, prompt, responses `a` and `b`, and the person's choice in the
+    data (1 for `a`, 0 for `b`); None for a row without two responses."""
     if row.chosen is None or row.rejected is None:
         return None
     # The draw must not depend on which of the two was chosen, or the digest would reveal the choice.
@@ -84,6 +97,11 @@ def _pair(row: Row) -> dict[str, Any] | None:
     a, b = (second, first) if swap else (first, second)
     return {"digest": pair_digest(row.prompt, a, b), "prompt": row.prompt, "a": a, "b": b,
             "human": None if row.undecided else 1.0 if a == row.chosen else 0.0}
+
+
+def ratings_in(row: Row, pair: Mapping[str, Any]) -> Ratings | None:
+    """The row's ratings in the order of its pair: by aspect, that of `a` and that of `b`."""
+    return row.ratings if pair["a"] == row.chosen else in_other_order(row.ratings)
 
 
 def prepare(recipe: config.Recipe, folder: Path) -> dict[FileRole, Path]:
@@ -133,6 +151,18 @@ def check_files(recipe: config.Recipe, files: Mapping[FileRole, Path]) -> None:
                       "Choose other data, or set 'sample.pairs' to 'sampled'.")
     if recipe.sft.enabled and "dialogues" not in files:
         raise BadData("The data holds no responses to fine-tune on.", "Choose other data, or switch 'sft' off.")
+    if recipe.rated:
+        rows = read_jsonl(files["ratings"]) if "ratings" in files else ()
+        check_aspects(recipe, {aspect for row in rows for aspect in row["ratings"]})
+
+
+def check_aspects(recipe: config.Recipe, aspects: Collection[str]) -> None:
+    """Raise BadData if the recipe labels a principle by an aspect that none of the data's pairs is rated on."""
+    for name, choice in recipe.rated.items():
+        if choice.removeprefix("-") not in aspects:
+            there = f"it is rated on {', '.join(sorted(aspects))}" if aspects else "it holds no ratings"
+            raise BadData(f"'data.ratings' labels {name} by '{choice.removeprefix('-')}', and the data is not rated on "
+                          f"it: {there}.", "Name one of its aspects, or set 'preference_model.labels_from' to ai.")
 
 
 def _demo_files(recipe: config.Recipe, folder: Path) -> dict[FileRole, Path]:

@@ -21,6 +21,10 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w:/])/[^ ]+")
 def hub_records(name: str, split: str) -> Iterator[Mapping[str, Any]]:
     """Records of a data set on the hub, streamed.
 
+    Args:
+        name: the data set's id, such as "Anthropic/hh-rlhf".
+        split: a split, or with the name of a configuration "preference/train".
+
     Raises:
         BadData: the name is no hub id, the hub cannot be reached, or what it has cannot be read.
     """
@@ -45,7 +49,9 @@ def _stream(name: str, split: str, cache: str) -> Iterator[Mapping[str, Any]]:
     if name in _PACKAGED_DATASETS_MODULES:
         raise BadData(f"'{name}' is the name of a file format, not of a data set on the hub.",
                       f"Name the data set with its owner, such as 'owner/{name}', or upload a file.")
-    builder = datasets.load_dataset_builder(f"hf://datasets/{name}", cache_dir=cache)
+    configuration, _, split = split.rpartition("/")
+    chosen = {"name": configuration} if configuration else {}
+    builder = datasets.load_dataset_builder(f"hf://datasets/{name}", cache_dir=cache, **chosen)
     refuse_other_places(name, (file for files in (builder.config.data_files or {}).values() for file in files))
     stream = builder.as_streaming_dataset(split=split)
     yield from stream.decode(False) if stream.features else stream  # files that an image column names are not opened
@@ -66,7 +72,14 @@ def _reason(name: str, error: Exception) -> str:
 
     if isinstance(error, (datasets.exceptions.DatasetNotFoundError, datasets.exceptions.DataFilesNotFoundError)):
         return f"the hub has no data set '{name}' that may be read without signing in"
+    if "Config name is missing" in str(error):
+        return f"it has several configurations; name one before the split, as in 'NAME/train' ({_names_in(error)})"
     if isinstance(error, ConnectionError):
         return "the hub could not be reached"
     words = _ABSOLUTE_PATH.sub("...", " ".join(str(error).split()))[:300].rstrip(".")
     return f"{type(error).__name__}: {words}"
+
+
+def _names_in(error: Exception) -> str:
+    """The names of configurations that the library lists."""
+    return ", ".join(re.findall(r"'([^']+)'", str(error).partition("[")[2].partition("]")[0]))[:200]

@@ -96,7 +96,7 @@ def _read_in_subprocess(request: dict[str, Any], on_wait: Callable[[], None], wh
         for line in _lines(process, on_wait, what):
             answer = json.loads(line)
             if "row" in answer:
-                yield Row(*answer["row"])
+                yield Row.of_json(answer["row"])
             elif "bad" in answer:
                 yield BadRow(*answer["bad"])
         process.wait()
@@ -169,7 +169,8 @@ def _why_it_ended(code: int, answer: dict[str, Any], what: str) -> BadData:
 
 
 def _preview_of(answer: dict[str, Any]) -> FilePreview:
-    rows: list[Row | BadRow] = [Row(*item["row"]) if "row" in item else BadRow(*item["bad"]) for item in answer["rows"]]
+    rows: list[Row | BadRow] = [Row.of_json(item["row"]) if "row" in item else BadRow(*item["bad"])
+                                for item in answer["rows"]]
     return FilePreview(answer["columns"], Format(*answer["format"]) if answer["format"] else None, rows,
                        BadData(*answer["problem"]) if answer["problem"] else None, answer["unused"])
 
@@ -213,9 +214,10 @@ def _answers(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _shown(preview: FilePreview) -> dict[str, Any]:
     """A preview reduced to what a page can show: texts are cut, and columns with unusable names are left out."""
+    form = preview.format
     return {
         "columns": [name for name in preview.columns if can_be_named(name)],
-        "format": [preview.format.kind, dict(preview.format.columns)] if preview.format else None,
+        "format": [form.kind, dict(form.columns), form.rated] if form else None,
         "rows": [{"row": _cut_row(row)} if isinstance(row, Row) else {"bad": _bad(row)} for row in preview.rows],
         "problem": _problem(preview.problem) if preview.problem else None,
         "unused": preview.unused,
@@ -232,7 +234,7 @@ def _problem(problem: BadData) -> list[str]:
 
 def _cut_row(row: Row) -> list[Any]:
     prompt = [{"role": message["role"], "content": _cut(message["content"])} for message in row.prompt[-_MESSAGES:]]
-    return [prompt, *(text and _cut(text) for text in (row.chosen, row.rejected)), row.undecided]
+    return [prompt, *(text and _cut(text) for text in (row.chosen, row.rejected)), row.undecided, row.ratings]
 
 
 def _cut(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import IO, Any
 from training.data.formats import layout_named
 from training.data.formats.layout import Layout, Problem
 from training.data.messages import UnusableRow
+from training.data.ratings import MOST_ASPECTS
 from training.data.records import Record, read_records
 from training.data.records.cells import MAX_COLUMNS, NoRecord
 from training.data.rows import (
@@ -94,13 +95,18 @@ def _rows(records: Iterable[Record], columns: Columns | None, limit: int | None)
             first = list(itertools.islice(records, 1))
         form, column_names = _recognised(first, columns)
     if form is not None:
-        made = _made(itertools.chain(first, records), form, column_names, columns)
-        for number, row in enumerate(made, 1):
+        aspects: set[str] = set()
+        for number, row in enumerate(_made(itertools.chain(first, records), form, column_names, columns), 1):
             if limit and number > limit:
                 return
             if number > MAX_ROWS:
                 yield BadRow(number, f"this row and all after it are left out: at most {MAX_ROWS:,} are read")
                 return
+            if isinstance(row, Row) and row.ratings and not row.ratings.keys() <= aspects:
+                if len(aspects | row.ratings.keys()) > MOST_ASPECTS:
+                    yield BadRow(number, f"its ratings name more aspects than the {MOST_ASPECTS} of the rows before it")
+                    continue
+                aspects |= row.ratings.keys()
             yield row
 
 

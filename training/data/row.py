@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from training.data.ratings import Ratings
 from training.dialogue import Dialogue
 
 
@@ -11,10 +12,18 @@ class Row(NamedTuple):
     """A prompt with what answers it: `chosen` alone is a response that nobody compared; both are set for a pair.
 
     `undecided`: nobody chose between the two, or called them equal. `chosen` is then merely the first, and a judge says
-    which is better.
+    which is better. `ratings`: by aspect, that of `chosen` and that of `rejected`; None where nobody rated both.
     """
 
     prompt: Dialogue
     chosen: str | None = None
     rejected: str | None = None
     undecided: bool = False
+    ratings: Ratings | None = None
+
+    @classmethod
+    def of_json(cls, parts: list[Any]) -> Row:
+        """The row that was written as a list of its fields."""
+        prompt, chosen, rejected, undecided, ratings = parts
+        return cls(prompt, chosen, rejected, undecided,
+                   ratings and {aspect: (first, second) for aspect, (first, second) in ratings.items()})

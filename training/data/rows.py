@@ -4,7 +4,7 @@ Recognised are the whole dialogues of hh-rlhf (arXiv 2204.05862), TRL's `prompt`
 LLaMA-Factory's and Alpaca's files, two responses that nobody compared, prompts with a response, prompts alone, and the
 layouts of `training.data.formats`. Torch-free; reads no file, see `training.data.records` and `training.data.reading`.
 
-Left out: images, tool calls, and ratings as such: they only say which response is better.
+Pairs may also have a column `ratings` (`training.data.ratings`). Left out: images and tool calls.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from training.data.messages import (
     text_of,
     turns_of,
 )
+from training.data.ratings import COLUMN, is_ratings, ratings_at
 from training.data.records.cells import kind_of
 from training.data.row import Row as Row
 from training.dialogue import Dialogue
@@ -69,6 +70,7 @@ class Format:
 
     kind: str
     columns: Columns
+    rated: bool = False  # its first rows hold ratings; those of later rows are read all the same
 
     @property
     def title(self) -> str:
@@ -80,7 +82,8 @@ class Format:
         """Which of a file's columns rows are made of."""
         layout = layout_named(self.kind)
         if layout is None:
-            return [name for name in columns if name in self.columns.values()]
+            return [name for name in columns
+                    if name in self.columns.values() or (self.rated and name == COLUMN)]
         names = layout.reads(columns)
         return names or list(columns)  # a layout that is known by its values looks at all of them
 
@@ -117,7 +120,7 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
     if not meaning or set(UNDECIDED) & set(meaning):
         pair = _pair_meaning(meaning, columns)
         if pair is not None:
-            return Format("undecided", _with_parts(pair, columns, mapping or {}))
+            return Format("undecided", _with_parts(pair, columns, mapping or {}), _are_rated(first_rows))
     for role in ("chosen", "rejected"):
         if role in columns:
             meaning.setdefault(role, role)
@@ -130,7 +133,7 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
         values = [row.get(meaning["chosen"]) for row in first_rows]
         lists = any(_holds_messages(value) for value in values)
         kind = "preference" if "prompt" in meaning or lists else "hh-rlhf"
-        return Format(kind, _with_parts(meaning, columns, mapping or {}))
+        return Format(kind, _with_parts(meaning, columns, mapping or {}), _are_rated(first_rows))
     if "prompt" not in meaning:
         raise BadData(f"None of the columns ({_listed(columns)}) is known.",
                       "Say which column holds the prompt, or the chosen and the rejected response.")
@@ -150,6 +153,10 @@ def _pair_meaning(meaning: Mapping[str, str], columns: Sequence[str]) -> dict[st
         return None
     _guess(pair, "prompt", (*_PROMPT_COLUMNS, *PROMPT_PARTS["input"]), columns)
     return pair if "prompt" in pair or meaning else None
+
+
+def _are_rated(first_rows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(is_ratings(row.get(COLUMN)) for row in first_rows)
 
 
 def _guess(meaning: dict[str, str], role: str, names: Sequence[str], columns: Sequence[str]) -> None:
@@ -230,7 +237,7 @@ def to_row(record: Mapping[str, Any], form: Format) -> Row:
     row = _row(record, form.kind, form.columns)
     row = row._replace(prompt=_completed(row.prompt, record, form.columns))
     refuse_unstorable_row(row)
-    return row
+    return row._replace(ratings=ratings_at(record)) if row.rejected else row
 
 
 def refuse_unstorable_row(row: Row) -> None:

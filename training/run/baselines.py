@@ -57,10 +57,11 @@ def is_mixed(recipe: Recipe) -> bool:
 
 
 def principles_to_label(recipe: Recipe) -> list[str]:
-    """The principles whose labels the run needs, in the recipe's order."""
+    """The principles about which the run asks a judge or a measure, in the recipe's order."""
     if recipe.baseline.kind == "single_principle":
         return modelled(recipe)
-    return [choice.name for choice in recipe.principles if choice.serves == "labels"]
+    by_people = recipe.rated if recipe.preference_model.labels_from == "people" else {}
+    return [choice.name for choice in recipe.principles if choice.serves == "labels" and choice.name not in by_people]
 
 
 def drawn_principle(pair: str, shares: Mapping[str, float], seed: int) -> str:

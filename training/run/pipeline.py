@@ -160,15 +160,21 @@ def _preference_models(recipe: Recipe, common: dict[str, Any], names: list[str],
     if not names:
         return [], {}
     settings = common | {"preference_model": recipe.preference_model.model_dump(mode="json")}
+    labelled = baselines.principles_to_label(recipe)
     if recipe.preference_model.architecture == "shared_trunk" and not baselines.is_mixed(recipe):
-        inputs = pairs | {f"label:{name}": f"label:{name}" for name in names}
-        stage = StagePlan(SHARED, "preference_model", settings | {"principles": names}, inputs, pair_files)
+        inputs = pairs | {f"label:{name}": f"label:{name}" for name in names if name in labelled}
+        rated = {"rated": recipe.rated} if recipe.rated else {}
+        files = (*pair_files, "ratings") if rated else pair_files
+        stage = StagePlan(SHARED, "preference_model", settings | {"principles": names} | rated, inputs, files)
         return [stage], {f"preference_model:{name}": SHARED for name in names}
     stages = []
     for name in names:
-        inputs = pairs | {"label": "draw" if baselines.is_mixed(recipe) else f"label:{name}"}
-        stages.append(StagePlan(f"preference_model:{name}", "preference_model", settings | {"principle": name}, inputs,
-                                pair_files, name))
+        inputs = pairs | ({"label": "draw"} if baselines.is_mixed(recipe) else {"label": f"label:{name}"}
+                          if name in labelled else {})
+        rated = {"rated": {name: recipe.rated[name]}} if name in recipe.rated else {}
+        files = (*pair_files, "ratings") if rated else pair_files
+        stages.append(StagePlan(f"preference_model:{name}", "preference_model", settings | {"principle": name} | rated,
+                                inputs, files, name))
     return stages, {f"preference_model:{name}": f"preference_model:{name}" for name in names}
 
 
@@ -186,7 +192,7 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
 
     Args:
         stages: as `plan` gives them.
-        file_digests: digest of each data file by role ("prompts", "pairs", "dialogues", "held_out").
+        file_digests: digest of each data file by role ("prompts", "pairs", "dialogues", "held_out", "ratings").
         corrections: by principle, the digest of what people changed in its labels; "" or absent where nobody did.
             It enters the identity of that principle's preference model, and through it of every stage that reads it; a
             shared trunk and a baseline's draw read the labels of all principles.

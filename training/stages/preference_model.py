@@ -3,7 +3,8 @@
 The loss of a label is Bradley-Terry's (`training.preference_models.losses`), a batch's the mean of its labels'. TRL's
 RewardTrainer supports neither soft labels nor several heads, hence our own loop: LoRA (or the whole base) and a linear
 head, AdamW, cosine with warm-up. Pairs are held out by prompt, the same ones for every principle of a run. Labels that
-people changed come in `files["labels"]`, on a shared trunk in `files["labels:<principle>"]`, and win.
+people changed come in `files["labels"]`, on a shared trunk in `files["labels:<principle>"]`, and win; next come the
+ratings of the data set, where the recipe names an aspect for the principle (`files["ratings"]`).
 
 Left out: early stopping, a weight per principle on the shared trunk, several devices.
 """
@@ -24,6 +25,7 @@ from training import preference_models as pm
 from training.config import PreferenceModelSettings as Settings
 from training.errors import BadData, Diverged
 from training.models.language_model import load_tokenizer, pad_id, pick_device, translate_oom
+from training.preference_models.pair_labels import labels_of
 from training.quality import learning_curve, quality_card
 from training.quality.calibration import accuracy
 from training.run.artifacts import (
@@ -147,13 +149,13 @@ def principles_of(job: Job) -> list[str]:
 
 
 def read_examples(job: Job, tokenizer: Any, max_length: int) -> list[Example]:
-    """The pairs that any principle has a label for, in file order; errors do not count as labels."""
+    """The pairs that any principle has a label for, in file order; errors do not count as labels.
+
+    Raises:
+        BadData: a principle is to learn from the data set's ratings, and no pair is rated on its aspect.
+    """
     pairs_file = job.files.get("pairs") or job.inputs["sample"] / "pairs.jsonl"
-    # The stage of one principle finds its labels under the role without a suffix.
-    roles = [f":{name}" for name in job.settings["principles"]] if "principles" in job.settings else [""]
-    labels = [{row["pair"]: row["probability"] for row in read_jsonl(
-        job.files.get(f"labels{role}") or job.inputs[f"label{role}"] / "labels.jsonl")
-        if row["probability"] is not None} for role in roles]
+    labels = [labels_of(job, name) for name in principles_of(job)]
     pairs = {pair["digest"]: pair for pair in read_jsonl(pairs_file)
              if any(pair["digest"] in by_pair for by_pair in labels)}
     return [

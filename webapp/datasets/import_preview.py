@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from training.data.ratings import COLUMN
 from training.data.reader_process import preview_in_subprocess
 from training.data.rows import PROMPT_PARTS, BadRow, Format, Row
 from training.errors import BadData, TrainingError
@@ -42,7 +43,8 @@ class ImportPreview:
         if self.recognised and not self.recognised.columns:
             return [("", column) for column in self.recognised.reads(self.columns)[:NAMED_UNUSED]]
         columns = self.recognised.columns if self.recognised else {}
-        return [(label, columns[role]) for role, label in ROLES if role in columns]
+        ratings = [("Ratings", COLUMN)] if self.recognised and self.recognised.rated else []
+        return [(label, columns[role]) for role, label in ROLES if role in columns] + ratings
 
     @property
     def more_unused(self) -> int:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,12 +24,13 @@ from django.db import DatabaseError, InterfaceError, OperationalError, transacti
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from training.data.data_files import pair_in
 from training.data.reader_process import read_hub_in_subprocess as read_hub
 from training.data.reader_process import read_rows_in_subprocess as read_rows
 from training.data.rows import RAW_CHARACTERS, BadRow, Row
 from training.errors import BadData
 from training.text import storable
-from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow, RowWords
+from webapp.datasets.models import Dataset, DatasetRow, DatasetText, RejectedRow, RowRatings, RowWords
 from webapp.datasets.searching import words_of
 from webapp.datasets.versions import version_rows
 
@@ -72,6 +74,8 @@ class _Tally:
     """Counts over all rows read so far, including those of earlier attempts."""
 
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    ratings: hashlib._Hash = field(default_factory=hashlib.sha256)
+    aspects: Counter[str] = field(default_factory=Counter)
     good: int = 0
     choices: bool = False
     pairs: bool = False
@@ -79,9 +83,12 @@ class _Tally:
 
     def add(self, row: Row) -> int:
         """Count a row. Returns its size in bytes."""
-        parts = row if row.undecided else row[:3]  # rows of older imports keep their digest
+        parts = row[:4] if row.undecided else row[:3]  # rows of older imports keep their digest
         line = json.dumps(parts, ensure_ascii=False, sort_keys=True).encode() + b"\n"
         self.digest.update(line)
+        if row.ratings:
+            self.ratings.update(json.dumps([self.good, row.ratings], sort_keys=True).encode() + b"\n")
+            self.aspects.update(row.ratings.keys())
         self.good += 1
         self.pairs = self.pairs or row.rejected is not None
         self.choices = self.choices or (row.rejected is not None and not row.undecided)
@@ -182,6 +189,8 @@ def _record(dataset: Dataset, rows_read: int, batch: list[tuple[int, Row | BadRo
                     undecided=row.undecided)
         for stored, (_, row) in zip(rows, good, strict=True)
     ])
+    RowRatings.objects.bulk_create(_ratings(stored, row) for stored, (_, row) in zip(rows, good, strict=True)
+                                   if row.ratings)
     RowWords.objects.bulk_create([RowWords(dataset=dataset, number=number, words=words_of(row))
                                   for number, row in good])
     room = max(0, KEPT_BAD_ROWS - RejectedRow.objects.filter(dataset=dataset).count()) if bad else 0
@@ -192,13 +201,21 @@ def _record(dataset: Dataset, rows_read: int, batch: list[tuple[int, Row | BadRo
     ])
 
 
+def _ratings(stored: DatasetRow, row: Row) -> RowRatings:
+    pair = pair_in(row)
+    assert pair is not None, "only rows with two responses are rated"
+    return RowRatings(row=stored, pair=pair["digest"], swapped=pair["a"] != row.chosen, ratings=row.ratings)
+
+
 def _finish(dataset: Dataset, tally: _Tally) -> None:
     dataset.refresh_from_db(fields=["rows_good", "rows_bad"])
     if not dataset.rows_good:
         if not dataset.rows_bad:
             raise BadData("The data set has no rows.", "Choose another file.")
         raise BadData(f"None of the {dataset.rows_bad:,} rows could be used.{_first_reason(dataset)}", _SEE_REASONS)
-    _claimed(dataset).update(status=Dataset.Status.READY, kind=tally.kind, digest=tally.digest.hexdigest(), claim="")
+    _claimed(dataset).update(status=Dataset.Status.READY, kind=tally.kind, digest=tally.digest.hexdigest(), claim="",
+                             aspects=dict(tally.aspects),
+                             ratings_digest=tally.ratings.hexdigest() if tally.aspects else "")
 
 
 def _first_reason(dataset: Dataset) -> str:

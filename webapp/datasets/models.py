@@ -36,6 +36,9 @@ class Dataset(TeamOwned):
     upload = models.CharField(max_length=300, blank=True, help_text="Random server-side name of the uploaded file.")
     columns = models.JSONField(default=dict, blank=True)
     digest = models.CharField(max_length=64, blank=True, help_text="Hash of all rows in order.")
+    aspects = models.JSONField(default=dict, blank=True, help_text="Rated rows by aspect.")
+    ratings_digest = models.CharField(max_length=64, blank=True, default="", db_default="",
+                                      help_text="Hash of the ratings of all rows in order; empty: none is rated.")
     rows_read = models.PositiveIntegerField(default=0)
     rows_good = models.PositiveIntegerField(default=0)
     rows_bad = models.PositiveIntegerField(default=0)
@@ -121,6 +124,19 @@ class DatasetText(models.Model):
     chosen = models.TextField(blank=True)
     rejected = models.TextField(blank=True)
     undecided = models.BooleanField(default=False, db_default=False)
+
+
+class RowRatings(models.Model):
+    """What was said of a row's two responses on single aspects (`training.data.ratings`): {"honesty": [4, 2]}, the
+    chosen one's first.
+
+    `pair` is the digest under which a run knows the pair; with `swapped` its A is the second response.
+    """
+
+    row = models.OneToOneField(DatasetRow, primary_key=True, on_delete=models.CASCADE, related_name="rated")
+    pair = models.CharField(max_length=32, db_index=True)
+    swapped = models.BooleanField()
+    ratings = models.JSONField()
 
 
 class RowWords(models.Model):

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from django.core.paginator import Page, Paginator
 from django.db.models import Q, QuerySet
 
+from training.data.ratings import Ratings
 from training.dialogue import Dialogue
 from webapp.datasets.models import Dataset, DatasetText, Draft, EditedRow, ExcludedRow, RowWords
 from webapp.datasets.searching import QUERY_CHARACTERS, containing, query_words
@@ -71,6 +72,7 @@ class ShownRow:
     chosen: str
     rejected: str
     undecided: bool = False
+    ratings: Ratings | None = None
     excluded: ExcludedRow | None = None
     edited: EditedRow | None = None
     before: ShownRow | None = None
@@ -137,15 +139,15 @@ def _marked(rows: list[ShownRow], draft: Draft) -> list[ShownRow]:
     for edit in edits.iterator(chunk_size=1):
         row = marked[edit.number]
         marked[edit.number] = ShownRow(edit.number, _cut_prompt(edit.prompt), _cut(edit.chosen), _cut(edit.rejected),
-                                       row.undecided, row.excluded, edit, before=row)
+                                       row.undecided, row.ratings, row.excluded, edit, before=row)
     return list(marked.values())
 
 
 def _shown(texts: QuerySet[DatasetText]) -> list[ShownRow]:
     """Rows are cut one at a time: 25 of the longest would take 75 MB, and their page more."""
-    columns = texts.values_list("row__number", "prompt", "chosen", "rejected", "undecided")
-    return [ShownRow(number, _cut_prompt(prompt), _cut(chosen), _cut(rejected), undecided)
-            for number, prompt, chosen, rejected, undecided in columns.iterator(chunk_size=1)]
+    columns = texts.values_list("row__number", "prompt", "chosen", "rejected", "undecided", "row__rated__ratings")
+    return [ShownRow(number, _cut_prompt(prompt), _cut(chosen), _cut(rejected), undecided, ratings)
+            for number, prompt, chosen, rejected, undecided, ratings in columns.iterator(chunk_size=1)]
 
 
 def _cut_prompt(prompt: Dialogue) -> Dialogue:

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, QuerySet
+from django.db.models import Count, F, QuerySet
 
+from training.data.ratings import COLUMN
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetText, RejectedRow
 from webapp.datasets.versions import family_of
@@ -48,7 +49,8 @@ def rejected_reasons(*, dataset: Dataset) -> list[tuple[str, int]]:
 
 async def as_jsonl(*, dataset: Dataset) -> AsyncIterator[bytes]:
     """All rows as JSON lines; the import and `python -m training run` read them back to the same rows."""
-    texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
+    texts = DatasetText.objects.filter(row__dataset=dataset).annotate(
+        ratings=F("row__rated__ratings")).order_by("row__number")
     lines: list[bytes] = []
     async for text in texts.aiterator(chunk_size=25):  # rows may be megabytes long
         lines.append(json.dumps(_as_record(text), ensure_ascii=False).encode() + b"\n")
@@ -60,8 +62,10 @@ async def as_jsonl(*, dataset: Dataset) -> AsyncIterator[bytes]:
 
 def _as_record(text: DatasetText) -> dict[str, Any]:
     record: dict[str, Any] = {"prompt": text.prompt}
+    ratings = text.ratings  # type: ignore[attr-defined]  # annotated in as_jsonl
+    rated = {COLUMN: ratings} if ratings else {}
     if text.rejected and text.undecided:
-        return record | {"response_a": text.chosen, "response_b": text.rejected}
+        return record | {"response_a": text.chosen, "response_b": text.rejected} | rated
     if text.rejected:
-        return record | {"chosen": text.chosen, "rejected": text.rejected}
+        return record | {"chosen": text.chosen, "rejected": text.rejected} | rated
     return record | {"response": text.chosen} if text.chosen else record

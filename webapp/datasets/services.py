@@ -18,7 +18,7 @@ from webapp.accounts.models import Team, User
 from webapp.celery import JOBS, send
 from webapp.datasets import importing
 from webapp.datasets.drafts import changes_delete
-from webapp.datasets.models import Dataset, DatasetRow, DatasetText, Draft, RowWords
+from webapp.datasets.models import Dataset, DatasetRow, DatasetText, Draft, RowRatings, RowWords
 
 
 class DatasetInUse(Exception):
@@ -106,6 +106,7 @@ def _rows_delete(dataset: Dataset) -> None:
     """Delete all rows in a few statements, however many there are, where a cascade would fetch each."""
     using = DatasetRow.objects.db
     RowWords.objects.filter(dataset=dataset)._raw_delete(using)
+    RowRatings.objects.filter(row__dataset=dataset)._raw_delete(using)
     DatasetText.objects.filter(row__dataset=dataset)._raw_delete(using)
     DatasetRow.objects.filter(dataset=dataset)._raw_delete(using)
     dataset.rejected_rows.all()._raw_delete(using)

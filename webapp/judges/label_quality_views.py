@@ -14,6 +14,7 @@ from webapp.labels import label_quality, selectors
 from webapp.labels.answers import answers_of
 from webapp.labels.forms import LabelFilterForm
 from webapp.labels.models import Label, Pair
+from webapp.labels.rated_pairs import rated_pairs, with_ratings
 
 FILTERS = ("principle", "dataset", "run", "judge")
 
@@ -27,12 +28,15 @@ def label_quality_page(request: TeamRequest) -> HttpResponse:
     answers = answers_of(labels)
     matrix = label_quality.matrix(principles, answers)
     cells = [cell for row in matrix for cell in row]
+    people = label_quality.with_people(principles, answers, labels, Pair.objects.of(request.team))
+    people += with_ratings(principles, answers, labels, rated_pairs(request.team))
+    people.sort(key=lambda line: line.principle.pk)
     return render(request, "labels/quality.html", {
         "fields": [form[name] for name in FILTERS], "query": urlencode(chosen),
         "is_filtered": bool(chosen or form.problems), "problems": form.problems,
         "lines": label_quality.lines(principles, answers, labels, prices_by_name(team=request.team)),
         "judges": label_quality.between_judges(principles, answers),
-        "people": label_quality.with_people(principles, answers, labels, Pair.objects.of(request.team)),
+        "people": people,
         "matrix": matrix, "columns": matrix[-1] if matrix else [],
         "duplicates": [cell for cell in cells if cell.relation == "duplicate"],
         "conflicts": [cell for cell in cells if cell.relation == "conflict"],

@@ -9,7 +9,7 @@ from django.utils import timezone
 from training.judges.identity import judge_title
 from webapp.accounts.models import TeamOwned
 from webapp.datasets.models import Dataset
-from webapp.principles.models import PrincipleVersion
+from webapp.principles.models import Principle, PrincipleVersion
 
 
 class Pair(TeamOwned):
@@ -145,6 +145,29 @@ def decision_in_words(review: str, probability: float | None) -> str:
         return "tie"
     winner, share = ("A", probability) if probability > 0.5 else ("B", 1 - probability)
     return f"{winner} better" if share == 1 else f"{winner} better, {share:.2f}"
+
+
+class AspectUse(TeamOwned):
+    """What a data set's ratings on one aspect are used for: to choose between A and B on a principle, or nothing.
+
+    A version of a data set without rows of its own here has those of the version before it (`rating_uses.uses_of`).
+    """
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="aspect_uses")
+    aspect = models.CharField(max_length=64)
+    principle = models.ForeignKey(Principle, null=True, on_delete=models.CASCADE, related_name="+",
+                                  help_text="Empty: not used.")
+    lower_is_better = models.BooleanField(default=False, help_text="The lower rating is the better one.")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["aspect"]
+        constraints = [models.UniqueConstraint(fields=["dataset", "aspect"], name="aspect_used_once"),
+                       models.UniqueConstraint(fields=["dataset", "principle"], name="principle_has_one_aspect")]
+
+    def __str__(self) -> str:
+        return f"{self.aspect} of {self.dataset}"
 
 
 class BulkAction(TeamOwned):

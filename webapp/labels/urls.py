@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.labels import bulk_views, views
+from webapp.labels import bulk_views, rating_views, views
 
 app_name = "labels"
 urlpatterns = [
@@ -17,3 +17,6 @@ urlpatterns = [
     path("actions/<int:pk>/undo/", bulk_views.bulk_undo, name="bulk_undo"),
     path("actions/<int:pk>/hide/", bulk_views.bulk_hide, name="bulk_hide"),
 ]
+
+# Under the addresses of data sets: it shows principles, which they do not know.
+dataset_pages = [path("<int:pk>/ratings/", rating_views.dataset_ratings, name="ratings")]

@@ -19,7 +19,7 @@ from django.db.models import Case, QuerySet, When
 
 from training import demo_world
 from training.config import DEMO_WORLD, EVERYDAY_PROMPTS, JudgeSettings, Recipe
-from training.data.data_files import check_files, files_from_rows, prepare
+from training.data.data_files import check_aspects, check_files, files_from_rows, prepare
 from training.data.rows import Row
 from training.data.shipped import EVERYDAY_FILE
 from training.errors import BadData, BadSettings
@@ -70,7 +70,11 @@ def file_digests(recipe: Recipe, dataset: Dataset | None) -> dict[str, str]:
         raise BadData(f"'weights.mode' is fitted, and nobody chose between the responses of '{dataset.title}'.",
                       "Choose data with chosen and rejected responses, or set the weights.")
     cut = {key: chosen[key] for key in ("limit", "held_out")}
-    return {role: digest_of([role, dataset.digest, cut]) for role in ("prompts", "held_out", "pairs", "dialogues")}
+    digests = {role: digest_of([role, dataset.digest, cut]) for role in ("prompts", "held_out", "pairs", "dialogues")}
+    if recipe.rated:
+        check_aspects(recipe, dataset.aspects)
+        digests["ratings"] = digest_of(["ratings", dataset.digest, dataset.ratings_digest, cut])
+    return digests
 
 
 def _check_prompts_alone(recipe: Recipe, subject: str) -> None:
@@ -111,9 +115,9 @@ def data_files(*, team: Team, recipe: Recipe, dataset: Dataset | None,
 
 def dataset_rows(dataset: Dataset) -> Iterator[Row]:
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
-    columns = texts.values_list("prompt", "chosen", "rejected", "undecided")
-    for prompt, chosen, rejected, undecided in columns.iterator(chunk_size=2000):
-        yield Row(prompt, chosen or None, rejected or None, undecided)
+    columns = texts.values_list("prompt", "chosen", "rejected", "undecided", "row__rated__ratings")
+    for prompt, chosen, rejected, undecided, ratings in columns.iterator(chunk_size=2000):
+        yield Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings])
 
 
 # Labels ---------------------------------------------------------------------------------------------------------------
@@ -195,4 +199,4 @@ def corrected(rows: Iterable[dict[str, Any]], corrections: Mapping[str, float | 
         if row["pair"] not in corrections:
             yield row
         elif (probability := corrections[row["pair"]]) is not None:
-            yield row | {"probability": probability, "error": ""}
+            yield row | {"probability": probability, "error": "", "corrected": True}

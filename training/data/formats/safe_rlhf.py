@@ -1,6 +1,8 @@
 """PKU-SafeRLHF (arXiv 2406.15513): two responses, which is better and which is safer. Torch-free.
 
-The better one is the chosen one; where nobody said which is better, the safer one. Left out: the categories of harm.
+The better one is the chosen one; where nobody said which is better, the safer one. Both answers are kept as ratings on
+two aspects, `better` (which was asked of helpfulness) and `safer`: 1 for the response that was named, 0 for the other.
+Left out: the categories of harm.
 """
 
 from __future__ import annotations
@@ -11,17 +13,29 @@ from training.data.formats.comparison import Choice, pair_of
 from training.data.formats.layout import Layout, Made, Record, each
 from training.data.formats.values import number_at, text_at
 from training.data.messages import UnusableRow, prompt_of
+from training.data.ratings import Ratings
 
-_CHOICES: dict[float | None, Choice] = {0: "a", 1: "b", -1: None, None: None}
+_CHOICES: dict[float, Choice] = {0: "a", 1: "b", -1: None}
+_RATINGS: dict[Choice, tuple[float, float]] = {"a": (1, 0), "b": (0, 1)}
 
 
 def _rows(record: Record) -> Iterator[Made]:
-    name = "better_response_id" if record.get("better_response_id") not in (None, "") else "safer_response_id"
-    answer = number_at(record, name)
-    if answer not in _CHOICES or (answer is None and record.get(name) not in (None, "")):
-        raise UnusableRow(f"'{name}' is {str(record.get(name))[:50]!r}, not 0 or 1")
+    answered = [aspect for aspect in ("better", "safer") if record.get(_column(aspect)) not in (None, "")]
+    choices = {aspect: _choice(record, _column(aspect)) for aspect in answered}
+    ratings: Ratings = {aspect: _RATINGS[choice] for aspect, choice in choices.items() if choice is not None}
     yield pair_of(prompt_of(text_at(record, "prompt")), text_at(record, "response_0"), text_at(record, "response_1"),
-                  _CHOICES[answer])
+                  choices[answered[0]] if answered else None, ratings or None)
+
+
+def _column(aspect: str) -> str:
+    return f"{aspect}_response_id"
+
+
+def _choice(record: Record, name: str) -> Choice:
+    answer = number_at(record, name)
+    if answer is None or answer not in _CHOICES:
+        raise UnusableRow(f"'{name}' is {str(record.get(name))[:50]!r}, not 0 or 1")
+    return _CHOICES[answer]
 
 
 _TITLE = "two responses, which is better and which is safer (PKU-SafeRLHF)"

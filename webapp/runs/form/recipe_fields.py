@@ -45,7 +45,8 @@ LABELS = {
     "judge.logprobs": "Log-probabilities",
     "policy.lora": "Trained weights",
     "sample.pairs": "Pairs are", "sample.count": "Pairs to sample", "preference_model.held_out": "Held-out share",
-    "preference_model.labels": "Labels are", "preference_model.lora_layers": "Layers with LoRA",
+    "preference_model.labels": "Labels are", "preference_model.labels_from": "Labels are from",
+    "data.ratings": "Aspects that label principles", "preference_model.lora_layers": "Layers with LoRA",
 }
 CHOICES = {
     "preference_model.architecture": {"separate": "one adapter per principle on a shared base",
@@ -53,6 +54,8 @@ CHOICES = {
                                       "full": "a full copy of the base per principle"},
     "preference_model.labels": {"soft": "the judge's probability", "hard": "its answer rounded to A or B",
                                 "margin": "its rounded answer, with a margin from its log-odds"},
+    "preference_model.labels_from": {"ai": "the judge", "people": "the ratings of the data set",
+                                     "both": "the ratings, and the judge for what nobody rated"},
     "judge.kind": {"rule": "rules of the demo world", "openai": "an OpenAI-compatible server",
                    "local": "a local model on the workers' machine"},
     "judge.logprobs": {"auto": "if the server supports them", "yes": "required", "no": "never requested"},

@@ -30,6 +30,7 @@ from webapp.datasets.models import Dataset
 from webapp.judges.keys import check_key_host, saved_key
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge, saved_judge_of
+from webapp.labels.rating_uses import aspects_in_recipe
 from webapp.principles.models import Principle
 from webapp.runs.form.recipe_fields import OFF, SECTIONS, FormSection, Spec, folded, show, specs
 from webapp.runs.model_home import models_home
@@ -229,6 +230,9 @@ class RecipeForm:
             text: Any = entry.text if entry.spec.kind == "text" else entry.text.strip()
             _put(value, path, _columns(text) if entry.spec.kind == "columns" else text)
         _put(value, "data.source", self._source())
+        from_judge = value.get("preference_model", {}).get("labels_from", "ai") == "ai"
+        if self.dataset is not None and not from_judge and not value.get("data", {}).get("ratings"):
+            _put(value, "data.ratings", aspects_in_recipe(self.dataset))
         return value
 
     def _statement(self, row: PrincipleRow) -> str:
@@ -372,6 +376,8 @@ def _text(recipe: Any, spec: Spec) -> str:
     value = recipe
     for part in spec.path.split("."):
         if value is None:
+            return show(spec.default)
+        if part not in value:  # left out of what is stored where it is at its default
             return show(spec.default)
         value = value[part]
     if spec.kind == "section":

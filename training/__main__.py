@@ -10,10 +10,10 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 
 def set_defaults(environment: MutableMapping[str, str]) -> None:
@@ -28,6 +28,7 @@ def set_defaults(environment: MutableMapping[str, str]) -> None:
 set_defaults(os.environ)
 
 from training.config import Recipe, check_recipe, parse_recipe, shipped_recipe  # noqa: E402
+from training.config.yaml_text import read_yaml_text  # noqa: E402
 from training.errors import BadSettings, TrainingError  # noqa: E402
 from training.judges import addresses  # noqa: E402
 from training.judges.choose import use_key  # noqa: E402
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("recipe", help="a YAML file, or the name of a preset")
     run.add_argument("--out", type=Path, required=True, help="the folder of the run")
     _add_models_option(run)
+    _add_set_option(run)
     run.add_argument("--stage-only", metavar="NAME",
                      help="run only this stage; the stages it reads from must be complete")
     planned = commands.add_parser("plan", help="say which stages a recipe has and what each needs of memory")
@@ -88,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return _paper(options)
             if options.command == "plan":
                 return _plan(_read_recipe(options.recipe), options.memory)
-            return run_recipe(_read_recipe(options.recipe), options.out, options.stage_only, _may_fork(),
+            return run_recipe(_read_recipe(options.recipe, options.set), options.out, options.stage_only, _may_fork(),
                               tell=_print, tell_error=partial(_print, file=sys.stderr))
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -99,6 +101,11 @@ def _add_models_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help=(
         "the folder in which a base's name is looked up before the hub is asked (default: ./models); a path that "
         "begins with / or ./ is taken as it is"))
+
+
+def _add_set_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE", help=(
+        "a setting in place of the recipe's, such as judge.most_flips=1; may be given several times"))
 
 
 _print = partial(print, flush=True)
@@ -137,15 +144,32 @@ def _plan(recipe: Recipe, gigabytes: float | None) -> int:
     return jobs.DONE
 
 
-def _read_recipe(name: str) -> Recipe:
+def _read_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file or a preset, with some of its settings changed: `changes` are texts "section.name=value"."""
     path = Path(name)
     if path.is_file():
-        return parse_recipe(path.read_text(encoding="utf-8"))
+        return _changed(parse_recipe(path.read_text(encoding="utf-8")), changes)
     for preset in get_args(Preset):
         if name == preset:
-            return shipped_recipe(preset)
+            return _changed(shipped_recipe(preset), changes)
     raise BadSettings(f"There is no recipe file '{name}'.",
                       f"Give a YAML file or one of {', '.join(get_args(Preset))}.")
+
+
+def _changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    if not changes:
+        return recipe
+    values: dict[str, Any] = recipe.model_dump(mode="json")
+    for change in changes:
+        path, equals, value = change.partition("=")
+        *sections, name = path.split(".")
+        section: Any = values
+        for part in sections:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not equals or not name or not isinstance(section, dict):
+            raise BadSettings(f"'--set {change}' names no setting.", "Give it as in --set judge.most_flips=1.")
+        section[name] = read_yaml_text(value)
+    return check_recipe(values)
 
 
 def _stage(folder: Path, die_with_parent: bool) -> int:

@@ -46,6 +46,18 @@ class BudgetSpent(TrainingError):
     kind = "budget"
 
 
+class JudgeContradictsItself(TrainingError):
+    """Most labels of a judge turn with the order in which the responses are shown; what was bought is kept."""
+
+    kind = "order flips"
+
+
+class NoBetterThanCoin(TrainingError):
+    """The preference models of a run do no better than a coin on pairs that they had not seen."""
+
+    kind = "at chance"
+
+
 class MeasureFailed(TrainingError):
     """A measure has no number for a response."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from training.config import read_exactly
 from training.run.artifacts import read_jsonl, write_jsonl
@@ -64,6 +64,7 @@ def prepare(stage: Stage) -> Prepared | None:
         files |= corrected
     inputs = {role: stages[name].folder for role, name in item.inputs.items()}
     runtime = runtime_of(recipe, models_home(), shared, item.kind)
+    _least_strict(runtime, runs)
     prepare_stage(item, stage.identity, stage.folder, inputs, files, runtime)
     pairs = files.get("pairs") or (inputs["sample"] / "pairs.jsonl" if "sample" in inputs else None)
     command = [*stage_command(stage.folder), "--die-with-parent"]
@@ -73,6 +74,14 @@ def prepare(stage: Stage) -> Prepared | None:
         return Prepared(command, "", pairs)  # this judge needs no key
     check_key_host(recipe.judge)
     return Prepared(command, recipe.judge.api_key_env, pairs, saved_key(team=run.team, judge=recipe.judge))
+
+
+def _least_strict(runtime: dict[str, Any], runs: Sequence[Run]) -> None:
+    """Where several runs wait for a stage, a check stops it only if none of them has turned it off."""
+    recipes = [read_exactly(run.recipe) for run in runs]
+    runtime["judge"]["most_flips"] = max(recipe.judge.most_flips for recipe in recipes)
+    if "stop_at_chance" in runtime:
+        runtime["stop_at_chance"] = all(recipe.preference_model.stop_at_chance for recipe in recipes)
 
 
 def _corrected_labels(stage: Stage, item: StagePlan, runs: list[Run], stages: dict[str, Stage]) -> (

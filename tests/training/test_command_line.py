@@ -21,9 +21,9 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "training", *arguments], capture_output=True, text=True, timeout=60)
 
 
-def recipe(tmp_path: Path, base_url: str, **changes: Any) -> Path:
+def recipe(tmp_path: Path, base_url: str, pairs: int = 20, **changes: Any) -> Path:
     source = tmp_path / "pairs.csv"
-    source.write_text("prompt,chosen,rejected\n" + "".join(f"Question {n}?,Good {n}.,Bad {n}.\n" for n in range(20)))
+    source.write_text("prompt,chosen,rejected\n" + "".join(f"Question {n}?,Good {n}.,Bad {n}.\n" for n in range(pairs)))
     made = check_recipe({
         "data": {"source": str(source)}, "principles": [{"name": "toxicity"}, {"name": "detail"}],
         "sample": {"pairs": "dataset"}, "judge": {"kind": "openai", "model": "m", "base_url": base_url}, **changes})
@@ -112,3 +112,25 @@ def test_what_is_wrong_with_a_recipe_is_said_in_a_line(tmp_path: Path) -> None:
     assert done.returncode == 1 and "ppo.clip" in done.stderr and "Traceback" not in done.stderr
     done = command("run", "nowhere.yaml", "--out", str(tmp_path / "out"))
     assert "no recipe file 'nowhere.yaml'" in done.stderr
+
+
+def test_a_judge_that_contradicts_itself_is_explained_and_gone_on_with_by_one_setting(tmp_path: Path) -> None:
+    with serving(lambda *_: letters(0.97)) as server:  # always A
+        path = recipe(tmp_path, server.base_url, pairs=100)  # 20 of them held out
+        asked = ("run", str(path), "--out", str(tmp_path / "out"), "--stage-only", "label:toxicity")
+        done = command(*asked)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "failed (order flips): The judge m at 127.0.0.1" in done.stderr
+        assert "'judge.most_flips: 1'" in done.stderr
+        bought = len(server.requests)
+        assert 100 <= bought < 160  # 50 pairs in both orders, and what was in flight
+        assert command(*asked, "--set", "judge.most_flips=1").returncode == 0
+        assert len(server.requests) == 160  # the rest alone: nothing is bought again
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ("judge.most_flips", "names no setting"), ("judge.kind.x=1", "names no setting"), ("=1", "names no setting"),
+    ("judge.most_flips=2", "judge.most_flips"), ("judge.no_such=1", "judge.no_such")])
+def test_a_setting_that_is_none_is_refused_with_its_text(change: str, words: str, tmp_path: Path) -> None:
+    done = command("run", "demo", "--out", str(tmp_path / "out"), "--set", change)
+    assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr

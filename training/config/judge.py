@@ -14,9 +14,9 @@ Layout = Literal["paper", "shared_prefix"]
 
 RUNTIME_ONLY = frozenset({
     "api_key_env", "logprobs", "concurrency", "timeout", "mode", "requests_per_minute", "tokens_per_minute",
-    "budget_calls", "budget_tokens", "budget_money", "price_in", "price_out"})
-"""How fast, with which account and at what price a judge is asked, and whether log-probabilities are tried. None of it
-changes what a label means, so it is not part of a stage's identity."""
+    "budget_calls", "budget_tokens", "budget_money", "price_in", "price_out", "most_flips"})
+"""How fast, with which account and at what price a judge is asked, whether log-probabilities are tried, and when the
+labels stop. None of it changes what a label means, so it is not part of a stage's identity."""
 
 LOCAL_VERSION = 2
 """Raise it when a local judge is asked otherwise than before: it is part of the identity of every stage that asks one.
@@ -42,6 +42,9 @@ class JudgeSettings(Section):
     layout: Layout = Field("paper", description=(
         "The paper's question, or the principle last, so that the calls on a pair share a prefix that servers keep; "
         "with a local judge twelve principles then cost little more than one."))
+    most_flips: float = Field(0.6, ge=0, le=1, description=(
+        "Stop labelling where a larger share of the labels flips with the order of the responses, as all do with a "
+        "judge that always names the first; 1: never stop. Looked at after 50 pairs and at the end."))
     few_shot: int = Field(0, ge=0, le=4, description=(
         "Solved examples before the question; half of them have the answer B."))
     reasoning: bool = Field(False, description="The judge thinks before it answers: costs more and takes longer.")

@@ -17,6 +17,9 @@ def is_the_judge(value: object) -> bool:
     """For `exclude_if`: labels of the judge alone are not written, so that older results are found."""
     return value == "ai"
 
+RUNTIME_ONLY = frozenset({"stop_at_chance"})
+"""What changes nothing of what a preference model is, so that it is not part of a stage's identity."""
+
 
 class PreferenceModelSettings(Section):
     base: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
@@ -43,6 +46,10 @@ class PreferenceModelSettings(Section):
     max_length: int = Field(512, ge=16, le=131_072, description=(
         "At most this many tokens of prompt and response; the beginning is cut."))
     held_out: float = Field(0.15, gt=0, lt=0.9, description="Share of the pairs kept for accuracy and calibration.")
+
+    stop_at_chance: bool = Field(True, description=(
+        "Stop before PPO where the preference models do no better on held-out pairs than a coin would. Looked at where "
+        "100 held-out labels or more can tell."))
 
     @model_validator(mode="after")
     def _full_trains_every_layer(self) -> Self:

@@ -18,6 +18,8 @@ from training.judges.judge import Answer, answer_of
 from training.judges.pair_index import PairIndex
 from training.judges.protocol import FAILURES, failure_kind
 from training.judges.spending import Spending
+from training.quality.calibration import DECIDED
+from training.quality.label_verdict import LabelVerdict
 from training.run.event_stream import read_events
 from training.run.events import HEAD, AnswerEvent, LabelBody
 
@@ -30,6 +32,7 @@ class LabelLedger:
         awaiting_second_order: by position, the answer to the first order where the second is missing.
         spent: what this stage has paid, earlier attempts included.
         failures: errors by kind and by reason.
+        with_both: labels with the answers to both orders.
     """
 
     def __init__(self, pairs: PairIndex, principle: str, both_orders: bool, known_labels: Path | None,
@@ -44,8 +47,8 @@ class LabelLedger:
         self.failures: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.count = 0
-        self._usable = self._with_both = self._flips = 0
-        self._confidence_sum = 0.0
+        self._usable = self._decided = self.with_both = self._flips = 0
+        self._confidence_sum = self._confidence_squares = 0.0
         for path in self._sources:
             if path != stream:
                 for _, label in self._labels(path):
@@ -115,9 +118,12 @@ class LabelLedger:
         probability, shown, swapped = label["probability"], label["p_shown"], label["p_swapped"]
         self._usable += 1
         if probability is not None:
-            self._confidence_sum += max(probability, 1 - probability)
+            confidence = max(probability, 1 - probability)
+            self._confidence_sum += confidence
+            self._confidence_squares += confidence * confidence
+            self._decided += confidence - 0.5 >= DECIDED
         if shown is not None and swapped is not None:
-            self._with_both += 1
+            self.with_both += 1
             self._flips += (shown - 0.5) * (swapped - 0.5) < 0
 
     def open(self, position: int) -> bool:
@@ -130,12 +136,17 @@ class LabelLedger:
         values = {"label/done": float(self.count)}
         if self._usable:
             values["label/confidence"] = self._confidence_sum / self._usable
-        if self._with_both:
-            values["label/flip_rate"] = self._flips / self._with_both
+        if self.with_both:
+            values["label/flip_rate"] = self._flips / self.with_both
         if self.spent.calls:
             values |= {"label/calls": float(self.spent.calls), "label/tokens_in": float(self.spent.tokens_in),
                        "label/tokens_out": float(self.spent.tokens_out), "label/chars": float(self.spent.chars)}
         return values | {f"label/failed/{kind}": float(self.failures[kind]) for kind in FAILURES if self.failures[kind]}
+
+    def verdict(self) -> LabelVerdict:
+        """The counts by which the judge's labels are judged."""
+        return LabelVerdict(self._usable, self._decided, self._confidence_sum, self._confidence_squares,
+                            self.with_both, self._flips)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The labels in the order of the pairs, errors included, as they stand in their files."""

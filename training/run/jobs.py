@@ -20,11 +20,14 @@ from training.run.pipeline import StagePlan, plan, shared_principles
 
 DONE, FAILED, LOCKED, STOPPED = 0, 1, 73, 75
 
+CHECKED = frozenset({"preference_model", "weights"})  # kinds that test whether models are better than a coin
+
 
 def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str, Path] | None = None,
                kind: str = "label") -> dict[str, Any]:
     """The runtime settings of a stage of this kind, outside its identity: where names of models are looked up, what
-    preflight checks, the judge's rates, account, prices and budget, and the principles that are asked about together.
+    preflight checks, the judge's rates, account, prices and budget, the principles that are asked about together, and
+    whether the run stops where its preference models are no better than a coin.
 
     Each stage that asks the judge gets a share of the run's budget in proportion to its questions, so that together
     they stay within it, however many run at once. Principles are labelled on the same pairs, so their shares are equal.
@@ -45,8 +48,9 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
     roles = {role for stage in plan(recipe) for role in stage.files}
     preflight = {"bases": bases_of(recipe), "lengths": lengths,
                  "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in roles}}
+    checks = {"stop_at_chance": recipe.preference_model.stop_at_chance} if kind in CHECKED else {}
     siblings = {"siblings": shared} if kind == "label" and (shared := shared_principles(recipe)) else {}
-    return siblings | {"judge": account, "models": (home or model_home()).to_json(), "preflight": preflight}
+    return siblings | checks | {"judge": account, "models": (home or model_home()).to_json(), "preflight": preflight}
 
 
 def budget_share(recipe: Recipe, kind: str) -> float:

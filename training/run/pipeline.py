@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from training.config import DEMO_WORLD, Measure, Recipe
 from training.config.judge import LOCAL_VERSION, RUNTIME_ONLY
+from training.config.preference_model import RUNTIME_ONLY as RUNTIME_ONLY_OF_MODELS
 from training.demo_world import WEIGHTS
 from training.measures import version_of
 from training.run import baselines
@@ -159,7 +160,8 @@ def _preference_models(recipe: Recipe, common: dict[str, Any], names: list[str],
     """
     if not names:
         return [], {}
-    settings = common | {"preference_model": recipe.preference_model.model_dump(mode="json")}
+    section = recipe.preference_model.model_dump(mode="json", exclude=set(RUNTIME_ONLY_OF_MODELS))
+    settings = common | {"preference_model": section}
     labelled = baselines.principles_to_label(recipe)
     if recipe.preference_model.architecture == "shared_trunk" and not baselines.is_mixed(recipe):
         inputs = pairs | {f"label:{name}": f"label:{name}" for name in names if name in labelled}

@@ -3,8 +3,9 @@
 MORLAIF (arXiv 2406.07295) keeps the harder letter of one order; here both orders are asked and the mean is a soft
 label. Every answer is written to the report stream first: the first of two orders as an `answer`, the pair as a
 `label`. So none is bought twice: what `known_labels` and an earlier attempt of this stage hold is reused, also where
-only one order was answered. Pairs are streamed, never held in memory. Torch-free, except for a local judge, which is
-asked about the run's other principles of an open pair at once (`sibling_labels`).
+only one order was answered. After 50 pairs, and at the end, a judge that contradicts itself stops the stage
+(`flip_check`). Pairs are streamed, never held in memory. Torch-free, except for a local judge, which is asked about the
+run's other principles of an open pair at once (`sibling_labels`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-from training.errors import BadData, JudgeUnavailable
+from training.errors import BadData, JudgeUnavailable, StopRequested
 from training.judges.choose import judge_settings
 from training.judges.control import ControlFile
+from training.judges.flip_check import FlipCheck
 from training.judges.judge import Answer, PairQuestion, PairRequest, Verdict, as_answer, as_label
 from training.judges.label_ledger import LabelLedger
 from training.judges.pair_index import PairIndex
@@ -36,6 +38,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     Raises:
         BadData: no pairs.
         JudgeUnavailable: the judge is out of reach, or could not label more than half of the pairs.
+        JudgeContradictsItself: too many labels turn with the order of the responses.
         BudgetSpent: the next answer would cost more than the settings allow.
     """
     settings = judge_settings(job)
@@ -49,11 +52,19 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         reporter.log(f"the judge is asked in the same pass about {', '.join(siblings.statements)}")
     if ledger.count:
         reporter.rewind(ledger.count)  # pairs that failed in an earlier attempt are counted again
-    listener = _LabelListener(job, folder, pairs, ledger, siblings, reporter)
+    flip_check = FlipCheck(settings, job.settings["principle"], ledger, reporter)
+    listener = _LabelListener(job, folder, pairs, ledger, siblings, flip_check, reporter)
     if ledger.count < len(pairs):
+        flip_check.look()  # at what was bought before: what stopped once buys nothing more
         judge = make_stage_judge(listener.settings, spent=ledger.spent, folder=folder)
-        _run(judge.stream(listener.requests(), listener))
+        try:
+            _run(judge.stream(listener.requests(), listener))
+        except StopRequested:
+            if flip_check.problem is not None:
+                raise flip_check.problem from None
+            raise
     _check(ledger, reporter)
+    flip_check.look()
     write_jsonl(folder / "labels.jsonl", ledger.rows())
     reporter.progress(len(pairs), len(pairs), "label")
     reporter.artifact("labels", "labels.jsonl")
@@ -63,9 +74,10 @@ class _LabelListener:
     """Makes the requests to the judge, and records every answer as it arrives (a `judge.Listener`)."""
 
     def __init__(self, job: Job, folder: Path, pairs: PairIndex, ledger: LabelLedger, siblings: SiblingLabels,
-                 reporter: Reporter) -> None:
+                 flip_check: FlipCheck, reporter: Reporter) -> None:
         self._job, self._pairs, self._ledger, self._reporter = job, pairs, ledger, reporter
         self._siblings, self._principle = siblings, str(job.settings["principle"])
+        self._flip_check = flip_check
         self._recipe = judge_settings(job)
         self._digests: dict[tuple[int, str | None], str] = {}  # of what is in flight
         self._control = ControlFile(folder)
@@ -100,6 +112,7 @@ class _LabelListener:
         count, total = self._ledger.count, len(self._pairs)
         if count % max(1, total // 50) == 0 or count == total:
             self._report()
+        self._flip_check.after_label()
         self._reporter.checkpoint_if_stopped(lambda: None)  # the labels are in the stream already
 
     def tick(self, pace: RateController) -> None:

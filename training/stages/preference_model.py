@@ -26,8 +26,9 @@ from training.config import PreferenceModelSettings as Settings
 from training.errors import BadData, Diverged
 from training.models.language_model import load_tokenizer, pad_id, pick_device, translate_oom
 from training.preference_models.pair_labels import labels_of
-from training.quality import learning_curve, quality_card
+from training.quality import cross_fit, learning_curve, quality_card
 from training.quality.calibration import accuracy
+from training.quality.card_warnings import warn_of
 from training.run.artifacts import (
     Job,
     digest_of,
@@ -43,7 +44,6 @@ WATCHED = 256  # held-out pairs scored during training; all of them at the end
 CHECKPOINT_SECONDS = 20.0
 MAX_GRAD_NORM = 1.0
 CURVE = "learning_curve.json"
-LEAST_STD = 1e-4  # of raw scores; below this, rounding errors are visible in them
 
 
 class Example(NamedTuple):
@@ -86,8 +86,11 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         with pm.pair_reader(model, pad) as reader:
             _fit(reader, training, held_out[:WATCHED], settings, job, folder, reporter)
             scores = score_pairs(reader, examples)
-    pm.save(folder, model, adapter)
-    _report(job, folder, settings, examples, {example.digest for example in held_out}, scores, reporter)
+        pm.save(folder, model, adapter)
+        del model, adapter, reader
+        unseen = {example.digest for example in held_out}
+        closer = _look_closer(job, folder, settings, device, examples, unseen, scores, pad, reporter)
+    _report(job, folder, settings, examples, unseen, scores, closer, reporter)
 
 
 def _new_model(job: Job, settings: Settings, device: torch.device) -> tuple[pm.PreferenceModel, Any]:
@@ -126,6 +129,31 @@ def _train_parts(job: Job, folder: Path, settings: Settings, device: torch.devic
         measured.append({"labels": labels, "differences": (scores[:, 0] - scores[:, 1]).T.tolist()})
         write_json(file, measured)
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _look_closer(job: Job, folder: Path, settings: Settings, device: torch.device, examples: Sequence[Example],
+                 unseen: set[str], scores: Tensor, pad: int, reporter: Reporter) -> dict[str, list[float]]:
+    """What `cross_fit` says where the held-out pairs leave open whether the labels can be learnt; else nothing."""
+    def is_open(head: int) -> bool:
+        rows = [(float(scores[index, 0, head] - scores[index, 1, head]), label, example.digest in unseen)
+                for index, example in enumerate(examples) if (label := example.labels[head]) is not None]
+        return cross_fit.is_open([d for d, _, is_unseen in rows if is_unseen],
+                                 [label for _, label, is_unseen in rows if is_unseen], [label for _, label, _ in rows])
+
+    def differences(training: list[Example], part: list[Example], number: int) -> list[list[float]]:
+        reporter.log(f"a closer look: part {number + 1} of {cross_fit.FOLDS}")
+        model, _ = _new_model(job, settings, device)
+        with pm.pair_reader(model, pad) as reader:
+            _fit(reader, training, part[:1], settings, job, folder / "folds" / str(number), _StopOnlyReporter(reporter))
+            part_scores = score_pairs(reader, part)
+        rows: list[list[float]] = (part_scores[:, 0] - part_scores[:, 1]).tolist()
+        return rows
+
+    if not job.runtime.get("stop_at_chance", True) or not any(map(is_open, range(scores.shape[2]))):
+        return {}
+    closer = cross_fit.cross_fit(examples, job.settings["seed"], folder / "folds.json", differences)
+    shutil.rmtree(folder / "folds", ignore_errors=True)
+    return closer
 
 
 def _curve(folder: Path, head: int, pairs: Sequence[quality_card.Scored]) -> dict[str, Any]:
@@ -310,7 +338,7 @@ def score_pairs(reader: pm.PairReader, examples: Sequence[Example]) -> Tensor:
 
 
 def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Example], held_out: set[str],
-            scores: Tensor, reporter: Reporter) -> None:
+            scores: Tensor, closer: dict[str, list[float]], reporter: Reporter) -> None:
     """Write a card and the standardised scores of each principle, and warn of weak models."""
     names = principles_of(job)
     cards: dict[str, dict[str, Any]] = {}
@@ -327,29 +355,15 @@ def _report(job: Job, folder: Path, settings: Settings, examples: Sequence[Examp
             before = quality_card.card(pairs)["length_correlation"]
             built |= {"length_slope": rise, "length_mean": mean, "length_correlation_before": before}
             pairs = quality_card.remove_length_bias(pairs, rise, mean)
-        cards[name] = built | quality_card.card(pairs)
+        cards[name] = built | quality_card.card(pairs) | cross_fit.cross_card(examples, closer, head)
         scores_file = folder / "scores" / f"{name}.jsonl" if "principles" in job.settings else folder / "scores.jsonl"
         quality_card.write_scores(scores_file, [example.digest for example in examples], pairs, cards[name]["mean"],
                              cards[name]["std"])
-        _warn(cards[name], reporter)
+        warn_of(cards[name], reporter)
     content = cards[names[0]] if "principles" not in job.settings else {"architecture": settings.architecture,
                                                                     "cards": cards}
     write_json(folder / quality_card.CARD, content)
     reporter.artifact("preference model", quality_card.CARD)
-
-
-def _warn(card: dict[str, Any], reporter: Reporter) -> None:
-    if card["std"] <= LEAST_STD:
-        reporter.warning("no_spread", f"The scores of {card['principle']} hardly vary (deviation {card['std']:.1g}): "
-                         "standardised they are noise. Train longer" + (", or without 'debias_length': length alone "
-                         "explains them." if "length_slope" in card else "."))
-    if card["decided"] == 0:
-        reporter.warning("no_decided_labels", f"No held-out label of {card['principle']} is decided: its accuracy says "
-                         "nothing.")
-    elif card["accuracy_low"] < 0.5:
-        interval = f"95% from {card['accuracy_low']:.2f} to {card['accuracy_high']:.2f}, n = {card['decided']}"
-        reporter.warning("weak_preference_model", f"Held-out accuracy on {card['principle']} {card['accuracy']:.2f} "
-                         f"({interval}) is no better than chance: the model did not learn it, or needs more pairs.")
 
 
 def _save(folder: Path, step: int, learnt: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer,

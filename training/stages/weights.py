@@ -7,6 +7,9 @@ trusted is reported with them, see `training.quality.weight_fit`.
 
 Where a measure is the reward itself, this stage measures the run's pairs: the mean and the standard deviation are its
 scale in every later stage, and the scores take part in the fit.
+
+This stage reads the cards of all preference models, and PPO starts after it: so it is here that models which are no
+better than a coin stop the run (`training.quality.chance`), unless `stop_at_chance` of the job's runtime is off.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from training.errors import BadData
+from training.errors import BadData, NoBetterThanCoin
 from training.measures.scale import SafeMeasure, Scale, scale_of
-from training.quality.quality_card import score_correlations, scores_of
+from training.quality.chance import chance_problem
+from training.quality.quality_card import CARD, card_of, score_correlations, scores_of
 from training.quality.weight_fit import ablation, fit, intervals
 from training.run.artifacts import Job, read_jsonl, write_json
 from training.run.reporting import Reporter
@@ -39,8 +43,10 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     Raises:
         BadData: weights are to be fitted and there are no human choices, or they hold no information; or a measure has
             no number for most responses of the pairs, or the same for all.
+        NoBetterThanCoin: the preference models do no better than a coin.
     """
     given_weights: dict[str, float] = job.settings["given"]
+    _check_models(job, list(given_weights), reporter)
     mode = job.settings["weights"]["mode"]
     result: dict[str, Any] = {"mode": mode, "n": 0, "rows": "none", "given": _shares(given_weights)}
     scales, measured = _measured(job, reporter)
@@ -62,6 +68,21 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     write_json(folder / "weights.json", result)
     reporter.metric(0, {f"weights/{name}": weight for name, weight in result["weights"].items()})
     reporter.artifact("weights", "weights.json")
+
+
+def _check_models(job: Job, names: list[str], reporter: Reporter) -> None:
+    """Raises NoBetterThanCoin; where the check is off, it warns instead."""
+    folders = {name: job.inputs[role] for name in names if (role := f"preference_model:{name}") in job.inputs}
+    cards = {name: card_of(folder, name) for name, folder in folders.items() if (folder / CARD).is_file()}
+    problem = chance_problem(cards)
+    if problem is None:
+        return
+    if job.runtime.get("stop_at_chance", True):
+        raise NoBetterThanCoin(
+            f"{problem.cause} PPO would train the policy on noise.",
+            "Ask another judge, word the principle otherwise, or label more pairs ('judge.max_pairs'); or go on all "
+            "the same with 'preference_model.stop_at_chance: false'. Labels and models are kept.")
+    reporter.warning("at_chance", f"{problem.cause} The run goes on, as 'preference_model.stop_at_chance' is off.")
 
 
 def _trust(names: list[str], differences: list[list[float]], choices: list[float], reporter: Reporter) -> (

@@ -86,7 +86,8 @@ class Stage(TeamOwned):
 
 
 class Run(TeamOwned):
-    """One pass through the pipeline. `recipe` is the immutable snapshot of training.config.Recipe."""
+    """One pass through the pipeline. `recipe` is the snapshot of training.config.Recipe; nothing in it changes but the
+    checks that a person turns off to go on (`services.run_go_on`), which are part of no stage's identity."""
 
     class Status(models.TextChoices):
         RUNNING = "running", "running"

@@ -1,4 +1,7 @@
-"""Operations on runs: start, cancel, resume, pause, move. Scheduling is in `scheduling`, stages' data in `exports`."""
+"""Operations on runs: start, cancel, resume, pause, move, go on past a check.
+
+Scheduling is in `scheduling`, stages' data in `exports`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from training.config import Recipe
+from training.errors import JudgeContradictsItself, NoBetterThanCoin
 from training.run.artifacts import is_complete
 from training.run.checks import check_run
 from training.run.pipeline import StagePlan, identities, plan
@@ -21,10 +25,18 @@ from webapp.runs.models import Run, RunStage, Stage
 from webapp.runs.scheduling import advance, enqueue, revive, stage_for, unshared
 from webapp.runs.waiting import team_order
 
-__all__ = ["StagePreview", "advance", "preview", "run_cancel", "run_create", "run_move", "run_pause", "run_resume"]
+__all__ = ["StagePreview", "advance", "preview", "run_cancel", "run_create", "run_go_on", "run_move", "run_pause",
+           "run_resume"]
 
 Move = Literal["up", "down", "first"]
 State = Literal["reused", "running", "to run"]
+
+# By the kind of failure, the setting that turns off the check which stopped the stage, and its value. None of them is
+# part of a stage's identity.
+CHECKS: dict[str, tuple[str, str, float | bool]] = {
+    JudgeContradictsItself.kind: ("judge", "most_flips", 1.0),
+    NoBetterThanCoin.kind: ("preference_model", "stop_at_chance", False),
+}
 
 
 class StagePreview(NamedTuple):
@@ -93,6 +105,26 @@ def run_resume(*, run: Run, user: User) -> None:
     run.stages.filter(status=Stage.Status.RUNNING).update(stop_requested=False)
     revive(run.stages.all())
     advance(run=run)
+
+
+@transaction.atomic
+def run_go_on(*, run: Run, user: User) -> list[str]:
+    """Resume a run with the checks turned off that stopped it. Returns the settings, as `judge.most_flips`.
+
+    The run's recipe says so from now on, and so do its clones: it is the one thing in it that may change, for no result
+    does. Where no check stopped the run it is resumed as it is.
+    """
+    kinds = set(run.stages.filter(status=Stage.Status.FAILED).values_list("failure_kind", flat=True))
+    turned_off = [CHECKS[kind] for kind in CHECKS if kind in kinds]
+    locked = Run.objects.select_for_update().get(pk=run.pk)
+    recipe = dict(locked.recipe)
+    for section, setting, value in turned_off:
+        recipe[section] = {**recipe.get(section, {}), setting: value}
+    if recipe != locked.recipe:
+        Run.objects.filter(pk=run.pk).update(recipe=recipe)
+        run.refresh_from_db(fields=["recipe"])
+    run_resume(run=run, user=user)
+    return [f"{section}.{setting}" for section, setting, _ in turned_off]
 
 
 @transaction.atomic

@@ -26,6 +26,7 @@ urlpatterns = [
     path("<int:pk>/recipe.yaml", views.recipe_yaml, name="yaml"),
     path("<int:pk>/cancel/", order_views.cancel, name="cancel"),
     path("<int:pk>/resume/", order_views.resume, name="resume"),
+    path("<int:pk>/go-on/", order_views.go_on, name="go_on"),
     path("<int:pk>/pause/", order_views.pause, name="pause"),
     path("<int:pk>/move/", order_views.move, name="move"),
     path("storage/", tidy_views.storage, name="storage"),

@@ -42,7 +42,8 @@ LABELS = {
     "scalarization.function": "Scalarization", "baseline.kind": "Baseline", "repeat": "Repetition",
     "judge.budget_money": "Budget in dollars", "judge.budget_calls": "Budget in calls",
     "judge.budget_tokens": "Budget in tokens", "judge.few_shot": "Examples before the question",
-    "judge.logprobs": "Log-probabilities",
+    "judge.logprobs": "Log-probabilities", "judge.most_flips": "Largest share of order flips",
+    "preference_model.stop_at_chance": "Stop if no better than a coin",
     "policy.lora": "Trained weights",
     "sample.pairs": "Pairs are", "sample.count": "Pairs to sample", "preference_model.held_out": "Held-out share",
     "preference_model.labels": "Labels are", "preference_model.labels_from": "Labels are from",
@@ -75,7 +76,8 @@ _ON_A_SERVER = dict.fromkeys(("judge.concurrency", "judge.requests_per_minute", 
 CONDITIONS = _ON_A_SERVER | dict.fromkeys(("judge.base_url", "judge.api_key_env"), "saved_judge= judge.kind=openai") | (
     dict.fromkeys(("policy.lora.r", "policy.lora.alpha", "policy.lora.dropout"), "policy.lora=on")) | {
         "judge.model": "saved_judge= judge.kind!=rule", "sample.count": "sample.pairs=sampled",
-        **dict.fromkeys(("judge.budget_money", "judge.budget_calls", "judge.budget_tokens"), "judge.kind!=rule")}
+        **dict.fromkeys(("judge.budget_money", "judge.budget_calls", "judge.budget_tokens", "judge.most_flips"),
+                        "judge.kind!=rule")}
 """When a field is shown: conditions that must all hold, `name=value`, `name!=value`, or `name=` for an empty one."""
 
 

@@ -1,4 +1,4 @@
-"""Pausing, resuming, cancelling a run and moving it in the order: actions of the run's page and of the list."""
+"""Pausing, resuming and cancelling a run, going on past a check, and its place in the order: actions of the pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from training.errors import TrainingError
 from webapp.accounts.middleware import TeamRequest
 from webapp.runs.models import Run
-from webapp.runs.services import Move, run_cancel, run_move, run_pause, run_resume
+from webapp.runs.services import Move, run_cancel, run_go_on, run_move, run_pause, run_resume
 
 
 @require_POST
@@ -29,6 +29,18 @@ def resume(request: TeamRequest, pk: int) -> HttpResponse:
         run_resume(run=_run(request, pk), user=request.user)
     except TrainingError as error:
         messages.error(request, str(error))
+    return _back(request, pk)
+
+
+@require_POST
+def go_on(request: TeamRequest, pk: int) -> HttpResponse:
+    try:
+        turned_off = run_go_on(run=_run(request, pk), user=request.user)
+    except TrainingError as error:
+        messages.error(request, str(error))
+    else:
+        if turned_off:
+            messages.success(request, f"Run {pk} goes on; {' and '.join(turned_off)} no longer stops it.")
     return _back(request, pk)
 
 

@@ -36,6 +36,7 @@ from webapp.runs.progress import (
     stage_text,
 )
 from webapp.runs.series.metrics import series_index
+from webapp.runs.services import CHECKS
 from webapp.runs.waiting import places, team_order
 
 LOG_TAIL = 200
@@ -169,6 +170,16 @@ class RunPage:
         if self.failed is None or self.failed.failure_kind != JudgeUnavailable.kind:
             return None
         return saved_judge_of(self.run.team, self.run.stored.recipe.judge)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a check of labels or preference models stopped the run, so that a person may go on past it."""
+        return self.failed is not None and self.failed.failure_kind in CHECKS
+
+    @property
+    def failed_principle(self) -> Principle | None:
+        """The team's principle whose stage failed; None where the stage is of none, or the team no longer has it."""
+        return self.principles.get(self.failed.principle) if self.failed is not None else None
 
     @property
     def can_resume(self) -> bool:

@@ -50,9 +50,10 @@ def is_open(differences: Sequence[float], labels: Sequence[float], all_labels: S
             and sum(abs(label - 0.5) >= DECIDED for label in all_labels) >= LEAST)
 
 
-def cross_fit(pairs: Sequence[Pair], seed: int, progress: Path,
-                              differences: Callable[[list[Pair], list[Pair], int], list[list[float]]],
-                              ) -> dict[str, list[float]]:
+def cross_fit(
+    pairs: Sequence[Pair], seed: int, progress: Path,
+    differences: Callable[[list[Pair], list[Pair], int], list[list[float]]],
+) -> dict[str, list[float]]:  # fmt: skip
     """Score differences [principles] of every pair, by digest, each from a model that never saw its prompt.
 
     Args:

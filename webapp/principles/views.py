@@ -15,6 +15,8 @@ from webapp.principles import selectors, services
 from webapp.principles.forms import PrincipleForm
 from webapp.principles.models import Principle
 
+MOST_PRINCIPLES = 64  # of a recipe
+
 
 def principle_new(request: TeamRequest) -> HttpResponse:
     form = PrincipleForm(request.POST or None, team=request.team)
@@ -56,5 +58,6 @@ def principle_archive(request: TeamRequest, pk: int) -> HttpResponse:
 @cache_control(private=True, no_cache=True)
 @conditional_page
 def hues(request: TeamRequest) -> HttpResponse:
-    """`.hue-NAME` for every principle of the team."""
-    return HttpResponse(colours.stylesheet(selectors.hues(team=request.team)), content_type="text/css")
+    """`.hue-NAME` for every principle of the team, and for the names that `also` lists, separated by commas."""
+    also = request.GET.get("also", "").split(",")[:MOST_PRINCIPLES]
+    return HttpResponse(colours.stylesheet(selectors.hues(team=request.team, also=also)), content_type="text/css")

@@ -66,3 +66,12 @@ def test_an_unchanged_stylesheet_is_not_sent_twice(owner_client: Client) -> None
 
     assert again.status_code == 304
     assert "private" in first.headers["Cache-Control"]
+
+
+@pytest.mark.django_db
+def test_principles_of_a_recipe_alone_get_hues_in_turn_that_differ(owner_client: Client) -> None:
+    rules = owner_client.get(reverse("principles:hues"), {"also": "warmth,plainness,factuality,}x{"}).content.decode()
+    hue = {name: re.findall(rf"^\.hue-{name} (.*)$", rules, re.MULTILINE)
+           for name in ("warmth", "plainness", "factuality")}
+    assert [len(lines) for lines in hue.values()] == [1, 1, 1] and hue["warmth"] != hue["plainness"]
+    assert "}x{" not in rules

@@ -48,8 +48,8 @@ def test_the_page_shows_means_win_rates_and_the_gauges_curve(
     answer = owner_client.get(f"/runs/{run.pk}/")
     page = " ".join(answer.content.decode().split())
     assert answer.status_code == 200 and "style=" not in page
-    assert '<td class="num">9.25</td><td class="num">6.50</td><td class="num">−2.75' in page
-    assert "lower is better, 40 prompts" in page and "higher is better, 40 prompts" in page
+    assert '9.25</td>' in page and '6.50</td>' in page and '>−2.75 <span' in page
+    assert "lower is better, 40 prompts" in page and "a gauge, not rewarded, 40 prompts" in page
     assert "<td>gauge/sentences</td>" in page, "the number of the gauge without a script"
     rewarded = [choice.name for choice in recipe.rewarded]
     assert answer.context["page"].live["principles"] == rewarded and "sentences" not in rewarded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_the_page_shows_the_truth_beside_the_belief(team: Team, owner: User, own
     stages["evaluate"].save(update_fields=["summary"])
     page = " ".join(owner_client.get(f"/runs/{run.pk}/").content.decode().split())
     assert "What changed" in page and '<tr class="is-warning">' in page
-    assert '<td class="num">9.00</td><td class="num">10.00</td><td class="num">+1.00' in page
+    assert re.findall(r'data-label="(?:Base|Policy|Measured change)">([^ <]+)', page) == ["9.00", "10.00", "+1.00"]
     assert "Over-optimized" in page
 
 
@@ -61,3 +62,10 @@ def test_a_report_of_an_earlier_version_has_measures_alone() -> None:
     del summary["opinions"]
     [change] = changes_of(summary, lambda name: None)
     assert change.believed is None and change.words == "Better."
+
+
+def test_a_gauge_is_higher_or_lower_and_never_better() -> None:
+    for difference, words in ((UP, "Higher."), (DOWN, "Lower."), (FLAT, "No change is shown.")):
+        for toward in ("high", "low"):
+            [change] = changes_of(report(difference, None, toward), lambda name: None, gauges={"brevity"})
+            assert change.words == words

@@ -5,7 +5,7 @@ Here a person can see over-optimization: the preference model calls the policy's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ class Change:
     """One measured principle.
 
     Attributes:
+        is_gauge: nothing was rewarded for it, so neither end is better.
         base, policy: the measure's mean over their answers.
         difference: `mean`, `low` and `high` of policy minus base, in the measure's own units.
         opinion: the same of the preference model's score, in standard deviations; None where there is no model.
@@ -31,6 +32,7 @@ class Change:
     policy: dict[str, float]
     difference: dict[str, float]
     opinion: dict[str, float] | None
+    is_gauge: bool = False
 
     @property
     def truth(self) -> Direction:
@@ -51,6 +53,9 @@ class Change:
 
     @property
     def words(self) -> str:
+        if self.is_gauge:
+            words = {"better": "Higher.", "worse": "Lower.", "unclear": "No change is shown."}
+            return words[_direction(self.difference)]
         if self.is_over_optimized:
             return ("Over-optimized: the preference model says better, the measure says worse. Label more pairs, raise "
                     "the KL coefficient, or stop earlier.")
@@ -63,11 +68,12 @@ class Change:
         return f"{self.truth.capitalize()}, and its preference model {agrees}."
 
 
-def changes_of(summary: dict[str, Any], principle_of: Callable[[str], Principle | None]) -> list[Change]:
+def changes_of(summary: dict[str, Any], principle_of: Callable[[str], Principle | None],
+               gauges: Collection[str] = ()) -> list[Change]:
     """The measured principles of an evaluation's report; reports of earlier versions have no opinions."""
     opinions = summary.get("opinions", {})
     return [Change(principle_of(name), means["n"], means["toward"], means["base"], means["policy"],
-                   means["difference"], opinions.get(name, {}).get("difference"))
+                   means["difference"], opinions.get(name, {}).get("difference"), name in gauges)
             for name, means in summary.get("measures", {}).items() if means.get("n")]
 
 

@@ -12,7 +12,7 @@ from django.db.models import Max
 from django.urls import reverse
 
 from training.errors import JudgeUnavailable
-from training.run.baselines import reward_principles
+from training.run.baselines import gauges, reward_principles
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge_of
 from webapp.principles.models import Principle
@@ -159,6 +159,11 @@ class RunPage:
         return (self.principles.get(name) or Principle(name=name)) if name else None
 
     @property
+    def own_principles(self) -> list[str]:
+        """Names of principles that stand in the recipe and not in the team's library; they have no hue of their own."""
+        return [choice.name for choice in self.run.stored.recipe.principles if choice.name not in self.principles]
+
+    @property
     def failed(self) -> Stage | None:
         if self.run.status != Run.Status.FAILED:
             return None
@@ -196,7 +201,8 @@ class RunPage:
         rows: list[tuple[Principle | None, Win]] = [(self._principle(name), win) for name, win in wins.items() if win]
         return {"overall": overall, "counts": summary["overall"], "rows": rows,
                 "examples": summary.get("examples", [])[:6], "best_of_n": self._best_of_n(summary.get("best_of_n")),
-                "changes": changes_of(summary, self._principle)}
+                "by_measures": self.run.stored.recipe.is_measured,
+                "changes": changes_of(summary, self._principle, gauges(self.run.stored.recipe))}
 
     def _best_of_n(self, summary: dict[str, Any] | None) -> dict[str, Any] | None:
         """The best-of-n baseline, with the policy's KL to compare."""

@@ -127,12 +127,11 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def _problem(kind: str, path: str, message: str) -> tuple[str, str]:
-    """(form field, message that begins with the field's name) of a setting; a path begins with the tag of its kind."""
+    """(form field, sentence) of a setting; a path begins with the tag of its kind."""
     parts = path.removeprefix(f"{kind}.").split(".")
     name = parts[0]
     field = name if name in {"toward", "softness"} else f"{kind}__{name}"
     if kind == "added" or name not in {*own_fields(kind), "toward", "softness"}:
         field = "kind"
-    label = _LABELS.get((kind, name), name.replace("_", " ").capitalize()).removesuffix(", one per line")
-    line = f", line {int(parts[1]) + 1}," if len(parts) > 1 and parts[1].isdigit() else ""
-    return field, f"{label}{line} {message}"
+    is_line = len(parts) > 1 and parts[1].isdigit()
+    return field, f"{f'Line {int(parts[1]) + 1}' if is_line else 'This field'} {message}"

@@ -70,14 +70,14 @@ def test_every_kind_has_a_sentence_and_its_place_in_the_stylesheet() -> None:
 
 
 @pytest.mark.parametrize(("changes", "field", "words"), [
-    ({"kind": "pattern"}, "pattern__pattern", "Regular expression is needed"),
-    ({"kind": "pattern", "pattern__pattern": "(a"}, "pattern__pattern", "Regular expression is no regular expression"),
-    ({"kind": "phrases", "phrases__phrases": "\n"}, "phrases__phrases", "Phrases needs at least 1"),
-    ({"kind": "phrases", "phrases__phrases": "ok\n" + "x" * 201}, "phrases__phrases", "Phrases, line 2, must have at "),
+    ({"kind": "pattern"}, "pattern__pattern", "This field is needed"),
+    ({"kind": "pattern", "pattern__pattern": "(a"}, "pattern__pattern", "This field is no regular expression"),
+    ({"kind": "phrases", "phrases__phrases": "\n"}, "phrases__phrases", "This field needs at least 1"),
+    ({"kind": "phrases", "phrases__phrases": "ok\n" + "x" * 201}, "phrases__phrases", "Line 2 must have at most 200"),
     ({"kind": "distinct_ngrams", "distinct_ngrams__n": "9"}, "distinct_ngrams__n", "must be at most 8 (given: '9')"),
-    ({"kind": "number", "number__answer": "many"}, "number__answer", "Answer must be a number (given: 'many')"),
-    ({"softness": "-1"}, "softness", "Softness must be at least 0"),
-    ({"softness": "soft"}, "softness", "Softness must be a number"),
+    ({"kind": "number", "number__answer": "many"}, "number__answer", "This field must be a number (given: 'many')"),
+    ({"softness": "-1"}, "softness", "This field must be at least 0"),
+    ({"softness": "soft"}, "softness", "This field must be a number"),
     ({"kind": "beauty"}, "kind", "beauty is not one of the available choices"),
     ({"kind": "added:absent"}, "kind", "not one of the available choices"),
     ({"toward": "up"}, "toward", "not one of the available choices"),

@@ -382,10 +382,17 @@ def test_a_measured_principle_of_the_team_brings_its_measure(team: Team, owner: 
     assert copied.is_valid() and copied.recipe == recipe
 
 
-def test_a_recipe_that_judges_what_the_team_measures_stays_judged(team: Team, owner: User) -> None:
+def test_a_recipe_that_judges_what_the_team_measures_stays_judged_and_offers_the_measure(
+    team: Team, owner: User, owner_client: Client,
+) -> None:
     principle = Principle.objects.get(team=team, name="conciseness")
     principle_edit(principle=principle, user=owner, statement="lower in words", polarity="virtue", description="",
                    symbol="★", hue="#228833", measure={"kind": "words", "toward": "low"})
     recipe = Recipe.model_validate({"principles": [{"name": "conciseness"}]})
-    form = RecipeForm.from_recipe(team, recipe)
-    assert form.is_valid() and form.recipe == recipe
+    answer = owner_client.post(NEW, posted(team, recipe) | {"check": "1"})
+    assert answer.context["form"].recipe == recipe
+    assert "as your team’s principle does (words, lower is better)" in answer.content.decode()
+
+    ticked = owner_client.post(f"{NEW}preview/", posted(team, recipe) | {"measured": "conciseness"})
+    choice = ticked.context["form"].recipe.principles[0]
+    assert (choice.measure.kind, choice.measure.toward, choice.wording) == ("words", "low", "lower in words")

@@ -36,6 +36,15 @@ class PrincipleRow:
         if choice.measure:
             self.statement = choice.statement
 
+    def take_team_measure(self) -> None:
+        """Measure as the team's principle does, where the recipe has it judged."""
+        if self.team_measure:
+            self.measure, self.statement = json.dumps(self.team_measure, ensure_ascii=False), ""
+
+    @property
+    def team_measured_as(self) -> str:
+        return in_words(self.team_measure) if self.team_measure else ""
+
     @property
     def measured_as(self) -> str:
         """'words, lower is better'; "" where there is no measure, or none that can be read."""
@@ -61,8 +70,8 @@ def rows_of(team: Team, choices: dict[str, tuple[str, float]]) -> list[Principle
         versions = principle.versions.all() if principle else []
         wording = versions[0].statement if versions else ""
         row = PrincipleRow(name, "1.0", name in choices, principle=principle, wording=wording)
-        if versions and (settings := versions[0].settings):
-            row.measure, row.team_measure = json.dumps(settings, ensure_ascii=False), settings
+        row.team_measure = (versions[0].settings or None) if versions else None
+        row.take_team_measure()
         if name in choices:
             shipped = library()[name].statement if name in library() else ""
             statement = choices[name][0] or shipped

@@ -104,6 +104,8 @@ class RecipeForm:
             row.statement = post.get(f"statement:{name}", "").strip()
             row.measure, row.serves = post.get(f"measure:{name}", ""), post.get(f"serves:{name}", "labels")
             row.chosen = name in chosen
+            if name in post.getlist("measured"):
+                row.take_team_measure()
             rows.append(row)
         form = cls(team, texts, [*rows, *rows_by_name.values()], post.get("source", DEMO_WORLD), post.get("name", ""))
         form.use_judge(saved_judge(team, post.get("saved_judge", "")))

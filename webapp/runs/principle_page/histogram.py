@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 MOST_BARS = 24
 _HIGHEST = 96.0  # percent of the picture's height
 
 
-class Bar(NamedTuple):
+@dataclass(frozen=True)
+class Bar:
     """One interval; numbers on its lower edge count, those on its upper edge belong to the next (the last has both).
 
     x, width, y, height: percent of the picture, from its upper left corner.
@@ -26,7 +27,8 @@ class Bar(NamedTuple):
     is_one_value: bool  # a whole number of its own, and no interval
 
 
-class Histogram(NamedTuple):
+@dataclass(frozen=True)
+class Histogram:
     bars: list[Bar]
     low: float
     high: float

@@ -100,8 +100,8 @@ def _name(measure: Measure) -> str:
 
 def _details(measure: Measure) -> str:
     """The settings that are not at their defaults, in parentheses."""
-    settings = as_stored(measure)
-    parts = [f"{name.replace('_', ' ')}: {_text(value)}" for name, value in settings.items()
+    settings = sorted(as_stored(measure).items(), key=lambda item: item[0] == "softness")  # what all have comes last
+    parts = [f"{name.replace('_', ' ')}: {_text(value)}" for name, value in settings
              if name not in {"kind", "toward"} and not (measure.kind == "added" and name == "name")]
     text = "; ".join(parts)
     if len(text) > LONGEST_DETAILS:

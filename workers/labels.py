@@ -20,6 +20,7 @@ from training.run.events import LabelBody, SiblingLabelBody
 from training.text import storable
 from webapp.datasets.models import Dataset
 from webapp.labels.models import Label, Pair, PairText
+from webapp.principles.measures import as_stored, read_measure
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Run, Stage
 from workers.inserting import insert_new
@@ -48,7 +49,11 @@ class LabelRecorder:
 
     def record(self, events: Sequence[LabelBody]) -> None:
         """Insert new labels. A stored error is replaced; any other stored label stays as it was bought."""
-        self._record(events, self._version(self._stage.settings["principle"], self._stage.settings["statement"]))
+        settings = self._stage.settings
+        measure = settings.get("judge", {}).get("measure")
+        version = self._version(settings["principle"], settings["statement"],
+                                as_stored(read_measure(measure)) if measure else None)
+        self._record(events, version)
 
     def record_siblings(self, events: Sequence[SiblingLabelBody]) -> None:
         """The same for labels of other principles, each under the wording that it was asked about."""
@@ -75,9 +80,9 @@ class LabelRecorder:
         if mended:
             Label.objects.bulk_update(mended, _JUDGED, batch_size=_BATCH)
 
-    def _version(self, principle: str, statement: str) -> PrincipleVersion:
+    def _version(self, principle: str, statement: str, measure: dict[str, Any] | None = None) -> PrincipleVersion:
         if (principle, statement) not in self._versions:
-            self._versions[principle, statement] = principle_version(self._stage.team_id, principle, statement)
+            self._versions[principle, statement] = principle_version(self._stage.team_id, principle, statement, measure)
         return self._versions[principle, statement]
 
     def _stored_labels(self, pairs: list[int], wording: PrincipleVersion) -> dict[tuple[int, str, str], _StoredLabel]:
@@ -156,8 +161,10 @@ def dataset_of(stage: Stage) -> Dataset | None:
     return run.dataset if run is not None else None
 
 
-def principle_version(team_id: int, name: str, statement: str) -> PrincipleVersion:
-    """The team's version with this wording; a wording that came with a recipe's YAML becomes a new version.
+def principle_version(team_id: int, name: str, statement: str,
+                      measure: dict[str, Any] | None = None) -> PrincipleVersion:
+    """The team's version with this wording; one that came with a recipe's YAML becomes a new version, with its measure
+    where it is measured.
 
     Two recorders that meet a new wording at once wait for each other at the principle's row.
     """
@@ -169,7 +176,7 @@ def principle_version(team_id: int, name: str, statement: str) -> PrincipleVersi
     if version := versions.order_by("number").first():
         return version
     newest = principle.versions.order_by("-number").first()
-    return PrincipleVersion.objects.create(principle=principle, statement=statement,
+    return PrincipleVersion.objects.create(principle=principle, statement=statement, measure=measure,
                                            number=newest.number + 1 if newest else 1)
 
 

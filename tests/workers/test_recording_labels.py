@@ -70,6 +70,19 @@ def test_a_label_that_was_written_before_servers_were_noted_is_its_stages_judges
     assert Label.objects.get().judge == "openai:m@https://one.example/v1"
 
 
+def test_a_measure_that_came_with_a_recipe_is_the_measure_of_the_new_version(team: Team, owner: User) -> None:
+    judge = {"kind": "measure", "measure": {"kind": "words", "toward": "low", "softness": 0.0}}
+    stage = stage_of(run_before("label", team, owner), "label:toxicity")
+    stage.settings |= {"judge": judge, "statement": "lower in words"}
+    record_pair(team, "d" * 32)
+
+    LabelRecorder(stage, None).record([event("d" * 32) | {"judge": "measure:words"}])
+
+    version = Label.objects.select_related("principle_version").get().principle_version
+    assert (version.number, version.measured_as) == (2, "words, lower is better")
+    assert version.measure == {"kind": "words", "toward": "low"}, "as a page would have stored it"
+
+
 def record_pair(team: Team, digest: str) -> Pair:
     record_pairs(team_id=team.pk, dataset=None, rows=[
         {"digest": digest, "prompt": [{"role": "user", "content": "Why?"}], "a": "Yes.", "b": "No."}])

@@ -1,4 +1,4 @@
-"""Changes to principles. A wording is never changed: editing the statement adds a version."""
+"""Changes to principles. A wording is never changed: editing the statement, or the measure, adds a version."""
 
 from __future__ import annotations
 
@@ -29,25 +29,29 @@ def library_copy(*, team: Team, user: User, **_signal: Any) -> None:
 
 @transaction.atomic
 def principle_create(*, team: Team, user: User, name: str, statement: str, polarity: str, description: str = "",
-                     symbol: str = "●", hue: str = "#4477AA") -> Principle:
+                     symbol: str = "●", hue: str = "#4477AA", measure: dict[str, Any] | None = None) -> Principle:
+    """Create a principle at version 1; with `measure` a program decides it, and `statement` says what it measures."""
     principle = Principle.objects.create(team=team, name=name, polarity=polarity, description=description,
                                          symbol=symbol, hue=hue)
-    PrincipleVersion.objects.create(principle=principle, number=1, statement=statement, created_by=user)
+    PrincipleVersion.objects.create(principle=principle, number=1, statement=statement, measure=measure,
+                                    created_by=user)
     return principle
 
 
 @transaction.atomic
 def principle_edit(*, principle: Principle, user: User, statement: str, polarity: str, description: str, symbol: str,
-                   hue: str) -> PrincipleVersion | None:
-    """Change a principle's look, and add a version if the wording differs from the latest. Returns the new latest."""
+                   hue: str, measure: dict[str, Any] | None = None) -> PrincipleVersion | None:
+    """Change a principle's look, and add a version if the wording or the measure differs from the latest. Returns the
+    new latest."""
     locked = Principle.objects.select_for_update().get(pk=principle.pk)
     locked.polarity, locked.description, locked.symbol, locked.hue = polarity, description, symbol, hue
     locked.save(update_fields=["polarity", "description", "symbol", "hue"])
     latest = locked.versions.first()
-    if latest and latest.statement == statement:
+    if latest and (latest.statement, latest.measure) == (statement, measure):
         return None
     number = latest.number + 1 if latest else 1
-    return PrincipleVersion.objects.create(principle=locked, number=number, statement=statement, created_by=user)
+    return PrincipleVersion.objects.create(principle=locked, number=number, statement=statement, measure=measure,
+                                           created_by=user)
 
 
 def principle_archive(*, principle: Principle, archived: bool) -> None:

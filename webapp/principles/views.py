@@ -13,6 +13,7 @@ from webapp.accounts.numbers import row_key
 from webapp.principles import hues as colours
 from webapp.principles import selectors, services
 from webapp.principles.forms import PrincipleForm
+from webapp.principles.measure_fields import initial_of
 from webapp.principles.models import Principle
 
 MOST_PRINCIPLES = 64  # of a recipe
@@ -20,9 +21,11 @@ MOST_PRINCIPLES = 64  # of a recipe
 
 def principle_new(request: TeamRequest) -> HttpResponse:
     form = PrincipleForm(request.POST or None, team=request.team)
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and form.is_valid() and not form.is_trial:
         principle = services.principle_create(team=request.team, user=request.user, **form.cleaned_data)
-        messages.success(request, f"{principle.name} is created. Try it on a pair before you buy labels for it.")
+        messages.success(request, f"{principle.name} is created. " + (
+            "Try it on two responses, or over a data set." if form.cleaned_data["measure"]
+            else "Try it on a pair before you buy labels for it."))
         return redirect("principles:detail", pk=principle.pk)
     return render(request, "principles/form.html", {"form": form})
 
@@ -31,13 +34,15 @@ def principle_edit(request: TeamRequest, pk: int) -> HttpResponse:
     principle = get_object_or_404(Principle.objects.of(request.team), pk=pk)
     latest = principle.versions.first()
     wording = principle.versions.filter(number=row_key(request.GET.get("from"))).first() or latest
-    initial = {"statement": wording.statement if wording else "", "polarity": principle.polarity,
-               "description": principle.description, "symbol": principle.symbol, "hue": principle.hue}
+    initial = {"statement": wording.statement if wording and not wording.measure else "",
+               "polarity": principle.polarity, "description": principle.description, "symbol": principle.symbol,
+               "hue": principle.hue,
+               **initial_of(wording.settings if wording else {})}
     form = PrincipleForm(request.POST or None, team=request.team, principle=principle, initial=initial)
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and form.is_valid() and not form.is_trial:
         version = services.principle_edit(principle=principle, user=request.user, **form.cleaned_data)
         messages.success(request, f"Saved as version {version.number}. Existing runs keep their version."
-                         if version else "Saved. The wording is unchanged, so there is no new version.")
+                         if version else "Saved. What decides is unchanged, so there is no new version.")
         return redirect("principles:detail", pk=principle.pk)
     labels = latest.labels.count() if latest else 0
     return render(request, "principles/form.html", {"form": form, "principle": principle, "latest": latest,

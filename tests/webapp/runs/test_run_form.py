@@ -16,6 +16,8 @@ from tests.training.tiny_models import make_base
 from training.config import Lora, Recipe, as_yaml, parse_recipe, shipped_recipe
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
+from webapp.principles.models import Principle
+from webapp.principles.services import principle_create, principle_edit
 from webapp.runs.form.form_views import free_name
 from webapp.runs.form.recipe_fields import OWN_WIDGETS, SECTIONS, folded, specs
 from webapp.runs.form.recipe_form import RecipeForm
@@ -360,3 +362,37 @@ def _principle(team: Team, name: str) -> Any:
 def _dataset(team: Team, user: User) -> Dataset:
     return Dataset.objects.create(team=team, name="My prompts", status=Dataset.Status.READY, rows_good=10,
                                   digest="d", created_by=user)
+
+
+def test_a_measured_principle_of_the_team_brings_its_measure(team: Team, owner: User, owner_client: Client) -> None:
+    measure = {"kind": "pattern", "pattern": "é+", "toward": "low"}
+    principle_create(team=team, user=owner, name="accents", statement="lower in pattern (…)", polarity="virtue",
+                     measure=measure)
+    page = owner_client.get(NEW)
+    row = next(row for row in page.context["form"].rows if row.name == "accents")
+    assert not row.chosen and "pattern (pattern: “é+”), lower is better" in page.content.decode()
+
+    demo = posted(team, shipped_recipe("demo"))
+    ticked = demo | {"principle": [*demo["principle"], "accents"], "serves:accents": "gauge"}
+    recipe = owner_client.post(f"{NEW}preview/", ticked | {"measure:accents": row.measure}).context["form"].recipe
+    choice = next(choice for choice in recipe.principles if choice.name == "accents")
+    assert choice.measure is not None and choice.measure.model_dump(exclude_defaults=True) == measure
+    assert (choice.serves, choice.statement) == ("gauge", "lower in pattern (…)"), "labels find the team's version"
+    copied = RecipeForm.from_recipe(team, recipe)
+    assert copied.is_valid() and copied.recipe == recipe
+
+
+def test_a_recipe_that_judges_what_the_team_measures_stays_judged_and_offers_the_measure(
+    team: Team, owner: User, owner_client: Client,
+) -> None:
+    principle = Principle.objects.get(team=team, name="conciseness")
+    principle_edit(principle=principle, user=owner, statement="lower in words", polarity="virtue", description="",
+                   symbol="★", hue="#228833", measure={"kind": "words", "toward": "low"})
+    recipe = Recipe.model_validate({"principles": [{"name": "conciseness"}]})
+    answer = owner_client.post(NEW, posted(team, recipe) | {"check": "1"})
+    assert answer.context["form"].recipe == recipe
+    assert "as your team’s principle does (words, lower is better)" in answer.content.decode()
+
+    ticked = owner_client.post(f"{NEW}preview/", posted(team, recipe) | {"measured": "conciseness"})
+    choice = ticked.context["form"].recipe.principles[0]
+    assert (choice.measure.kind, choice.measure.toward, choice.wording) == ("words", "low", "lower in words")

@@ -62,6 +62,16 @@ def signed(number: float | None, digits: int = 2) -> str:
 
 
 @register.filter
+def figures(number: float | None) -> str:
+    """A measured number in three or four figures: 12,345; 0.0123; −3.5; 12."""
+    if number is None:
+        return ""
+    text = f"{number:,.0f}" if float(number).is_integer() and abs(number) < 1e12 or 1e3 <= abs(number) < 1e12 \
+        else f"{number:.4g}"
+    return text.replace("-", "−")
+
+
+@register.filter
 def gigabytes(count: float | None) -> str:
     """5_240_000_000 bytes as '5.2 GB'."""
     return "" if count is None else f"{count / 1e9:.1f}\u00a0GB"

@@ -7,7 +7,6 @@ data set of the hub keeps that name, and is refused until the data set is import
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ from webapp.judges.keys import check_key_host, saved_key
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge, saved_judge_of
 from webapp.labels.rating_uses import aspects_in_recipe
-from webapp.principles.models import Principle
+from webapp.runs.form.principle_rows import PrincipleRow, measure_of, rows_of
 from webapp.runs.form.recipe_fields import OFF, SECTIONS, FormSection, Spec, folded, show, specs
 from webapp.runs.model_home import models_home
 
@@ -59,22 +58,6 @@ class Entry:
         return self.spec.kind == "section" and self.text == OFF
 
 
-@dataclass
-class PrincipleRow:
-    """A principle of the team, or one that only this recipe has, with its weight."""
-
-    name: str
-    weight: str
-    chosen: bool
-    statement: str = ""
-    principle: Principle | None = None
-    wording: str = ""
-    share: str = ""
-    measure: str = ""  # the measure of a measured principle as JSON, kept as the recipe has it
-    serves: str = "labels"  # what the measure is for
-    errors: list[str] = field(default_factory=list)
-
-
 class RecipeForm:
     """Text fields by dotted path, rows of principles and, after validation, the recipe or the errors."""
 
@@ -98,12 +81,11 @@ class RecipeForm:
         values = recipe.model_dump(mode="json")
         texts = {path: _text(values, spec) for path, spec in specs().items()}
         choices = {choice.name: (choice.statement, choice.weight) for choice in recipe.principles}
-        rows = _rows(team, choices)
-        measured = {choice.name: choice for choice in recipe.principles if choice.measure is not None}
+        rows = rows_of(team, choices)
+        chosen = {choice.name: choice for choice in recipe.principles}
         for row in rows:
-            if (choice := measured.get(row.name)) and choice.measure is not None:
-                row.measure, row.statement = choice.measure.model_dump_json(), choice.statement
-                row.serves = choice.serves
+            if choice := chosen.get(row.name):
+                row.take_measure(choice)
         source, texts["data.source"] = _source_of(recipe.data.source)
         form = cls(team, texts, rows, source, recipe.name)
         form.use_judge(saved_judge_of(team, recipe.judge))
@@ -114,7 +96,7 @@ class RecipeForm:
         texts = {path: post.get(path, "false" if spec.kind == "bool" else "") for path, spec in specs().items()}
         texts["data.source"] = post.get("data.source", "")
         chosen = set(post.getlist("principle"))
-        rows_by_name = {row.name: row for row in _rows(team, {})}
+        rows_by_name = {row.name: row for row in rows_of(team, {})}
         rows = []
         for name in dict.fromkeys(post.getlist("row")):
             row = rows_by_name.pop(name, None) or PrincipleRow(name, "1.0", False)
@@ -122,6 +104,8 @@ class RecipeForm:
             row.statement = post.get(f"statement:{name}", "").strip()
             row.measure, row.serves = post.get(f"measure:{name}", ""), post.get(f"serves:{name}", "labels")
             row.chosen = name in chosen
+            if name in post.getlist("measured"):
+                row.take_team_measure()
             rows.append(row)
         form = cls(team, texts, [*rows, *rows_by_name.values()], post.get("source", DEMO_WORLD), post.get("name", ""))
         form.use_judge(saved_judge(team, post.get("saved_judge", "")))
@@ -217,7 +201,7 @@ class RecipeForm:
         """The nested value for Recipe; text that is not a mapping of columns is an error here."""
         value: dict[str, Any] = {"name": self.name.strip(), "principles": [
             {"name": row.name, "weight": row.weight.strip(), "statement": self._statement(row),
-             **({"measure": _json(row.measure), "serves": row.serves} if row.measure else {})}
+             **({"measure": measure_of(row.measure), "serves": row.serves} if row.measure else {})}
             for row in self.rows if row.chosen]}
         left_out = [f"{path}." for path, entry in self.entries.items() if entry.is_left_out]
         for path, entry in self.entries.items():
@@ -238,7 +222,7 @@ class RecipeForm:
     def _statement(self, row: PrincipleRow) -> str:
         """The typed wording, else the team's wording if it differs from the library's."""
         if row.measure:
-            return row.statement
+            return row.statement or row.wording_of_measure
         shipped = library().get(row.name)
         statement = row.statement or row.wording
         return "" if shipped is not None and statement == shipped.statement else statement
@@ -311,33 +295,6 @@ def read_yaml(team: Team, text: str) -> tuple[RecipeForm | None, str]:
     except ValidationError as error:
         return None, "; ".join(f"{path}: {message}" for path, message in field_errors(error))
     return RecipeForm.from_recipe(team, recipe), ""
-
-
-def _rows(team: Team, choices: dict[str, tuple[str, float]]) -> list[PrincipleRow]:
-    """The recipe's principles in their order, then the team's other principles."""
-    principles = {principle.name: principle for principle in
-            Principle.objects.of(team).filter(archived=False).prefetch_related("versions")}
-    rows = []
-    for name in [*choices, *(name for name in principles if name not in choices)]:
-        principle = principles.get(name)
-        versions = principle.versions.all() if principle else []
-        wording = versions[0].statement if versions else ""
-        row = PrincipleRow(name, "1.0", name in choices, principle=principle, wording=wording)
-        if name in choices:
-            shipped = library()[name].statement if name in library() else ""
-            statement = choices[name][0] or shipped
-            row.statement = "" if statement == wording else statement
-            row.weight = show(choices[name][1])
-        rows.append(row)
-    return rows
-
-
-def _json(text: str) -> Any:
-    """What a hidden field holds; text that is no JSON stays text, which the recipe refuses."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _source_of(source: str) -> tuple[str, str]:

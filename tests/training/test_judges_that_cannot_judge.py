@@ -225,11 +225,12 @@ def test_a_stage_looks_closer_at_labels_that_a_coin_drew(tiny_base: Path, tmp_pa
     settings = {"base": str(tiny_base), "epochs": 1, "batch_size": 32, "max_length": 16, "held_out": 0.2,
                 "lora": {"r": 2, "alpha": 4, "dropout": 0.0}}
     common = {"seed": 0, "device": "cpu", "precision": "fp32", "principle": "toxicity", "preference_model": settings}
-    for off in (True, False):
-        made = job("preference_model", tmp_path, common, pairs=COIN, labels=labels, runtime={"stop_at_chance": not off})
+    off, measured, judged = {"stop_at_chance": False}, {"measured": ["toxicity"]}, {"measured": ["brevity"]}
+    for runtime in (off, measured, judged):  # a measure draws no lots: that its model is weak is no doubt of its labels
+        made = job("preference_model", tmp_path, common, pairs=COIN, labels=labels, runtime=runtime)
         run(preference_model.run, made, tmp_path)
         stored = read_json(tmp_path / "card.json")
-        assert ("cross_labels" in stored) is not off
+        assert ("cross_labels" in stored) is (runtime is judged)
     assert (stored["cross_labels"], stored["cross_decided"]) == (120, 120) and not (tmp_path / "folds").exists()
 
 

@@ -16,7 +16,7 @@ from training.config.judge import BUDGETS, RUNTIME_ONLY
 from training.run.artifacts import Job, read_json, write_json
 from training.run.checks import bases_of
 from training.run.model_names import ModelHome, model_home
-from training.run.pipeline import StagePlan, plan, shared_principles
+from training.run.pipeline import StagePlan, measuring_judges, plan, shared_principles
 
 DONE, FAILED, LOCKED, STOPPED = 0, 1, 73, 75
 
@@ -48,7 +48,8 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
     roles = {role for stage in plan(recipe) for role in stage.files}
     preflight = {"bases": bases_of(recipe), "lengths": lengths,
                  "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in roles}}
-    checks = {"stop_at_chance": recipe.preference_model.stop_at_chance} if kind in CHECKED else {}
+    checks = ({"stop_at_chance": recipe.preference_model.stop_at_chance, "measured": sorted(measuring_judges(recipe))}
+              if kind in CHECKED else {})
     siblings = {"siblings": shared} if kind == "label" and (shared := shared_principles(recipe)) else {}
     return siblings | checks | {"judge": account, "models": (home or model_home()).to_json(), "preflight": preflight}
 

@@ -52,7 +52,7 @@ def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) ->
     if len(by_digest) < 2:
         raise BadData(f"The data holds {len(by_digest)} usable prompts; at least 2 are needed.",
                       "Choose other data, or look at the rows that could not be read.")
-    held_out = set(sorted(by_digest)[: min(settings.held_out, max(1, len(by_digest) // 5))])
+    held_out = held_out_of(by_digest, settings.held_out)
     files: dict[FileRole, Path] = {"prompts": folder / "prompts.jsonl", "held_out": folder / "held_out.jsonl"}
     write_jsonl(files["prompts"], ({"prompt": by_digest[key]} for key in by_digest if key not in held_out))
     write_jsonl(files["held_out"], ({"prompt": by_digest[key]} for key in by_digest if key in held_out))
@@ -78,6 +78,11 @@ def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) ->
         files["dialogues"] = folder / "dialogues.jsonl"
         write_jsonl(files["dialogues"], dialogues)
     return files
+
+
+def held_out_of(digests: Collection[str], most: int) -> set[str]:
+    """Which prompts of a run are held out: those of smallest digest, at most a fifth of them and at least one."""
+    return set(sorted(digests)[: min(most, max(1, len(digests) // 5))])
 
 
 def _dialogues(rows: Iterable[Row]) -> list[dict[str, Any]]:

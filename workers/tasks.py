@@ -24,6 +24,20 @@ def import_dataset(dataset_id: int) -> None:
     dataset_import(dataset_id=dataset_id)
 
 
+@app.task(name="workers.profile_dataset")
+def profile_dataset(profile_id: int) -> None:
+    from webapp.datasets.profiles import profile_compute
+
+    profile_compute(profile_id=profile_id)
+
+
+@app.task(name="workers.preview_curation")
+def preview_curation(curation_id: int) -> None:
+    from webapp.datasets.curations import curation_compute
+
+    curation_compute(curation_id=curation_id)
+
+
 @app.task(name="workers.compare_wordings")
 def compare_wordings(comparison_id: int) -> None:
     from webapp.judges.comparisons import comparison_run

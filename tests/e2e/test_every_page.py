@@ -43,6 +43,8 @@ PAGES = {
     "dataset-search": "/datasets/{dataset}/?q=what",
     "dataset-row": "/datasets/{dataset}/rows/1/edit/",
     "dataset-ratings": "/datasets/{dataset}/ratings/",
+    "dataset-profile": "/datasets/{dataset}/profile/",
+    "dataset-curate": "/datasets/{dataset}/curate/",
     "dataset-bad-rows": "/datasets/{dataset}/rejected/",
     "dataset-columns": "/datasets/{uploaded}/columns/",
     "labels": "/labels/",

@@ -22,7 +22,9 @@ from tests.webapp.runs.seeds import fill, make_run
 from webapp.accounts.invitations import invitation_create
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import (
+    Curation,
     Dataset,
+    DatasetProfile,
     DatasetRow,
     DatasetText,
     Draft,
@@ -105,6 +107,8 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     EditedRow.objects.create(draft=draft, number=1, prompt=[{"role": "user", "content": SECRET}], chosen=SECRET,
                              rejected="no", words=SECRET)
     RejectedRow.objects.create(dataset=dataset, number=2, reason=SECRET)
+    DatasetProfile.objects.create(dataset=dataset, status="failed", error=SECRET)
+    Curation.objects.create(base=dataset, status="done", rule={"kind": "merge"}, sentence=SECRET, rows_added=1)
     AspectUse.objects.create(team=team, dataset=dataset, aspect="honesty", principle=principle)
     pair = Pair.objects.create(team=team, digest="d" * 32, dataset=dataset, excerpt=SECRET)
     PairText.objects.create(pair=pair, prompt=[{"role": "user", "content": SECRET}], response_a=SECRET, response_b="b")
@@ -134,6 +138,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(PrincipleVersion.objects.filter(principle__team=team).values("pk", "statement")),
         list(Dataset.objects.of(team).values("pk", "status", "name")),
         list(Draft.objects.filter(base__team=team).values("pk", "changed_at")),
+        list(DatasetProfile.objects.values("pk", "status")), list(Curation.objects.values("pk", "status")),
         list(ExcludedRow.objects.values("number")), list(EditedRow.objects.values("number", "chosen")),
         list(team.memberships.values("pk", "user")), list(team.invitations.values("pk", "places")),
         list(Label.objects.of(team).values("pk", "review", "corrected_probability")),

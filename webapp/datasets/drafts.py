@@ -109,7 +109,7 @@ def row_edit_undo(*, dataset: Dataset, user: User, number: int) -> None:
 @transaction.atomic
 def draft_discard(*, dataset: Dataset) -> None:
     """Forget every change of the open draft."""
-    _lock(dataset)
+    lock(dataset)
     draft = Draft.objects.filter(base=dataset, saved_as=None)
     changes_delete(draft)
     draft.delete()
@@ -122,19 +122,30 @@ def draft_save(*, dataset: Dataset, user: User) -> Dataset:
     Raises:
         DraftRefused: nothing is changed, or no row would be left.
     """
-    _lock(dataset)
+    lock(dataset)
     draft = draft_of(dataset)
     if draft is None or not draft.excluded_count + draft.edited_count:
         raise DraftRefused("Nothing is excluded or edited, so a new version would be the same. Change a row first.")
     if draft.excluded_count >= dataset.rows_good:
         raise DraftRefused(f"All {dataset.rows_good:,} rows are excluded. Put at least one back, then save.")
+    version = version_create(dataset=dataset, user=user, rows_excluded=draft.excluded_count,
+                             rows_edited=draft.edited_count)
+    Draft.objects.filter(pk=draft.pk).update(saved_as=version)
+    return version
+
+
+def version_create(*, dataset: Dataset, user: User, **differs: Any) -> Dataset:
+    """The next version of a locked data set, whose rows a worker makes.
+
+    Args:
+        differs: what it says of how it was made: `rows_excluded`, `rows_edited`, `rows_added`, `made_by`.
+    """
     family = list(family_of(dataset).select_for_update().values_list("pk", flat=True))  # one number, one version
     last = Dataset.objects.filter(pk__in=family).aggregate(last=Max("version"))["last"]
     version = Dataset.objects.create(
         team=dataset.team, name=dataset.name, kind=dataset.kind, status=Dataset.Status.IMPORTING, created_by=user,
         version=last + 1, family=dataset.first_version, made_from=dataset, made_from_version=dataset.version,
-        rows_excluded=draft.excluded_count, rows_edited=draft.edited_count, heartbeat_at=timezone.now())
-    Draft.objects.filter(pk=draft.pk).update(saved_as=version)
+        heartbeat_at=timezone.now(), **differs)
     send("workers.import_dataset", version.pk, queue=JOBS)
     return version
 
@@ -146,14 +157,14 @@ def changes_delete(drafts: QuerySet[Draft]) -> None:
         changes._raw_delete(changes.db)
 
 
-def _lock(dataset: Dataset) -> None:
+def lock(dataset: Dataset) -> None:
     """Hold the data set, which must be ready, until the transaction ends."""
     get_object_or_404(Dataset.objects.select_for_update(), pk=dataset.pk, status=Dataset.Status.READY)
 
 
 def _locked_draft(dataset: Dataset, user: User) -> Draft:
     """The open draft, made if there is none, as changed by this person now."""
-    _lock(dataset)
+    lock(dataset)
     draft, _ = Draft.objects.update_or_create(base=dataset, saved_as=None, defaults={
         "changed_by": user, "changed_at": timezone.now()})
     return draft

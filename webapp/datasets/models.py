@@ -53,6 +53,9 @@ class Dataset(TeamOwned):
                                             help_text="Key of version 1, also once it is deleted; empty: this is it.")
     rows_excluded = models.PositiveIntegerField(default=0, help_text="Rows of `made_from` that it leaves out.")
     rows_edited = models.PositiveIntegerField(default=0)
+    rows_added = models.PositiveIntegerField(default=0, db_default=0, help_text="Rows of another data set.")
+    made_by = models.CharField(max_length=500, blank=True, default="", db_default="",
+                               help_text="What was done to the rows of `made_from`, in a sentence; empty: a draft.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -81,7 +84,17 @@ class Dataset(TeamOwned):
     @property
     def difference(self) -> str:
         """What differs from the data set that it is made from."""
-        return in_words(self.rows_excluded, self.rows_edited)
+        return self.made_by or in_words(self.rows_excluded, self.rows_edited)
+
+    @property
+    def difference_from(self) -> str:
+        """What differs, as words before the version that it is made from."""
+        return f"{self.made_by}; made from" if self.made_by else f"{self.difference} from"
+
+    @property
+    def responses_expected(self) -> int:
+        """How many responses each of its rows should have."""
+        return 2 if self.has_pairs else int(self.kind == Dataset.Kind.DIALOGUES)
 
     @property
     def title(self) -> str:
@@ -224,3 +237,59 @@ class EditedRow(RowChange):
     def state(self) -> str:
         """Tells this edit of the row from any other."""
         return self.at.isoformat()
+
+
+class Computation(models.Model):
+    """Work on a data set's rows that a worker does once: computing, then done, or failed with `error` in words."""
+
+    class Status(models.TextChoices):
+        COMPUTING = "computing", "computing"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.COMPUTING)
+    error = models.TextField(blank=True)
+    rows_read = models.PositiveIntegerField(default=0)
+    claim = models.CharField(max_length=32, blank=True, help_text="Token of the worker that computes it, if any.")
+    heartbeat_at = models.DateTimeField(default=timezone.now)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    unit = models.CharField(max_length=200, default="words", help_text="What lengths are counted in.")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        abstract = True
+
+
+class DatasetProfile(Computation):
+    """What a data set's rows hold in numbers (`training.data.profile`)."""
+
+    TASK = "workers.profile_dataset"
+
+    dataset = models.OneToOneField(Dataset, on_delete=models.CASCADE, related_name="profile")
+    result = models.JSONField(default=dict)
+
+
+class Curation(Computation):
+    """A rule that makes a new version: which rows it drops, or which data set it adds. Its worker says how many rows
+    stay; then it is saved as a version, or replaced. A data set has one that is not saved."""
+
+    TASK = "workers.preview_curation"
+
+    base = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="curations")
+    saved_as = models.OneToOneField(Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="curation")
+    rule = models.JSONField(help_text="What is done: `webapp.datasets.rules`.")
+    merged = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.SET_NULL, related_name="merges",
+                               help_text="The data set whose rows are added.")
+    excluded = models.JSONField(default=list, help_text="Numbers of the rows that are dropped.")
+    rows_kept = models.PositiveIntegerField(default=0)
+    rows_added = models.PositiveIntegerField(default=0)
+    sentence = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["base"], condition=models.Q(saved_as=None),
+                                               name="one_open_curation_a_dataset")]
+
+    @property
+    def rows_dropped(self) -> int:
+        return self.base.rows_good - self.rows_kept

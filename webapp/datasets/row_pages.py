@@ -78,7 +78,7 @@ class ShownRow:
     before: ShownRow | None = None
 
 
-class _CountedPages(Paginator):
+class CountedPages(Paginator):
     """A paginator that is told the count instead of counting the rows again."""
 
     def __init__(self, rows: Any, per_page: int, count: int) -> None:
@@ -116,16 +116,16 @@ def row_page(*, dataset: Dataset, chosen: RowFilter, page: str | None, draft: Dr
     """One page of the rows that the filter finds; of all rows where it is not active."""
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
     if not chosen.is_active:
-        of_all = _CountedPages(texts, ROWS_PER_PAGE, dataset.rows_good).get_page(page)
+        of_all = CountedPages(texts, ROWS_PER_PAGE, dataset.rows_good).get_page(page)
         shown = RowPage(cast("Page[ShownRow]", of_all), dataset.rows_good)
         on_page = cast("QuerySet[DatasetText]", of_all.object_list)
     else:
         numbers = list(matching(dataset, chosen, draft).values_list("number", flat=True)[:MOST_FOUND + 1])
         count = min(len(numbers), MOST_FOUND)
-        of_found: Page[int] = _CountedPages(numbers[:MOST_FOUND], ROWS_PER_PAGE, count).get_page(page)
+        of_found: Page[int] = CountedPages(numbers[:MOST_FOUND], ROWS_PER_PAGE, count).get_page(page)
         shown = RowPage(cast("Page[ShownRow]", of_found), count, len(numbers) > MOST_FOUND)
         on_page = texts.filter(row__number__in=list(of_found.object_list))
-    rows = _shown(on_page)
+    rows = shown_rows(on_page)
     shown.page.object_list = _marked(rows, draft) if draft else rows
     return shown
 
@@ -143,7 +143,7 @@ def _marked(rows: list[ShownRow], draft: Draft) -> list[ShownRow]:
     return list(marked.values())
 
 
-def _shown(texts: QuerySet[DatasetText]) -> list[ShownRow]:
+def shown_rows(texts: QuerySet[DatasetText]) -> list[ShownRow]:
     """Rows are cut one at a time: 25 of the longest would take 75 MB, and their page more."""
     columns = texts.values_list("row__number", "prompt", "chosen", "rejected", "undecided", "row__rated__ratings")
     return [ShownRow(number, _cut_prompt(prompt), _cut(chosen), _cut(rejected), undecided, ratings)

@@ -90,6 +90,10 @@ def dataset_delete(*, dataset: Dataset) -> None:
     if making is not None:
         raise DatasetInUse(f"This data set cannot be deleted yet: version {making.version} is being made from its "
                            "rows. Wait until it is ready.")
+    merging = Dataset.objects.filter(curation__merged=dataset, status=Dataset.Status.IMPORTING).first()
+    if merging is not None:
+        raise DatasetInUse(f"This data set cannot be deleted yet: its rows are being added to “{merging.title}”. Wait "
+                           "until that is ready.")
     _rows_delete(dataset)
     changes_delete(Draft.objects.filter(Q(base=dataset) | Q(saved_as=dataset)))
     upload = source_path(dataset)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.datasets import draft_views, views
+from webapp.datasets import curation_views, draft_views, profile_views, views
 
 app_name = "datasets"
 urlpatterns = [
@@ -16,6 +16,11 @@ urlpatterns = [
     path("<int:pk>/delete/", views.dataset_delete, name="delete"),
     path("<int:pk>/rejected/", views.dataset_rejected, name="rejected"),
     path("<int:pk>/rejected.csv", views.dataset_rejected_csv, name="rejected_csv"),
+    path("<int:pk>/profile/", profile_views.dataset_profile, name="profile"),
+    path("<int:pk>/differences/", profile_views.dataset_differences, name="differences"),
+    path("<int:pk>/curate/", curation_views.dataset_curate, name="curate"),
+    path("<int:pk>/curate/save/", curation_views.curation_save, name="curation_save"),
+    path("<int:pk>/curate/discard/", curation_views.curation_discard, name="curation_discard"),
     path("<int:pk>/rows/exclude/", draft_views.matching_exclude, name="matching_exclude"),
     path("<int:pk>/rows/<int:number>/exclude/", draft_views.row_exclude, name="row_exclude"),
     path("<int:pk>/rows/<int:number>/edit/", draft_views.row_edit, name="row_edit"),

@@ -1,6 +1,8 @@
-"""The rows of a version: those of the data set that it is made from, with the changes of its draft, in their order.
+"""The rows of a version: those of the data set that it is made from, with the changes of its draft or of its curation,
+in their order.
 
-A row keeps its number and its ratings in every version. Left out: new rows, and another order.
+A row keeps its number and its ratings in every version. Rows of another data set come after them, with the numbers that
+follow. Left out: another order.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from django.db.models import Q, QuerySet
 from training.data.rows import Row
 from training.dialogue import Dialogue
 from training.errors import BadData
-from webapp.datasets.models import Dataset, DatasetText, Draft
+from webapp.datasets.models import Curation, Dataset, DatasetText, Draft
 
 _BATCH = 50  # rows may be megabytes long
 _HEARTBEAT_SECONDS = 5
@@ -27,6 +29,10 @@ def version_rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tu
     Raises:
         BadData: the data set that the version is made from is gone.
     """
+    curation = Curation.objects.select_related("base", "merged").filter(saved_as=dataset).first()
+    if curation is not None:
+        yield from _curated(curation, heartbeat)
+        return
     draft = Draft.objects.select_related("base").filter(saved_as=dataset).first()
     if draft is None:
         raise BadData("The data set that this version is made from no longer exists.", "Delete this version.")
@@ -38,6 +44,27 @@ def version_rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tu
         if number in edited:
             edit = draft.edited.get(number=number)
             prompt, chosen, rejected = edit.prompt, edit.chosen, edit.rejected
+        yield number, Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings])
+
+
+def _curated(curation: Curation, heartbeat: Callable[[], None]) -> Iterator[tuple[int, Row]]:
+    excluded = set(curation.excluded)
+    last = 0
+    for number, row in rows_of(curation.base, heartbeat):
+        last = number
+        if number not in excluded:
+            yield number, row
+    if not curation.rows_added:
+        return
+    if curation.merged is None:
+        raise BadData("The data set whose rows are added no longer exists.", "Delete this version.")
+    for number, (_, row) in enumerate(rows_of(curation.merged, heartbeat), last + 1):
+        yield number, row
+
+
+def rows_of(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tuple[int, Row]]:
+    """The rows of a ready data set in order, each with its number; `heartbeat` is called every few seconds."""
+    for number, prompt, chosen, rejected, undecided, ratings in _rows(dataset, heartbeat):
         yield number, Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings])
 
 

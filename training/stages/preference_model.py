@@ -135,10 +135,8 @@ def _look_closer(job: Job, folder: Path, settings: Settings, device: torch.devic
                  unseen: set[str], scores: Tensor, pad: int, reporter: Reporter) -> dict[str, list[float]]:
     """What `cross_fit` says where the held-out pairs leave open whether a judge's labels can be learnt; else nothing.
     The labels of a measure are never those of a coin."""
-    measured = job.runtime.get("measured", [])
-
     def is_open(head: int) -> bool:
-        if principles_of(job)[head] in measured:
+        if principles_of(job)[head] in job.runtime.get("measured", []):
             return False
         rows = [(float(scores[index, 0, head] - scores[index, 1, head]), label, example.digest in unseen)
                 for index, example in enumerate(examples) if (label := example.labels[head]) is not None]

@@ -21,7 +21,7 @@ from training import demo_world
 from training.config import DEMO_WORLD, EVERYDAY_PROMPTS, JudgeSettings, Recipe
 from training.data.data_files import check_aspects, check_files, files_from_rows, prepare
 from training.data.rows import Row
-from training.data.shipped import EVERYDAY_FILE
+from training.data.shipped import EVERYDAY_FILE, SYSTEM
 from training.errors import BadData, BadSettings
 from training.judges.identity import is_unplaced, judge_name
 from training.judges.prompt import prompt_version
@@ -48,7 +48,7 @@ def file_digests(recipe: Recipe, dataset: Dataset | None) -> dict[str, str]:
     if dataset is None:
         if recipe.data.source == EVERYDAY_PROMPTS:
             _check_prompts_alone(recipe, "the everyday prompts have")
-            return {role: digest_of([role, file_digest(EVERYDAY_FILE), chosen["limit"], chosen["held_out"]])
+            return {role: digest_of([role, SYSTEM, file_digest(EVERYDAY_FILE), chosen["limit"], chosen["held_out"]])
                     for role in ("prompts", "held_out")}
         if recipe.data.source != DEMO_WORLD:
             raise BadSettings(f"'{recipe.data.source}' is not imported.",

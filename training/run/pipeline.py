@@ -11,6 +11,7 @@ A principle whose measure is the reward itself has no stages of its own: `weight
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -112,10 +113,9 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     for name in labelled:
         settings = {"judge": measured.get(name, judge), "principle": name, "statement": wordings[name],
                     "seed": recipe.seed}
-        references = _references(recipe, [name])
         stage = f"label:{name}"
         after = shared[:shared.index(stage)] if stage in shared else ()
-        stages.append(StagePlan(stage, "label", settings, pairs, pair_files + references, name, after=after))
+        stages.append(StagePlan(stage, "label", settings, pairs, pair_files + _references(recipe, [name]), name, after))
     if baselines.is_mixed(recipe):
         settings = {"baseline": recipe.baseline.kind, "shares": recipe.weights_by_name, "seed": recipe.seed}
         stages.append(StagePlan("draw", "draw", settings, {f"label:{name}": f"label:{name}" for name in labelled}))
@@ -125,14 +125,13 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     weights = {"weights": values["weights"] if recipe.baseline.kind == "none" else {"mode": "set"},
                "given": weights_by_name} | direct
     stages.append(StagePlan("weights", "weights", weights, models | (pairs if direct else {}),
-                            pair_files + _references(recipe, baselines.measured_rewards(recipe)) if direct else ()))
+                            pair_files + _references(recipe, *direct.values()) if direct else ()))
     # Where no policy is kept the setting is left out, so that results made before it existed are found.
     ppo = {key: value for key, value in values["ppo"].items() if key != "keep_every" or value}
     settings = repeated | policy | {"ppo": ppo, "scalarization": values["scalarization"], "principles": names}
     settings |= direct | charted | ({"judge": judge} if recipe.ppo.judge_samples else {})
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"},
-                            ("prompts", *_references(recipe, [*baselines.measured_rewards(recipe),
-                                                              *baselines.gauges(recipe)]))))
+                            ("prompts", *_references(recipe, *direct.values(), *charted.values()))))
     settings = repeated | policy | {"evaluate": values["evaluate"], "judge": judge, "principles": wordings}
     settings |= direct | charted
     inputs = start | {"ppo": "ppo"}
@@ -148,9 +147,9 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     return stages
 
 
-def _references(recipe: Recipe, names: Iterable[str]) -> tuple[str, ...]:
+def _references(recipe: Recipe, *measured: Iterable[str]) -> tuple[str, ...]:
     """The data file with reference answers, for a stage that measures these principles, where one needs it."""
-    return ("references",) if set(recipe.referenced) & set(names) else ()
+    return ("references",) if not set(recipe.referenced).isdisjoint(itertools.chain(*measured)) else ()
 
 
 def _without_models(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -94,6 +94,8 @@ def test_an_edit_changes_it_and_the_next_version_has_it(owner_client: Client, te
     version.refresh_from_db()
     assert references_of(version) == ["5", "eight", ""]
     assert version.digest == dataset.digest and version.references_digest != dataset.references_digest
+    differences = page_of(owner_client, "differences", version.pk)
+    assert "</header>eight" in differences and "</header>8" in differences
 
 
 def test_an_edit_back_to_the_old_answer_is_none(owner_client: Client, team: Team, owner: User) -> None:

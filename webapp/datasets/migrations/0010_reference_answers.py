@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('datasets', '0008_ratings_of_rows'),
+        ('datasets', '0009_profiles_and_curations'),
     ]
 
     operations = [

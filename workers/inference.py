@@ -192,8 +192,10 @@ def score(request: Request, answers: list[str]) -> AnswersScored:
     rewards = _loaded.get(("rewards", run.pk), lambda: _principle_rewards(run))
     with _scoring:
         scores = rewards(request.dialogues, answers, 2)
+    recipe = run.stored.recipe  # a prompt that somebody typed has no reference answer to measure by
+    unmeasured = set(recipe.referenced).intersection(measured_rewards(recipe))
     principles: list[PrincipleScore] = [
-        {"name": name, "scores": _rounded(scores.standardised[:, column]),
+        {"name": name, "scores": [None, None] if name in unmeasured else _rounded(scores.standardised[:, column]),
          "parts": _rounded(scores.weighted[:, column])}
         for column, name in enumerate(rewards.names)]
     return {"kind": "rewards", "principles": principles, "totals": _rounded(scores.total)}

@@ -30,10 +30,10 @@ _JUDGED = ["model", "probability", "p_shown", "p_swapped", "order_gap", "confide
 
 
 class _StoredLabel(NamedTuple):
-    """A stored label: its row, and whether it is an error that a later answer may replace."""
+    """A stored label: its row, and whether a later answer may replace it."""
 
     pk: int
-    failed: bool
+    is_open: bool
 
 
 class LabelRecorder:
@@ -46,9 +46,12 @@ class LabelRecorder:
         self._index: PairIndex | None = None
         self._versions: dict[tuple[str, str], PrincipleVersion] = {}
         self._dataset = dataset_of(stage)
+        measure = stage.settings.get("judge", {}).get("measure") or {}
+        self._is_by_references = measure.get("answer_from") == "data"
 
     def record(self, events: Sequence[LabelBody]) -> None:
-        """Insert new labels. A stored error is replaced; any other stored label stays as it was bought."""
+        """Insert new labels. A stored error is replaced, and so is what was measured by reference answers, which may
+        have changed; any other stored label stays as it was bought."""
         settings = self._stage.settings
         measure = settings.get("judge", {}).get("measure")
         version = self._version(settings["principle"], settings["statement"],
@@ -74,7 +77,7 @@ class LabelRecorder:
             before = stored.get((pairs[digest], self._judge_of(event), event["prompt_version"]))
             if before is None:
                 fresh.append(self._columns(event, pairs[digest], version))
-            elif before.failed and event["probability"] is not None:
+            elif before.is_open and event["probability"] is not None:
                 mended.append(Label(pk=before.pk, **self._columns(event, pairs[digest], version)))
         insert_new(Label, fresh)
         if mended:
@@ -93,7 +96,7 @@ class LabelRecorder:
                 version=wording.pk, pair__in=pairs[start: start + _BATCH]).order_by()
             for pk, pair, judge, version, probability in labels.values_list("pk", "pair_id", "judge", "prompt_version",
                                                                           "probability"):
-                stored[pair, judge, version] = _StoredLabel(pk, probability is None)
+                stored[pair, judge, version] = _StoredLabel(pk, probability is None or self._is_by_references)
         return stored
 
     def _columns(self, event: LabelBody, pair: int, version: PrincipleVersion) -> dict[str, Any]:

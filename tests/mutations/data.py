@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
+ANSWERS_OF_PROMPTS = "tests/training/test_answers_of_prompts.py"
 BASELINES = "tests/training/test_baselines.py"
 CALIBRATION = "tests/training/test_calibration.py"
 CHECKS = "tests/training/test_checks.py"
@@ -36,6 +37,14 @@ DATA: tuple[Mutation, ...] = (
              ("tests/webapp/runs/test_cancelling_at_once.py", "tests/webapp/runs/test_services_of_runs.py")),
     Mutation("repetition-draws-anew", "a repetition draws its PPO anew", "training/run/pipeline.py",
              'common | {"seed": recipe.seed + recipe.repeat}', 'common | {"seed": recipe.seed}', (BASELINES,)),
+    Mutation("answers-in-identity", "a reward by reference answers is another one with other answers",
+             "training/run/pipeline.py", '("prompts", *_references(recipe, *direct.values(), *charted.values()))',
+             '("prompts",)', (ANSWERS_OF_PROMPTS,)),
+    Mutation("few-answers-pass", "data with answers to fewer than half of its prompts is refused",
+             "training/data/data_files.py", "2 * answered < max(total, 1)", "answered < 0", (ANSWERS_OF_PROMPTS,)),
+    Mutation("any-answer-counts", "a response is compared with the answer to its own prompt",
+             "training/run/references.py", "self._by_digest.get(digest_of(prompt))",
+             "next(iter(self._by_digest.values()))", (ANSWERS_OF_PROMPTS,)),
     Mutation("leftover-of-a-write", "a write that failed leaves no file behind", "training/run/artifacts.py",
              "        os.unlink(temporary)\n", "        pass\n", ("tests/training/test_writing_files.py",)),
     Mutation("negative-share-turns", "the label of a principle with a negative weight is turned round",

@@ -14,7 +14,10 @@ SUPERVISING_A_STAGE = "tests/workers/test_supervising_a_stage.py"
 WORKERS: tuple[Mutation, ...] = (
     # workers --------------------------------------------------------------------------------------------------------
     Mutation("label-stays-as-bought", "a good label that comes again stays as it was bought", "workers/labels.py",
-             'elif before.failed and event["probability"]', 'elif event["probability"]', (RECORDING_LABELS,)),
+             'elif before.is_open and event["probability"]', 'elif event["probability"]', (RECORDING_LABELS,)),
+    Mutation("label-by-old-answer", "a label by reference answers is replaced when they have changed",
+             "workers/labels.py", "probability is None or self._is_by_references", "probability is None",
+             ("tests/workers/test_runs_on_reference_answers.py",)),
     Mutation("label-of-own-pair", "two teams with the same pair label each their own", "workers/labels.py",
              "owner=team_id, digest__in", "digest__in", (RECORDING_LABELS,)),
     Mutation("label-of-other-question", "an error is mended by an answer to the same question", "workers/labels.py",

@@ -180,7 +180,7 @@ def broken(prompt: Dialogue, response: str) -> float:
 
 
 def test_an_answer_without_a_number_counts_as_the_mean_and_is_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scale, "make_measure", lambda settings: broken)
+    monkeypatch.setattr(scale, "make_measure", lambda settings, reference_of: broken)
     reporter = Remembering()
     scores = MeasuredScores({"brevity": WORDS}, {"brevity": Scale(6.0, 2.0)}, reporter)
     assert scores.score_raw(PROMPTS[:3], ["odd", "plain", "odd"]).tolist() == [[6.0], [8.0], [6.0]]

@@ -106,6 +106,23 @@ def test_a_measure_that_is_a_reward_scores_answers_by_its_scale_and_a_gauge_does
     assert by_name["brevity"]["scores"] == [-2.0, 0.0] and by_name["brevity"]["parts"] == [-1.0, 0.0]
 
 
+def test_a_measure_by_reference_answers_has_no_number_for_what_a_person_types(
+    team: Team, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_loaded", Loaded())
+    correct = {"name": "correct", "weight": 1.0, "statement": "", "serves": "reward",
+               "measure": {"kind": "number", "answer_from": "data"}}
+    run.recipe["principles"] = [correct, run.recipe["principles"][0]]
+    run.save(update_fields=["recipe"])
+    write_json(run.stages.get(kind="weights").folder / "weights.json", {
+        "weights": {"correct": 0.5, NAMES[0]: 0.5}, "scales": {"correct": {"mean": 0.25, "std": 0.5}}})
+    asked = Request(team=team.pk, policies=[], dialogues=[ASK, ASK], scorer=run.pk, sampling=ChatSampling())
+    scored = inference.score(asked, ["It is Quill.", "It is 5."])
+    measured, modelled = scored["principles"]
+    assert (measured["scores"], measured["parts"]) == ([None, None], [0.0, 0.0])
+    assert modelled["parts"] == scored["totals"]
+
+
 def test_each_says_alone_what_it_says_beside_the_other(team: Team, run: Run) -> None:
     together = {event["side"]: event["text"] for event in chat(team, run) if event["kind"] == "answer"}
     base = {"stage": None, "sft": None, "base": "demo-world"}

@@ -1,18 +1,17 @@
 """Settings of measures: what a program can say of a response as a number, which of its ends is the better. Torch-free.
 
 Each kind is a class here and a function in `training.measures`. Texts are bounded; nothing in them is ever executed: a
-measure that a team adds is installed as a package, and named here. Left out: answers and references that differ from
-prompt to prompt, the language of a text, its grammar.
+measure that a team adds is installed as a package, and named here. Left out: the language of a text, its grammar.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import regex
-from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 
-from training.config.section import Section
+from training.config.section import Section, is_none
 
 LONGEST_PATTERN = 500  # characters of a regular expression
 Phrase = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
@@ -25,6 +24,40 @@ class MeasureSettings(Section):
     softness: float = Field(0.0, ge=0, le=1e6, description=(
         "0: the better response wins, and equal ones tie. Above 0: P(A is better) = 1 / (1 + exp(-d / softness)), "
         "where d is the difference of the measure; give it about the difference that is worth noticing."))
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it compares with the reference answer that the data has for the prompt."""
+        return False
+
+
+def _is_recipe(answer_from: str) -> bool:
+    return answer_from == "recipe"
+
+
+class ComparingSettings(MeasureSettings):
+    """What measures have that compare a response with an answer: one for all prompts, or that of each prompt."""
+
+    answer_setting: ClassVar[str] = "answer"
+
+    answer_from: Literal["recipe", "data"] = Field("recipe", exclude_if=_is_recipe, description=(
+        "Where the answer comes from: 'recipe', the same for every prompt, or 'data', the reference answer that the "
+        "data set has for each prompt."))
+
+    @model_validator(mode="after")
+    def _has_one_answer(self) -> Self:
+        name = self.answer_setting
+        is_given = getattr(self, name) is not None
+        if self.answer_from == "recipe" and not is_given:
+            raise ValueError(f"needs '{name}', one for all prompts, or 'answer_from: data' for the reference answer "
+                             "of each prompt")
+        if self.answer_from == "data" and is_given:
+            raise ValueError(f"has 'answer_from: data' and '{name}' too; remove one of them")
+        return self
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.answer_from == "data"
 
 
 class Words(MeasureSettings):
@@ -85,22 +118,26 @@ class Phrases(MeasureSettings):
         "Words or phrases to look for; case and white space do not matter."))
 
 
-class Similarity(MeasureSettings):
+class Similarity(ComparingSettings):
+    answer_setting = "reference"
+
     kind: Literal["similarity"]
-    reference: Annotated[str, StringConstraints(pattern=r"\S")] = Field(min_length=1, max_length=10_000, description=(
-        "The text to compare the response with."))
+    reference: Annotated[str, StringConstraints(pattern=r"\S", min_length=1, max_length=10_000)] | None = Field(
+        None, exclude_if=is_none, description="The text to compare the response with.")
     by: Literal["characters", "words"] = Field("characters", description=(
         "Compare the texts as they stand, or their words in alphabetical order."))
 
 
-class Exact(MeasureSettings):
+class Exact(ComparingSettings):
     kind: Literal["exact"]
-    answer: Phrase = Field(description="The answer; case, white space and a final period do not matter.")
+    answer: Phrase | None = Field(None, exclude_if=is_none, description=(
+        "The answer; case, white space and a final period do not matter."))
 
 
-class Number(MeasureSettings):
+class Number(ComparingSettings):
     kind: Literal["number"]
-    answer: float = Field(ge=-1e300, le=1e300, description="The number that the response must end with.")
+    answer: float | None = Field(None, ge=-1e300, le=1e300, exclude_if=is_none, description=(
+        "The number that the response must end with."))
     tolerance: float = Field(0.0, ge=0, le=1e300, description="How far from it still counts.")
 
 

@@ -238,6 +238,12 @@ class Recipe(Section):
         return all(choice.measure is not None for choice in self.principles) and not self.ppo.judge_samples
 
     @property
+    def referenced(self) -> tuple[str, ...]:
+        """The principles whose measure compares with the reference answers of the data."""
+        return tuple(choice.name for choice in self.principles
+                     if choice.measure is not None and choice.measure.needs_reference)
+
+    @property
     def rewarded(self) -> tuple[PrincipleChoice, ...]:
         """The principles that take part in the reward: all but the gauges."""
         return tuple(choice for choice in self.principles if choice.serves != "gauge")

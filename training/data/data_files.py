@@ -25,7 +25,7 @@ __all__ = ["BadRow", "Format", "Row", "digests", "files_from_rows", "prepare", "
            "recognise"]
 
 BAD_ROWS, MAX_BAD_ROWS = "bad_rows.jsonl", 10_000  # beside the data files: which rows were left out and why
-FileRole = Literal["prompts", "held_out", "pairs", "dialogues", "ratings"]
+FileRole = Literal["prompts", "held_out", "pairs", "dialogues", "ratings", "references"]
 
 
 # The data files of a run ----------------------------------------------------------------------------------------------
@@ -35,10 +35,10 @@ def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) ->
     """Write the data files of a run, and nothing else, into `folder`.
 
     `prompts` and `held_out` share no prompt: the held-out ones are those of smallest hash, so that adding or removing a
-    row moves few of them. `pairs` and `dialogues` leave out the answers to held-out prompts, and are written only if
-    there are any, and so is
-    `ratings`: of the pairs that are rated, by aspect, the ratings of `a` and `b`. Which of `a` and `b` is the chosen
-    response is drawn by the pair's hash, so that the position carries no information.
+    row moves few of them. `pairs` and `dialogues` leave out the answers to held-out prompts. They are written only if
+    there are any, and so are `ratings`: of the pairs that are rated, by aspect, the ratings of `a` and `b`; and
+    `references`: the reference answers of prompts, held-out ones too, the first one of a prompt with several. Which of
+    `a` and `b` is the chosen response is drawn by the pair's hash, so that the position carries no information.
 
     Args:
         rows: usable rows; the first `settings.limit` of them are used.
@@ -77,12 +77,24 @@ def files_from_rows(rows: Iterable[Row], settings: config.Data, folder: Path) ->
     if dialogues:
         files["dialogues"] = folder / "dialogues.jsonl"
         write_jsonl(files["dialogues"], dialogues)
+    if references := _references(used):
+        files["references"] = folder / "references.jsonl"
+        write_jsonl(files["references"], ({"prompt": key, "reference": references[key]} for key in references))
     return files
 
 
 def held_out_of(digests: Collection[str], most: int) -> set[str]:
     """Which prompts of a run are held out: those of smallest digest, at most a fifth of them and at least one."""
     return set(sorted(digests)[: min(most, max(1, len(digests) // 5))])
+
+
+def _references(rows: Iterable[Row]) -> dict[str, str]:
+    """By the digest of a prompt, its reference answer."""
+    references: dict[str, str] = {}
+    for row in rows:
+        if row.reference:
+            references.setdefault(digest_of(row.prompt), row.reference)
+    return references
 
 
 def _dialogues(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -150,7 +162,7 @@ def _good_rows(rows: Iterable[Row | BadRow], bad: list[BadRow]) -> Iterator[Row]
 
 
 def check_files(recipe: config.Recipe, files: Mapping[FileRole, Path]) -> None:
-    """Raise BadData if the recipe asks for pairs or dialogues and the data has none."""
+    """Raise BadData if the recipe asks for pairs, dialogues, ratings or reference answers and the data has none."""
     if recipe.sample.pairs == "dataset" and "pairs" not in files:
         raise BadData("The data holds no pairs of responses.",
                       "Choose other data, or set 'sample.pairs' to 'sampled'.")
@@ -159,6 +171,29 @@ def check_files(recipe: config.Recipe, files: Mapping[FileRole, Path]) -> None:
     if recipe.rated:
         rows = read_jsonl(files["ratings"]) if "ratings" in files else ()
         check_aspects(recipe, {aspect for row in rows for aspect in row["ratings"]})
+    if recipe.referenced:
+        answered = _rows_in(files["references"]) if "references" in files else 0
+        check_references(recipe, answered, _rows_in(files["prompts"]) + _rows_in(files["held_out"]))
+
+
+def _rows_in(path: Path) -> int:
+    return sum(1 for _ in read_jsonl(path))
+
+
+def check_references(recipe: config.Recipe, answered: int, total: int, what: str = "prompts") -> None:
+    """Raise BadData if a measure of the recipe needs reference answers and fewer than half of the prompts have one.
+
+    Args:
+        answered: of the `total`, those that have one.
+        what: what is counted.
+    """
+    if recipe.referenced and 2 * answered < max(total, 1):
+        there = f"has one for {answered:,} of {total:,} {what}" if answered else "holds none"
+        raise BadData(
+            f"The measure of {', '.join(recipe.referenced)} has 'answer_from: data', which needs reference answers; "
+            f"the data {there}.",
+            "Choose data with them, say which column holds them (reference: answer in 'data.columns', or Reference "
+            "answer when a file is imported), or give the measure one answer for all prompts.")
 
 
 def check_aspects(recipe: config.Recipe, aspects: Collection[str]) -> None:

@@ -28,7 +28,8 @@ SHOWN_EXAMPLES = 10
 
 
 def row_digest(row: Row) -> bytes:
-    """Tells a row from every other: its prompt, its responses, whether one was chosen, and its ratings."""
+    """Tells a row from every other: its prompt, its responses, whether one was chosen, its ratings, and its reference
+    answer."""
     return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).digest()[:16]
 
 

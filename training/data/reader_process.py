@@ -234,7 +234,8 @@ def _problem(problem: BadData) -> list[str]:
 
 def _cut_row(row: Row) -> list[Any]:
     prompt = [{"role": message["role"], "content": _cut(message["content"])} for message in row.prompt[-_MESSAGES:]]
-    return [prompt, *(text and _cut(text) for text in (row.chosen, row.rejected)), row.undecided, row.ratings]
+    return [prompt, *(text and _cut(text) for text in (row.chosen, row.rejected)), row.undecided, row.ratings,
+            row.reference and _cut(row.reference)]
 
 
 def _cut(text: str) -> str:

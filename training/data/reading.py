@@ -17,6 +17,7 @@ from training.data.messages import UnusableRow
 from training.data.ratings import MOST_ASPECTS
 from training.data.records import Record, read_records
 from training.data.records.cells import MAX_COLUMNS, NoRecord
+from training.data.reference import ROLE
 from training.data.rows import (
     NAMES_WITH_A_MEANING,
     BadRow,
@@ -189,14 +190,19 @@ def _row(number: int, record: Mapping[str, Any] | str, form: Format, column_name
     if isinstance(record, str):
         return _unreadable(number, record)
     late = [name for name in NAMES_WITH_A_MEANING if record.get(name) is not None and name not in column_names]
-    if late and of_record(record, form) is form and (
-            recognise([*column_names, *late], [record], columns).columns != form.columns):
+    if late and of_record(record, form) is form and _texts_of(
+            recognise([*column_names, *late], [record], columns)) != _texts_of(form):
         return BadRow(number, f"it has a column '{late[0]}', which none of the first {FIRST_RECORDS} rows has: move it "
                               "up in the file, or choose the columns again", beginning_of(record))
     try:
         return to_row(record, form)
     except UnusableRow as problem:
         return BadRow(number, str(problem), beginning_of(record))
+
+
+def _texts_of(form: Format) -> dict[str, str]:
+    """The columns of the prompt and the responses: whether a column holds reference answers one record cannot say."""
+    return {role: name for role, name in form.columns.items() if role != ROLE}
 
 
 def preview_file(source: IO[bytes], filename: str, columns: Columns | None = None, count: int = 20) -> FilePreview:

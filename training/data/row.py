@@ -13,6 +13,7 @@ class Row(NamedTuple):
 
     `undecided`: nobody chose between the two, or called them equal. `chosen` is then merely the first, and a judge says
     which is better. `ratings`: by aspect, that of `chosen` and that of `rejected`; None where nobody rated both.
+    `reference`: the right answer to the prompt, which measures compare with; never trained on.
     """
 
     prompt: Dialogue
@@ -20,10 +21,11 @@ class Row(NamedTuple):
     rejected: str | None = None
     undecided: bool = False
     ratings: Ratings | None = None
+    reference: str | None = None
 
     @classmethod
     def of_json(cls, parts: list[Any]) -> Row:
         """The row that was written as a list of its fields."""
-        prompt, chosen, rejected, undecided, ratings = parts
+        prompt, chosen, rejected, undecided, ratings, reference = parts
         return cls(prompt, chosen, rejected, undecided,
-                   ratings and {aspect: (first, second) for aspect, (first, second) in ratings.items()})
+                   ratings and {aspect: (first, second) for aspect, (first, second) in ratings.items()}, reference)

@@ -4,14 +4,15 @@ Recognised are the whole dialogues of hh-rlhf (arXiv 2204.05862), TRL's `prompt`
 LLaMA-Factory's and Alpaca's files, two responses that nobody compared, prompts with a response, prompts alone, and the
 layouts of `training.data.formats`. Torch-free; reads no file, see `training.data.records` and `training.data.reading`.
 
-Pairs may also have a column `ratings` (`training.data.ratings`). Left out: images and tool calls.
+Pairs may also have a column `ratings` (`training.data.ratings`), and every row a reference answer
+(`training.data.reference`). Left out: images and tool calls.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from training.data.formats import layout_named, layout_of
@@ -32,6 +33,7 @@ from training.data.messages import (
 )
 from training.data.ratings import COLUMN, is_ratings, ratings_at
 from training.data.records.cells import kind_of
+from training.data.reference import ROLE, reference_at, reference_column
 from training.data.row import Row as Row
 from training.dialogue import Dialogue
 from training.errors import BadData
@@ -40,7 +42,8 @@ from training.text import storable, unstorable_reason
 Columns: TypeAlias = Mapping[str, str]
 RAW_CHARACTERS = 500  # of a row that cannot be used
 
-_ROLES = ("prompt", "chosen", "rejected", "response_a", "response_b", "response", "input", "system", "history")
+_ROLES = ("prompt", "chosen", "rejected", "response_a", "response_b", "response", "reference", "input", "system",
+          "history")
 _PROMPT_COLUMNS = ("prompt", "question", "instruction", "query", "text", "messages", "conversations", "conversation")
 _OF_MESSAGES = ("text", "messages", "conversations", "conversation")
 _RESPONSE_COLUMNS = ("response", "completion", "answer", "output", "reply")
@@ -107,20 +110,35 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
     Args:
         columns: names of the file's columns.
         first_rows: a few records, to tell text from lists of messages.
-        mapping: the person's choice, e.g. {"prompt": "question"}; it overrides the guesses. "" for one of PROMPT_PARTS:
-            no column is that part.
+        mapping: the person's choice, e.g. {"prompt": "question"}; it overrides the guesses. "" for "reference" or one
+            of PROMPT_PARTS: no column is that part.
 
     Raises:
         BadData: when neither the mapping nor the names make a known format.
     """
-    meaning = _mapped(columns, mapping or {})
+    mapping = mapping or {}
+    meaning = _mapped(columns, mapping)
     layout = None if meaning else layout_of(columns, first_rows)
     if layout is not None:
         return Format(layout.kind, {})
+    reference = meaning.pop(ROLE, "")
+    form = _texts(meaning, [name for name in columns if name != reference], first_rows, mapping)
+    if not reference and mapping.get(ROLE) != "":
+        reference = reference_column([name for name in columns if name not in form.columns.values()], first_rows)
+    return replace(form, columns={**form.columns, ROLE: reference}) if reference else form
+
+
+def _texts(meaning: dict[str, str], columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
+           mapping: Columns) -> Format:
+    """What `recognise` tells of the prompt and the responses.
+
+    Args:
+        meaning: the columns that the person chose.
+    """
     if not meaning or set(UNDECIDED) & set(meaning):
         pair = _pair_meaning(meaning, columns)
         if pair is not None:
-            return Format("undecided", _with_parts(pair, columns, mapping or {}), _are_rated(first_rows))
+            return Format("undecided", _with_parts(pair, columns, mapping), _are_rated(first_rows))
     for role in ("chosen", "rejected"):
         if role in columns:
             meaning.setdefault(role, role)
@@ -133,14 +151,14 @@ def recognise(columns: Sequence[str], first_rows: Sequence[Mapping[str, Any]],
         values = [row.get(meaning["chosen"]) for row in first_rows]
         lists = any(_holds_messages(value) for value in values)
         kind = "preference" if "prompt" in meaning or lists else "hh-rlhf"
-        return Format(kind, _with_parts(meaning, columns, mapping or {}), _are_rated(first_rows))
+        return Format(kind, _with_parts(meaning, columns, mapping), _are_rated(first_rows))
     if "prompt" not in meaning:
         raise BadData(f"None of the columns ({_listed(columns)}) is known.",
                       "Say which column holds the prompt, or the chosen and the rejected response.")
     if meaning["prompt"] not in _OF_MESSAGES:
         _guess(meaning, "response", _RESPONSE_COLUMNS, columns)
     return Format("dialogues" if "response" in meaning else "prompts",
-                  _with_parts(meaning, columns, mapping or {}))
+                  _with_parts(meaning, columns, mapping))
 
 
 def _pair_meaning(meaning: Mapping[str, str], columns: Sequence[str]) -> dict[str, str] | None:
@@ -235,7 +253,8 @@ def to_row(record: Mapping[str, Any], form: Format) -> Row:
     """The row that a record means. Raises UnusableRow with the reason."""
     form = of_record(record, form)
     row = _row(record, form.kind, form.columns)
-    row = row._replace(prompt=_completed(row.prompt, record, form.columns))
+    row = row._replace(prompt=_completed(row.prompt, record, form.columns),
+                       reference=reference_at(record, form.columns.get(ROLE)))
     refuse_unstorable_row(row)
     return row._replace(ratings=ratings_at(record)) if row.rejected else row
 

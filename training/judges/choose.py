@@ -10,6 +10,7 @@ from training.errors import BadSettings
 from training.judges.addresses import AddressGuard
 from training.judges.judge import StreamingJudge
 from training.judges.spending import Spending
+from training.measures import ReferenceOf, no_reference
 from training.run.artifacts import Job
 
 _KEY: ContextVar[str] = ContextVar("judge_key", default="")
@@ -31,13 +32,15 @@ def judge_settings(job: Job) -> JudgeSettings:
 
 
 def make_judge(settings: JudgeSettings, api_key: str | None = None, guard: AddressGuard | None = None,
-               spent: Spending | None = None, folder: Path | None = None) -> StreamingJudge:
+               spent: Spending | None = None, folder: Path | None = None,
+               reference_of: ReferenceOf = no_reference) -> StreamingJudge:
     """The judge that the settings ask for, where it needs no torch.
 
     Args:
         api_key, guard: None: those of this process.
         spent: what was spent before; None: no budget is kept.
         folder: where a batch judge records its batches; None: the judge is asked live.
+        reference_of: the reference answers of prompts, for a measure.
 
     Raises:
         BadSettings: the judge is a model on this machine.
@@ -49,7 +52,7 @@ def make_judge(settings: JudgeSettings, api_key: str | None = None, guard: Addre
     if settings.kind == "measure":
         from training.judges.measure_judge import MeasureJudge
 
-        return MeasureJudge(settings)
+        return MeasureJudge(settings, reference_of)
     if settings.kind == "local":
         raise BadSettings("A local model on the workers' machine is available only to the stages of a run.",
                           "Choose a judge on a server here.")

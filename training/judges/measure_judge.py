@@ -22,7 +22,7 @@ from training.judges.judge import (
     error_verdict,
     verdict_from_orders,
 )
-from training.measures import make_measure
+from training.measures import ReferenceOf, make_measure, no_reference
 
 
 def preference(first: float, second: float, toward: str, softness: float) -> float:
@@ -41,15 +41,18 @@ def preference(first: float, second: float, toward: str, softness: float) -> flo
 class MeasureJudge:
     """A StreamingJudge that measures both responses.
 
+    Args:
+        reference_of: where the reference answers of prompts are.
+
     Raises:
         BadSettings: the settings have no measure, or it is not installed.
     """
 
-    def __init__(self, settings: JudgeSettings) -> None:
+    def __init__(self, settings: JudgeSettings, reference_of: ReferenceOf = no_reference) -> None:
         if settings.measure is None:
             raise BadSettings("This judge has no measure.", "Give a principle a 'measure'.")
         self._settings, self._both_orders = settings.measure, settings.both_orders
-        self._measure = make_measure(settings.measure)
+        self._measure = make_measure(settings.measure, reference_of)
 
     async def compare(self, items: Sequence[PairQuestion],
                       on_verdict: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
@@ -71,10 +74,10 @@ class MeasureJudge:
 
 
 def measured_verdicts(judges: Mapping[str, Mapping[str, Any]], prompts: Sequence[Dialogue], a: Sequence[str],
-                      b: Sequence[str]) -> dict[str, list[Verdict]]:
+                      b: Sequence[str], reference_of: ReferenceOf = no_reference) -> dict[str, list[Verdict]]:
     """By measured principle, a verdict on each pair; `judges` are the settings of `pipeline.measuring_judges`."""
     items = [PairQuestion(*pair) for pair in zip(prompts, a, b, strict=True)]
-    return {name: asyncio.run(MeasureJudge(JudgeSettings.model_validate(settings)).compare(items))
+    return {name: asyncio.run(MeasureJudge(JudgeSettings.model_validate(settings), reference_of).compare(items))
             for name, settings in judges.items()}
 
 

@@ -5,6 +5,6 @@ formula and its source in its docstring, takes time linear in the response, and 
 """
 
 from training.measures.added import added_measures
-from training.measures.measure import MeasureFunction, make_measure, version_of
+from training.measures.measure import MeasureFunction, ReferenceOf, make_measure, no_reference, version_of
 
-__all__ = ["MeasureFunction", "added_measures", "make_measure", "version_of"]
+__all__ = ["MeasureFunction", "ReferenceOf", "added_measures", "make_measure", "no_reference", "version_of"]

@@ -24,29 +24,65 @@ from training.config.measure import (
     ValidJson,
     Words,
 )
-from training.dialogue import Dialogue
+from training.dialogue import Dialogue, last_user_message
 from training.errors import MeasureFailed
 from training.measures import added, form, reference, repetition, tone, words
+from training.measures.reference import beginning
 
 MeasureFunction = Callable[[Dialogue, str], float]
 """A number for a response to a prompt: finite, and the same whenever it is asked."""
+
+ReferenceOf = Callable[[Dialogue], str | None]
+"""The reference answer that the data has for a prompt; None where it has none."""
 
 VERSION = 1
 """Raise it when a measure counts otherwise than before: it is part of the identity of every stage that measures."""
 
 
-def make_measure(settings: Measure) -> MeasureFunction:
+def no_reference(prompt: Dialogue) -> None:
+    """The ReferenceOf of prompts that come from no data, such as those that a person types."""
+
+
+def make_measure(settings: Measure, reference_of: ReferenceOf = no_reference) -> MeasureFunction:
     """The measure that the settings ask for, as a function of (prompt, response).
 
-    The function raises MeasureFailed where there is no number for a response.
+    The function raises MeasureFailed where there is no number for a response, also where the settings compare with the
+    reference answer of the prompt and there is none.
+
+    Args:
+        reference_of: asked only where `settings.needs_reference`.
 
     Raises:
         BadSettings: an added measure is not installed or cannot be imported.
     """
     if isinstance(settings, Added):
         return partial(_checked, settings.name, added.load(settings.name))
+    if settings.needs_reference:
+        to_reference = _to_reference(settings)
+        return lambda prompt, response: to_reference(response, _reference(reference_of, prompt))
     of_text = _of_text(settings)
     return lambda prompt, response: of_text(response)
+
+
+def _reference(reference_of: ReferenceOf, prompt: Dialogue) -> str:
+    text = reference_of(prompt)
+    if text is None:
+        asked = last_user_message(prompt)
+        raise MeasureFailed(f"The data has no reference answer for the prompt '{beginning(asked)}'.",
+                            "Add one to its row, or leave the row out.")
+    return text
+
+
+def _to_reference(settings: Measure) -> Callable[[str, str], float]:
+    """The measures that compare a response with the reference answer of its prompt, as (response, reference)."""
+    match settings:
+        case Similarity(by=by):
+            return lambda text, answer: reference.similarity(text, answer, by)
+        case Exact():
+            return reference.exact
+        case Number(tolerance=tolerance):
+            return lambda text, answer: reference.number(text, reference.number_in(answer), tolerance)
+    raise AssertionError(f"'{settings.kind}' compares with no reference")
 
 
 def _of_text(settings: Measure) -> Callable[[str], float]:
@@ -74,11 +110,11 @@ def _of_text(settings: Measure) -> Callable[[str], float]:
             return lambda text: form.matches(text, pattern, whole, ignore_case)
         case Phrases(phrases=phrases):
             return lambda text: form.phrases_found(text, phrases)
-        case Similarity(reference=text_to_match, by=by):
+        case Similarity(reference=str(text_to_match), by=by):
             return lambda text: reference.similarity(text, text_to_match, by)
-        case Exact(answer=answer):
+        case Exact(answer=str(answer)):
             return lambda text: reference.exact(text, answer)
-        case Number(answer=value, tolerance=tolerance):
+        case Number(answer=float(value), tolerance=tolerance):
             return lambda text: reference.number(text, value, tolerance)
     raise AssertionError(f"'{settings.kind}' has no function here")
 

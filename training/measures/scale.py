@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from training.config.measure import Measure
 from training.dialogue import Dialogue
 from training.errors import BadData, MeasureFailed
-from training.measures.measure import make_measure
+from training.measures.measure import ReferenceOf, make_measure, no_reference
 
 
 class Scale(NamedTuple):
@@ -44,13 +44,16 @@ class SafeMeasure:
         name: the principle that it measures.
         settings: a measure of the recipe as JSON.
         on_failure: called with a sentence at the first failure.
+        reference_of: where the reference answers of prompts are.
     """
 
     def __init__(self, name: str, settings: Mapping[str, Any],
-                 on_failure: Callable[[str], None] = lambda sentence: None) -> None:
+                 on_failure: Callable[[str], None] = lambda sentence: None,
+                 reference_of: ReferenceOf = no_reference) -> None:
         measure: Measure = TypeAdapter(Measure).validate_python(settings)
         self.name, self.toward = name, measure.toward
-        self._measure, self._on_failure, self._has_failed = make_measure(measure), on_failure, False
+        self._measure = make_measure(measure, reference_of)
+        self._on_failure, self._has_failed = on_failure, False
 
     def __call__(self, prompt: Dialogue, response: str) -> float | None:
         try:

@@ -10,11 +10,13 @@ import torch
 
 from training.config import Scalarization
 from training.dialogue import Dialogue
+from training.measures import ReferenceOf, no_reference
 from training.measures.scale import Scale
 from training.preference_models import PreferenceModels
 from training.reward.measured import ComposedScores, Gauges, MeasuredScores
 from training.reward.rewards import PrincipleRewards, Rewards, Scorer
 from training.run.artifacts import Job, read_json
+from training.run.references import references_of
 from training.run.reporting import Reporter
 
 
@@ -29,13 +31,13 @@ def load_rewards(job: Job, device: torch.device, reporter: Reporter | None = Non
     folders = {name: job.inputs[f"preference_model:{name}"] for name in names if name not in measures}
     fitted = read_json(job.inputs["weights"] / "weights.json")
     scorer = load_scorer(names, folders, measures, fitted.get("scales", {}), device, job.settings["precision"],
-                         reporter)
+                         reporter, references_of(job))
     return PrincipleRewards(scorer, fitted["weights"], Scalarization.model_validate(job.settings["scalarization"]))
 
 
 def load_scorer(
     names: Sequence[str], folders: Mapping[str, Path], measures: Mapping[str, Any], scales: Mapping[str, Any],
-    device: torch.device, precision: str, reporter: Reporter | None = None,
+    device: torch.device, precision: str, reporter: Reporter | None = None, reference_of: ReferenceOf = no_reference,
 ) -> Scorer:  # fmt: skip
     """What scores the rewarded principles, in the order of `names`: preference models, measures, or both.
 
@@ -43,6 +45,7 @@ def load_scorer(
         folders: of preference_model stages, by principle that has one.
         measures: settings of the others' measures by principle; more than `names` may be given.
         scales: what weights.json holds under "scales".
+        reference_of: where the reference answers of prompts are.
 
     Raises:
         ModelUnavailable: a folder or its base cannot be loaded.
@@ -51,13 +54,13 @@ def load_scorer(
     scorers: list[Scorer] = [PreferenceModels.load(folders, device, precision)] if folders else []
     if measured:
         scorers.append(MeasuredScores(measured, {name: Scale(scales[name]["mean"], scales[name]["std"])
-                                                 for name in measured}, reporter))
+                                                 for name in measured}, reporter, reference_of))
     return ComposedScores(names, scorers) if measured else scorers[0]
 
 
 def load_gauges(job: Job, reporter: Reporter) -> Gauges:
     """The gauges of a ppo stage; none where its recipe has none."""
-    return Gauges(job.settings.get("gauges", {}), reporter)
+    return Gauges(job.settings.get("gauges", {}), reporter, references_of(job))
 
 
 def phase_metrics(

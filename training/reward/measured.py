@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from training.dialogue import Dialogue
+from training.measures import ReferenceOf, no_reference
 from training.measures.scale import SafeMeasure, Scale, sign_of
 from training.reward.rewards import Scorer
 from training.run.reporting import NullReporter, Reporter
@@ -29,9 +30,9 @@ class MeasuredScores:
     """
 
     def __init__(self, measures: Mapping[str, Mapping[str, Any]], scales: Mapping[str, Scale],
-                 reporter: Reporter | None = None) -> None:
+                 reporter: Reporter | None = None, reference_of: ReferenceOf = no_reference) -> None:
         self.names = list(measures)
-        self._measures = [_safe(name, settings, reporter, "It counts as the mean of the run's pairs.")
+        self._measures = [_safe(name, settings, reporter, "It counts as the mean of the run's pairs.", reference_of)
                           for name, settings in measures.items()]
         self.mean = torch.tensor([scales[name].mean for name in self.names])
         self.std = torch.tensor([scales[each.name].std * sign_of(each.toward) for each in self._measures])
@@ -80,8 +81,9 @@ class Gauges:
         measures: settings by principle.
     """
 
-    def __init__(self, measures: Mapping[str, Mapping[str, Any]], reporter: Reporter | None = None) -> None:
-        self._measures = [_safe(name, settings, reporter, "It is left out of the chart.")
+    def __init__(self, measures: Mapping[str, Mapping[str, Any]], reporter: Reporter | None = None,
+                 reference_of: ReferenceOf = no_reference) -> None:
+        self._measures = [_safe(name, settings, reporter, "It is left out of the chart.", reference_of)
                           for name, settings in measures.items()]
 
     def metrics(self, prompts: Sequence[Dialogue], responses: Sequence[str]) -> dict[str, float]:
@@ -95,6 +97,8 @@ class Gauges:
         return means
 
 
-def _safe(name: str, settings: Mapping[str, Any], reporter: Reporter | None, consequence: str) -> SafeMeasure:
+def _safe(name: str, settings: Mapping[str, Any], reporter: Reporter | None, consequence: str,
+          reference_of: ReferenceOf) -> SafeMeasure:
     teller: Reporter = reporter or NullReporter()
-    return SafeMeasure(name, settings, lambda sentence: teller.warning("measure_failed", f"{sentence} {consequence}"))
+    return SafeMeasure(name, settings, lambda sentence: teller.warning("measure_failed", f"{sentence} {consequence}"),
+                       reference_of)

@@ -20,6 +20,7 @@ from training.run.pipeline import StagePlan, measuring_judges, plan, shared_prin
 
 DONE, FAILED, LOCKED, STOPPED = 0, 1, 73, 75
 
+WITHOUT_TEXTS = frozenset({"ratings", "references"})  # data files that hold no prompts for a model to read
 CHECKED = frozenset({"preference_model", "weights"})  # kinds that test whether models are better than a coin
 
 
@@ -45,7 +46,7 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
     lengths = {"preference_model.max_length": recipe.preference_model.max_length} | {
         f"{name}.max_new_tokens": section.max_new_tokens
         for name, section in (("sample", recipe.sample), ("ppo", recipe.ppo), ("evaluate", recipe.evaluate))}
-    roles = {role for stage in plan(recipe) for role in stage.files}
+    roles = {role for stage in plan(recipe) for role in stage.files} - WITHOUT_TEXTS
     preflight = {"bases": bases_of(recipe), "lengths": lengths,
                  "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in roles}}
     checks = ({"stop_at_chance": recipe.preference_model.stop_at_chance, "measured": sorted(measuring_judges(recipe))}

@@ -11,7 +11,8 @@ A principle whose measure is the reward itself has no stages of its own: `weight
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -114,7 +115,7 @@ def plan(recipe: Recipe) -> list[StagePlan]:
                     "seed": recipe.seed}
         stage = f"label:{name}"
         after = shared[:shared.index(stage)] if stage in shared else ()
-        stages.append(StagePlan(stage, "label", settings, pairs, pair_files, name, after=after))
+        stages.append(StagePlan(stage, "label", settings, pairs, pair_files + _references(recipe, [name]), name, after))
     if baselines.is_mixed(recipe):
         settings = {"baseline": recipe.baseline.kind, "shares": recipe.weights_by_name, "seed": recipe.seed}
         stages.append(StagePlan("draw", "draw", settings, {f"label:{name}": f"label:{name}" for name in labelled}))
@@ -124,12 +125,13 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     weights = {"weights": values["weights"] if recipe.baseline.kind == "none" else {"mode": "set"},
                "given": weights_by_name} | direct
     stages.append(StagePlan("weights", "weights", weights, models | (pairs if direct else {}),
-                            pair_files if direct else ()))
+                            pair_files + _references(recipe, *direct.values()) if direct else ()))
     # Where no policy is kept the setting is left out, so that results made before it existed are found.
     ppo = {key: value for key, value in values["ppo"].items() if key != "keep_every" or value}
     settings = repeated | policy | {"ppo": ppo, "scalarization": values["scalarization"], "principles": names}
     settings |= direct | charted | ({"judge": judge} if recipe.ppo.judge_samples else {})
-    stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"}, ("prompts",)))
+    stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"},
+                            ("prompts", *_references(recipe, *direct.values(), *charted.values()))))
     settings = repeated | policy | {"evaluate": values["evaluate"], "judge": judge, "principles": wordings}
     settings |= direct | charted
     inputs = start | {"ppo": "ppo"}
@@ -141,8 +143,13 @@ def plan(recipe: Recipe) -> list[StagePlan]:
         if recipe.scalarization.function == "constrained":
             settings |= {"multipliers": "learnt"}  # results made with the initial multipliers are computed again
         inputs |= models | {"weights": "weights"}
-    stages.append(StagePlan("evaluate", "evaluate", settings, inputs, ("held_out",)))
+    stages.append(StagePlan("evaluate", "evaluate", settings, inputs, ("held_out", *_references(recipe, measured))))
     return stages
+
+
+def _references(recipe: Recipe, *measured: Iterable[str]) -> tuple[str, ...]:
+    """The data file with reference answers, for a stage that measures these principles, where one needs it."""
+    return ("references",) if not set(recipe.referenced).isdisjoint(itertools.chain(*measured)) else ()
 
 
 def _without_models(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -194,7 +201,8 @@ def identities(stages: list[StagePlan], file_digests: Mapping[str, str],
 
     Args:
         stages: as `plan` gives them.
-        file_digests: digest of each data file by role ("prompts", "pairs", "dialogues", "held_out", "ratings").
+        file_digests: digest of each data file by role ("prompts", "pairs", "dialogues", "held_out", "ratings",
+            "references").
         corrections: by principle, the digest of what people changed in its labels; "" or absent where nobody did.
             It enters the identity of that principle's preference model, and through it of every stage that reads it; a
             shared trunk and a baseline's draw read the labels of all principles.

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from training.dialogue import Dialogue
+from training.measures import ReferenceOf, no_reference
 from training.measures.scale import SafeMeasure
 from training.preference_models import PreferenceModels
 from training.quality.intervals import mean_interval
@@ -20,17 +21,19 @@ from training.run.artifacts import Job
 
 
 def means_of_measures(
-    measures: Mapping[str, Any], prompts: Sequence[Dialogue], tuned: Sequence[str], plain: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+    measures: Mapping[str, Any], prompts: Sequence[Dialogue], tuned: Sequence[str], plain: Sequence[str],
+    reference_of: ReferenceOf = no_reference,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
     """By principle: the mean of the measure over the answers of the `policy`, of the `base`, and of their `difference`
     by prompt, each with its 95% interval; `n`, the prompts whose two answers have a number; and `toward`.
 
     Args:
         measures: settings by principle.
+        reference_of: where the reference answers of prompts are.
     """
     means = {}
     for name, settings in measures.items():
-        measure = SafeMeasure(name, settings)
+        measure = SafeMeasure(name, settings, reference_of=reference_of)
         both = [(measure(prompt, answer), measure(prompt, other))
                 for prompt, answer, other in zip(prompts, tuned, plain, strict=True)]
         known = [(a, b) for a, b in both if a is not None and b is not None]

@@ -35,6 +35,7 @@ from training.ppo import best_of_n
 from training.quality.win_rates import win_rate
 from training.reward.loading import load_rewards
 from training.run.artifacts import Job, read_jsonl, write_json, write_jsonl
+from training.run.references import references_of
 from training.run.reporting import Reporter
 from training.stages.before_and_after import means_of_measures, opinions_of_models
 
@@ -75,7 +76,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     report = make_report(prompts, tuned, plain, verdicts)
     if measured := job.settings.get("measured", {}):
         measures = {name: judge["measure"] for name, judge in measured.items()}
-        report["measures"] = means_of_measures(measures, prompts, tuned, plain)
+        report["measures"] = means_of_measures(measures, prompts, tuned, plain, references_of(job))
         report["opinions"] = opinions_of_models(job, language.device, prompts, tuned, plain)
     rates = {"win_rate/overall": report["overall"]["win_rate"]}
     if best is not None:
@@ -119,7 +120,7 @@ def all_verdicts(
     Where every principle is measured no judge is asked, and "overall" is the mean by weight.
     """
     principles, measures = job.settings["principles"], job.settings.get("measured", {})
-    measured = measured_verdicts(measures, prompts, tuned, plain)
+    measured = measured_verdicts(measures, prompts, tuned, plain, references_of(job))
     judged = {name: statement for name, statement in principles.items() if name not in measures}
     if judged:
         verdicts = measured | ask(judge, ledger, prompts, tuned, plain, judged, reporter)

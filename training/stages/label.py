@@ -27,6 +27,7 @@ from training.judges.rate_controller import RateController
 from training.judges.sibling_labels import SiblingLabels
 from training.models.stage_judge import make_stage_judge
 from training.run.artifacts import Job, write_jsonl
+from training.run.references import references_of
 from training.run.reporting import Reporter
 
 EVERY = 2.0  # seconds between two reports, where fewer than a fiftieth of the labels arrived
@@ -56,7 +57,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     listener = _LabelListener(job, folder, pairs, ledger, siblings, flip_check, reporter)
     if ledger.count < len(pairs):
         flip_check.look()  # at what was bought before: what stopped once buys nothing more
-        judge = make_stage_judge(listener.settings, spent=ledger.spent, folder=folder)
+        judge = make_stage_judge(listener.settings, spent=ledger.spent, folder=folder,
+                                 reference_of=references_of(job))
         try:
             _run(judge.stream(listener.requests(), listener))
         except StopRequested:

@@ -23,6 +23,7 @@ from training.quality.chance import chance_problem
 from training.quality.quality_card import CARD, card_of, score_correlations, scores_of
 from training.quality.weight_fit import ablation, fit, intervals
 from training.run.artifacts import Job, read_jsonl, write_json
+from training.run.references import references_of
 from training.run.reporting import Reporter
 
 Scores = dict[str, dict[str, dict[str, Any]]]
@@ -105,10 +106,11 @@ def _measured(job: Job, reporter: Reporter) -> tuple[dict[str, Scale], Scores]:
     if not measures:
         return {}, {}
     pairs = list(read_jsonl(job.files.get("pairs") or job.inputs["sample"] / "pairs.jsonl"))
+    reference_of = references_of(job)
     scales, scores = {}, {}
     for name, settings in measures.items():
         measure = SafeMeasure(name, settings, lambda sentence: reporter.warning(
-            "measure_failed", f"{sentence} It is left out of the scale."))
+            "measure_failed", f"{sentence} It is left out of the scale."), reference_of)
         values = []
         for number, pair in enumerate(pairs):
             if number % STOP_EVERY == 0:

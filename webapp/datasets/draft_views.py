@@ -80,7 +80,7 @@ def row_edit(request: TeamRequest, pk: int, number: int) -> HttpResponse:
     draft = drafts.draft_of(dataset)
     edit = draft.edited.select_related("by").filter(number=number).first() if draft else None
     source: DatasetText | EditedRow = edit or original
-    texts = RowTexts(source.prompt, source.chosen, source.rejected, original.undecided)
+    texts = RowTexts(source.prompt, source.chosen, source.rejected, original.undecided, source.reference)
     if texts.is_too_long:
         messages.error(request, f"Row {number:,} has more than {MOST_CHARACTERS:,} characters or {MOST_MESSAGES} "
                                 "messages, too many for a form. Exclude it, or change it in the JSONL download and "

@@ -88,8 +88,9 @@ def row_edit(*, dataset: Dataset, user: User, number: int, row: Row, seen: str) 
     if (present.state if present else "") != seen:
         raise EditedMeanwhile(present)
     original = get_object_or_404(DatasetText, row__dataset=dataset, row__number=number)
-    texts = {"prompt": row.prompt, "chosen": row.chosen or "", "rejected": row.rejected or ""}
-    if texts == {"prompt": original.prompt, "chosen": original.chosen, "rejected": original.rejected}:
+    texts = {"prompt": row.prompt, "chosen": row.chosen or "", "rejected": row.rejected or "",
+             "reference": row.reference or ""}
+    if texts == {name: getattr(original, name) for name in texts}:
         draft.edited.filter(number=number).delete()
         _delete_if_empty(draft)
         return False

@@ -16,8 +16,8 @@ from training.data.records.unpacking import PACKINGS
 
 ROLES = (("prompt", "Prompt"), ("chosen", "Chosen response"), ("rejected", "Rejected response"),
          ("response_a", "Response A, nobody chose"), ("response_b", "Response B, nobody chose"),
-         ("response", "Only response"), ("input", "Added to the prompt"), ("system", "System message"),
-         ("history", "Earlier turns"))
+         ("response", "Only response"), ("reference", "Reference answer"), ("input", "Added to the prompt"),
+         ("system", "System message"), ("history", "Earlier turns"))
 
 
 class UploadForm(forms.Form):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from training.data.ratings import COLUMN
 from training.data.reader_process import preview_in_subprocess
+from training.data.reference import ROLE
 from training.data.rows import PROMPT_PARTS, BadRow, Format, Row
 from training.errors import BadData, TrainingError
 from webapp.datasets import services
@@ -62,7 +63,7 @@ def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview
         return ImportPreview(problem=BadData("The uploaded file no longer exists.",
                                              "Discard this data set and upload the file again."))
     names = {role: str(mapping[role]) for role, _ in ROLES if mapping.get(role)}
-    not_used = {role: "" for role in PROMPT_PARTS if mapping.get(role) == ""}
+    not_used = {role: "" for role in (*PROMPT_PARTS, ROLE) if mapping.get(role) == ""}
     try:
         first_rows = preview_in_subprocess(path, dataset.filename, names | not_used)
     except Exception:

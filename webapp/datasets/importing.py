@@ -76,6 +76,8 @@ class _Tally:
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     ratings: hashlib._Hash = field(default_factory=hashlib.sha256)
     aspects: Counter[str] = field(default_factory=Counter)
+    reference_answers: hashlib._Hash = field(default_factory=hashlib.sha256)
+    references: int = 0
     good: int = 0
     choices: bool = False
     pairs: bool = False
@@ -89,6 +91,9 @@ class _Tally:
         if row.ratings:
             self.ratings.update(json.dumps([self.good, row.ratings], sort_keys=True).encode() + b"\n")
             self.aspects.update(row.ratings.keys())
+        if row.reference:
+            self.reference_answers.update(json.dumps([self.good, row.reference]).encode() + b"\n")
+            self.references += 1
         self.good += 1
         self.pairs = self.pairs or row.rejected is not None
         self.choices = self.choices or (row.rejected is not None and not row.undecided)
@@ -186,7 +191,7 @@ def _record(dataset: Dataset, rows_read: int, batch: list[tuple[int, Row | BadRo
     rows = DatasetRow.objects.bulk_create([DatasetRow(dataset=dataset, number=number) for number, _ in good])
     DatasetText.objects.bulk_create([
         DatasetText(row=stored, prompt=row.prompt, chosen=row.chosen or "", rejected=row.rejected or "",
-                    undecided=row.undecided)
+                    undecided=row.undecided, reference=row.reference or "")
         for stored, (_, row) in zip(rows, good, strict=True)
     ])
     RowRatings.objects.bulk_create(_ratings(stored, row) for stored, (_, row) in zip(rows, good, strict=True)
@@ -215,7 +220,9 @@ def _finish(dataset: Dataset, tally: _Tally) -> None:
         raise BadData(f"None of the {dataset.rows_bad:,} rows could be used.{_first_reason(dataset)}", _SEE_REASONS)
     _claimed(dataset).update(status=Dataset.Status.READY, kind=tally.kind, digest=tally.digest.hexdigest(), claim="",
                              aspects=dict(tally.aspects),
-                             ratings_digest=tally.ratings.hexdigest() if tally.aspects else "")
+                             ratings_digest=tally.ratings.hexdigest() if tally.aspects else "",
+                             references=tally.references,
+                             references_digest=tally.reference_answers.hexdigest() if tally.references else "")
 
 
 def _first_reason(dataset: Dataset) -> str:

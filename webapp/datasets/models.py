@@ -39,6 +39,9 @@ class Dataset(TeamOwned):
     aspects = models.JSONField(default=dict, blank=True, help_text="Rated rows by aspect.")
     ratings_digest = models.CharField(max_length=64, blank=True, default="", db_default="",
                                       help_text="Hash of the ratings of all rows in order; empty: none is rated.")
+    references = models.PositiveIntegerField(default=0, db_default=0, help_text="Rows with a reference answer.")
+    references_digest = models.CharField(max_length=64, blank=True, default="", db_default="",
+                                         help_text="Hash of the reference answers of all rows in order; empty: none.")
     rows_read = models.PositiveIntegerField(default=0)
     rows_good = models.PositiveIntegerField(default=0)
     rows_bad = models.PositiveIntegerField(default=0)
@@ -127,7 +130,7 @@ class DatasetRow(models.Model):
 
 
 class DatasetText(models.Model):
-    """The texts of a row: a prompt (list of messages), and the responses where there are any.
+    """The texts of a row: a prompt (list of messages), the responses where there are any, and the reference answer.
 
     `undecided`: nobody chose between the two, which are merely the first and the second.
     """
@@ -137,6 +140,7 @@ class DatasetText(models.Model):
     chosen = models.TextField(blank=True)
     rejected = models.TextField(blank=True)
     undecided = models.BooleanField(default=False, db_default=False)
+    reference = models.TextField(blank=True, default="", db_default="")
 
 
 class RowRatings(models.Model):
@@ -228,6 +232,7 @@ class EditedRow(RowChange):
     prompt = models.JSONField()
     chosen = models.TextField(blank=True)
     rejected = models.TextField(blank=True)
+    reference = models.TextField(blank=True, default="", db_default="")
     words = models.TextField()
 
     class Meta:

@@ -1,6 +1,7 @@
 """The form of one row's texts, with the checks that the import makes (`training.data.rows.to_row`).
 
-Left out: turns of the prompt are edited, never added or removed; nor do responses come or go.
+Left out: turns of the prompt are edited, never added or removed; nor do responses and reference
+answers come or go.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from django import forms
 
 from training.data.messages import UnusableRow
+from training.data.reference import ROLE
 from training.data.rows import Format, Row, to_row
 from training.dialogue import Dialogue
 
@@ -26,11 +28,12 @@ class RowTexts:
     chosen: str
     rejected: str
     undecided: bool = False
+    reference: str = ""
 
     @property
     def is_too_long(self) -> bool:
-        total = sum(len(message["content"]) for message in self.prompt) + len(self.chosen) + len(self.rejected)
-        return len(self.prompt) > MOST_MESSAGES or total > MOST_CHARACTERS
+        texts = [*(message["content"] for message in self.prompt), self.chosen, self.rejected, self.reference]
+        return len(self.prompt) > MOST_MESSAGES or sum(map(len, texts)) > MOST_CHARACTERS
 
 
 class RowForm(forms.Form):
@@ -52,6 +55,8 @@ class RowForm(forms.Form):
             self._add("rejected", "Rejected response", texts.rejected)
         elif texts.chosen:
             self._add("response", "Response", texts.chosen)
+        if texts.reference:
+            self._add(ROLE, "Reference answer", texts.reference)
 
     def _add(self, name: str, label: str, text: str) -> None:
         rows = min(16, max(2, text.count("\n") + len(text) // 100 + 1))
@@ -86,9 +91,10 @@ class RowForm(forms.Form):
         record: dict[str, Any] = {"prompt": [
             {"role": message["role"], "content": cleaned[f"message_{place}"]}
             for place, message in enumerate(self.texts.prompt)]}
-        named = {name: cleaned[name] for name in cleaned if not name.startswith("message_")}
+        named = {name: cleaned[name] for name in cleaned if not name.startswith("message_") and name != ROLE}
         # As messages: a response that looks like JSON is a text here, never a list of messages.
         record |= {name: [{"role": "assistant", "content": text}] for name, text in named.items()}
+        record |= {ROLE: cleaned[ROLE]} if ROLE in cleaned else {}
         kind = "preference" if "rejected" in named else "dialogues" if named else "prompts"
         kind = "undecided" if "response_b" in named else kind
         try:

@@ -73,6 +73,7 @@ class ShownRow:
     rejected: str
     undecided: bool = False
     ratings: Ratings | None = None
+    reference: str = ""
     excluded: ExcludedRow | None = None
     edited: EditedRow | None = None
     before: ShownRow | None = None
@@ -139,15 +140,18 @@ def _marked(rows: list[ShownRow], draft: Draft) -> list[ShownRow]:
     for edit in edits.iterator(chunk_size=1):
         row = marked[edit.number]
         marked[edit.number] = ShownRow(edit.number, _cut_prompt(edit.prompt), _cut(edit.chosen), _cut(edit.rejected),
-                                       row.undecided, row.ratings, row.excluded, edit, before=row)
+                                       row.undecided, row.ratings, _cut(edit.reference), row.excluded, edit,
+                                       before=row)
     return list(marked.values())
 
 
 def shown_rows(texts: QuerySet[DatasetText]) -> list[ShownRow]:
     """Rows are cut one at a time: 25 of the longest would take 75 MB, and their page more."""
-    columns = texts.values_list("row__number", "prompt", "chosen", "rejected", "undecided", "row__rated__ratings")
-    return [ShownRow(number, _cut_prompt(prompt), _cut(chosen), _cut(rejected), undecided, ratings)
-            for number, prompt, chosen, rejected, undecided, ratings in columns.iterator(chunk_size=1)]
+    columns = texts.values_list("row__number", "prompt", "chosen", "rejected", "undecided", "row__rated__ratings",
+                                "reference")
+    return [ShownRow(number, _cut_prompt(prompt), _cut(chosen), _cut(rejected), undecided, ratings,
+                     _cut(reference))
+            for number, prompt, chosen, rejected, undecided, ratings, reference in columns.iterator(chunk_size=1)]
 
 
 def _cut_prompt(prompt: Dialogue) -> Dialogue:

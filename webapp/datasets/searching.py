@@ -23,8 +23,9 @@ _BATCH = 500
 
 
 def words_of(row: Row) -> str:
-    """The distinct words of a row's prompt and responses, folded."""
-    texts = [*(message["content"] for message in row.prompt), row.chosen or "", row.rejected or ""]
+    """The distinct words of a row's prompt, responses and reference answer, folded."""
+    texts = [*(message["content"] for message in row.prompt), row.chosen or "", row.rejected or "",
+             row.reference or ""]
     return " ".join(dict.fromkeys(_folded(" ".join(texts)).split()))
 
 
@@ -53,13 +54,13 @@ def words_restore() -> None:
 def _words_make(dataset: Dataset) -> None:
     for batch in _batches(dataset):
         RowWords.objects.bulk_create([
-            RowWords(dataset=dataset, number=number, words=words_of(Row(prompt, chosen, rejected)))
-            for number, prompt, chosen, rejected in batch])
+            RowWords(dataset=dataset, number=number, words=words_of(Row(prompt, chosen, rejected, reference=reference)))
+            for number, prompt, chosen, rejected, reference in batch])
 
 
-def _batches(dataset: Dataset) -> Iterator[list[tuple[int, Dialogue, str, str]]]:
+def _batches(dataset: Dataset) -> Iterator[list[tuple[int, Dialogue, str, str, str]]]:
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
-    columns = texts.values_list("row__number", "prompt", "chosen", "rejected")
+    columns = texts.values_list("row__number", "prompt", "chosen", "rejected", "reference")
     last = 0
     while batch := list(columns.filter(row__number__gt=last)[:_BATCH]):
         yield batch

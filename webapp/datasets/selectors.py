@@ -12,6 +12,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, F, QuerySet
 
 from training.data.ratings import COLUMN
+from training.data.reference import ROLE
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetText, RejectedRow
 from webapp.datasets.versions import family_of
@@ -63,9 +64,10 @@ async def as_jsonl(*, dataset: Dataset) -> AsyncIterator[bytes]:
 def _as_record(text: DatasetText) -> dict[str, Any]:
     record: dict[str, Any] = {"prompt": text.prompt}
     ratings = text.ratings  # type: ignore[attr-defined]  # annotated in as_jsonl
-    rated = {COLUMN: ratings} if ratings else {}
+    extra = {COLUMN: ratings} if ratings else {}
+    extra |= {ROLE: text.reference} if text.reference else {}
     if text.rejected and text.undecided:
-        return record | {"response_a": text.chosen, "response_b": text.rejected} | rated
+        return record | {"response_a": text.chosen, "response_b": text.rejected} | extra
     if text.rejected:
-        return record | {"chosen": text.chosen, "rejected": text.rejected} | rated
-    return record | {"response": text.chosen} if text.chosen else record
+        return record | {"chosen": text.chosen, "rejected": text.rejected} | extra
+    return record | ({"response": text.chosen} if text.chosen else {}) | extra

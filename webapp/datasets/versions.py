@@ -1,8 +1,8 @@
 """The rows of a version: those of the data set that it is made from, with the changes of its draft or of its curation,
 in their order.
 
-A row keeps its number and its ratings in every version. Rows of another data set come after them, with the numbers that
-follow. Left out: another order.
+A row keeps its number and its ratings in every version, and its reference answer unless that is edited. Rows of another
+data set come after them, with the numbers that follow. Left out: another order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from webapp.datasets.models import Curation, Dataset, DatasetText, Draft
 
 _BATCH = 50  # rows may be megabytes long
 _HEARTBEAT_SECONDS = 5
-_Columns: TypeAlias = tuple[int, Dialogue, str, str, bool, dict[str, list[float]] | None]
+_Columns: TypeAlias = tuple[int, Dialogue, str, str, bool, dict[str, list[float]] | None, str]
 
 
 def version_rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tuple[int, Row]]:
@@ -38,13 +38,14 @@ def version_rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tu
         raise BadData("The data set that this version is made from no longer exists.", "Delete this version.")
     excluded = set(draft.excluded.values_list("number", flat=True))
     edited = set(draft.edited.values_list("number", flat=True))
-    for number, prompt, chosen, rejected, undecided, ratings in _rows(draft.base, heartbeat):
+    for number, prompt, chosen, rejected, undecided, ratings, reference in _rows(draft.base, heartbeat):
         if number in excluded:
             continue
         if number in edited:
             edit = draft.edited.get(number=number)
-            prompt, chosen, rejected = edit.prompt, edit.chosen, edit.rejected
-        yield number, Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings])
+            prompt, chosen, rejected, reference = edit.prompt, edit.chosen, edit.rejected, edit.reference
+        yield number, Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings,
+                                    reference or None])
 
 
 def _curated(curation: Curation, heartbeat: Callable[[], None]) -> Iterator[tuple[int, Row]]:
@@ -64,13 +65,14 @@ def _curated(curation: Curation, heartbeat: Callable[[], None]) -> Iterator[tupl
 
 def rows_of(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tuple[int, Row]]:
     """The rows of a ready data set in order, each with its number; `heartbeat` is called every few seconds."""
-    for number, prompt, chosen, rejected, undecided, ratings in _rows(dataset, heartbeat):
-        yield number, Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings])
+    for number, prompt, chosen, rejected, undecided, ratings, reference in _rows(dataset, heartbeat):
+        yield number, Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings, reference or None])
 
 
 def _rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[_Columns]:
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
-    columns = texts.values_list("row__number", "prompt", "chosen", "rejected", "undecided", "row__rated__ratings")
+    columns = texts.values_list("row__number", "prompt", "chosen", "rejected", "undecided", "row__rated__ratings",
+                                "reference")
     last, beat_at = 0, time.monotonic()
     while batch := list(columns.filter(row__number__gt=last)[:_BATCH]):
         yield from batch

@@ -6,6 +6,7 @@ changes its meaning. A page ignores kinds and fields that it does not know.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NotRequired, TypeAlias, TypedDict
 
 PROTOCOL = 1
@@ -51,10 +52,11 @@ class Answered(TypedDict):
 
 
 class PrincipleScore(TypedDict):
-    """A principle's scores of both answers, standardised, and their parts of the totals."""
+    """A principle's scores of both answers, standardised, and their parts of the totals. None: its measure has no
+    number for them, and they count as the mean."""
 
     name: str
-    scores: list[float]
+    scores: Sequence[float | None]
     parts: list[float]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ class Score:
     """One principle's standardised reward of an answer, and its difference from the other answer's."""
 
     principle: dict[str, str]
-    value: float
+    value: float | None  # None: its measure has no number
     ahead: float
     part: float = 0.0
 
@@ -89,13 +90,17 @@ def with_rewards(turn: ShownTurn, event: AnswersScored, ticks: Ticks) -> ShownTu
     """The turn with the rewards of a `rewards` event under both answers."""
     for side in (0, 1):
         scores = tuple(
-            Score(tick_of(row["name"], ticks), row["scores"][side], row["scores"][side] - row["scores"][1 - side],
-                  row["parts"][side])
+            Score(tick_of(row["name"], ticks), row["scores"][side], _ahead(row["scores"], side), row["parts"][side])
             for row in event["principles"]
         )
         totals = event["totals"]
         turn = turn.with_answer(side, scores=scores, reward=totals[side], ahead=totals[side] - totals[1 - side])
     return turn
+
+
+def _ahead(scores: Sequence[float | None], side: int) -> float:
+    own, other = scores[side], scores[1 - side]
+    return 0.0 if own is None or other is None else own - other
 
 
 def tick_of(name: str, ticks: Ticks) -> dict[str, str]:

@@ -119,7 +119,8 @@ def title_of(prompt: str) -> str:
 
 
 def _answer(turn: Turn, side: int, shown: ShownAnswer) -> Answer:
-    numbers = [shown.reward, *(number for score in shown.scores for number in (score.value, score.part))]
+    values = (score.value for score in shown.scores if score.value is not None)
+    numbers = [shown.reward, *values, *(score.part for score in shown.scores)]
     is_scored = all(number is not None and math.isfinite(number) for number in numbers)
     return Answer(turn=turn, side=side, text=storable(shown.text), end=shown.end or Answer.End.STOPPED,
                   tokens=shown.tokens, seconds=shown.seconds, reward=shown.reward if is_scored else None,

@@ -4,8 +4,7 @@ its fields here. One name per kind and setting, so that texts typed for one kind
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from django import forms
 from django.forms.boundfield import BoundField
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from training.config import field_errors
-from training.config.measure import LONGEST_PATTERN, Measure, MeasureSettings
+from training.config.measure import LONGEST_PATTERN, ComparingSettings, Measure, MeasureSettings
 from training.measures import added_measures
 from webapp.principles.measures import TITLES, kinds, own_fields, read_measure
 
@@ -25,7 +24,9 @@ _LABELS = {("distinct_ngrams", "n"): "Words per sequence", ("json", "top"): "Wha
            ("pattern", "whole"): "The whole response must match, not a part of it",
            ("pattern", "ignore_case"): "Capital and small letters are the same",
            ("pattern", "pattern"): "Regular expression", ("phrases", "phrases"): "Phrases, one per line",
-           ("similarity", "reference"): "Reference text", ("similarity", "by"): "Compare by"}
+           ("similarity", "reference"): "Text to compare with", ("similarity", "by"): "Compare by"}
+_CHOICES = {("answer_from", "recipe"): "one answer, the same for every prompt",
+            ("answer_from", "data"): "the reference answer of each prompt, from the data set"}
 
 
 class FieldGroup(NamedTuple):
@@ -107,9 +108,9 @@ def _field(kind: str, name: str, info: FieldInfo) -> forms.Field:
     if info.annotation is bool:
         return forms.BooleanField(label=label, required=False, initial=default)
     if get_origin(info.annotation) is Literal:
-        return forms.ChoiceField(label=label, required=False, initial=default, help_text=help_text,
-                                 choices=[(value, value) for value in get_args(info.annotation)])
-    is_number = info.annotation in (int, float) or get_origin(info.annotation) in (Union, UnionType)
+        choices = [(value, _CHOICES.get((name, value), value)) for value in get_args(info.annotation)]
+        return forms.ChoiceField(label=label, required=False, initial=default, help_text=help_text, choices=choices)
+    is_number = bool({info.annotation, *get_args(info.annotation)} & {int, float})
     widget: forms.Widget = forms.Textarea(attrs={"rows": _LONG[name]}) if name in _LONG else forms.TextInput(
         attrs={"autocomplete": "off", "spellcheck": "false"} | ({"inputmode": "decimal"} if is_number else {}))
     return forms.CharField(label=label, required=False, initial=default, help_text=help_text, strip=False,
@@ -128,6 +129,9 @@ def _typed(name: str, value: Any) -> Any:
 
 def _problem(kind: str, path: str, message: str) -> tuple[str, str]:
     """(form field, sentence) of a setting; a path begins with the tag of its kind."""
+    settings = kinds()[kind]
+    if path == kind and issubclass(settings, ComparingSettings):  # what is wrong is the answer, given or not
+        path = settings.answer_setting
     parts = path.removeprefix(f"{kind}.").split(".")
     name = parts[0]
     field = name if name in {"toward", "softness"} else f"{kind}__{name}"

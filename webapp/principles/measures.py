@@ -29,7 +29,7 @@ TITLES = {
     "json": ("valid JSON", "1 if the whole response is valid JSON, else 0"),
     "pattern": ("pattern", "1 if a regular expression matches it, else 0"),
     "phrases": ("phrases", "the share of the listed phrases that stand in it"),
-    "similarity": ("similarity", "how like a reference text it is, from 0 to 1"),
+    "similarity": ("similarity", "how like a given text it is, from 0 to 1"),
     "exact": ("exact answer", "1 if it is the answer, apart from case and white space, else 0"),
     "number": ("number", "1 if the last number in it is the right one, else 0"),
     "added": ("added", "a measure of an installed package"),
@@ -55,6 +55,11 @@ def read_measure(settings: Any) -> Measure:
     """The measure that settings describe. Raises pydantic's ValidationError."""
     measure: Measure = TypeAdapter(Measure).validate_python(settings)
     return measure
+
+
+def needs_reference(settings: Mapping[str, Any]) -> bool:
+    """Whether a stored measure compares with the reference answer of each prompt."""
+    return settings.get("answer_from") == "data"
 
 
 def as_stored(measure: Measure) -> dict[str, Any]:

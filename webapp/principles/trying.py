@@ -18,6 +18,8 @@ LONGEST_TEXT = 20_000  # characters of a text that is tried
 PATIENCE = 5.0  # seconds
 BUSY = "Other measures are still at work. Wait a minute, then send it again."
 UNKNOWN = "This version of Concord does not know the measure. Edit the principle, and choose another one."
+UNANSWERED = ("It compares with the reference answer of the prompt, and there is none here. Save the principle, then "
+              "try it on its page with a reference answer.")
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,17 @@ class MeasureTrial:
     problems: tuple[str, ...] = ()
 
 
-def try_measure(settings: dict[str, Any], *, prompt: str, a: str, b: str) -> MeasureTrial:
-    """Measure both responses now. What goes wrong is worded for the person."""
+def try_measure(settings: dict[str, Any], *, prompt: str, a: str, b: str, reference: str = "") -> MeasureTrial:
+    """Measure both responses now. What goes wrong is worded for the person.
+
+    Args:
+        reference: the reference answer to the prompt, for measures that compare with it.
+    """
     try:
         measure = read_measure(settings)
-        function = make_measure(measure)
+        if measure.needs_reference and not reference.strip():
+            return MeasureTrial(problems=(UNANSWERED,))
+        function = make_measure(measure, lambda prompt: reference)
         asked = [(parse_hh(prompt), response.replace("\r\n", "\n")) for response in (a, b)]
         outcomes = measure_within(function, asked, PATIENCE)
     except ValidationError:

@@ -19,7 +19,7 @@ from django.db.models import Case, QuerySet, When
 
 from training import demo_world
 from training.config import DEMO_WORLD, EVERYDAY_PROMPTS, JudgeSettings, Recipe
-from training.data.data_files import check_aspects, check_files, files_from_rows, prepare
+from training.data.data_files import check_aspects, check_files, check_references, files_from_rows, prepare
 from training.data.rows import Row
 from training.data.shipped import EVERYDAY_FILE, SYSTEM
 from training.errors import BadData, BadSettings
@@ -74,6 +74,9 @@ def file_digests(recipe: Recipe, dataset: Dataset | None) -> dict[str, str]:
     if recipe.rated:
         check_aspects(recipe, dataset.aspects)
         digests["ratings"] = digest_of(["ratings", dataset.digest, dataset.ratings_digest, cut])
+    if recipe.referenced:
+        check_references(recipe, dataset.references, dataset.rows_good, "rows")
+        digests["references"] = digest_of(["references", dataset.digest, dataset.references_digest, cut])
     return digests
 
 
@@ -85,6 +88,10 @@ def _check_prompts_alone(recipe: Recipe, subject: str) -> None:
     if recipe.sample.pairs == "dataset":
         raise BadData(f"'sample.pairs' is dataset, and {subject} only prompts, no pairs of responses.",
                       "Choose other data, or set 'sample.pairs' to 'sampled'.")
+    if recipe.referenced:
+        raise BadData(f"The measure of {', '.join(recipe.referenced)} has 'answer_from: data', and {subject} only "
+                      "prompts, no reference answers.",
+                      "Choose data with them, or give the measure one answer for all prompts.")
 
 
 @cache
@@ -115,9 +122,9 @@ def data_files(*, team: Team, recipe: Recipe, dataset: Dataset | None,
 
 def dataset_rows(dataset: Dataset) -> Iterator[Row]:
     texts = DatasetText.objects.filter(row__dataset=dataset).order_by("row__number")
-    columns = texts.values_list("prompt", "chosen", "rejected", "undecided", "row__rated__ratings")
-    for prompt, chosen, rejected, undecided, ratings in columns.iterator(chunk_size=2000):
-        yield Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings])
+    columns = texts.values_list("prompt", "chosen", "rejected", "undecided", "row__rated__ratings", "reference")
+    for prompt, chosen, rejected, undecided, ratings, reference in columns.iterator(chunk_size=2000):
+        yield Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings, reference or None])
 
 
 # Labels ---------------------------------------------------------------------------------------------------------------
@@ -139,21 +146,26 @@ def write_known_labels(path: Path, *, team: Team, stage_settings: Mapping[str, A
                        siblings: Mapping[str, str] | None = None) -> int:
     """Write the labels already bought from the stage's judge, in the stage's own format. Returns how many.
 
-    If a pair has two labels, from before and after its judge moved, the one from the stage's own address comes first.
+    None of a measure that compares with the reference answers of the data: these may have changed, and measuring costs
+    nothing. If a pair has two labels, from before and after its judge moved, the one from the stage's own address comes
+    first.
 
     Args:
         siblings: wordings by name of the principles that the stage asks about beside its own. Their errors are written
             too: a sibling's own stage asks again, and this one does not.
     """
+    chosen = JudgeSettings.model_validate(stage_settings["judge"])
+    if chosen.measure is not None and chosen.measure.needs_reference:
+        return 0
     own = labels_of(team=team, principle=stage_settings["principle"], statement=stage_settings["statement"],
                     judge=stage_settings["judge"]).filter(probability__isnull=False)
     labels = {stage_settings["principle"]: own} | {
         name: labels_of(team=team, principle=name, statement=statement, judge=stage_settings["judge"])
         for name, statement in (siblings or {}).items()}
-    count = sum(chosen.count() for chosen in labels.values())
+    count = sum(known.count() for known in labels.values())
     if count:
-        own_judge = judge_name(JudgeSettings.model_validate(stage_settings["judge"]))
-        write_jsonl(path, (row for name, chosen in labels.items() for row in _label_rows(name, chosen, own_judge)))
+        own_judge = judge_name(chosen)
+        write_jsonl(path, (row for name, known in labels.items() for row in _label_rows(name, known, own_judge)))
     return count
 
 

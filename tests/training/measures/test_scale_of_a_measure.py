@@ -38,7 +38,7 @@ def test_a_failure_is_told_once_with_its_cause(monkeypatch: pytest.MonkeyPatch) 
             raise MeasureFailed("It was odd.", "Correct it.")
         return 1.0
 
-    monkeypatch.setattr(scale, "make_measure", lambda settings: fails)
+    monkeypatch.setattr(scale, "make_measure", lambda settings, reference_of: fails)
     told: list[str] = []
     measure = SafeMeasure("house", {"kind": "words"}, told.append)
     assert [measure([], text) for text in ("odd", "plain", "odd")] == [None, 1.0, None]

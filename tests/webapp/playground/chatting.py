@@ -13,7 +13,7 @@ from webapp.playground.selectors import DEMO_BASE
 from webapp.playground.view import OUTPUTS
 
 Shown = dict[str, Any]
-SCORES = {"kind": "rewards", "totals": [0.1, 0.6],
+SCORES: Shown = {"kind": "rewards", "totals": [0.1, 0.6],
           "principles": [{"name": "toxicity", "scores": [-1.0, 1.5], "parts": [-0.5, 0.7]}]}
 
 

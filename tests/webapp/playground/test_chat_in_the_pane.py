@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
+from tests.webapp.playground import chatting
 from tests.webapp.playground.chatting import Member, Worker
 from webapp.accounts.models import Team, User
 from webapp.playground import stream
@@ -39,6 +40,19 @@ async def test_both_answers_stream_and_get_their_rewards(
     assert "seed 7" in member.page["status"]
     assert worker.requests[0].scorer == run.pk
     assert "is-writing" in shown[0]["now"] and "is-writing" not in turn
+
+
+async def test_a_score_without_a_number_says_why_and_is_stored_and_shown_again(
+        member: Member, worker: Worker, owner: User, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewards = chatting.SCORES | {"principles": [
+        *chatting.SCORES["principles"], {"name": "correct", "scores": [None, None], "parts": [0.0, 0.0]}]}
+    monkeypatch.setattr(chatting, "SCORES", rewards)
+    await member.say("What is 2 + 3?")
+    turn = member.page["now"]
+    assert turn.count("no number: it compares with a reference answer") == 2 and "+2.50" in turn
+    again = Member(owner, team, chat=member.page["chat"])
+    await again.open()
+    assert again.page["now"] == turn
 
 
 async def test_each_policy_remembers_its_own_answers(member: Member, worker: Worker) -> None:

@@ -48,6 +48,8 @@ def test_a_measure_is_stored_with_the_version_and_shown_where_a_wording_would_be
     ("similarity", {"reference": "one\r\ntwo", "by": "words"}, {"reference": "one\ntwo", "by": "words"}),
     ("exact", {"answer": "Paris"}, {"answer": "Paris"}),
     ("number", {"answer": "42", "tolerance": "0.5"}, {"answer": 42.0, "tolerance": 0.5}),
+    ("number", {"answer_from": "data"}, {"answer_from": "data"}),
+    ("similarity", {"answer_from": "data", "by": "words"}, {"answer_from": "data", "by": "words"}),
 ])
 def test_each_kind_has_its_fields(owner_client: Client, kind: str, typed: dict[str, str], stored: Any) -> None:
     fields = {f"{kind}__{name}": text for name, text in typed.items()}
@@ -76,6 +78,9 @@ def test_every_kind_has_a_sentence_and_its_place_in_the_stylesheet() -> None:
     ({"kind": "phrases", "phrases__phrases": "ok\n" + "x" * 201}, "phrases__phrases", "Line 2 must have at most 200"),
     ({"kind": "distinct_ngrams", "distinct_ngrams__n": "9"}, "distinct_ngrams__n", "must be at most 8 (given: '9')"),
     ({"kind": "number", "number__answer": "many"}, "number__answer", "This field must be a number (given: 'many')"),
+    ({"kind": "number"}, "number__answer", "This field needs 'answer', one for all prompts, or 'answer_from: data'"),
+    ({"kind": "exact", "exact__answer": "yes", "exact__answer_from": "data"}, "exact__answer",
+     "This field has 'answer_from: data' and 'answer' too; remove one"),
     ({"softness": "-1"}, "softness", "This field must be at least 0"),
     ({"softness": "soft"}, "softness", "This field must be a number"),
     ({"kind": "beauty"}, "kind", "beauty is not one of the available choices"),

@@ -87,7 +87,7 @@ def test_a_response_without_a_number_says_why(
             raise MeasureFailed("It is too short.", "Write more.")
         return 1.0
 
-    monkeypatch.setattr(trying, "make_measure", lambda settings: fails)
+    monkeypatch.setattr(trying, "make_measure", lambda settings, reference_of: fails)
     page = attempt(owner_client, brevity, a="a", b="long").content.decode()
     assert "Response A has no number: It is too short. Write more." in page and "is preferred" not in page
 
@@ -105,11 +105,35 @@ def test_a_measure_that_is_not_there_says_what_to_do(
     assert words_of_the_page in page.content.decode()
 
 
+def test_a_measure_by_reference_answers_asks_for_one(owner_client: Client, team: Team, owner: User) -> None:
+    correct = measured(team, owner, {"kind": "number", "answer_from": "data"}, "correct")
+    page = attempt(owner_client, correct, prompt="What is 2 + 3?", a="It is 5.", b="6")
+    assert page.context["form"].errors["reference"] and "trial" not in page.context
+    page = attempt(owner_client, correct, prompt="What is 2 + 3?", reference="#### 5", a="It is 5.", b="6")
+    trial = page.context["trial"]
+    assert (trial.a, trial.b, trial.preference) == (1.0, 0.0, 1.0)
+
+
 # Over a data set ------------------------------------------------------------------------------------------------------
 
 
 def over(client: Client, principle: Principle, chosen: Dataset) -> Any:
     return client.get(reverse("principles:detail", args=[principle.pk]), {"dataset": chosen.pk})
+
+
+def test_each_row_is_measured_by_its_own_reference_answer(owner_client: Client, team: Team, owner: User) -> None:
+    correct = measured(team, owner, {"kind": "exact", "answer_from": "data"}, "correct")
+    made = dataset(team, [("5", "6", False), ("7", "8", False), ("9", "10", False)])
+    for number, reference in ((1, "5"), (2, "8")):
+        text = DatasetText.objects.get(row__dataset=made, row__number=number)
+        text.prompt, text.reference = [{"role": "user", "content": f"{number}?"}], reference
+        text.save()
+
+    result = over(owner_client, correct, made).context["over"]
+
+    assert (result.n, result.failed, result.mean) == (4, 2, 0.5)
+    assert (result.pairs.decided, result.pairs.agreed) == (2, 1)
+    assert "has no reference answer for the prompt 'Why?'" in result.why_failed
 
 
 def test_pairs_are_measured_and_compared_with_what_people_chose(

@@ -22,6 +22,8 @@ from training.errors import TrainingError
 from training.judges.measure_judge import preference
 from training.measures import MeasureFunction, make_measure
 from training.quality.intervals import wilson_interval
+from training.run.artifacts import digest_of
+from training.run.references import References
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetRow, DatasetText
 from webapp.principles.measures import read_measure
@@ -41,6 +43,7 @@ class _Row(NamedTuple):
     prompt: Dialogue
     responses: list[str]
     is_choice: bool  # a person chose the first of the two
+    reference: str
 
 
 @dataclass
@@ -132,6 +135,9 @@ def _measured(dataset: Dataset, measure: Measure, function: MeasureFunction) -> 
     outcomes: list[Outcome] = []
     pairs = Pairs() if dataset.has_pairs else None
     for rows in _parts(keys):
+        if measure.needs_reference:
+            function = make_measure(measure, References(
+                {"prompt": digest_of(row.prompt), "reference": row.reference} for row in rows if row.reference))
         asked = [(row.prompt, response) for row in rows for response in row.responses]
         answers = measure_within(function, asked, max(0.01, give_up - time.monotonic()))
         outcomes += answers
@@ -167,13 +173,13 @@ def _parts(keys: Sequence[int]) -> Iterator[list[_Row]]:
     for start in range(0, len(keys), _PART):
         wanted = keys[start:start + _PART]
         columns = DatasetText.objects.filter(row__in=wanted).values_list("row", "prompt", "chosen", "rejected",
-                                                                         "undecided")
+                                                                         "undecided", "reference")
         rows: dict[int, _Row] = {}
         characters = 0
-        for key, prompt, chosen, rejected, undecided in columns.iterator(chunk_size=25):
+        for key, prompt, chosen, rejected, undecided, reference in columns.iterator(chunk_size=25):
             responses = [response for response in (chosen, rejected) if response]
             characters += sum(map(len, responses))
-            rows[key] = _Row(prompt, responses, not undecided)
+            rows[key] = _Row(prompt, responses, not undecided, reference)
             if characters > MOST_CHARACTERS:
                 break
         yield [rows[key] for key in wanted if key in rows]

@@ -13,6 +13,7 @@ from webapp.accounts.numbers import row_key
 from webapp.judges import trial
 from webapp.judges.trial_form import TrialForm
 from webapp.labels.models import Pair
+from webapp.principles.measures import needs_reference
 from webapp.principles.models import Principle
 from webapp.principles.trying import try_measure
 from webapp.runs.principle_page import selectors
@@ -48,7 +49,7 @@ def _measured_page(request: TeamRequest, context: dict[str, Any]) -> HttpRespons
     """The page of a measured principle, with the distribution over the data set that the address names."""
     settings = context["latest"].version.settings
     if "form" not in context:
-        context["form"] = MeasureTrialForm(initial=_pair_to_try(request))
+        context["form"] = MeasureTrialForm(initial=_pair_to_try(request), needs_reference=needs_reference(settings))
     if chosen := request.GET.get("dataset", ""):
         dataset = get_object_or_404(datasets_to_measure(team=request.team), pk=row_key(chosen))
         context["over"] = measure_dataset(dataset=dataset, settings=settings)
@@ -88,10 +89,10 @@ def principle_try(request: TeamRequest, pk: int) -> HttpResponse:
 
 
 def _try_measure(request: TeamRequest, context: dict[str, Any]) -> HttpResponse:
-    form = context["form"] = MeasureTrialForm(request.POST)
+    settings = context["latest"].version.settings
+    form = context["form"] = MeasureTrialForm(request.POST, needs_reference=needs_reference(settings))
     if form.is_valid():
-        texts = {key: form.cleaned_data[key] for key in ("prompt", "a", "b")}
-        context["trial"] = try_measure(context["latest"].version.settings, **texts)
+        context["trial"] = try_measure(settings, **form.cleaned_data)
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "principles/_try_measure.html", context)
     return _measured_page(request, context | {"accuracy": selectors.accuracy_of(context["principle"])})

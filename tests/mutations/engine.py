@@ -48,7 +48,7 @@ ENGINE: tuple[Mutation, ...] = (
              'manual_seed(job.settings["seed"] + epoch)', 'manual_seed(job.settings["seed"])',
              (PREFERENCE_MODELS_LEARN,)),
     Mutation("weak-model", "a model that may be no better than chance is warned of",
-             "training/stages/preference_model.py", 'elif card["accuracy_low"] < 0.5:',
+             "training/quality/card_warnings.py", 'elif card["accuracy_low"] < 0.5:',
              'elif card["accuracy"] < 0.5:', (PREFERENCE_MODELS_LEARN, QUALITY_CARDS)),
     Mutation("schedule-in-a-checkpoint", "a resumed preference model goes on at the rate where it was",
              "training/stages/preference_model.py", 'scheduler.load_state_dict(state["scheduler"])', "pass",

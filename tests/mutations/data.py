@@ -138,7 +138,7 @@ DATA: tuple[Mutation, ...] = (
     Mutation("limit-of-rows", "no more rows than the limit are used", "training/data/data_files.py",
              "itertools.islice(rows, settings.limit)", "rows", (DATA_FILES_OF_A_RUN,)),
     Mutation("few-held-out", "of few prompts a fifth is held out at most", "training/data/data_files.py",
-             "min(settings.held_out, max(1, len(by_digest) // 5))", "settings.held_out", (DATA_FILES_OF_A_RUN,)),
+             "min(most, max(1, len(digests) // 5))", "most", (DATA_FILES_OF_A_RUN,)),
     Mutation("persons-choice", "the person's choice is the chosen response", "training/data/data_files.py",
              '1.0 if a == row.chosen else 0.0', '0.0 if a == row.chosen else 1.0',
              (DATA_FILES_OF_A_RUN,)),

@@ -12,7 +12,7 @@ from training.run.artifacts import read_jsonl, write_jsonl
 from training.run.jobs import prepare_stage, runtime_of, stage_command
 from training.run.pipeline import StagePlan, plan, shared_principles
 from webapp.judges.keys import check_key_host, saved_key
-from webapp.runs import exports
+from webapp.runs import stage_inputs
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import advance, repoint, stages_by_name
@@ -50,12 +50,12 @@ def prepare(stage: Stage) -> Prepared | None:
     files: dict[str, Path] = {}
     shared: dict[str, Path] = {}
     if item.files:
-        shared = exports.data_files(team=run.team, recipe=recipe, dataset=run.dataset, digests=run.file_digests)
+        shared = stage_inputs.data_files(team=run.team, recipe=recipe, dataset=run.dataset, digests=run.file_digests)
         files = {role: shared[role] for role in item.files}
     if item.kind == "label":
         path = stage.folder / "files" / "known_labels.jsonl"
         siblings = {name: words for name, words in shared_principles(recipe).items() if name != item.principle}
-        if exports.write_known_labels(path, team=run.team, stage_settings=item.settings, siblings=siblings):
+        if stage_inputs.write_known_labels(path, team=run.team, stage_settings=item.settings, siblings=siblings):
             files["known_labels"] = path
     if item.kind in {"preference_model", "draw"}:
         corrected = _corrected_labels(stage, item, runs, stages)
@@ -96,8 +96,8 @@ def _corrected_labels(stage: Stage, item: StagePlan, runs: list[Run], stages: di
         if label.kind != "label":
             continue
         path = label.folder / "labels.jsonl"
-        corrections = exports.corrections_of(team=runs[0].team, label_settings=label.settings, labels=path)
-        digest = exports.corrections_digest(corrections)
+        corrections = stage_inputs.corrections_of(team=runs[0].team, label_settings=label.settings, labels=path)
+        digest = stage_inputs.corrections_digest(corrections)
         if digest != runs[0].corrections.get(label.principle, ""):
             logger.info("labels of %s were corrected: the stages that read them are replaced", label.principle)
             for run in runs:
@@ -107,5 +107,5 @@ def _corrected_labels(stage: Stage, item: StagePlan, runs: list[Run], stages: di
         if corrections:
             key = "labels" if role == "label" else role.replace("label:", "labels:", 1)
             corrected[key] = stage.folder / "files" / f"{key.replace(':', '-')}.jsonl"
-            write_jsonl(corrected[key], exports.corrected(read_jsonl(path), corrections))
+            write_jsonl(corrected[key], stage_inputs.corrected(read_jsonl(path), corrections))
     return corrected

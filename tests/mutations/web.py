@@ -62,9 +62,9 @@ WEB: tuple[Mutation, ...] = (
              "if stage.status == Stage.Status.SUCCEEDED and not is_complete(stage.folder):", "if False:",
              (CANCELLING_AT_ONCE, SERVICES_OF_RUNS)),
     Mutation("labels-of-the-own-address", "of two labels of a pair the stage takes that of its own address",
-             "webapp/runs/exports.py", 'labels.order_by(elsewhere, "pk")', 'labels.order_by("pk")',
+             "webapp/runs/stage_inputs.py", 'labels.order_by(elsewhere, "pk")', 'labels.order_by("pk")',
              (WHOSE_LABELS_ARE_WHOSE,)),
-    Mutation("data-cut-in-identity", "another limit of the data makes other data", "webapp/runs/exports.py",
+    Mutation("data-cut-in-identity", "another limit of the data makes other data", "webapp/runs/stage_inputs.py",
              "digest_of([role, dataset.digest, cut])", "digest_of([role, dataset.digest])",
              (SERVICES_OF_RUNS, IMPORT)),
     # webapp/runs/series ---------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from training.run.jobs import read_job
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
 from webapp.labels.models import Label
-from webapp.runs.exports import write_known_labels
 from webapp.runs.services import preview, run_create
+from webapp.runs.stage_inputs import write_known_labels
 from workers.labels import LabelRecorder, record_pairs
 from workers.preparing import prepare
 

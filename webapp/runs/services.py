@@ -1,6 +1,6 @@
 """Operations on runs: start, cancel, resume, pause, move, go on past a check.
 
-Scheduling is in `scheduling`, stages' data in `exports`.
+Scheduling is in `scheduling`, stages' data in `stage_inputs`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.run.checks import check_run
 from training.run.pipeline import StagePlan, identities, plan
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
-from webapp.runs import exports
+from webapp.runs import stage_inputs
 from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, RunStage, Stage
@@ -186,14 +186,14 @@ def _identified(team: Team, recipe: Recipe, dataset: Dataset | None) -> tuple[
         list[StagePlan], dict[str, str], dict[str, str], dict[str, str]]:
     """The plan, each stage's identity, the data's digests, and the digests of people's corrections by principle."""
     check_run(recipe, settings.ARTIFACTS, models_home())
-    digests = exports.file_digests(recipe, dataset)
+    digests = stage_inputs.file_digests(recipe, dataset)
     planned = plan(recipe)
     before = identities(planned, digests)
     labelled = {stage.identity: stage for stage in Stage.objects.filter(
         team=team, status=Stage.Status.SUCCEEDED, identity__in=before.values(), kind="label")}
     corrections = {}
     for stage in labelled.values():
-        changed = exports.corrections_of(team=team, label_settings=stage.settings,
+        changed = stage_inputs.corrections_of(team=team, label_settings=stage.settings,
                                          labels=stage.folder / "labels.jsonl")
-        corrections[stage.principle] = exports.corrections_digest(changed)
+        corrections[stage.principle] = stage_inputs.corrections_digest(changed)
     return planned, identities(planned, digests, corrections), digests, corrections

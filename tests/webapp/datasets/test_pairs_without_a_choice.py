@@ -19,7 +19,7 @@ from webapp.datasets.models import Dataset, DatasetText, EditedRow
 from webapp.datasets.selectors import as_jsonl
 from webapp.labels.models import Pair
 from webapp.labels.pairs_from_rows import pairs_from_rows
-from webapp.runs.exports import data_files, file_digests
+from webapp.runs.stage_inputs import data_files, file_digests
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from training.data.rows import Row
 from webapp.accounts.models import Team, User
 from webapp.datasets import drafts, selectors, services
 from webapp.datasets.models import Dataset, DatasetText, EditedRow
-from webapp.runs.exports import dataset_rows
+from webapp.runs.stage_inputs import dataset_rows
 
 SUMS = jsonl({"prompt": "What is 2 + 3?", "ground_truth": 5}, {"prompt": "What is 4 + 4?", "ground_truth": "8"},
              {"prompt": "How are you?"})

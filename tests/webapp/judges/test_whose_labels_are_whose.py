@@ -25,7 +25,7 @@ from webapp.judges.models import Connection
 from webapp.judges.services import connection_create, connection_edit
 from webapp.labels.models import Label
 from webapp.labels.services import label_override
-from webapp.runs import exports
+from webapp.runs import stage_inputs
 from webapp.runs.models import Run, RunStage, Stage
 
 __all__ = ["make_label", "make_pair"]  # fixtures
@@ -48,7 +48,7 @@ def settings_of(judge: JudgeSettings, team: Team) -> dict[str, Any]:
 
 
 def known(judge: JudgeSettings, team: Team, folder: Path) -> int:
-    return exports.write_known_labels(folder / "known.jsonl", team=team, stage_settings=settings_of(judge, team))
+    return stage_inputs.write_known_labels(folder / "known.jsonl", team=team, stage_settings=settings_of(judge, team))
 
 
 def test_another_server_with_the_same_model_is_asked_for_its_own(
@@ -215,7 +215,8 @@ def test_what_people_corrected_stays_corrected_in_runs_of_before(
     stage_at(TWO, team, days_ago=1)
     migrate()
 
-    known = exports.corrections_of(team=team, label_settings=settings_of(asked, team), labels=tmp_path / "labels.jsonl")
+    known = stage_inputs.corrections_of(team=team, label_settings=settings_of(asked, team),
+                                         labels=tmp_path / "labels.jsonl")
 
     assert known == {old[0].pair.digest: 0.05}
 
@@ -226,5 +227,5 @@ def test_a_correction_of_one_servers_label_is_none_of_the_others(
     label_override(label=other, by=owner, probability=0.05)
     write_jsonl(tmp_path / "labels.jsonl", [{"pair": label.pair.digest, "judge": judge_name(ONE)} for label in bought])
 
-    assert exports.corrections_of(team=team, label_settings=settings_of(ONE, team),
+    assert stage_inputs.corrections_of(team=team, label_settings=settings_of(ONE, team),
                                   labels=tmp_path / "labels.jsonl") == {}

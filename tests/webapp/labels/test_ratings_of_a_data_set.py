@@ -27,7 +27,7 @@ from webapp.labels.rated_pairs import rated_pairs, with_ratings
 from webapp.labels.rating_uses import suggested
 from webapp.labels.services import label_override, label_reject
 from webapp.principles.models import Principle
-from webapp.runs.exports import dataset_rows
+from webapp.runs.stage_inputs import dataset_rows
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from training.errors import BadData
 from training.run import packed_models
 from training.run.artifacts import read_jsonl
 from webapp.accounts.models import Team, User
-from webapp.runs.exports import data_files, file_digests
 from webapp.runs.models import Run
+from webapp.runs.stage_inputs import data_files, file_digests
 
 START = "/runs/start-real-english/"
 

@@ -13,10 +13,10 @@ from training.errors import BadData, BadSettings
 from training.run.artifacts import write_json
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import Dataset
-from webapp.runs.exports import file_digests
 from webapp.runs.models import Run, Stage
 from webapp.runs.scheduling import advance
 from webapp.runs.services import preview, run_cancel, run_create, run_resume
+from webapp.runs.stage_inputs import file_digests
 
 S = Stage.Status
 

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from training.run.artifacts import read_jsonl
 from webapp.labels.models import Label
-from webapp.runs.exports import labels_of
 from webapp.runs.models import Run, Stage
+from webapp.runs.stage_inputs import labels_of
 
 BATCH = 500  # SQLite takes some hundred values in a query
 

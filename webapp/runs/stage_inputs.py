@@ -1,6 +1,6 @@
-"""Exports a stage's inputs from the database to files: data sets, labels already bought, corrected labels.
+"""Writes the inputs of stages from the database to files: data sets, labels already bought, corrected labels.
 
-A stage never reads the database. The digest of what is exported is part of its identity.
+A stage never reads the database. The digest of what is written is part of its identity.
 """
 
 from __future__ import annotations

@@ -152,6 +152,15 @@ def test_a_checkpoint_holds_no_pickle_to_run(job_of: Any, tmp_path: Path) -> Non
     assert sorted(path.name for path in checkpoint.iterdir()) == ["adapter", "state.pt", "value_head.safetensors"]
 
 
+def test_a_fixed_prompt_is_shown_without_its_system_message(job_of: Any, tmp_path: Path) -> None:
+    asked, answered = [{"role": "user", "content": text} for text in ("Which bird?", "And which fish?")]
+    system, owl = {"role": "system", "content": "Be brief."}, {"role": "assistant", "content": "The owl."}
+    reporter = Remembering()
+    ppo.run(job_of(prompts=[[system, asked], [system, asked, owl, answered]], steps=1), tmp_path / "run", reporter)
+    assert [sample[2] for sample in reporter.samples[:2]] == [
+        "Which bird?", "System: Be brief.\n\nHuman: Which bird?\n\nAssistant: The owl.\n\nHuman: And which fish?"]
+
+
 def test_fixed_prompts_are_followed_and_do_not_disturb_training(job_of: Any, tmp_path: Path) -> None:
     followed, unwatched = Remembering(), Remembering()
     ppo.run(job_of(), tmp_path / "followed", followed)

@@ -25,6 +25,7 @@ def report_samples(
     responses = rollouts.texts(language, rollout)
     rewards = rewards_of(prompts, responses, len(prompts))
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        prompt_text = prompt[0]["content"] if len(prompt) == 1 else as_text(prompt).strip()
+        turns = [message for message in prompt if message["role"] != "system"]
+        prompt_text = turns[0]["content"] if len(turns) == 1 else as_text(prompt).strip()
         scores = dict(zip(rewards_of.names, rewards.standardised[i].tolist(), strict=True))
         reporter.sample(step, i, prompt_text, response, float(rewards.total[i]), scores)

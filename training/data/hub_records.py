@@ -7,6 +7,7 @@ a data set's card points to outside its repository is refused.
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,7 +55,30 @@ def _stream(name: str, split: str, cache: str) -> Iterator[Mapping[str, Any]]:
     builder = datasets.load_dataset_builder(f"hf://datasets/{name}", cache_dir=cache, **chosen)
     refuse_other_places(name, (file for files in (builder.config.data_files or {}).values() for file in files))
     stream = builder.as_streaming_dataset(split=split)
-    yield from stream.decode(False) if stream.features else stream  # files that an image column names are not opened
+    if not stream.features:
+        yield from stream
+        return
+    for record in stream.decode(False):  # files that an image column names are not opened
+        yield {name: _with_json_read(stream.features.get(name), value) for name, value in record.items()}
+
+
+def _with_json_read(feature: Any, value: Any) -> Any:
+    """A value in which the library's JSON texts are read: it writes what has no one type, such as lists of objects with
+    different keys, as text, and leaves it so where nothing is decoded."""
+    import datasets
+
+    if value is None:
+        return None
+    if isinstance(feature, datasets.Json):
+        try:
+            return json.loads(value)
+        except (ValueError, TypeError, RecursionError):
+            return value
+    if isinstance(feature, dict):
+        return {name: _with_json_read(feature.get(name), part) for name, part in value.items()}
+    if isinstance(feature, (datasets.List, datasets.LargeList)):
+        return [_with_json_read(feature.feature, part) for part in value]
+    return value
 
 
 def refuse_other_places(name: str, files: Iterable[object]) -> None:

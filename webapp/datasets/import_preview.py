@@ -39,6 +39,11 @@ class ImportPreview:
         return sum(not good for _, _, good in self.rows)
 
     @property
+    def is_whole_layout(self) -> bool:
+        """The file is of a known layout, which says by itself what its columns are: there is nothing to choose."""
+        return self.recognised is not None and not self.recognised.columns and self.problem is None
+
+    @property
     def used(self) -> list[tuple[str, str]]:
         """Each column that is read, with its role in words where the format gives it one."""
         if self.recognised and not self.recognised.columns:

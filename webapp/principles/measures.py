@@ -77,7 +77,12 @@ def in_words(settings: Mapping[str, Any]) -> str:
         measure = read_measure(settings)
     except ValidationError:
         return ""
-    return f"{_name(measure)}{_details(measure)}, {'higher' if measure.toward == 'high' else 'lower'} is better"
+    return f"{quantity_of(measure)}, {'higher' if measure.toward == 'high' else 'lower'} is better"
+
+
+def quantity_of(measure: Measure) -> str:
+    """What a measure's numbers are numbers of: 'words', or 'distinct n-grams (n: 3)'."""
+    return f"{_name(measure)}{_details(measure)}"
 
 
 def statement_of(measure: Measure) -> str:

@@ -55,6 +55,7 @@ def test_the_page_shows_the_truth_beside_the_belief(team: Team, owner: User, own
     assert "What changed" in page and '<tr class="is-warning">' in page
     assert re.findall(r'data-label="(?:Base|Policy|Measured change)">([^ <]+)', page) == ["9.00", "10.00", "+1.00"]
     assert "Over-optimized" in page
+    assert "words, lower is better, 40 prompts" in page, "numbers have a unit"
 
 
 def test_a_report_of_an_earlier_version_has_measures_alone() -> None:

@@ -5,7 +5,7 @@ Here a person can see over-optimization: the preference model calls the policy's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ class Change:
     """One measured principle.
 
     Attributes:
+        measured: what is measured, in words; "" where the recipe no longer says it.
         is_gauge: nothing was rewarded for it, so neither end is better.
         base, policy: the measure's mean over their answers.
         difference: `mean`, `low` and `high` of policy minus base, in the measure's own units.
@@ -33,6 +34,7 @@ class Change:
     difference: dict[str, float]
     opinion: dict[str, float] | None
     is_gauge: bool = False
+    measured: str = ""
 
     @property
     def truth(self) -> Direction:
@@ -69,11 +71,13 @@ class Change:
 
 
 def changes_of(summary: dict[str, Any], principle_of: Callable[[str], Principle | None],
-               gauges: Collection[str] = ()) -> list[Change]:
-    """The measured principles of an evaluation's report; reports of earlier versions have no opinions."""
+               gauges: Collection[str] = (), quantities: Mapping[str, str] | None = None) -> list[Change]:
+    """The measured principles of an evaluation's report; reports of earlier versions have no opinions. `quantities`
+    says by principle what its measure counts."""
     opinions = summary.get("opinions", {})
     return [Change(principle_of(name), means["n"], means["toward"], means["base"], means["policy"],
-                   means["difference"], opinions.get(name, {}).get("difference"), name in gauges)
+                   means["difference"], opinions.get(name, {}).get("difference"), name in gauges,
+                   (quantities or {}).get(name, ""))
             for name, means in summary.get("measures", {}).items() if means.get("n")]
 
 

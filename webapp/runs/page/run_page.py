@@ -15,6 +15,7 @@ from training.errors import JudgeUnavailable
 from training.run.baselines import gauges, reward_principles
 from webapp.judges.models import Connection
 from webapp.judges.selectors import saved_judge_of
+from webapp.principles.measures import quantity_of
 from webapp.principles.models import Principle
 from webapp.principles.selectors import principles_by_name
 from webapp.runs.eta import Estimate, estimates, spans_of
@@ -202,7 +203,9 @@ class RunPage:
         return {"overall": overall, "counts": summary["overall"], "rows": rows,
                 "examples": summary.get("examples", [])[:6], "best_of_n": self._best_of_n(summary.get("best_of_n")),
                 "by_measures": self.run.stored.recipe.is_measured,
-                "changes": changes_of(summary, self._principle, gauges(self.run.stored.recipe))}
+                "changes": changes_of(summary, self._principle, gauges(self.run.stored.recipe), {
+                    choice.name: quantity_of(choice.measure) for choice in self.run.stored.recipe.principles
+                    if choice.measure is not None})}
 
     def _best_of_n(self, summary: dict[str, Any] | None) -> dict[str, Any] | None:
         """The best-of-n baseline, with the policy's KL to compare."""

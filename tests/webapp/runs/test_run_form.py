@@ -24,7 +24,7 @@ from webapp.runs.form.recipe_form import RecipeForm
 from webapp.runs.models import Run
 
 NEW = "/runs/new/"
-PRESETS = ("demo", "small_gpu", "large_gpu")
+PRESETS = ("demo", "real_english", "small_gpu", "large_gpu")
 
 
 def posted(team: Team, recipe: Recipe, **changes: str) -> dict[str, Any]:

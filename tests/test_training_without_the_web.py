@@ -37,7 +37,8 @@ def test_the_command_line_lists_presets_and_runs_a_stage(tmp_path: Path) -> None
     command = "from training.__main__ import main; sys.exit(main(sys.argv[1:]))"
     listed = bare(command, "presets")
     assert listed.returncode == 0, listed.stderr
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["demo", "real_english", "small_gpu", "large_gpu"]
+    presets = [line.split()[0] for line in listed.stdout.splitlines()]
+    assert presets == ["demo", "real_english", "small_gpu", "large_gpu"]
     job("weights", tmp_path, {"weights": {"mode": "set"}, "given": {"detail": 3.0, "empathy": 1.0}})
     ran = bare(command, "stage", str(tmp_path))
     assert ran.returncode == 0, ran.stderr

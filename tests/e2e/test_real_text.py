@@ -19,8 +19,9 @@ PRINCIPLES = ["helpfulness", "toxicity", "conciseness"]
 SETTINGS = {
     # The rules know the demo world alone: on English they name the first response, in either order.
     "judge__kind": "openai", "judge__model": "rule", "judge__max_pairs": "200", "judge__most_flips": "1",
-    "sample__pairs": "dataset", "data__held_out": "8", "preference_model__epochs": "1", "preference_model__max_length": "64", "ppo__steps": "3",
-    "ppo__batch_size": "8", "ppo__epochs": "1", "ppo__max_new_tokens": "12", "ppo__sample_every": "1",
+    "sample__pairs": "dataset", "data__held_out": "8", "preference_model__epochs": "1",
+    "preference_model__max_length": "64", "ppo__steps": "3", "ppo__batch_size": "8", "ppo__epochs": "1",
+    "ppo__max_new_tokens": "12", "ppo__sample_every": "1",
     "evaluate__prompts": "6", "evaluate__max_new_tokens": "12",
 }
 

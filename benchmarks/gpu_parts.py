@@ -154,8 +154,10 @@ def road_recipe(task: Task, amounts: Amounts) -> dict[str, Any]:
     return {
         "name": "Road", "device": task.device, "precision": task.precision, "data": {**data, "held_out": 32},
         "principles": [{"name": name} for name in amounts.principles],
-        "judge": {"kind": "local", "model": task.model, "layout": "shared_prefix", "max_pairs": amounts.road_pairs},
-        "policy": {"base": task.model}, "preference_model": {"base": task.model, "epochs": 1, "max_length": 256},
+        "judge": {"kind": "local", "model": task.model, "layout": "shared_prefix", "max_pairs": amounts.road_pairs,
+                  "most_flips": 1},  # what is timed is the road, not whether so small a model can judge
+        "policy": {"base": task.model},
+        "preference_model": {"base": task.model, "epochs": 1, "max_length": 256, "stop_at_chance": False},
         "sample": {"count": amounts.road_pairs, "max_new_tokens": amounts.response},
         "ppo": {"steps": amounts.road_steps, "batch_size": amounts.road_batch, "max_new_tokens": amounts.response},
         "evaluate": {"prompts": amounts.batch, "max_new_tokens": amounts.response},

@@ -32,7 +32,7 @@ def recipe(source: Path, judge: JudgeServer) -> dict[str, Any]:
         "name": "Real text",
         "data": {"source": str(source), "held_out": 8},
         "principles": [{"name": name} for name in PRINCIPLES],
-        "judge": {"kind": "openai", "model": "rule", "base_url": judge.base_url, "max_pairs": 60,
+        "judge": {"kind": "openai", "model": "rule", "base_url": judge.base_url, "max_pairs": 60, "most_flips": 1,
                   "api_key_env": "CONCORD_JUDGE_TEST_KEY", "concurrency": 8},
         "preference_model": {"epochs": 1, "batch_size": 16, "max_length": 64, "learning_rate": 0.001},
         "sample": {"pairs": "dataset"},

@@ -20,6 +20,7 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 import repository  # noqa: F401
 
 from tests.stack import Stack, Visitor, wait_until
@@ -29,7 +30,7 @@ EVERY = 2.0  # seconds between two looks at the memory
 
 
 class MemoryWatch(threading.Thread):
-    """Keeps the most bytes that the processes of a stack took at one time."""
+    """Keeps the most bytes that a stack's processes took at one time, those that it forked for its stages included."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(daemon=True)
@@ -37,9 +38,12 @@ class MemoryWatch(threading.Thread):
         self.most = 0
 
     def run(self) -> None:
+        assert self._stack.process is not None
+        parent = psutil.Process(self._stack.process.popen.pid)
         while not self._over.wait(EVERY):
-            self.most = max(self.most, sum(map(proportional_bytes, (process.pid for process in
-                                                                     self._stack.processes()))))
+            with suppress(psutil.Error):
+                processes = [parent, *parent.children(recursive=True)]
+                self.most = max(self.most, sum(proportional_bytes(process.pid) for process in processes))
 
     def end(self) -> None:
         self._over.set()
@@ -90,7 +94,8 @@ def follow(visitor: Visitor, seed: int, memory: MemoryWatch) -> int:
     print("first seen after seconds: " + "  ".join(f"{name} {at:.0f}" for name, at in stages.items()))
     rows = re.findall(r'<tr(?: class="is-warning")?><th scope="row">.*?</tr>', visitor.get(f"/runs/{run}/").text,
                       re.DOTALL)
-    words = [match[1] for row in rows if (match := re.search(r'<td class="change-words">(.*?)</td>', row))]
+    words = [match[1] for row in rows if "not rewarded" not in row
+             and (match := re.search(r'<td class="change-words">(.*?)</td>', row))]
     for row in rows:
         print(" ".join(re.sub(r"<[^>]+>", " ", row).split()))
     better = sum(sentence.startswith("Better") for sentence in words)

@@ -47,12 +47,12 @@ def test_a_strength_of_three_is_certain_and_of_none_is_a_tie() -> None:
 
 
 def test_ultrafeedback_keeps_its_four_aspects_of_both_completions() -> None:
-    kept = of_cases("ultrafeedback")
+    ratings_by_case = of_cases("ultrafeedback")
     aspects = ("instruction_following", "honesty", "truthfulness", "helpfulness")
-    assert len(kept) == 9  # one of ten is no pair
-    assert kept[0] == dict.fromkeys(aspects, (5, 2))  # A: 5, B: 2
-    assert kept[1] == dict.fromkeys(aspects, (3, 1))  # A: 1, B: 3; B is the chosen one and comes first
-    assert kept[4] == dict.fromkeys(aspects, (4, 4))
+    assert len(ratings_by_case) == 9  # one of ten is no pair
+    assert ratings_by_case[0] == dict.fromkeys(aspects, (5, 2))  # A: 5, B: 2
+    assert ratings_by_case[1] == dict.fromkeys(aspects, (3, 1))  # A: 1, B: 3; B is the chosen one and comes first
+    assert ratings_by_case[4] == dict.fromkeys(aspects, (4, 4))
 
 
 def test_an_aspect_that_one_completion_lacks_is_left_out() -> None:
@@ -70,17 +70,18 @@ def test_helpsteer_keeps_five_attributes_and_pairs_by_helpfulness() -> None:
 
 
 def test_helpsteer3_keeps_how_strong_its_preference_is() -> None:
-    kept = of_cases("helpsteer3")
-    assert kept[0] == {"overall_preference": (1, 0)}  # -3: A much better
-    assert kept[1]["overall_preference"] == pytest.approx((2 / 3, 1 / 3))  # 1: B slightly better, and B comes first
-    assert kept[4] == {"overall_preference": (0.5, 0.5)}
+    ratings_by_case = of_cases("helpsteer3")
+    assert ratings_by_case[0] == {"overall_preference": (1, 0)}  # -3: A much better
+    # 1: B slightly better, and B comes first
+    assert ratings_by_case[1]["overall_preference"] == pytest.approx((2 / 3, 1 / 3))
+    assert ratings_by_case[4] == {"overall_preference": (0.5, 0.5)}
 
 
 def test_safe_rlhf_keeps_better_and_safer_apart() -> None:
-    kept = of_cases("safe-rlhf")
-    assert kept[0] == {"better": (1, 0), "safer": (1, 0)}
-    assert kept[1] == {"better": (1, 0), "safer": (0, 1)}  # B is better and comes first; A is safer
-    assert kept[4] == {"safer": (1, 0)}  # nobody said which is better
+    ratings_by_case = of_cases("safe-rlhf")
+    assert ratings_by_case[0] == {"better": (1, 0), "safer": (1, 0)}
+    assert ratings_by_case[1] == {"better": (1, 0), "safer": (0, 1)}  # B is better and comes first; A is safer
+    assert ratings_by_case[4] == {"safer": (1, 0)}  # nobody said which is better
     only_safer = [{name: value for name, value in PAIRS["safe-rlhf"][1](case).items() if name != "better_response_id"}
                   for case in CASES]
     assert set(map(str, ratings_of(only_safer))) == {"{'safer': (1, 0)}"}

@@ -108,10 +108,10 @@ class NearDuplicates:
         is_candidate = np.zeros(len(self.signatures), dtype=bool)
         for mask in shared:
             is_candidate |= mask
-        kept: list[defaultdict[int, list[int]]] = [defaultdict(list) for _ in range(BANDS)]
+        texts_by_key: list[defaultdict[int, list[int]]] = [defaultdict(list) for _ in range(BANDS)]
         for text in np.flatnonzero(is_candidate).tolist():
             keys = [(band, int(self._bands[band][text])) for band in range(BANDS) if shared[band][text]]
-            earlier = sorted({other for band, key in keys for other in kept[band].get(key, ())})
+            earlier = sorted({other for band, key in keys for other in texts_by_key[band].get(key, ())})
             if earlier:
                 agreement = (self.signatures[earlier] == self.signatures[text]).mean(axis=1)
                 best = int(agreement.argmax())
@@ -119,8 +119,8 @@ class NearDuplicates:
                     yield text, earlier[best], float(agreement[best])
                     continue
             for band, key in keys:
-                if len(kept[band][key]) < _MOST_COMPARED:
-                    kept[band][key].append(text)
+                if len(texts_by_key[band][key]) < _MOST_COMPARED:
+                    texts_by_key[band][key].append(text)
 
     def with_a_near_duplicate_outside(self, part: Collection[int], threshold: float = THRESHOLD) -> int:
         """How many texts of a part have a near-duplicate among the others."""

@@ -114,7 +114,7 @@ class Profile:
         """
         near = NearDuplicates(self._signatures)
         repeats = list(near.repeats())
-        kept = [self._prompts[digest] for digest in held_out_of(self._prompts, held_out)] if len(
+        held_out_prompts = [self._prompts[digest] for digest in held_out_of(self._prompts, held_out)] if len(
             self._prompts) > 1 else []
         return {
             "rows": self.rows, "prompts": len(self._prompts), "empty": self.empty, "equal": self.equal,
@@ -123,7 +123,8 @@ class Profile:
             "near_prompts": len(repeats),
             "near_examples": [[self.first_rows[text], self.first_rows[other], round(alike, 3)]
                               for text, other, alike in repeats[:SHOWN_EXAMPLES]],
-            "held_out": len(kept), "held_out_near": near.with_a_near_duplicate_outside(kept) if kept else 0,
+            "held_out": len(held_out_prompts),
+            "held_out_near": near.with_a_near_duplicate_outside(held_out_prompts) if held_out_prompts else 0,
             "turns": distribution(self.turns, by_value=True), "prompt_length": distribution(self.of_prompts),
             "response_length": distribution(self.of_responses)}
 

@@ -133,18 +133,25 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"},
                             ("prompts", *_references(recipe, *direct.values(), *charted.values()))))
     settings = repeated | policy | {"evaluate": values["evaluate"], "judge": judge, "principles": wordings}
-    settings |= direct | charted
-    inputs = start | {"ppo": "ppo"}
-    if measured:  # what the models say is then reported beside what is true
+    stages.append(_evaluation(recipe, settings | direct | charted, start | {"ppo": "ppo"}, models))
+    return stages
+
+
+def _evaluation(recipe: Recipe, settings: dict[str, Any], inputs: dict[str, str],
+                models: dict[str, str]) -> StagePlan:
+    """The last stage. It reads preference models where a measure's truth stands beside their opinion, and for best of
+    n; elsewhere neither, so that results made before are found."""
+    measured = measuring_judges(recipe)
+    if measured:
         settings |= {"measured": measured, "shares": recipe.weights_by_name}
         inputs |= models
     if recipe.evaluate.best_of:
-        settings |= {"scalarization": values["scalarization"], "rewarded": names}
+        settings |= {"scalarization": recipe.scalarization.model_dump(mode="json"),
+                     "rewarded": list(baselines.reward_principles(recipe))}
         if recipe.scalarization.function == "constrained":
             settings |= {"multipliers": "learnt"}  # results made with the initial multipliers are computed again
         inputs |= models | {"weights": "weights"}
-    stages.append(StagePlan("evaluate", "evaluate", settings, inputs, ("held_out", *_references(recipe, measured))))
-    return stages
+    return StagePlan("evaluate", "evaluate", settings, inputs, ("held_out", *_references(recipe, measured)))
 
 
 def _references(recipe: Recipe, *measured: Iterable[str]) -> tuple[str, ...]:

@@ -36,12 +36,12 @@ def histogram(bars: Sequence[Sequence[int]]) -> Histogram:
     """The drawing of [least, most, values] bars; the highest bar is HEIGHT high, and none that holds a value is
     invisible."""
     highest = max(count for *_, count in bars)
-    drawn = []
+    drawings = []
     for place, (least, most, count) in enumerate(bars):
         height = max(1.0, HEIGHT * count / highest) if count else 0.0
-        drawn.append(Bar(place * STEP + GAP // 2, round(HEIGHT - height, 1), STEP - GAP, round(height, 1), count,
+        drawings.append(Bar(place * STEP + GAP // 2, round(HEIGHT - height, 1), STEP - GAP, round(height, 1), count,
                          f"{least:,}" if least == most else f"{least:,}–{most:,}", _short(least)))
-    return Histogram(drawn, len(drawn) * STEP)
+    return Histogram(drawings, len(drawings) * STEP)
 
 
 def _short(number: int) -> str:

@@ -95,14 +95,14 @@ def _near_repeats(rows: Iterable[tuple[int, Row]]) -> list[int]:
 def _filtered(dataset: Dataset, rows: Iterable[tuple[int, Row]], rule: Rule, lengths: Lengths) -> list[int]:
     words = query_words(rule.get("search", ""))
     matching = RowWords.objects.filter(containing(words), dataset=dataset) if words else RowWords.objects.none()
-    found = set(matching.values_list("number", flat=True))
+    matching_numbers = set(matching.values_list("number", flat=True))
     expected = dataset.responses_expected
     excluded = []
     for batch in batches(rows):
         too_long = _too_long([row for _, row in batch], rule, lengths)
         for (number, row), is_too_long in zip(batch, too_long, strict=True):
             if (is_too_long or (rule.get("empty") and is_empty(row, expected)) or (rule.get("equal") and is_equal(row))
-                    or (words and (number in found) != bool(rule.get("keep_found")))):
+                    or (words and (number in matching_numbers) != bool(rule.get("keep_found")))):
                 excluded.append(number)
     return excluded
 
@@ -129,8 +129,8 @@ def sentence_of(curation: Curation, dropped: int) -> str:
             return "rows of a data set that is gone added"
         return f"{merged.rows_good:,} row{'' if merged.rows_good == 1 else 's'} of “{merged.title}” added"
     if rule["kind"] == "sample":
-        kept = curation.base.rows_good - dropped
-        return f"{kept:,} row{'' if kept == 1 else 's'} drawn with seed {rule['seed']}"
+        rows_left = curation.base.rows_good - dropped
+        return f"{rows_left:,} row{'' if rows_left == 1 else 's'} drawn with seed {rule['seed']}"
     if rule["kind"] == "deduplicate":
         return f"{rows} dropped that repeat an earlier one: {SAME[rule['same']]}"
     return f"{rows} dropped: {', or '.join(_reasons(rule, unit_title(curation.unit)))}"

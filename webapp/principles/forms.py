@@ -94,24 +94,24 @@ class PrincipleForm(forms.Form):
         """The values that the services take: the look, `statement` and `measure`. Errors of a measure's settings are
         at their fields; fields of kinds that are not chosen do not matter."""
         values: dict[str, Any] = super().clean() or {}
-        kept = {name: values[name] for name in _LOOK if name in values}
+        look = {name: values[name] for name in _LOOK if name in values}
         if values.get("source") != "measured":
             if self.is_trial:
                 self.trial = MeasureTrial(problems=("Choose “Measured by a program” to try a measure.",))
             elif not values.get("statement") and "statement" not in self.errors:
                 self.add_error("statement", "This field is required: say what makes a response better.")
-            return kept | {"statement": values.get("statement", ""), "measure": None}
+            return look | {"statement": values.get("statement", ""), "measure": None}
         if "kind" not in values:
-            return kept
+            return look
         measure, problems = read_fields(values)
         for field, message in problems:
             self.add_error(field, message)
         if measure is None:
-            return kept
+            return look
         stored = as_stored(measure)
         if self.is_trial:
             self.trial = try_measure(stored, prompt="", a=values.get("try_a", ""), b=values.get("try_b", ""))
-        return kept | {"statement": statement_of(measure), "measure": stored}
+        return look | {"statement": statement_of(measure), "measure": stored}
 
 
 _LOOK = ("name", "polarity", "description", "symbol", "hue")

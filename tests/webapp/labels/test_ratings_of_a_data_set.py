@@ -101,9 +101,9 @@ def test_a_version_keeps_the_ratings_of_rows_that_are_left_and_edited(
     services.dataset_import(dataset_id=version.pk)
     version.refresh_from_db()
     assert version.aspects == {"correctness": 9, "verbosity": 9}
-    kept = RowRatings.objects.get(row__dataset=version, row__number=4)
-    assert kept.ratings == {"correctness": [1, 3], "verbosity": [3, 1]}
-    assert kept.pair != RowRatings.objects.get(row__dataset=dataset, row__number=4).pair  # its texts are others
+    rated = RowRatings.objects.get(row__dataset=version, row__number=4)
+    assert rated.ratings == {"correctness": [1, 3], "verbosity": [3, 1]}
+    assert rated.pair != RowRatings.objects.get(row__dataset=dataset, row__number=4).pair  # its texts are others
 
 
 def test_a_deleted_data_set_takes_its_ratings_and_their_uses_with_it(

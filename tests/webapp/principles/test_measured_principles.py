@@ -109,8 +109,9 @@ def test_another_measure_makes_a_version_and_the_same_one_none(owner_client: Cli
     owner_client.post(edit, NEW | {"softness": "5"})
     owner_client.post(edit, NEW | {"source": "judged", "statement": "shorter"})
 
-    kept = [(version.number, version.statement, version.measure) for version in principle.versions.order_by("number")]
-    assert kept == [(1, "lower in words", {"kind": "words", "toward": "low"}),
+    versions = [(version.number, version.statement, version.measure)
+                for version in principle.versions.order_by("number")]
+    assert versions == [(1, "lower in words", {"kind": "words", "toward": "low"}),
                     (2, "lower in words (softness: 5)", {"kind": "words", "toward": "low", "softness": 5.0}),
                     (3, "shorter", None)]
     again = owner_client.get(f"{edit}?from=2").context["form"]

@@ -177,11 +177,11 @@ def test_two_thousand_responses_are_sampled_the_same_each_time(team: Team) -> No
     keys = measured_dataset.sampled_rows(made, 2_000)
 
     numbers = dict(DatasetRow.objects.filter(dataset=made).values_list("pk", "number"))
-    drawn = [numbers[key] for key in keys]
-    assert len(set(drawn)) == 2_000 and keys == measured_dataset.sampled_rows(made, 2_000)
-    tenths = [sum(low < number <= low + 1_200 for number in drawn) for low in range(0, 12_000, 1_200)]
+    sampled_numbers = [numbers[key] for key in keys]
+    assert len(set(sampled_numbers)) == 2_000 and keys == measured_dataset.sampled_rows(made, 2_000)
+    tenths = [sum(low < number <= low + 1_200 for number in sampled_numbers) for low in range(0, 12_000, 1_200)]
     assert min(tenths) > 150 and max(tenths) < 250, "spread over the whole data set"
-    early = [sum(low < number <= low + 6_000 for number in drawn[:200]) for low in (0, 6_000)]
+    early = [sum(low < number <= low + 6_000 for number in sampled_numbers[:200]) for low in (0, 6_000)]
     assert min(early) > 70, "and so is any beginning of it"
 
 

@@ -69,10 +69,10 @@ def test_the_list_and_the_model_card_name_the_gauge(team: Team, owner: User, own
 
 
 def test_the_form_keeps_and_changes_what_a_measure_serves_as(team: Team, owner_client: Client) -> None:
-    kept = owner_client.post(f"{NEW}preview/", posted(team, MIXED)).context
-    assert kept["form"].recipe == MIXED and parse_recipe(kept["preview"].yaml) == MIXED
-    assert kept["preview"].yaml == as_yaml(MIXED)
-    assert {row.name: row.share for row in kept["form"].rows if row.chosen} == {
+    shown = owner_client.post(f"{NEW}preview/", posted(team, MIXED)).context
+    assert shown["form"].recipe == MIXED and parse_recipe(shown["preview"].yaml) == MIXED
+    assert shown["preview"].yaml == as_yaml(MIXED)
+    assert {row.name: row.share for row in shown["form"].rows if row.chosen} == {
         "factuality": "75%", "brevity": "25%", "sentences": ""}
     page = owner_client.post(NEW, posted(team, MIXED) | {"check": "1"}).content.decode()
     assert '<option value="gauge" selected>' in page

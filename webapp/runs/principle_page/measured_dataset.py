@@ -171,8 +171,8 @@ def sampled_rows(dataset: Dataset, most: int) -> list[int]:
 def _parts(keys: Sequence[int]) -> Iterator[list[_Row]]:
     """The rows in parts of one query each. Rows may be megabytes long: a part beyond MOST_CHARACTERS is the last."""
     for start in range(0, len(keys), _PART):
-        wanted = keys[start:start + _PART]
-        columns = DatasetText.objects.filter(row__in=wanted).values_list("row", "prompt", "chosen", "rejected",
+        part_of_keys = keys[start:start + _PART]
+        columns = DatasetText.objects.filter(row__in=part_of_keys).values_list("row", "prompt", "chosen", "rejected",
                                                                          "undecided", "reference")
         rows: dict[int, _Row] = {}
         characters = 0
@@ -182,7 +182,7 @@ def _parts(keys: Sequence[int]) -> Iterator[list[_Row]]:
             rows[key] = _Row(prompt, responses, not undecided, reference)
             if characters > MOST_CHARACTERS:
                 break
-        yield [rows[key] for key in wanted if key in rows]
+        yield [rows[key] for key in part_of_keys if key in rows]
         if characters > MOST_CHARACTERS:
             return
 

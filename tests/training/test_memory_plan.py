@@ -163,6 +163,23 @@ def test_a_policy_trained_in_full_takes_twenty_bytes_a_parameter(tmp_path: Path,
     assert ppo.expected > (20 + 4 * 4) * size.parameters, "a gradient of each principle, and two at work"
 
 
+def test_an_evaluation_that_asks_the_preference_models_holds_them_too(tmp_path: Path) -> None:
+    base = saved_config(tmp_path / "base", SMOL)
+    size = size_of_config(SMOL, "smol")
+    assert size is not None
+
+    def needed(principle: dict[str, Any], best_of: int = 0) -> int:
+        made = recipe(policy={"base": str(base)}, preference_model={"base": str(base)}, principles=[principle],
+                      evaluate={"best_of": best_of})
+        return next(stage.memory.expected for stage in run_memory(made, LAPTOP).stages if stage.kind == "evaluate")
+
+    judged, measured = {"name": "toxicity"}, {"name": "toxicity", "measure": {"kind": "words"}}
+    trunk = 4 * trunk_parameters(size)
+    assert needed(measured) - needed(judged) == pytest.approx(trunk, abs=2)
+    assert needed(judged, best_of=4) - needed(judged) == pytest.approx(trunk, abs=2)
+    assert needed(measured | {"serves": "reward"}) == needed(judged), "there is no model to ask"
+
+
 def test_stages_that_a_recipe_does_not_have_are_not_planned() -> None:
     kinds = [stage.kind for stage in run_memory(recipe(sample={"pairs": "dataset"}, data={"source": "owner/data"},
                                                        judge={"kind": "local", "model": "owner/judge-3B"}),

@@ -175,7 +175,7 @@ class _Pass:
                 assert reward is not None
                 needed = self.ppo(size, reward)
             case _:
-                needed = self.evaluate(size)
+                needed = self.evaluate(size) + (self.asked_in_evaluation(reward) if reward is not None else 0)
         return self.process + round(needed)
 
     def decoding(self, size: ModelSize, rows: int, response: int) -> float:
@@ -233,6 +233,11 @@ class _Pass:
         if linear_parameters(size) * share <= SMALL:
             return trunk * (principles + 1)
         return trunk + principles * 4 * adapter_parameters(size, settings.lora.r)
+
+    def asked_in_evaluation(self, size: ModelSize) -> float:
+        """The preference models that an evaluation loads: where a principle is measured, and for best of n."""
+        is_asked = self.recipe.evaluate.best_of or any(choice.measure for choice in self.recipe.principles)
+        return self.scorers(size) if is_asked else 0
 
     def preference_model(self, size: ModelSize) -> float:
         settings = self.recipe.preference_model

@@ -64,7 +64,7 @@ class Part(NamedTuple):
 PARTS = {
     "decode": Part(">= 10", 15, 60),
     "ppo": Part(">= 6", 25, 100, ("baseline",)),
-    "ppo_vs_trl": Part(">= 8", 25, 120),
+    "ppo_vs_trl": Part(">= 8", 25, 90),
     "judge": Part(">= 20", 20, 90, ("baseline",)),
     "pm": Part(">= 7", 25, 120, ("baseline",)),
     "memory_error": Part("<= 0.15", 25, 120),

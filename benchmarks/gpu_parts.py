@@ -34,7 +34,7 @@ class Amounts:
     peer_steps: int = 2
     judged: int = 32
     models: int = 1
-    pairs: int = 96
+    pairs: int = 192
     shapes: tuple[str, ...] = ("0.1b", "135m")
     """Beside the shape that all parts measure."""
 

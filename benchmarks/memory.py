@@ -46,13 +46,13 @@ class Measured(NamedTuple):
 
 
 def recipe_for(base: Path, device: str) -> Recipe:
-    """One phase of everything, with batches large enough that a pass counts beside the weights."""
+    """Two phases of PPO, with batches large enough that a pass counts beside the weights."""
     return check_recipe({
         "name": "memory", "principles": [{"name": "toxicity"}], "policy": {"base": str(base)},
         "judge": {"kind": "openai", "model": "none", "max_pairs": 64},
         "preference_model": {"base": str(base), "batch_size": 16, "max_length": 256},
         "sample": {"count": 64, "max_new_tokens": RESPONSE, "batch_size": 64},
-        "ppo": {"steps": 1, "batch_size": 32, "epochs": 1, "micro_batch": 16, "max_new_tokens": RESPONSE,
+        "ppo": {"steps": 2, "batch_size": 32, "epochs": 1, "micro_batch": 16, "max_new_tokens": RESPONSE,
                 "sample_prompts": 0},
         "evaluate": {"max_new_tokens": RESPONSE, "prompts": 64},
         "device": device, "precision": "bf16" if device == "cuda" else "fp32"})

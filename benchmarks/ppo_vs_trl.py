@@ -99,6 +99,7 @@ def heads_of(setup: Setup) -> Any:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from training.dialogue import generation_prompt
+    from training.models import fast_layers
 
     class Heads:
         def __init__(self) -> None:
@@ -107,6 +108,7 @@ def heads_of(setup: Setup) -> Any:
             model = AutoModelForSequenceClassification.from_pretrained(
                 setup.reward, num_labels=1, dtype=dtype_of(setup.precision))
             self.model = model.to(setup.device).eval().requires_grad_(False)
+            fast_layers.prepare(self.model, torch.device(setup.device))  # as every trunk of our preference models
             self.heads = model.score.weight.float().expand(setup.principles, -1)
             self.mean = torch.zeros(setup.principles, device=setup.device)
             self.std = torch.ones(setup.principles, device=setup.device)

@@ -150,6 +150,7 @@ def check_without_mutation(tree: Path, mutations: Sequence[Mutation], processes:
 def import_heavy() -> None:
     """Import what takes long and is not ours, so that each fork has it already."""
     os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is imported; and no thread survives a fork
+    os.environ["TRITON_INTERPRET"] = "1"  # as in tests/conftest.py, which is imported later
     for name in HEAVY:
         importlib.import_module(name)
 

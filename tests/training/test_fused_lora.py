@@ -13,7 +13,7 @@ from training import preference_models as pm
 from training.config import Lora
 from training.models import fused_lora as fused_lora_module
 from training.models import language_model, rollouts
-from training.models.fused_lora import can_fuse, draw_mask, fused_layers, fused_lora
+from training.models.fused_lora import _AddedLinears, can_fuse, draw_mask, fused_layers, fused_lora
 from training.models.language_model import LanguageModel
 
 CPU = torch.device("cpu")
@@ -141,7 +141,7 @@ def test_with_dropout_outputs_and_gradients_are_those_of_the_masked_input(
     x = torch.randn(3, 5, base.shape[1], dtype=base.dtype).requires_grad_()
     layer.train()
     assert can_fuse(layer, with_dropout=True) and not can_fuse(layer)
-    with fused_layers([layer]):
+    with fused_layers(model, [layer]):
         ours = layer(x)
         gradients = torch.autograd.grad(ours.float().square().sum(), [x, a, b])
         layer.eval()
@@ -161,10 +161,58 @@ def test_without_a_copy_of_the_weights_it_is_the_same(language: LanguageModel) -
     rollout = rollout_of(language)
     unfolded = logprobs_and_gradients(language, rollout)
     layers = language_model.lora_layers(language)
-    with fused_layers(layers, sum_weights=False):
+    with fused_layers(language.model, layers, sum_weights=False):
         assert not any("fused_weight" in vars(layer) for layer in layers)
         for plain, quick in zip(unfolded, logprobs_and_gradients(language, rollout), strict=True):
             assert torch.allclose(plain, quick, rtol=1e-3, atol=1e-3)
+
+
+def test_maps_that_read_the_same_tensor_are_one_function(language: LanguageModel,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries, keys and values are one; gate and up another: four functions a layer, not seven."""
+    rollout = rollout_of(language)
+    plain = logprobs_and_gradients(language, rollout)
+    together: list[int] = []
+    apply = _AddedLinears.apply
+    monkeypatch.setattr(_AddedLinears, "apply", lambda x, scales, *more: together.append(len(scales)) or apply(
+        x, scales, *more))
+    with fused_layers(language.model, language_model.lora_layers(language), sum_weights=False):
+        quick = logprobs_and_gradients(language, rollout)
+    assert together == [3, 1, 2, 1] * language.model.config.num_hidden_layers
+    for one_way, the_other in zip(plain, quick, strict=True):
+        assert torch.allclose(one_way, the_other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_that_gives_its_maps_different_tensors_gets_each_its_own(language: LanguageModel) -> None:
+    attention = language.model.model.layers[0].self_attn
+    maps = [attention.q_proj, attention.k_proj, attention.v_proj]
+    tensors = [torch.randn(2, 3, maps[0].in_features) for _ in maps]
+    expected = [layer(x) for layer, x in zip(maps, tensors, strict=True)]
+    with fused_layers(language.model, maps, sum_weights=False):
+        for _ in range(2):
+            got = [layer(x) for layer, x in zip(maps, tensors, strict=True)]
+            assert all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in zip(got, expected, strict=True))
+
+
+def test_maps_with_other_ranks_and_scales_share_a_function(language: LanguageModel) -> None:
+    """By autograd on the plain products, each matrix with a rank and a scale of its own."""
+    attention = language.model.model.layers[0].self_attn
+    maps = [attention.q_proj, attention.k_proj, attention.v_proj]
+    for rank, layer in zip((2, 4, 3), maps, strict=True):
+        layer.lora_A["default"].weight = torch.nn.Parameter(torch.randn(rank, layer.in_features))
+        layer.lora_B["default"].weight = torch.nn.Parameter(torch.randn(layer.out_features, rank))
+        layer.scaling["default"] = rank / 3
+    x = torch.randn(2, 3, maps[0].in_features, requires_grad=True)
+    learnt = [x, *(weight for layer in maps for weight in (layer.lora_A["default"].weight,
+                                                           layer.lora_B["default"].weight))]
+    ways = []
+    for layers in ([], maps):
+        with fused_layers(language.model, layers, sum_weights=False):
+            outputs = [layer(x) for layer in maps]
+            loss = sum((weight * output.sin()).sum() for weight, output in enumerate(outputs, 1))
+            ways.append([*outputs, *torch.autograd.grad(loss, learnt)])
+    for plain, quick in zip(*ways, strict=True):
+        assert torch.allclose(plain, quick, rtol=1e-4, atol=1e-4)
 
 
 def test_a_mask_drops_its_share_whatever_the_shape() -> None:

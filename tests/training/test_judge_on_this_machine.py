@@ -91,6 +91,17 @@ def test_a_tree_gives_each_question_what_it_gets_alone(family: str, tmp_path: Pa
     assert torch.allclose(logits[places[:, 0], places[:, 1]].log_softmax(-1), plain, atol=1e-4)
 
 
+def test_of_a_model_that_finds_no_token_likely_the_likeliest_are_compared(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of random weights with a vocabulary of 150,000, where each token has a log-probability of -12."""
+    language = language_model.load(make_family("mistral", tmp_path), torch.device("cpu"))
+    monkeypatch.setattr(question_tree, "LEAST_LIKELY", -1e-6)
+    assert reads_trees(language)
+    read = question_tree.read_trees
+    monkeypatch.setattr(question_tree, "read_trees", lambda *of: (read(*of)[0].flip(-1), read(*of)[1]))
+    assert not reads_trees(language)
+
+
 @pytest.mark.parametrize("family", ["mpt", "mamba", "qwen3_5", "lfm2", "roberta", "gemma4"])
 def test_a_model_that_cannot_read_trees_is_known_as_such(family: str, tmp_path: Path) -> None:
     assert not reads_trees(language_model.load(make_family(family, tmp_path), torch.device("cpu")))

@@ -11,9 +11,10 @@ which are the same gradients as those of the separate products, up to rounding. 
 It costs one copy of the adapted weights, and the refresh at each step costs as much as r more tokens.
 
 That is for a base in fp32: a bf16 weight would swallow a small adapter's change. Beside a bf16 base the adapter stays a
-product of its own, y = W x + s B (A x), with A and B rounded to bf16 once per refresh as mixed precision does (the
-optimizer's stay fp32); peft computes it in fp32 with a cast of x on the way in and of the sum on the way out, twice the
-launches.
+product of its own, y = W x + s B (A x), with A and s B rounded to bf16 once per refresh as mixed precision does (the
+optimizer's stay fp32). Layers that read the same x (queries, keys and values; gate and up) are one function: A x of all
+of them is one product, and so are their dA. On a GPU what counts is launches: a layer of Llama takes some 75 this way,
+150 with a function for each map, and twice as many by peft's own forward, which casts x to fp32 and the sum back.
 
 With dropout (preference models) the sum can be made beforehand no more: y = W x + s B A (m x) / (1 - p). The adapter is
 a product of its own then, the mask is kept as one byte an element where peft keeps m x itself, and it is drawn from 16
@@ -26,7 +27,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -55,34 +58,63 @@ class _FusedLinear(torch.autograd.Function):
         return dx, None, None, da, db, None
 
 
-class _AddedLinear(torch.autograd.Function):
-    """x -> W x + bias + s B A x in the dtype of W, by the rounded A and B; gradients go to x, A and B."""
+class _AddedLinears(torch.autograd.Function):
+    """x -> W x + bias + s B A x in the dtype of W, for n layers that read the same x; gradients go to x, each A and B.
+
+    Args:
+        scales: s of each layer.
+        rounded_a: the layers' A one below another, [ranks, inputs], in the dtype of W.
+        tensors: n each of W, bias, A, B, and of s B in the dtype of W.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, rounded_a: Tensor,
-                rounded_b: Tensor, scale: float) -> Tensor:
-        inner = linear(x, rounded_a)
-        y = linear(x, weight, bias)
-        y.view(-1, y.shape[-1]).addmm_(inner.view(-1, inner.shape[-1]), rounded_b.T, alpha=scale)
-        ctx.save_for_backward(x, inner, weight, rounded_a, rounded_b)
-        ctx.scale, ctx.dtype = scale, a.dtype
-        return y
+    def forward(ctx: Any, x: Tensor, scales: tuple[float, ...], rounded_a: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
+        count = len(scales)
+        weights, biases, a, _, rounded_b = (tensors[start:start + count] for start in range(0, 5 * count, count))
+        ranks = [len(matrix) for matrix in a]
+        inner = linear(x, rounded_a).flatten(0, -2)
+        outputs = []
+        for weight, bias, b, part in zip(weights, biases, rounded_b, inner.split(ranks, dim=1), strict=True):
+            y = linear(x, weight, bias)
+            y.view(-1, y.shape[-1]).addmm_(part, b.T)
+            outputs.append(y)
+        ctx.save_for_backward(x, inner, rounded_a, *weights, *rounded_b)
+        ctx.scales, ctx.ranks, ctx.dtype = scales, ranks, a[0].dtype
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, inner, weight, a, b = ctx.saved_tensors
-        dy = gradients[0].flatten(0, -2)
-        d_inner = dy @ b
+        x, inner, rounded_a, *matrices = ctx.saved_tensors
+        count = len(ctx.scales)
+        weights, rounded_b = matrices[:count], matrices[count:]
+        dy = [gradient.flatten(0, -2) for gradient in gradients]
+        parts = [gradient @ b for gradient, b in zip(dy, rounded_b, strict=True)]
+        d_inner = parts[0] if count == 1 else torch.cat(parts, dim=1)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = (dy @ weight).addmm_(d_inner, a, alpha=ctx.scale).view_as(x)
-        da = (d_inner.T @ x.flatten(0, -2)).to(ctx.dtype).mul_(ctx.scale)
-        db = (dy.T @ inner.flatten(0, -2)).to(ctx.dtype).mul_(ctx.scale)
-        return dx, None, None, da, db, None, None, None
+            dx = dy[0] @ weights[0]
+            for gradient, weight in zip(dy[1:], weights[1:], strict=True):
+                dx.addmm_(gradient, weight)
+            dx = dx.addmm_(d_inner, rounded_a).view_as(x)
+        da = _product(d_inner.T, x.flatten(0, -2), ctx.dtype).split(ctx.ranks)
+        db = [_product(gradient.T, part, ctx.dtype).mul_(scale)
+              for gradient, part, scale in zip(dy, inner.split(ctx.ranks, dim=1), ctx.scales, strict=True)]
+        nothing = (None,) * count
+        return dx, None, None, *nothing, *nothing, *da, *db, *nothing
+
+
+def _product(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """a b in the dtype of the optimizer's matrices; a GPU writes its fp32 sums as they are."""
+    if a.is_cuda and a.dtype != dtype:
+        return torch.mm(a, b, out_dtype=dtype)
+    return (a @ b).to(dtype)
 
 
 class _DroppedLinear(torch.autograd.Function):
-    """x -> W x + bias + s B A (m x) / (1 - p) in the dtype of W; m is drawn here, and gradients go to x, A and B."""
+    """x -> W x + bias + s B A (m x) / (1 - p) in the dtype of W; m is drawn here, and gradients go to x, A and B.
+
+    `rounded_b` is s B.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, rounded_a: Tensor,
@@ -90,8 +122,8 @@ class _DroppedLinear(torch.autograd.Function):
         mask, kept_share = draw_mask(x, dropout)
         inner = linear(x * mask, rounded_a)
         y = linear(x, weight, bias)
-        ctx.scale, ctx.dtype = scale / kept_share, a.dtype
-        y.view(-1, y.shape[-1]).addmm_(inner.view(-1, inner.shape[-1]), rounded_b.T, alpha=ctx.scale)
+        ctx.scale, ctx.kept_share, ctx.dtype = scale, kept_share, a.dtype
+        y.view(-1, y.shape[-1]).addmm_(inner.view(-1, inner.shape[-1]), rounded_b.T, alpha=1 / kept_share)
         ctx.save_for_backward(x, mask, inner, weight, rounded_a, rounded_b)
         return y
 
@@ -103,9 +135,9 @@ class _DroppedLinear(torch.autograd.Function):
         dx = None
         if ctx.needs_input_grad[0]:
             through = (d_inner @ a).mul_(mask.flatten(0, -2))
-            dx = (dy @ weight).add_(through, alpha=ctx.scale).view_as(x)
-        da = (d_inner.T @ (x * mask).flatten(0, -2)).to(ctx.dtype).mul_(ctx.scale)
-        db = (dy.T @ inner.flatten(0, -2)).to(ctx.dtype).mul_(ctx.scale)
+            dx = (dy @ weight).add_(through, alpha=1 / ctx.kept_share).view_as(x)
+        da = _product(d_inner.T, (x * mask).flatten(0, -2), ctx.dtype).mul_(1 / ctx.kept_share)
+        db = _product(dy.T, inner.flatten(0, -2), ctx.dtype).mul_(ctx.scale / ctx.kept_share)
         return dx, None, None, da, db, None, None, None, None
 
 
@@ -122,29 +154,35 @@ def fused_lora(language: LanguageModel) -> Iterator[Callable[[], None]]:
 
     `language_model.reference` still switches the adapter off within it. Do not use `language_model.merged` within it.
     """
-    with fused_layers([layer for layer in lora_layers(language) if can_fuse(layer)]) as refresh:
+    with fused_layers(language.model, [layer for layer in lora_layers(language) if can_fuse(layer)]) as refresh:
         yield refresh
 
 
 @contextmanager
-def fused_layers(layers: Sequence[Any], sum_weights: bool = True) -> Iterator[Callable[[], None]]:
-    """`fused_lora` for layers of peft that `can_fuse`.
+def fused_layers(model: nn.Module, layers: Sequence[Any], sum_weights: bool = True) -> Iterator[Callable[[], None]]:
+    """`fused_lora` for layers of a model that `can_fuse`.
 
     Args:
         sum_weights: False: no copy of the weights; an fp32 adapter is a product of its own too.
     """
-    for layer in layers:
+    summed = [layer for layer in layers
+              if sum_weights and layer.get_base_layer().weight.dtype == torch.float32 and not _dropout(layer)]
+    groups = _added_layers(model, [layer for layer in layers if layer not in summed])
+    for layer in summed:
         layer.forward = partial(_forward, layer)  # the instance's own; removed below
+    for group in groups:
+        for index, layer in enumerate(group.layers):
+            layer.forward = partial(group.forward, index)
 
     @torch.no_grad()
     def refresh() -> None:
-        for layer in layers:
+        for layer in summed:
             name = layer.active_adapters[0]
             a, b, weight = layer.lora_A[name].weight, layer.lora_B[name].weight, layer.get_base_layer().weight
-            if sum_weights and weight.dtype == torch.float32 and not _dropout(layer):
-                layer.fused_weight = torch.addmm(weight, b, a, alpha=layer.scaling[name])
-            else:
-                layer.rounded = a.to(weight.dtype), b.to(weight.dtype)
+            layer.fused_weight = torch.addmm(weight, b, a, alpha=layer.scaling[name])
+        if groups:
+            rounded, exact, scales = zip(*(part for group in groups for part in group.matrices()), strict=True)
+            torch._foreach_copy_(rounded, torch._foreach_mul(exact, scales))  # a few launches for all of them
 
     try:
         refresh()
@@ -152,8 +190,7 @@ def fused_layers(layers: Sequence[Any], sum_weights: bool = True) -> Iterator[Ca
     finally:
         for layer in layers:
             del layer.forward
-            for name in ("fused_weight", "rounded"):
-                layer.__dict__.pop(name, None)
+            layer.__dict__.pop("fused_weight", None)
 
 
 def _forward(layer: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -161,16 +198,99 @@ def _forward(layer: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
     if layer.disable_adapters:
         return linear(x, base.weight, base.bias)
     name = layer.active_adapters[0]
-    weights = layer.lora_A[name].weight, layer.lora_B[name].weight
-    output: Tensor
-    if "fused_weight" in layer.__dict__:
-        output = _FusedLinear.apply(x, layer.fused_weight, base.bias, *weights, layer.scaling[name])
-    elif layer.training and _dropout(layer):
-        output = _DroppedLinear.apply(x, base.weight, base.bias, *weights, *layer.rounded, layer.scaling[name],
-                                      _dropout(layer))
-    else:
-        output = _AddedLinear.apply(x, base.weight, base.bias, *weights, *layer.rounded, layer.scaling[name])
+    output: Tensor = _FusedLinear.apply(x, layer.fused_weight, base.bias, layer.lora_A[name].weight,
+                                        layer.lora_B[name].weight, layer.scaling[name])
     return output
+
+
+_kept: WeakKeyDictionary[nn.Module, tuple[object, list[AddedLayers]]] = WeakKeyDictionary()
+
+
+def _added_layers(model: nn.Module, layers: Sequence[Any]) -> list[AddedLayers]:
+    """Groups of layers: those of the last time, if they are the same, so that what a CUDA graph reads stays in place.
+
+    They go with the model.
+    """
+    weights = [(layer, *(matrix.data_ptr() for matrix in layer.parameters())) for layer in layers]
+    if model not in _kept or _kept[model][0] != weights:
+        _kept[model] = weights, [AddedLayers(members) for members in siblings(model, layers)]
+    return _kept[model][1]
+
+
+class AddedLayers:
+    """Layers that read the same x, often one alone, whose adapters stay products of their own.
+
+    All of them are computed when the first is called; the others are called with the same x, which is tried.
+
+    Attributes:
+        layers: peft's, in the order in which the model calls them.
+    """
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers = layers
+        self._bases = [layer.get_base_layer() for layer in layers]
+        self._scales = [layer.scaling[layer.active_adapters[0]] for layer in layers]
+        self._a, self._b = ([getattr(layer, side)[layer.active_adapters[0]].weight for layer in layers]
+                            for side in ("lora_A", "lora_B"))
+        weight = self._bases[0].weight
+        self._ranks = [len(a) for a in self._a]
+        self._rounded_a = weight.new_empty(sum(self._ranks), weight.shape[1])
+        self._rounded_b = [weight.new_empty(b.shape) for b in self._b]
+        self._x: Tensor | None = None
+        self._outputs: Sequence[Tensor] = ()
+        self._together = len(layers) > 1
+
+    def matrices(self) -> list[tuple[Tensor, Tensor, float]]:
+        """What is rounded at a refresh, from what, and times what."""
+        rounded_a = zip(self._rounded_a.split(self._ranks), self._a, strict=True)
+        rounded_b = zip(self._rounded_b, self._b, self._scales, strict=True)
+        return [*((rounded, a.data, 1.0) for rounded, a in rounded_a),
+                *((rounded, b.data, scale) for rounded, b, scale in rounded_b)]
+
+    def forward(self, index: int, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        """The output of one layer, in place of peft's own forward."""
+        layer, base = self.layers[index], self._bases[index]
+        if layer.disable_adapters:
+            return linear(x, base.weight, base.bias)
+        if layer.training and _dropout(layer):
+            dropped: Tensor = _DroppedLinear.apply(
+                x, base.weight, base.bias, self._a[index], self._b[index], self._rounded_a.split(self._ranks)[index],
+                self._rounded_b[index], self._scales[index], _dropout(layer))
+            return dropped
+        if index and self._x is not x:
+            self._together = False  # this model gives its layers different tensors
+        if not self._together:
+            return self._added(x, slice(index, index + 1), self._rounded_a.split(self._ranks)[index])[0]
+        if index == 0:
+            self._x, self._outputs = x, self._added(x, slice(None), self._rounded_a)
+        output = self._outputs[index]
+        if index == len(self.layers) - 1:
+            self._x, self._outputs = None, ()
+        return output
+
+    def _added(self, x: Tensor, members: slice, rounded_a: Tensor) -> tuple[Tensor, ...]:
+        bases = self._bases[members]
+        outputs: tuple[Tensor, ...] = _AddedLinears.apply(
+            x, tuple(self._scales[members]), rounded_a, *(base.weight for base in bases),
+            *(base.bias for base in bases), *self._a[members], *self._b[members], *self._rounded_b[members])
+        return outputs
+
+
+SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Maps to which most families give the same x, in the order in which they call them."""
+
+
+def siblings(model: nn.Module, layers: Sequence[Any]) -> list[list[Any]]:
+    """The layers in groups that read the same x, as their names tell; others are groups of one."""
+    left = dict.fromkeys(layers)  # in order
+    groups: list[list[Any]] = []
+    for parent, names in product(model.modules(), SIBLINGS):
+        members: list[Any] = [getattr(parent, name, None) for name in names]
+        if all(member in left for member in members) and len({_dropout(member) for member in members}) == 1:
+            groups.append(members)
+            for member in members:
+                del left[member]
+    return groups + [[layer] for layer in left]
 
 
 def _dropout(layer: Any) -> float:

@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from training.config import Lora
 from training.errors import BadSettings, ModelUnavailable, OutOfMemory, TrainingError, is_out_of_memory
-from training.models import unpacking
+from training.models import fast_layers, unpacking
 from training.models.encoding import belongs_to
 from training.models.encoding import encode_prompt as encode_prompt
 from training.models.loaded_shape import head_width, last_width, model_positions, name_trunk, trunk_of
@@ -207,6 +207,7 @@ def load(base: str | Path, device: torch.device, precision: str = "fp32") -> Lan
                                    "Put the whole model into the folder, or choose another base.")
         name_trunk(model)
         model.to(device).eval().requires_grad_(False)
+    fast_layers.prepare(model, device)
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     end_ids = tuple(sorted({tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}))
     longest = model_positions(model) or 1 << 20

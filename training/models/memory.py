@@ -10,14 +10,16 @@ from typing import Any
 
 import torch
 
+from training.models.fast_layers import has_kernels
 from training.run import memory_plan
 from training.run.device import Device, host_bytes
 from training.run.model_size import ModelSize, size_of_config
 
 
 def activation_bytes_per_token(model: Any, fused: bool = False, dropout: bool = False) -> float:
-    """`memory_plan.activation_bytes` of a loaded model."""
-    return memory_plan.activation_bytes(loaded_size(model), int(model.dtype.itemsize), fused, dropout)
+    """`memory_plan.activation_bytes` of a loaded model, where it is."""
+    return memory_plan.activation_bytes(loaded_size(model), int(model.dtype.itemsize), fused, dropout,
+                                        has_kernels(next(model.parameters()).device))
 
 
 def loaded_size(model: Any) -> ModelSize:

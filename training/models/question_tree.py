@@ -29,6 +29,10 @@ nothing from larger ones, and a GPU is not filled by smaller ones."""
 BRANCHES = 2
 """Rows in which the questions' own words of a tree are read: attention over half of them costs a quarter."""
 
+LEAST_LIKELY = -9.0
+"""Log-probability from which on a token counts when two ways of reading are compared; where none is as likely, as in a
+model of random weights, the likeliest counts."""
+
 Questions = Sequence[Sequence[int]]
 """Token ids of the questions that share a tree."""
 
@@ -204,8 +208,9 @@ def reads_trees(language: LanguageModel) -> bool:
         alone = torch.stack([language.model(input_ids=torch.tensor([question], device=language.device), use_cache=False
                                             ).logits[0, -1] for questions in groups for question in questions])
     together = logits[places[:, 0], places[:, 1]]
-    difference = (together.float().log_softmax(-1) - alone.float().log_softmax(-1)).abs()
-    likely = alone.float().log_softmax(-1) > -9.0
+    alone = alone.float().log_softmax(-1)
+    difference = (together.float().log_softmax(-1) - alone).abs()
+    likely = alone >= alone.amax(-1, keepdim=True).clamp(max=LEAST_LIKELY)
     return bool(difference[likely].max() <= bound)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -244,7 +245,8 @@ def texts(language: LanguageModel, rollout: Rollout) -> list[str]:
 
 
 def forward_responses(
-    language: LanguageModel, rollout: Rollout, temperature: float = 1.0, value_head: Critic | None = None
+    language: LanguageModel, rollout: Rollout, temperature: float = 1.0, value_head: Critic | None = None,
+    is_padded: bool = True,
 ) -> ForwardOutputs:
     """One forward pass over whole responses; logits are computed for response tokens only.
 
@@ -253,13 +255,15 @@ def forward_responses(
     Args:
         rollout: of which prompts, responses and masks are read.
         temperature: that of the sampling, so that the probabilities are those the tokens were drawn with.
+        is_padded: False where no place is empty: attention then needs no mask.
     """
     length = rollout.responses.shape[1]
     # The last token is no input: nothing is predicted after it.
     tokens = torch.cat([rollout.prompts, rollout.responses[:, :-1]], dim=1)
-    attention = torch.cat([rollout.prompt_mask, rollout.mask[:, :-1].to(rollout.prompt_mask.dtype)], dim=1)
-    inputs = {"input_ids": tokens, "attention_mask": attention, "use_cache": False,
-             "position_ids": (attention.cumsum(dim=1) - 1).clamp(min=0)}  # fmt: skip
+    inputs = {"input_ids": tokens, "use_cache": False}
+    if is_padded:
+        attention = torch.cat([rollout.prompt_mask, rollout.mask[:, :-1].to(rollout.prompt_mask.dtype)], dim=1)
+        inputs |= {"attention_mask": attention, "position_ids": (attention.cumsum(dim=1) - 1).clamp(min=0)}
     with _input_of_the_head(language) as hidden:
         logits = language.model(**inputs, logits_to_keep=length).logits
     logprobs, entropy = token_statistics(logits, rollout.responses, temperature)
@@ -319,6 +323,12 @@ class _Ends:
         return bool(self.ended.all())
 
 
+@lru_cache(maxsize=4)
+def _tokens_with_colons(tokenizer: Any) -> list[int]:
+    """Of a large vocabulary they take a tenth of a second to find."""
+    return [index for token, index in tokenizer.get_vocab().items() if ":" in token]
+
+
 class _StopStrings:
     """Finds replies in which another turn begins.
 
@@ -327,8 +337,7 @@ class _StopStrings:
 
     def __init__(self, tokenizer: Any, batch: int, longest: int, device: torch.device) -> None:
         self._tokenizer = tokenizer
-        colons = [index for token, index in tokenizer.get_vocab().items() if ":" in token]
-        self._colons = torch.tensor(colons, dtype=torch.int64, device=device)
+        self._colons = torch.tensor(_tokens_with_colons(tokenizer), dtype=torch.int64, device=device)
         self._drawn = torch.zeros(batch, longest, dtype=torch.int64, device=device)
 
     def hit(self, rows: Tensor, next_tokens: Tensor, step: int) -> Tensor:

@@ -164,14 +164,19 @@ class StaticDecoder:
         before = [tensor.clone() for tensor in state]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self._read_and_draw()
-        torch.cuda.current_stream().wait_stream(stream)
-        for tensor, value in zip(state, before, strict=True):
-            tensor.copy_(value)  # what else was written is written again by the first replay
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._read_and_draw()
+        was_enabled = torch.backends.cuda.cudnn_sdp_enabled()
+        torch.backends.cuda.enable_cudnn_sdp(True)  # the fastest for one query, and its plan is made once
+        try:
+            with torch.cuda.stream(stream):
+                self._read_and_draw()
+            torch.cuda.current_stream().wait_stream(stream)
+            for tensor, value in zip(state, before, strict=True):
+                tensor.copy_(value)  # what else was written is written again by the first replay
+            with torch.cuda.graph(graph):
+                self._read_and_draw()
+        finally:
+            torch.backends.cuda.enable_cudnn_sdp(was_enabled)
         return graph
 
 

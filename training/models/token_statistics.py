@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.models.fast_layers import has_kernels
+
 PIECE = 1 << 20
 """Logits processed at a time: on a CPU, at four bytes each, they stay in its cache."""
 
@@ -28,7 +30,14 @@ def token_statistics(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -
     Returns:
         (log-probabilities, entropies), both [...] in fp32. Gradients flow through the first alone.
     """
-    statistics: tuple[Tensor, Tensor] = _TokenStatistics.apply(logits, tokens, temperature)
+    statistics: tuple[Tensor, Tensor]
+    if has_kernels(logits.device):
+        from training.models.gpu_kernels import TokenStatistics
+
+        flat = logits.flatten(0, -2), tokens.flatten()
+        logprobs, entropies = TokenStatistics.apply(*flat, temperature)
+        return logprobs.view_as(tokens), entropies.view_as(tokens)
+    statistics = _TokenStatistics.apply(logits, tokens, temperature)
     return statistics
 
 

@@ -86,7 +86,9 @@ def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
         language = language_model.load_adapter(language, checkpoint / "adapter", trainable=True)
     weights = language_model.trainable_parameters(language) if masters is None else masters.parameters
     parameters = [*weights, *critic.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    # One launch for all parameters where a GPU would be given one for each operation on each of them.
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0,
+                                  fused=language.device.type == "cuda")
     generator = torch.Generator().manual_seed(seed)
     learner = Learner(language, critic, optimizer, generator, settings.kl.coefficient, masters)
     if checkpoint is not None:

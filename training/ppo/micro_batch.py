@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from training.errors import OutOfMemory
+from training.models.fast_layers import has_kernels
 from training.models.language_model import LanguageModel
 from training.models.memory import activation_bytes_per_token, device_memory, loaded_size
 from training.models.rollouts import Rollout
@@ -79,5 +80,5 @@ def rows_that_fit(language: LanguageModel, prompt: int, response: int) -> int:
 
 def bytes_per_row(model: Any, prompt: int, response: int) -> float:
     """What a forward and backward pass keeps of one row: activations of every layer, and logits where responses are."""
-    logits = memory_plan.logit_bytes(loaded_size(model), model.dtype.itemsize)
+    logits = memory_plan.logit_bytes(loaded_size(model), model.dtype.itemsize, has_kernels(model.device))
     return (prompt + response) * activation_bytes_per_token(model, fused=True) + response * logits

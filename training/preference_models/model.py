@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from training.config import Lora
 from training.errors import BadSettings, ModelUnavailable
+from training.models import fast_layers
 from training.models.language_model import base_location, translate_oom
 from training.models.loaded_shape import last_width, trunk_of
 from training.models.lora_targets import ALL, lora_targets
@@ -60,7 +61,9 @@ def load_trunk(base: str | Path, device: torch.device | str, precision: str) -> 
             trunk = AutoModel.from_pretrained(base_location(base), **loading)
             if trunk.get_output_embeddings() is not None:  # some multimodal families have no class without a head
                 trunk = trunk_of(AutoModelForCausalLM.from_pretrained(base_location(base), **loading))
-            return trunk.to(device).eval().requires_grad_(False)
+            trunk = trunk.to(device).eval().requires_grad_(False)
+            fast_layers.prepare(trunk, trunk.device)
+            return trunk
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n", 1)[0][:300]
         raise ModelUnavailable(f"The base '{base}' of a preference model could not be loaded: {reason}.",

@@ -135,7 +135,7 @@ def pair_reader(model: PreferenceModel, pad: int) -> Iterator[PairReader]:
     lora = [module for module in model.trunk.modules() if isinstance(module, LoraLayer)]
     fusable = [layer for layer in lora if can_fuse(layer, with_dropout=True)]
     weights = sum(layer.get_base_layer().weight.numel() for layer in fusable)
-    with fused_layers(fusable, sum_weights=weights <= SUMMED) as refresh:
+    with fused_layers(model.trunk, fusable, sum_weights=weights <= SUMMED) as refresh:
         reader = PairReader(model, pad, refresh, lora)
         reader.choose_the_fastest_way()
         yield reader

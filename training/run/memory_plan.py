@@ -24,8 +24,10 @@ PROMPT_TOKENS = (32, 128, 768)
 """Prompt tokens of a low, an expected and a high estimate."""
 
 PROCESS = 0.75e9
-"""What a process on a CPU takes that has imported torch, transformers and peft and read its data. A GPU holds none of
-it."""
+"""What a process on a CPU takes that has imported torch, transformers and peft and read its data."""
+
+WORKSPACES = 0.1e9
+"""What a process holds of a GPU beside its tensors: matrix products are given room by stream."""
 
 LEAST_TOKENS, MOST_TOKENS = 512, 16_384
 """Bounds of the tokens in one pass over a preference model: more is no faster, fewer are a few sentences."""
@@ -119,7 +121,8 @@ def run_memory(recipe: Recipe, device: Device, home: ModelHome | None = None,
     return RunMemory(stages, sorted(base for base, size in sizes.items() if size is None))
 
 
-def activation_bytes(size: ModelSize, item: int, fused: bool = False, dropout: bool = False) -> float:
+def activation_bytes(size: ModelSize, item: int, fused: bool = False, dropout: bool = False,
+                     kernels: bool = False) -> float:
     """What a forward pass keeps of one token for the backward pass, in all layers of a decoder with an adapter.
 
     A layer keeps some 12 vectors of the hidden size (norms also in fp32, queries to outputs) and 5 of the intermediate
@@ -129,15 +132,19 @@ def activation_bytes(size: ModelSize, item: int, fused: bool = False, dropout: b
     Args:
         fused: the adapter is computed by `training.models.fused_lora`, which keeps no second input.
         dropout: and with dropout, whose masks have a byte for each input of a linear map.
+        kernels: norms, rotary positions and activations are those of `training.models.fast_layers`, as on a GPU: 8 and
+            3 vectors are left. Measured on an H200 for a policy of 0.5 billion parameters in bf16: 1.01 MB, estimated
+            1.04 MB.
     """
     masks = size.layers * (6 * size.hidden + size.intermediate) if fused and dropout else 0
-    return (1.0 if fused else 2.0) * size.layers * (12 * size.hidden + 5 * size.intermediate) * item + masks
+    vectors = 8 * size.hidden + 3 * size.intermediate if kernels else 12 * size.hidden + 5 * size.intermediate
+    return (1.0 if fused else 2.0) * size.layers * vectors * item + masks
 
 
-def logit_bytes(size: ModelSize, item: int) -> int:
+def logit_bytes(size: ModelSize, item: int, kernels: bool = False) -> int:
     """What learning keeps of one response token's logits: they are overwritten in place, beside their gradient; in
-    bf16 there is an fp32 copy of both."""
-    return size.vocabulary * (2 * item + (2 * 4 if item < 4 else 0))
+    bf16 there is an fp32 copy of both. The kernel of a GPU overwrites them with their gradient."""
+    return size.vocabulary * (item if kernels else 2 * item + (2 * 4 if item < 4 else 0))
 
 
 def tokens_at_once(activation: float, device: Device) -> int:
@@ -158,7 +165,7 @@ class _Pass:
     def __init__(self, recipe: Recipe, device: Device, prompt: int) -> None:
         self.recipe, self.device, self.prompt = recipe, device, prompt
         self.item = 2 if recipe.precision == "bf16" else 4
-        self.process = 0 if device.is_gpu else int(PROCESS)
+        self.process = int(WORKSPACES if device.is_gpu else PROCESS)
 
     def peak(self, kind: str, size: ModelSize, reward: ModelSize | None) -> int:
         match kind:
@@ -200,10 +207,13 @@ class _Pass:
         rewards = self.scorers(reward)
         decoding = merged + self.decoding(size, settings.batch_size, settings.max_new_tokens)
         row = ((self.prompt + settings.max_new_tokens) * self.token_activations(size)
-               + settings.max_new_tokens * logit_bytes(size, self.item))
+               + settings.max_new_tokens * logit_bytes(size, self.item, kernels=self.device.is_gpu))
         rows = max(settings.micro_batch, rows_that_fit(self.device, weights, row))
         rows = min(rows, -(-settings.batch_size // settings.minibatches))
-        return weights + rewards + max(decoding, rows * row, self.conflict(size))
+        learning = rows * row
+        if self.device.is_gpu and self.item == 2 and lora and not settings.gradient_checkpointing:
+            return weights + rewards + decoding + learning  # `training.ppo.gradient_pass` keeps its memory
+        return weights + rewards + max(decoding, learning, self.conflict(size))
 
     def conflict(self, size: ModelSize) -> float:
         """A gradient per principle, where their conflict is measured; of an adapter they are small."""
@@ -213,7 +223,7 @@ class _Pass:
 
     def token_activations(self, size: ModelSize) -> float:
         """`activation_bytes`, or with gradient checkpointing the inputs of layers and one layer's activations."""
-        activations = activation_bytes(size, self.item, fused=True)
+        activations = activation_bytes(size, self.item, fused=True, kernels=self.device.is_gpu)
         if self.recipe.ppo.gradient_checkpointing:
             return activations / size.layers + size.layers * size.hidden * self.item
         return activations
@@ -248,7 +258,7 @@ class _Pass:
             weights = trunk_parameters(size) * self.item + trained_bytes(adapter_parameters(size, settings.lora.r))
             if self.item == 4 and not dropout and linear_parameters(size) <= SUMMED:  # their sum, beside the base
                 weights += linear_parameters(size) * self.item
-        activation = activation_bytes(size, self.item, fused, dropout)
+        activation = activation_bytes(size, self.item, fused, dropout, kernels=self.device.is_gpu)
         response = self.response_of_pairs
         # A prompt is read once for both responses; where it is cut, each has its own part of it.
         is_cut = self.prompt + response > settings.max_length

@@ -36,6 +36,7 @@ from training.models.fused_lora import fused_lora
 from training.models.rollouts import ForwardOutputs, Rollout
 from training.ppo import gradient_conflict, health, parallel
 from training.ppo import policy_gradient as pg
+from training.ppo.gradient_pass import CapturedOnGpu, GradientPass, LossInputs
 from training.ppo.learner import (
     Learner,
     keep_policy,
@@ -107,6 +108,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
     followed = prompts[: settings.sample_prompts]
     micro_batch = MicroBatch(settings.micro_batch, reporter)
+    gradient_pass = GradientPass(partial(backward, learner, settings), trainable_parameters(learner),
+                                 CapturedOnGpu if can_capture(learner, settings) else None, reporter)
 
     def save() -> None:
         if parallel.is_main():
@@ -132,13 +135,14 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         answered = time.monotonic()
 
         # 2. Score: principle rewards, and one reward of them; an answer without an end token is penalised.
-        rewards = parallel.gather_rewards(rewards_of, batch, responses, settings.micro_batch, language.device)
+        micro_batch.fit(language, rollout)
+        rewards = micro_batch.attempt(partial(parallel.gather_rewards, rewards_of, batch, responses,
+                                              device=language.device))
         reward = rewards.total.to(language.device).clamp(-settings.reward_clip, settings.reward_clip)
         reward = reward - settings.no_eos_penalty * (~rollout.ended).float()
         scored = time.monotonic()
 
         # 3. Read the answers: log-probabilities under the policy that gave them and under the reference.
-        micro_batch.fit(language, rollout)
         with torch.no_grad(), fused_lora(language):
             old = compute_logprobs(learner, rollout, settings, micro_batch)
             with language_model.reference(language):
@@ -153,7 +157,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         # 5. Learn.
         rate = settings.learning_rate * pg.schedule(settings.learning_rate_schedule, learner.step, settings.steps,
                                                     settings.warmup_steps)
-        learnt = learn(learner, experience, settings, rate, micro_batch)
+        learnt = learn(learner, experience, settings, rate, micro_batch, gradient_pass)
         ended = time.monotonic()
 
         # 6. Adapt the KL coefficient of the next phase; this phase's is the one reported.
@@ -225,7 +229,8 @@ def correct_sampling(experience: Experience) -> tuple[float, Experience]:
 
 
 def learn(
-    learner: Learner, experience: Experience, settings: Ppo, rate: float, micro_batch: MicroBatch
+    learner: Learner, experience: Experience, settings: Ppo, rate: float, micro_batch: MicroBatch,
+    gradient_pass: GradientPass,
 ) -> dict[str, float]:
     """Step 5: epochs x minibatches optimizer steps on one phase's answers; returns means over all their tokens.
 
@@ -244,7 +249,7 @@ def learn(
             first = len(sums)
             order = torch.randperm(len(responses), generator=learner.generator).to(responses.device)
             for minibatch in order.tensor_split(min(settings.minibatches, len(order))):
-                sums += micro_batch.attempt(partial(gradients, learner, experience, minibatch, settings))
+                sums += micro_batch.attempt(partial(gradients, learner, experience, minibatch, gradient_pass))
                 parallel.all_reduce_gradients(trainable_parameters(learner))
                 norms.append(take_step(learner, settings.max_grad_norm))
                 refresh_fused_lora()
@@ -265,17 +270,22 @@ def learn(
 
 
 def gradients(
-    learner: Learner, experience: Experience, minibatch: Tensor, settings: Ppo, micro_batch: int
+    learner: Learner, experience: Experience, minibatch: Tensor, gradient_pass: GradientPass, micro_batch: int
 ) -> list[Tensor]:
     """The gradients of a minibatch's mean loss per token, in the parameters; returns the sums of each micro-batch."""
-    learner.optimizer.zero_grad(set_to_none=True)
+    learner.optimizer.zero_grad(set_to_none=not gradient_pass.captures)
     tokens = experience.rollout.mask[minibatch].sum()
-    sums = []
-    for rows in micro_batches(experience.rollout, parallel.shard(minibatch), micro_batch):
-        loss, parts = losses(learner, experience, rows, settings)
-        (loss / tokens).backward()
-        sums.append(parts)
-    return sums
+    return [gradient_pass(loss_inputs(experience, rows, tokens))
+            for rows in micro_batches(experience.rollout, parallel.shard(minibatch), micro_batch)]
+
+
+def loss_inputs(experience: Experience, rows: Tensor, tokens: Tensor) -> LossInputs:
+    """What the loss of some rows is computed from, without the columns that are padding in all of them."""
+    part = rollouts.select(experience.rollout, rows)
+    length = part.mask.shape[1]
+    per_token = (experience.old.logprobs, experience.old.values, experience.advantages, experience.returns)
+    return LossInputs._make([part.prompts, part.prompt_mask, part.responses, part.mask,
+                             *(tensor[rows, :length] for tensor in per_token), tokens])
 
 
 def total_of(sums: list[Tensor]) -> LossSums:
@@ -283,21 +293,26 @@ def total_of(sums: list[Tensor]) -> LossSums:
     return LossSums(*parallel.all_reduce_sum(torch.stack(sums).sum(dim=0)).tolist())
 
 
-def losses(learner: Learner, experience: Experience, rows: Tensor, settings: Ppo) -> tuple[Tensor, Tensor]:
-    """The loss of a micro-batch, a sum over its tokens, and its LossSums as a tensor."""
-    part = rollouts.select(experience.rollout, rows)
-    length = part.mask.shape[1]
-    old_logprobs, old_values, advantages, returns = (
-        tensor[rows, :length]
-        for tensor in (experience.old.logprobs, experience.old.values, experience.advantages, experience.returns)
-    )
-    now = rollouts.forward_responses(learner.language, part, settings.temperature, learner.value_head)
-    policy, clipped = pg.policy_loss(now.logprobs, old_logprobs, advantages, part.mask, settings.clip)
-    value = pg.value_loss(now.values, old_values, returns, part.mask, settings.value_clip)
-    loss = policy + settings.value_coefficient * value
-    sums = {"policy": policy, "value": value, "clipped": clipped, "tokens": part.mask.sum(),
-            "kl": (pg.kl_k3(old_logprobs, now.logprobs) * part.mask).sum(), "entropy": (now.entropy * part.mask).sum()}
-    return loss, torch.stack([sums[name] for name in LossSums._fields]).detach()
+def backward(learner: Learner, settings: Ppo, inputs: LossInputs, is_padded: bool) -> Tensor:
+    """Add the gradients of a micro-batch's loss; returns its LossSums as a tensor."""
+    now = rollouts.forward_responses(learner.language, inputs.rollout(), settings.temperature, learner.value_head,
+                                     is_padded)
+    policy, clipped = pg.policy_loss(now.logprobs, inputs.old_logprobs, inputs.advantages, inputs.mask, settings.clip)
+    value = pg.value_loss(now.values, inputs.old_values, inputs.returns, inputs.mask, settings.value_clip)
+    ((policy + settings.value_coefficient * value) / inputs.tokens).backward()
+    sums = {"policy": policy, "value": value, "clipped": clipped, "tokens": inputs.mask.sum(),
+            "kl": (pg.kl_k3(inputs.old_logprobs, now.logprobs) * inputs.mask).sum(),
+            "entropy": (now.entropy * inputs.mask).sum()}
+    return torch.stack([sums[name] for name in LossSums._fields]).detach()
+
+
+def can_capture(learner: Learner, settings: Ppo) -> bool:
+    """Whether the passes of learning may be CUDA graphs, whose tensors stay where they are: an adapter fused into fp32
+    weights is a new tensor after each step, weights that are all trained give their gradients away, several processes
+    exchange theirs for new ones, and checkpointing reads random states from the device."""
+    language = learner.language
+    return (language.device.type == "cuda" and language.model.dtype == torch.bfloat16 and learner.masters is None
+            and parallel.world_size() == 1 and not settings.gradient_checkpointing)
 
 
 def take_step(learner: Learner, max_grad_norm: float) -> float:

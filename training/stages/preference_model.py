@@ -219,7 +219,8 @@ def _fit(reader: pm.PairReader, training: list[Example], watched: list[Example],
     model = reader.model
     # 1. Trainable parameters, optimizer and schedule.
     learnt = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    optimizer = torch.optim.AdamW(learnt.values(), lr=settings.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(learnt.values(), lr=settings.learning_rate, weight_decay=0.0,
+                                  fused=reader.device.type == "cuda")
     steps_per_epoch = math.ceil(len(training) / settings.batch_size)
     total = settings.epochs * steps_per_epoch
     warmup = min(settings.warmup_steps, total // 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from training.models.local_judge import (
     letter_ids,
     letter_masses,
     next_logits,
+    prepared_ahead,
     question_ids,
     share_of,
 )
@@ -54,6 +56,26 @@ def plain_logprobs(language: LanguageModel, sequences: list[list[int]]) -> torch
 def items(pairs: list[tuple[str, str, str]] = PAIRS) -> list[PairQuestion]:
     return [PairQuestion([{"role": "user", "content": human}], a, b, statement, principle)
             for human, a, b in pairs for principle, statement in PRINCIPLES.items()]
+
+
+def test_the_next_batch_is_prepared_while_one_is_read() -> None:
+    began: list[int] = []
+    is_begun = {number: threading.Event() for number in range(6)}
+
+    def prepare(number: int) -> int:
+        began.append(number)
+        is_begun[number].set()
+        if number == 5:
+            raise BadSettings("Five.", "Take another.")
+        return 10 * number
+
+    batches = prepared_ahead(iter(range(6)), prepare, 2)
+    assert next(batches) == ([0, 1], [0, 10])
+    assert is_begun[3].wait(10) and 4 not in began, "one batch ahead, not two"
+    assert next(batches) == ([2, 3], [20, 30]) and began[:4] == [0, 1, 2, 3]
+    with pytest.raises(BadSettings, match="Five"):
+        next(batches)
+    assert list(prepared_ahead(iter(()), prepare, 2)) == []
 
 
 def test_what_questions_share_changes_no_probability(language: LanguageModel) -> None:

@@ -3,14 +3,18 @@
 Requests about one pair that follow one another are read together, as a tree (`question_tree`): with the principle last
 in the question, all principles in both orders cost little more than one. A model with which that is not exact, and a
 question longer than its attention window, is asked row by row. The answer is begun for the judge (`ANSWER`), so that
-its next token is the letter. Left out: judges that think before their letter, more than one device.
+its next token is the letter. While the model reads, a thread turns the next questions into tokens: 24 long texts a pair.
+Left out: judges that think before their letter, more than one device.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import groupby, islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +35,9 @@ from training.models.question_tree import Questions, fits_window, passes, read_t
 
 BATCH = 16  # pairs at a time, each with as many principles as are asked about it
 ROWS = 32  # questions in a pass, where they are asked row by row
+
+Item = TypeVar("Item")
+Prepared = TypeVar("Prepared")
 
 ANSWER = "Answer: Option"
 """How the judge's answer begins. A small model begins with other words: SmolLM2-135M-Instruct gave A and B 0.06 of its
@@ -61,8 +68,7 @@ class LocalJudge:
             self._asked = _AskedModel(language)
         pace = RateController(self.settings)
         by_pair = (list(group) for _, group in groupby(requests, lambda request: request.item[:3]))
-        while pairs := list(islice(by_pair, BATCH)):
-            questions = [self._questions(self._asked.language, group) for group in pairs]
+        for pairs, questions in prepared_ahead(by_pair, partial(self._questions, self._asked.language), BATCH):
             for part in passes([ids for _, ids in questions], self._asked.language.device):
                 await _wait_while_paused(listener, pace)
                 judged: list[tuple[PairRequest, Verdict]] = []
@@ -94,6 +100,26 @@ class LocalJudge:
         if not self.settings.both_orders:
             return [verdict_of(answer) for answer in answers]
         return [verdict_of(shown, swapped) for shown, swapped in zip(answers[::2], answers[1::2], strict=True)]
+
+
+def prepared_ahead(items: Iterator[Item], prepare: Callable[[Item], Prepared],
+                   size: int) -> Iterator[tuple[list[Item], list[Prepared]]]:
+    """Items in batches with what `prepare` makes of each; the next batch is prepared in a thread meanwhile.
+
+    Raises what `prepare` raises, when the batch's turn comes.
+    """
+    with ThreadPoolExecutor(1) as thread:  # one: a tokenizer is not made for several
+
+        def begin() -> tuple[list[Item], Iterator[Prepared]]:
+            batch = list(islice(items, size))
+            return batch, thread.map(prepare, batch)
+
+        batch, results = begin()
+        while batch:
+            prepared = list(results)
+            following = begin()
+            yield batch, prepared
+            batch, results = following
 
 
 def _report(listener: Listener, judged: Sequence[tuple[PairRequest, Verdict]]) -> None:

@@ -3,8 +3,8 @@
 Requests about one pair that follow one another are read together, as a tree (`question_tree`): with the principle last
 in the question, all principles in both orders cost little more than one. A model with which that is not exact, and a
 question longer than its attention window, is asked row by row. The answer is begun for the judge (`ANSWER`), so that
-its next token is the letter. While the model reads, a thread turns the next questions into tokens: 24 long texts a pair.
-Left out: judges that think before their letter, more than one device.
+its next token is the letter. While the model reads, a thread turns the next questions into tokens, two dozen long texts
+a pair. Left out: judges that think before their letter, more than one device.
 """
 
 from __future__ import annotations

@@ -77,11 +77,14 @@ def prepare(stage: Stage) -> Prepared | None:
 
 
 def _least_strict(runtime: dict[str, Any], runs: Sequence[Run]) -> None:
-    """Where several runs wait for a stage, a check stops it only if none of them has turned it off."""
+    """Where several runs wait for a stage, a check stops it only if none of them has turned it off, and it keeps what
+    any of them wants to keep."""
     recipes = [read_exactly(run.recipe) for run in runs]
     runtime["judge"]["most_flips"] = max(recipe.judge.most_flips for recipe in recipes)
     if "stop_at_chance" in runtime:
         runtime["stop_at_chance"] = all(recipe.preference_model.stop_at_chance for recipe in recipes)
+    if "keep_rollouts" in runtime:
+        runtime["keep_rollouts"] = max(recipe.ppo.keep_rollouts for recipe in recipes)
 
 
 def _corrected_labels(stage: Stage, item: StagePlan, runs: list[Run], stages: dict[str, Stage]) -> (

@@ -9,10 +9,13 @@ from pydantic import Field, model_validator
 from training.config.section import Section
 
 MOST_KEPT = 100  # policies of earlier steps
+RUNTIME_ONLY = frozenset({"keep_rollouts"})
+"""Settings that change nothing of what is trained."""
+
 Algorithm = Literal["ppo", "grpo", "rloo"]
 
 ONLY_PPO = ("critic", "learning_rate_schedule", "target_kl_stop", "whiten_rewards", "gradient_checkpointing",
-            "conflict_every", "keep_every")
+            "conflict_every", "keep_every", "keep_rollouts")
 """Settings that grpo and rloo do not have: setting one is refused, not ignored."""
 
 
@@ -71,6 +74,9 @@ class Ppo(Section):
 
     keep_every: int = Field(0, ge=0, le=1_000_000, description=(
         "Phases between policies that are kept, to chat with and to download beside the last one (PPO only); 0: none."))
+    keep_rollouts: int = Field(20_000, ge=0, le=1_000_000, description=(
+        "At most this many responses of training are kept with their scores, evenly over the phases, to look through "
+        "them; 20,000 take some 10 MB (PPO only); 0: none."))
 
     @property
     def kept_steps(self) -> range:

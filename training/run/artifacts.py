@@ -102,6 +102,10 @@ def publish_checkpoint(temporary: Path, checkpoints: Path, step: int) -> None:
         shutil.rmtree(older, ignore_errors=True)
 
 
+ROLLOUTS = "rollouts"
+"""The folder of a ppo stage with the answers of training; see `training.ppo.rollout_log`."""
+
+
 def newest_checkpoint(checkpoints: Path) -> Path | None:
     return max(checkpoints.glob("step-*"), default=None)
 

@@ -28,7 +28,7 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
                kind: str = "label") -> dict[str, Any]:
     """The runtime settings of a stage of this kind, outside its identity: where names of models are looked up, what
     preflight checks, the judge's rates, account, prices and budget, the principles that are asked about together, and
-    whether the run stops where its preference models are no better than a coin.
+    whether the run stops where its preference models are no better than a coin, and how many rollouts are kept.
 
     Each stage that asks the judge gets a share of the run's budget in proportion to its questions, so that together
     they stay within it, however many run at once. Principles are labelled on the same pairs, so their shares are equal.
@@ -51,8 +51,10 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
                  "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in roles}}
     checks = ({"stop_at_chance": recipe.preference_model.stop_at_chance, "measured": sorted(measuring_judges(recipe))}
               if kind in CHECKED else {})
+    kept = {"keep_rollouts": recipe.ppo.keep_rollouts} if kind == "ppo" else {}
     siblings = {"siblings": shared} if kind == "label" and (shared := shared_principles(recipe)) else {}
-    return siblings | checks | {"judge": account, "models": (home or model_home()).to_json(), "preflight": preflight}
+    models = (home or model_home()).to_json()
+    return siblings | checks | kept | {"judge": account, "models": models, "preflight": preflight}
 
 
 def budget_share(recipe: Recipe, kind: str) -> float:

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 
 from training.config import DEMO_WORLD, Measure, Recipe
 from training.config.judge import LOCAL_VERSION, RUNTIME_ONLY
+from training.config.ppo import RUNTIME_ONLY as RUNTIME_ONLY_OF_PPO
 from training.config.preference_model import RUNTIME_ONLY as RUNTIME_ONLY_OF_MODELS
 from training.demo_world import WEIGHTS
 from training.measures import version_of
@@ -127,7 +128,8 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     stages.append(StagePlan("weights", "weights", weights, models | (pairs if direct else {}),
                             pair_files + _references(recipe, *direct.values()) if direct else ()))
     # Where no policy is kept the setting is left out, so that results made before it existed are found.
-    ppo = {key: value for key, value in values["ppo"].items() if key != "keep_every" or value}
+    ppo = {key: value for key, value in values["ppo"].items()
+           if key not in RUNTIME_ONLY_OF_PPO and (key != "keep_every" or value)}
     settings = repeated | policy | {"ppo": ppo, "scalarization": values["scalarization"], "principles": names}
     settings |= direct | charted | ({"judge": judge} if recipe.ppo.judge_samples else {})
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"},

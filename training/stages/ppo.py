@@ -21,6 +21,7 @@ dropout, a replay buffer.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -46,8 +47,10 @@ from training.ppo.learner import (
     trainable_parameters,
 )
 from training.ppo.micro_batch import MicroBatch
+from training.ppo.rollout_log import RolloutLog
 from training.ppo.samples import report_samples
 from training.reward.loading import load_gauges, load_rewards, phase_metrics
+from training.reward.rewards import Rewards
 from training.run.artifacts import Job, newest_checkpoint, read_jsonl, write_json
 from training.run.reporting import Reporter
 
@@ -110,12 +113,15 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     micro_batch = MicroBatch(settings.micro_batch, reporter)
     gradient_pass = GradientPass(partial(backward, learner, settings), trainable_parameters(learner),
                                  CapturedOnGpu if can_capture(learner, settings) else None, reporter)
+    log = rollout_log(job, folder, settings, rewards_of.names)
 
     def save() -> None:
+        log.flush()
         if parallel.is_main():
             save_checkpoint(learner, checkpoints)
 
     reporter.rewind(learner.step)  # what a killed attempt reported after its last checkpoint is done again
+    log.rewind(learner.step)
     if resumed_from is not None:
         reporter.log(f"resumed after step {learner.step}")
     else:
@@ -138,8 +144,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         micro_batch.fit(language, rollout)
         rewards = micro_batch.attempt(partial(parallel.gather_rewards, rewards_of, batch, responses,
                                               device=language.device))
-        reward = rewards.total.to(language.device).clamp(-settings.reward_clip, settings.reward_clip)
-        reward = reward - settings.no_eos_penalty * (~rollout.ended).float()
+        reward = reward_of(rewards, rollout, settings)
         scored = time.monotonic()
 
         # 3. Read the answers: log-probabilities under the policy that gave them and under the reference.
@@ -161,7 +166,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         ended = time.monotonic()
 
         # 6. Adapt the KL coefficient of the next phase; this phase's is the one reported.
-        kl = float(log_ratio.sum(dim=1).mean())
+        kls = log_ratio.sum(dim=1)
+        kl = float(kls.mean())
         learner.metrics = {
             **phase_metrics(rewards_of.names, rewards, gauges, batch, responses),
             **{f"constraint/{name}/multiplier": value for name, value in rewards_of.constraints.multipliers.items()},
@@ -189,6 +195,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         # 7. Report.
         learner.step += 1
         reporter.metric(learner.step, learner.metrics)
+        log.add(learner.step, batch, responses, rewards, reward, kls, rollout.mask.sum(dim=1), rollout.ended)
         reporter.progress(learner.step, settings.steps)
         if learner.step % settings.sample_every == 0 or learner.step == settings.steps:
             report_samples(language, learner.step, followed, sampling, rewards_of, seed, reporter)
@@ -199,10 +206,22 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         reporter.checkpoint_if_stopped(save)
 
     if parallel.is_main():
-        write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards_of.weights_by_name,
-                                             "scalarization": job.settings["scalarization"], "last": learner.metrics,
-                                             "multipliers": rewards_of.constraints.multipliers})
+        write_json(folder / "summary.json", {
+            "steps": settings.steps, "weights": rewards_of.weights_by_name, "last": learner.metrics,
+            "scalarization": job.settings["scalarization"], "multipliers": rewards_of.constraints.multipliers})
         save_result(learner, folder, reporter)
+
+
+def rollout_log(job: Job, folder: Path, settings: Ppo, names: Sequence[str]) -> RolloutLog:
+    """Where the responses of training are kept; one process of several does it."""
+    most = job.runtime.get("keep_rollouts", settings.keep_rollouts) if parallel.is_main() else 0
+    return RolloutLog(folder, names, settings.steps, settings.batch_size, most)
+
+
+def reward_of(rewards: Rewards, rollout: Rollout, settings: Ppo) -> Tensor:
+    """What the policy is trained towards, [batch] on its device: the reward clipped, less for responses without end."""
+    clipped = rewards.total.to(rollout.mask.device).clamp(-settings.reward_clip, settings.reward_clip)
+    return clipped - settings.no_eos_penalty * (~rollout.ended).float()
 
 
 def credit(

@@ -33,6 +33,7 @@ PAGES = {
     "run-new-large": "/runs/new/?preset=large_gpu",
     "run": "/runs/{run}/",
     "run-failed": "/runs/{failed}/",
+    "rollouts": "/runs/{run}/rollouts/?sort=reward",
     "principles": "/principles/",
     "principle": "/principles/{principle}/",
     "principle-new": "/principles/new/",

@@ -6,6 +6,7 @@ from webapp.runs.downloads import views as download_views
 from webapp.runs.form import form_views
 from webapp.runs.page import order_views, paper_views, steering_views, tidy_views, views
 from webapp.runs.principle_page import views as principle_views
+from webapp.runs.rollouts import views as rollout_views
 
 app_name = "runs"
 urlpatterns = [
@@ -33,6 +34,8 @@ urlpatterns = [
     path("<int:pk>/describe/", tidy_views.describe, name="describe"),
     path("<int:pk>/archive/", tidy_views.archive, name="archive"),
     path("<int:pk>/delete/", tidy_views.delete, name="delete"),
+    path("<int:pk>/rollouts/", rollout_views.rollouts, name="rollouts"),
+    re_path(r"^(?P<pk>\d+)/rollouts\.(?P<form>csv|parquet)$", rollout_views.rollouts_file, name="rollouts_file"),
     path("<int:pk>/downloads/", download_views.downloads, name="downloads"),
     path("<int:pk>/downloads/models/", download_views.downloads_state, name="downloads_state"),
     path("<int:pk>/downloads/adapter.zip", download_views.adapter, name="download_adapter"),

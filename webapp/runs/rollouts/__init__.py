@@ -1,0 +1,1 @@
+"""The responses of a run's training with their scores: a table to filter and sort, and its downloads."""

@@ -134,6 +134,25 @@ def test_graphs_are_made_anew_where_gradients_have_moved() -> None:
     assert len(captured) == 2
 
 
+def test_after_an_oom_the_memory_of_graphs_is_free_and_a_smaller_pass_is_tried_anew() -> None:
+    too_large = 3
+
+    def compute(inputs: LossInputs, is_padded: bool) -> Tensor:
+        if len(inputs.mask) >= too_large:
+            raise torch.OutOfMemoryError("no memory left")
+        return inputs.mask.sum()
+
+    run = GradientPass(compute, [], Recorded, Remembering())
+    for _ in range(2):
+        run(inputs_of([4, 2], [5, 3]))
+    assert len(run._graphs) == 1
+    for _ in range(2):  # it is not taken for a shape that may be captured
+        with pytest.raises(torch.OutOfMemoryError):
+            run(inputs_of([4, 2, 1], [5, 3, 1]))
+        assert not run._graphs and run.captures
+    assert run(inputs_of([4, 2], [5, 3])) == 8
+
+
 def test_only_so_many_shapes_are_kept() -> None:
     calls: list[tuple[tuple[int, ...], bool]] = []
     run = GradientPass(counting(calls), [], Recorded, Remembering())

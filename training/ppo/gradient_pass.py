@@ -112,8 +112,9 @@ class GradientPass:
         if key in self._graphs:
             return self._graphs[key].replay(inputs)
         if key not in self._seen or len(self._graphs) >= MOST_GRAPHS:
+            sums = self._run(inputs, is_padded)
             self._seen.add(key)
-            return self._compute(inputs, is_padded)
+            return sums
         pool = next((graph.pool for graph in self._graphs.values()), None)
         try:
             graph = self._capture_pass(self._compute, inputs, is_padded, pool)
@@ -121,9 +122,17 @@ class GradientPass:
             self._capture_pass = None
             self._graphs.clear()
             self._reporter.log(f"Learning is not captured as CUDA graphs: {str(error).splitlines()[0]}")
-            return self._compute(inputs, is_padded)
+            return self._run(inputs, is_padded)
         self._graphs[key] = graph
         return graph.replay(inputs)
+
+    def _run(self, inputs: LossInputs, is_padded: bool) -> Tensor:
+        """A pass as it is. After an OOM the caller tries fewer rows, which need the memory that graphs hold."""
+        try:
+            return self._compute(inputs, is_padded)
+        except torch.OutOfMemoryError:
+            self._graphs.clear()
+            raise
 
     def _forget_if_moved(self) -> None:
         addresses = tuple(0 if parameter.grad is None else parameter.grad.data_ptr() for parameter in self._parameters)

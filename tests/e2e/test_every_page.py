@@ -34,6 +34,7 @@ PAGES = {
     "run": "/runs/{run}/",
     "run-failed": "/runs/{failed}/",
     "rollouts": "/runs/{run}/rollouts/?sort=reward",
+    "what-if": "/runs/{run}/what-if/?scalarization.function=soft_max_min",
     "principles": "/principles/",
     "principle": "/principles/{principle}/",
     "principle-new": "/principles/new/",

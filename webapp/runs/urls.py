@@ -7,6 +7,7 @@ from webapp.runs.form import form_views
 from webapp.runs.page import order_views, paper_views, steering_views, tidy_views, views
 from webapp.runs.principle_page import views as principle_views
 from webapp.runs.rollouts import views as rollout_views
+from webapp.runs.rollouts import what_if_views
 
 app_name = "runs"
 urlpatterns = [
@@ -35,6 +36,7 @@ urlpatterns = [
     path("<int:pk>/archive/", tidy_views.archive, name="archive"),
     path("<int:pk>/delete/", tidy_views.delete, name="delete"),
     path("<int:pk>/rollouts/", rollout_views.rollouts, name="rollouts"),
+    path("<int:pk>/what-if/", what_if_views.what_if_page, name="what_if"),
     re_path(r"^(?P<pk>\d+)/rollouts\.(?P<form>csv|parquet)$", rollout_views.rollouts_file, name="rollouts_file"),
     path("<int:pk>/downloads/", download_views.downloads, name="downloads"),
     path("<int:pk>/downloads/models/", download_views.downloads_state, name="downloads_state"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +149,39 @@ def test_queries_do_not_grow_with_responses(team: Team, owner: User, client: Cli
     with django_assert_max_num_queries(12):
         page = client.get(f"/runs/{made.pk}/rollouts/?page=29").content.decode()
     assert "561 to 580 of 580" in page
+
+
+def test_other_weights_are_tried_and_carried_into_a_new_run(run: Run, client: Client, owner: User) -> None:
+    """By toxicity alone, the second and third response overtake the others."""
+    client.force_login(owner)
+    own = client.get(f"/runs/{run.pk}/what-if/").content.decode()
+    assert "0.0%" in own and "tau" in own
+    page = client.get(f"/runs/{run.pk}/what-if/?weight.factuality=0&weight.toxicity=1").content.decode()
+    assert "Start a run with these" in page and "disagree most" in page and "Äpfel" in page
+    address = re.search(r'href="(/runs/new/\?clone=[^"]+)"', page)
+    assert address and "weight.toxicity=1" in address[1]
+    form = client.get(unescape(address[1])).content.decode()
+    assert re.search(r'name="weight:toxicity" value="1(\.0)?"', form)
+    assert re.search(r'name="weight:factuality" value="0(\.0)?"', form)
+
+
+@pytest.mark.parametrize(("address", "words"), [
+    ("weight.toxicity=much", "weight"), ("scalarization.function=best", "scalarization"),
+    ("scalarization.function=worst_case&weight.factuality=0&weight.toxicity=-1", "No principle has a weight"),
+])
+def test_settings_that_cannot_be_are_said_by_name(run: Run, client: Client, owner: User, address: str,
+                                                  words: str) -> None:
+    client.force_login(owner)
+    answer = client.get(f"/runs/{run.pk}/what-if/?{address}")
+    page = answer.content.decode()
+    assert answer.status_code == 200 and "were not taken" in page
+    assert words in page[page.index("were not taken"):page.index("were not taken") + 300]
+
+
+def test_what_if_needs_responses_and_the_right_team(team: Team, other_team: Team, owner: User, stranger: User, run: Run,
+                                                    client: Client) -> None:
+    made, _ = make_run(team, owner)
+    client.force_login(owner)
+    assert client.get(f"/runs/{made.pk}/what-if/").status_code == 404
+    client.force_login(stranger)
+    assert client.get(f"/runs/{run.pk}/what-if/").status_code == 404

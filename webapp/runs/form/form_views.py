@@ -20,6 +20,7 @@ from webapp.judges.estimating import Costs, costs_of, pairs_of
 from webapp.judges.selectors import saved_judge
 from webapp.runs.devices import MemoryPreview, memory_preview
 from webapp.runs.form.recipe_form import RecipeForm, read_yaml
+from webapp.runs.form.reweighting import reweighted
 from webapp.runs.form.scalarizations import cards
 from webapp.runs.models import Run
 from webapp.runs.services import StagePreview, preview, run_create
@@ -80,7 +81,7 @@ def _start(request: TeamRequest) -> Recipe:
     if clone:
         run = get_object_or_404(Run.objects.of(request.team), pk=row_key(clone))
         try:
-            return run.stored.recipe
+            return reweighted(run.stored.recipe, request.GET)
         except TrainingError as error:
             messages.error(request, str(error))
     preset = request.GET.get("preset", "")

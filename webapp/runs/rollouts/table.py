@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from training.run.artifacts import ROLLOUTS
 
@@ -48,6 +50,14 @@ class Query:
     high: float | None = None
     active: str = ""
     words: str = ""
+
+
+class Scores(NamedTuple):
+    """Standardised scores [responses, principles], the scalarized reward and the phase of each response."""
+
+    standardised: NDArray[np.float64]
+    reward: NDArray[np.float64]
+    steps: NDArray[np.int64]
 
 
 class Rollouts:
@@ -90,6 +100,13 @@ class Rollouts:
         table = table.filter(_condition(query))
         keys = [(query.sort, "descending" if query.descending else "ascending"), ("place", "ascending")]
         return table.sort_by(keys)["place"].combine_chunks()
+
+    def scores(self) -> Scores:
+        """The numbers of all responses, in the order in which they came."""
+        columns = [f"{STANDARDISED}{name}" for name in self.principles]
+        table = self._dataset.to_table(columns=["step", "total", *columns])
+        return Scores(np.stack([table[name].to_numpy() for name in columns], axis=1).astype(np.float64),
+                      table["total"].to_numpy().astype(np.float64), table["step"].to_numpy().astype(np.int64))
 
     def rows(self, places: pa.Array) -> list[dict[str, Any]]:
         """Responses with all that is known of them; scores under "scores", {principle: {"raw", "standardised"}}."""

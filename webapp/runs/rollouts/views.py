@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 @require_GET
 def rollouts(request: TeamRequest, pk: int) -> HttpResponse:
     run = _run(request, pk)
-    kept = _kept(run)
+    kept = kept_of(run)
     context = {"run": run, "kept": kept, "most": run.stored.recipe.ppo.keep_rollouts,
                "algorithm": run.stored.recipe.ppo.algorithm, "is_under_way": run.status == Run.Status.RUNNING}
     if not kept:
@@ -57,7 +57,7 @@ def rollouts(request: TeamRequest, pk: int) -> HttpResponse:
 def rollouts_file(request: TeamRequest, pk: int, form: str) -> StreamingHttpResponse:
     """The chosen responses as a file, in the order of the page."""
     run = _run(request, pk)
-    kept = _kept(run)
+    kept = kept_of(run)
     if not kept:
         raise Http404("This run keeps no responses of its training.")
     places = kept.order(_asked(request, kept).query)
@@ -69,7 +69,8 @@ def _run(request: TeamRequest, pk: int) -> Run:
     return get_object_or_404(Run.objects.of(request.team), pk=pk)
 
 
-def _kept(run: Run) -> Rollouts:
+def kept_of(run: Run) -> Rollouts:
+    """What a run keeps of its training. Raises Http404 where it has no PPO stage."""
     stage = Stage.objects.filter(uses__run=run, kind="ppo").only("team_id", "identity").first()
     if stage is None:
         raise Http404("This run has no PPO stage.")

@@ -48,7 +48,7 @@ ENGINE: tuple[Mutation, ...] = (
              "settings.alpha_pattern.get(get_pattern_key(list(settings.alpha_pattern), layer), settings.lora_alpha)",
              "settings.lora_alpha", (MIXING_POLICIES,)),
     Mutation("mix-sft", "policies of other sft stages have other bases", "training/models/policy_mix.py",
-             '"sft": _sft_of(adapter)}', '"sft": ""}', (MIXING_POLICIES,)),
+             "sft = _sft_of(adapter)", 'sft = ""', (MIXING_POLICIES,)),
     Mutation("mod-dropped-rows", "rows that are dropped leave the batch of every policy",
              "training/models/probability_mix.py", "keep + copy * self._rows", "keep", (MIXING_PROBABILITIES,)),
     Mutation("mod-weightless", "a policy with weight 0 forbids no token", "training/models/probability_mix.py",

@@ -125,7 +125,7 @@ def test_it_names_what_was_mixed(loras: list[Path], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("weight", "said"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")])
 def test_a_weight_that_is_no_number_is_refused(loras: list[Path], tmp_path: Path, weight: float, said: str) -> None:
-    with pytest.raises(BadSettings, match=f"The weight of 'lora1' is {said}"):
+    with pytest.raises(BadSettings, match=f"The weight of '.*lora1' is {said}"):
         mixed(loras[:2], [1, weight], tmp_path / "mix")
     assert not (tmp_path / "mix").exists()
 
@@ -189,6 +189,8 @@ def broken(loras: list[Path], folder: Path, change: str) -> Path:
         write_json(settings, read_json(settings) | {"lora_alpha": "high"})
     elif change == "list":
         settings.write_text("[]")
+    elif change == "mix":
+        (folder / "mix.json").write_text("[]")
     return folder
 
 
@@ -196,6 +198,7 @@ def broken(loras: list[Path], folder: Path, change: str) -> Path:
     ("cut", "cannot be read"), ("gone", "cannot be read"), ("nan", "is not finite in the layer model.layers.0"),
     ("half", "is no plain LoRA: it holds model.layers.0"), ("none", "is no plain LoRA: it holds no layer"),
     ("alpha", "'lora_alpha' of the layer model.layers.0.* is 'high'"), ("list", "cannot be read"),
+    ("mix", "cannot be read"),
 ])
 def test_a_broken_adapter_is_named(loras: list[Path], tmp_path: Path, change: str, said: str) -> None:
     with pytest.raises(ModelUnavailable, match=f"adapter of 'broken' {said}|adapter of 'broken' .*{said}"):
@@ -227,6 +230,9 @@ def test_the_command_mixes_stages_and_kept_policies(
     assert (logits(with_adapter(tiny_base, out)) - summed_weights(tiny_base, loras[:2], [0.3, -0.7])).abs().max() < 1e-5
     assert main(["mix", str(out), "--policy", f"{polite}=1"]) == 1
     assert capsys.readouterr().err.startswith("error: The folder 'mix' exists already.")
+    assert main(["mix", str(out / "mix.json" / "deeper"), "--policy", f"{polite}=1"]) == 1
+    assert capsys.readouterr().err.startswith("error: The folder 'deeper' cannot be made: ")
+    assert not list(tmp_path.glob(".mix*"))
 
 
 def test_policies_of_the_ppo_stage_are_mixed_whichever_algorithm_trained_them(

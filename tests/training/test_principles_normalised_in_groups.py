@@ -76,6 +76,13 @@ def test_a_principle_on_which_a_group_is_equal_contributes_nothing(value: float)
     assert summed([[value, value]] * 4, {"first": 1, "second": 3}) == [0, 0, 0, 0]
 
 
+def test_what_rounding_leaves_of_equal_scores_is_nothing() -> None:
+    """A third of three times -7.3 is not -7.3 in fp32; divided by the epsilon it would be half a percent."""
+    equal = torch.full((3, 1), -7.3)
+    assert float((equal - equal.mean()).abs().max()) > 0
+    assert normalised_in_groups(equal, 3).tolist() == [[0], [0], [0]]
+
+
 def test_caps_and_the_clip_come_before_the_normalisation() -> None:
     """What is beyond them is not seen: 0, 1, 1, 1 has mean 3/4 and deviation 1/2."""
     expected = pytest.approx([-1.5, 0.5, 0.5, 0.5], abs=1e-3)

@@ -85,7 +85,7 @@ def mix_policies(policies: Sequence[Weighted], out: Path) -> None:
         raise BadSettings("No policy is given.", "Name at least one with its weight, such as --policy DIR=0.3.")
     for folder, weight in policies:
         if not math.isfinite(weight):
-            raise BadSettings(f"The weight of '{folder.name}' is {weight}.", "Give a finite number, such as 0.3.")
+            raise BadSettings(f"The weight of '{folder}' is {weight}.", "Give a finite number, such as 0.3.")
     read = [_read(*policy) for policy in policies]
     for other in read[1:]:
         _check_same_base(read[0], other)
@@ -112,6 +112,7 @@ def _read(folder: Path, weight: float) -> _Policy:
     try:
         settings = PeftConfig.from_pretrained(str(adapter))
         tensors = load_file(adapter / WEIGHTS)
+        sft = _sft_of(adapter)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
         reason = str(error).strip().split("\n", 1)[0].rstrip(".")[:200]
         raise ModelUnavailable(f"The adapter of '{name}' cannot be read: {reason}.",
@@ -120,7 +121,7 @@ def _read(folder: Path, weight: float) -> _Policy:
         raise _no_plain_lora(name, f"its kind is {settings.peft_type}")
     _check_plain(name, settings)
     base = {"name": str(settings.base_model_name_or_path or ""), "revision": str(settings.revision or ""),
-            "sft": _sft_of(adapter)}
+            "sft": sft}
     return _Policy(name, weight, base, file_digest(adapter / WEIGHTS), settings, _factors(name, settings, tensors))
 
 
@@ -130,6 +131,7 @@ def adapter_of(folder: Path) -> Path:
     Raises:
         BadData: it holds none, or the stage is not finished.
     """
+    folder = folder.resolve()
     if (folder / "job.json").is_file():
         if (kind := read_job(folder).kind) != "ppo":
             raise BadData(f"'{folder.name}' is a stage of kind '{kind}', which makes no policy.",

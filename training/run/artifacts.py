@@ -103,12 +103,15 @@ def appearing_folder(out: Path) -> Iterator[Path]:
     leaves no half of it.
 
     Raises:
-        BadData: `out` exists.
+        BadData: `out` exists, or cannot be made.
     """
     if out.exists():
         raise BadData(f"The folder '{out.name}' exists already.", "Give another folder, or delete that one.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    except OSError as error:
+        raise BadData(f"The folder '{out.name}' cannot be made: {error.strerror}.", "Give another folder.") from error
     try:
         yield temporary
         temporary.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The command line: `python -m training run RECIPE.yaml --out DIR`, `plan RECIPE.yaml`, `stage DIR`, `presets`.
+"""The command line: `python -m training run RECIPE.yaml --out DIR`, `plan RECIPE.yaml`, `stage DIR`, `mix OUT`.
 
 The one place in `training` that prints and reads the environment. What it asks of a stage it asks as a worker does:
 through job.json, a process of its own, and the stage's report stream.
@@ -66,6 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
     export = commands.add_parser("export", help="write the model of a finished stage for transformers")
     export.add_argument("folder", type=Path, help="the folder of a ppo or preference_model stage")
     export.add_argument("--out", type=Path, required=True, help="the folder of the model, which must not exist")
+    mix = commands.add_parser("mix", help="mix policies on one base by weights into an adapter of its own")
+    mix.add_argument("out", type=Path, help="the folder of the adapter, which must not exist")
+    mix.add_argument("--policy", action="append", default=[], metavar="DIR=WEIGHT", help=(
+        "the folder of a ppo stage or of an adapter, and its weight, any number; given once for each policy"))
     commands.add_parser("presets", help="list the recipes that come with Concord")
     paper = commands.add_parser("paper", help="reproduce the paper's experiments, or continue, and write the report")
     paper.add_argument("--out", type=Path, required=True, help="the folder of the experiment")
@@ -85,6 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _stage(options.folder, options.die_with_parent)
         if options.command == "export":
             return _export(options.folder, options.out)
+        if options.command == "mix":
+            return _mix(options.policy, options.out)
         with models_at(ModelHome(options.models)):
             if options.command == "paper":
                 return _paper(options)
@@ -195,6 +201,27 @@ def _export(folder: Path, out: Path) -> int:
     export_stage(folder, out)
     _print(f"written: {out}")
     return jobs.DONE
+
+
+def _mix(policies: Sequence[str], out: Path) -> int:
+    weights = [_weighted(policy) for policy in policies]
+    from training.models.policy_mix import Weighted, mix_policies
+
+    mix_policies([Weighted(*policy) for policy in weights], out)
+    _print(f"written: {out}")
+    return jobs.DONE
+
+
+def _weighted(text: str) -> tuple[Path, float]:
+    """The folder and the weight of a text "DIR=WEIGHT"; the folder may have a "=" of its own."""
+    folder, equals, weight = text.rpartition("=")
+    try:
+        number = float(weight)
+    except ValueError:
+        number = None
+    if not equals or not folder or number is None:
+        raise BadSettings(f"'--policy {text}' names no folder and weight.", "Give it as in --policy runs/polite=0.3.")
+    return Path(folder), number
 
 
 def _as_one_of_several(folder: Path, die_with_parent: bool) -> int:

@@ -11,11 +11,6 @@ Left out: preference models of families that transformers has no classifier for,
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +26,7 @@ from training.models.language_model import LanguageModel, load_tokenizer, lora_l
 from training.preference_models.model import TRUNK, load_head, load_trunk
 from training.preference_models.scoring import merged_trunk
 from training.quality.quality_card import CARD
-from training.run.artifacts import Job, is_complete, read_json, write_json
+from training.run.artifacts import Job, appearing_folder, is_complete, read_json, write_json
 from training.run.jobs import read_job
 from training.run.model_names import ModelHome, models_at
 
@@ -49,7 +44,8 @@ def export_stage(folder: Path, out: Path) -> None:
     if not is_complete(folder):
         raise BadData(f"The stage in '{folder.name}' is not finished.", "Wait until it is, then export it again.")
     job = read_job(folder)
-    with models_at(ModelHome.from_json(job.runtime.get("models", {}))), _appearing(out) as temporary, translate_oom():
+    home = ModelHome.from_json(job.runtime.get("models", {}))
+    with models_at(home), appearing_folder(out) as temporary, translate_oom():
         if job.kind == "ppo":
             export_policy(job, folder, temporary)
         elif job.kind == "preference_model":
@@ -133,18 +129,3 @@ def _classifier(trunk: Any, names: list[str], base: str) -> Any:
     width = classifier.score.weight.shape[1]
     classifier.score = torch.nn.Linear(width, len(names), bias=False, dtype=dtype)
     return classifier
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place at the end, so that a killed export leaves none behind."""
-    if out.exists():
-        raise BadData(f"The folder '{out.name}' exists already.", "Give another folder, or delete that one.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

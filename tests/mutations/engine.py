@@ -10,9 +10,12 @@ CHAT_TEMPLATES = "tests/training/test_chat_templates.py"
 FUSED_LORA = "tests/training/test_fused_lora.py"
 FULL_FINE_TUNING = "tests/training/test_full_fine_tuning.py"
 GRADIENT_CONFLICT = "tests/training/test_gradient_conflict.py"
+GROUP_NORMALISATION = "tests/training/test_principles_normalised_in_groups.py"
 HEALTH = "tests/training/test_health.py"
 LABEL_LOSSES = "tests/training/test_label_losses.py"
 MICRO_BATCHES = "tests/training/test_micro_batches.py"
+MIXING_POLICIES = "tests/training/test_mixing_policies.py"
+MIXING_PROBABILITIES = "tests/training/test_mixing_probabilities.py"
 PAIRS_IN_ONE_ROW = "tests/training/test_pairs_in_one_row.py"
 POLICIES_AND_REFERENCES = "tests/training/test_policies_and_references.py"
 POLICY_GRADIENT = "tests/training/test_policy_gradient.py"
@@ -28,6 +31,29 @@ SCALARIZATIONS_BEYOND_THE_PAPER = "tests/training/test_scalarizations_beyond_the
 STATIC_DECODING = "tests/training/test_static_decoding.py"
 
 ENGINE: tuple[Mutation, ...] = (
+    # mixing policies, and principles normalised in groups -----------------------------------------------------------
+    Mutation("group-of-equals", "a principle on which a group is equal adds nothing, not what rounding leaves",
+             "training/reward/group_normalisation.py", "normalised.masked_fill(are_alike, 0)", "normalised",
+             (GROUP_NORMALISATION,)),
+    Mutation("gdpo-batch", "GDPO divides by the deviation of the whole batch", "training/ppo/group_policy.py",
+             '{"scale_rewards": "batch"}', '{"scale_rewards": "group"}', (GROUP_NORMALISATION,)),
+    Mutation("gdpo-caps", "caps come before the normalisation in a group", "training/reward/rewards.py",
+             "capped(standardised, self.weights, self.constraints.limits.caps).clamp(-clip, clip)",
+             "standardised.clamp(-clip, clip)", (GROUP_NORMALISATION,)),
+    Mutation("mix-scaling", "each adapter's own scaling is in the mix", "training/models/policy_mix.py",
+             "b.double() * scaling)", "b.double())", (MIXING_POLICIES,)),
+    Mutation("mix-rslora", "the scaling of a rank-stabilised adapter is by the root of its rank",
+             "training/models/policy_mix.py", "if settings.use_rslora else", "if False else", (MIXING_POLICIES,)),
+    Mutation("mix-alpha-pattern", "a layer's own alpha is in the mix", "training/models/policy_mix.py",
+             "settings.alpha_pattern.get(get_pattern_key(list(settings.alpha_pattern), layer), settings.lora_alpha)",
+             "settings.lora_alpha", (MIXING_POLICIES,)),
+    Mutation("mix-sft", "policies of other sft stages have other bases", "training/models/policy_mix.py",
+             "sft = _sft_of(adapter)", 'sft = ""', (MIXING_POLICIES,)),
+    Mutation("mod-dropped-rows", "rows that are dropped leave the batch of every policy",
+             "training/models/probability_mix.py", "keep + copy * self._rows", "keep", (MIXING_PROBABILITIES,)),
+    Mutation("mod-weightless", "a policy with weight 0 forbids no token", "training/models/probability_mix.py",
+             "for index, weight in enumerate(weights) if weight != 0]", "for index, weight in enumerate(weights)]",
+             (MIXING_PROBABILITIES,)),
     # training/stages ------------------------------------------------------------------------------------------------
     Mutation("last-checkpoint", "killed after its last phase, PPO does not learn that phase again",
              "training/stages/ppo.py",

@@ -32,6 +32,9 @@ class Ppo(Section):
         "others to its prompt."))
     group_size: int = Field(8, ge=2, le=1024, description=(
         "grpo and rloo: answers to each prompt; the batch size is a multiple of it."))
+    group_normalise: Literal["reward", "each"] = Field("reward", description=(
+        "grpo: what is normalised in a prompt's group: the reward, or each principle before their weighted sum (GDPO), "
+        "so that none decides because its scores vary more."))
     steps: int = Field(200, ge=1, le=1_000_000, description="Rollout phases.")
     batch_size: int = Field(128, ge=2, le=65_536, description="Rollouts per phase.")
     epochs: int = Field(4, ge=1, le=64, description="Passes over each phase's rollouts.")
@@ -88,6 +91,13 @@ class Ppo(Section):
         if len(self.kept_steps) > MOST_KEPT:
             raise ValueError(f"keep_every {self.keep_every} would keep {len(self.kept_steps)} policies, and at most "
                              f"{MOST_KEPT} are kept; choose {-(-self.steps // (MOST_KEPT + 1))} or more")
+        return self
+
+    @model_validator(mode="after")
+    def _only_grpo_normalises_each(self) -> Self:
+        if self.group_normalise == "each" and self.algorithm != "grpo":
+            raise ValueError(f"{self.algorithm} has no 'group_normalise'; leave it at reward, or choose the algorithm "
+                             "grpo")
         return self
 
     @model_validator(mode="after")

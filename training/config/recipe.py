@@ -171,6 +171,10 @@ class Recipe(Section):
                              f"name only {', '.join(names)}")
         if self.scalarization.function == "constrained" and self.baseline.kind == "none":
             self._can_be_constrained()
+        if self.ppo.group_normalise == "each" and self.scalarization.function != "linear":
+            raise ValueError(f"'ppo.group_normalise' is each, which normalises the parts of a sum, and "
+                             f"'scalarization.function' is {self.scalarization.function}; choose linear, or set "
+                             "'group_normalise' to reward")
         if self.policy.lora is None and self.ppo.algorithm != "ppo":
             raise ValueError(f"'policy.lora' is null, and {self.ppo.algorithm} trains an adapter only; "
                              "choose LoRA, or the algorithm ppo")

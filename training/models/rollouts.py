@@ -101,7 +101,8 @@ class DecodedStep(NamedTuple):
 
 @torch.no_grad()
 def decode(
-    language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator
+    language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator,
+    decoder: Decoder | None = None,
 ) -> Iterator[DecodedStep]:
     """Sample responses token by token. Call it inside `language_model.merged` for a policy with an adapter.
 
@@ -111,6 +112,7 @@ def decode(
     Args:
         prompts, prompt_mask: as `pad_prompts` gives them, [batch, prompt].
         generator: all randomness comes from it; it lives on the CPU.
+        decoder: what says the next token's logits; None: the model alone.
     """
     device = prompts.device
     ends = torch.tensor(language.end_ids, device=device)
@@ -118,7 +120,7 @@ def decode(
     rows = torch.arange(len(prompts), device=device)  # the row of the batch that each line of the cache belongs to
     going = torch.ones_like(rows, dtype=torch.bool)  # by line of the cache
     capacity = prompts.shape[1] + sampling.max_new_tokens
-    decoder = Decoder(language.model, capacity)
+    decoder = decoder or Decoder(language.model, capacity)
     attention, tokens = prompt_mask, prompts
     positions = (prompt_mask.cumsum(dim=1) - 1).clamp(min=0)
     for step in range(sampling.max_new_tokens):
@@ -140,17 +142,18 @@ def decode(
 
 
 def generate(
-    language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator
+    language: LanguageModel, prompts: Tensor, prompt_mask: Tensor, sampling: Sampling, generator: torch.Generator,
+    decoder: Decoder | None = None,
 ) -> Rollout:
     """Sample one whole response per row; arguments as for `decode`."""
-    if prompts.is_cuda and can_decode_static(language.model):
+    if decoder is None and prompts.is_cuda and can_decode_static(language.model):
         return generate_static(language, prompts, prompt_mask, sampling, generator)
     batch, device = len(prompts), prompts.device
     responses = torch.full((batch, sampling.max_new_tokens), language.pad_id, dtype=torch.int64, device=device)
     logprobs = torch.zeros(batch, sampling.max_new_tokens, device=device)
     lengths = torch.zeros(batch, dtype=torch.int64, device=device)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
-    for step, decoded in enumerate(decode(language, prompts, prompt_mask, sampling, generator)):
+    for step, decoded in enumerate(decode(language, prompts, prompt_mask, sampling, generator, decoder)):
         responses[decoded.rows, step] = decoded.tokens
         logprobs[decoded.rows, step] = decoded.logprobs
         ended[decoded.rows] = decoded.ended

@@ -9,6 +9,10 @@ makes epochs x minibatches optimizer steps; a step here is a phase.
 What differs: the KL coefficient is fixed (GRPO puts the KL into the loss, RLOO into the reward); the KL and the entropy
 reported are TRL's, over all passes of the phase. Left out: an adaptive KL, a value function, merged decoding, and the
 end at a stop string (what follows one is not scored, but it is trained on).
+
+With `group_normalise: each` GRPO is GDPO (`training.reward.group_normalisation`). The penalty for an answer without an
+end is no principle: it is subtracted from the sum, so that a group in which one answer lacks its end does not count it
+as a whole deviation.
 """
 
 from __future__ import annotations
@@ -125,11 +129,18 @@ class GroupRewards:
         ended = torch.tensor([bool(ids) and ids[-1] in self._ends for ids in completion_ids])
         lengths = torch.tensor([float(len(ids)) for ids in completion_ids])
         clip = self._settings.reward_clip
-        total = rewards.total.clamp(-clip, clip) - self._settings.no_eos_penalty * (~ended).float()
+        penalty = self._settings.no_eos_penalty * (~ended).float()
+        total = rewards.total.clamp(-clip, clip) - penalty
         self.standardised = rewards.standardised
         self.metrics = phase_metrics(self.principle_rewards.names, rewards, self._gauges, prompts, texts) | {
             "reward/optimised": float(total.mean()), "response/length": float(lengths.mean()),
             "response/eos_rate": float(ended.float().mean())}  # fmt: skip
+        if self._settings.group_normalise == "each":
+            total = self.principle_rewards.summed_in_groups(rewards.standardised, self._settings.group_size, clip)
+            total = total - penalty
+            groups = total.view(-1, self._settings.group_size)
+            # TRL would say whether the whole batch is alike, by whose deviation it divides.
+            self.metrics["group/all_alike"] = float((groups.amax(dim=1) == groups.amin(dim=1)).float().mean())
         return total.tolist()
 
 
@@ -160,6 +171,7 @@ def make_trainer(job: Job, settings: Ppo, policy: Policy, language: LanguageMode
         bf16=False,  # the weights have the precision that the run asks for already
         gradient_checkpointing=False, report_to="none", disable_tqdm=True,
         dataloader_pin_memory=language.device.type == "cuda",
+        **({"scale_rewards": "batch"} if settings.group_normalise == "each" else {}),
     )  # fmt: skip
     chat = bool(language.tokenizer.chat_template)
     # TRL renders the messages by itself: it is given those that the template takes.
@@ -226,7 +238,7 @@ class Phases(TrainerCallback):
             "policy/loss": logs["loss"],
             "policy/entropy": logs["entropy"],
             "policy/clip_fraction": logs["clip_ratio/region_mean"],
-            "group/all_alike": logs["frac_reward_zero_std"],
+            "group/all_alike": metrics.get("group/all_alike", logs["frac_reward_zero_std"]),
             "optimizer/grad_norm": float(logs["grad_norm"]),
             "optimizer/learning_rate": logs["learning_rate"],
             "throughput/samples_per_second": self._settings.batch_size / (now - self._began),

@@ -17,7 +17,8 @@ from training.config import Scalarization
 from training.dialogue import Dialogue
 from training.errors import BadSettings
 from training.reward.constraints import Constraints
-from training.reward.scalarization import active, contributions, scalarize
+from training.reward.group_normalisation import normalised_in_groups
+from training.reward.scalarization import active, capped, contributions, scalarize
 
 
 class Rewards(NamedTuple):
@@ -82,3 +83,13 @@ class PrincipleRewards:
         """Rewards of given scores, both [batch, principle]."""
         arguments = standardised, self.weights, self._settings, self.constraints.limits
         return Rewards(raw, standardised, contributions(*arguments), scalarize(*arguments), active(*arguments))
+
+    def summed_in_groups(self, standardised: Tensor, group_size: int, clip: float) -> Tensor:
+        """The weighted sum of the principles, each normalised in its group first, [batch, principle] -> [batch].
+
+        Args:
+            standardised: the answers to one prompt stand together, `group_size` of them.
+            clip: a score further from 0 counts as this far; after the normalisation no score is large.
+        """
+        scores = capped(standardised, self.weights, self.constraints.limits.caps).clamp(-clip, clip)
+        return scalarize(normalised_in_groups(scores, group_size), self.weights, self._settings)

@@ -21,11 +21,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from training.errors import BadData
 from training.text import storable
 
 MANIFEST = "manifest.json"
@@ -93,6 +95,29 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             if line.strip():
                 yield json.loads(line)
+
+
+@contextmanager
+def appearing_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place at the end, so that a process that is killed
+    leaves no half of it.
+
+    Raises:
+        BadData: `out` exists, or cannot be made.
+    """
+    if out.exists():
+        raise BadData(f"The folder '{out.name}' exists already.", "Give another folder, or delete that one.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    except OSError as error:
+        raise BadData(f"The folder '{out.name}' cannot be made: {error.strerror}.", "Give another folder.") from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def publish_checkpoint(temporary: Path, checkpoints: Path, step: int) -> None:

@@ -43,6 +43,10 @@ SHARED = "preference_model:shared"
 TORCH_FREE: frozenset[Kind] = frozenset({"label", "draw", "weights"})
 
 
+_PPO_AS_BEFORE = {"keep_every": 0, "group_normalise": "reward"}
+"""Settings of ppo that came later, with the value that means what was done before."""
+
+
 def needs_torch(kind: str, settings: Mapping[str, Any]) -> bool:
     """Whether a stage loads a model: those that are not TORCH_FREE, and labelling by a model on this machine."""
     return kind not in TORCH_FREE or (kind == "label" and settings.get("judge", {}).get("kind") == "local")
@@ -127,9 +131,9 @@ def plan(recipe: Recipe) -> list[StagePlan]:
                "given": weights_by_name} | direct
     stages.append(StagePlan("weights", "weights", weights, models | (pairs if direct else {}),
                             pair_files + _references(recipe, *direct.values()) if direct else ()))
-    # Where no policy is kept the setting is left out, so that results made before it existed are found.
-    ppo = {key: value for key, value in values["ppo"].items()
-           if key not in RUNTIME_ONLY_OF_PPO and (key != "keep_every" or value)}
+    # Where a newer setting is as if there were none it is left out, so that results made before it existed are found.
+    ppo = {key: value for key, value in values["ppo"].items() if key not in RUNTIME_ONLY_OF_PPO
+           and (key not in _PPO_AS_BEFORE or value != _PPO_AS_BEFORE[key])}
     settings = repeated | policy | {"ppo": ppo, "scalarization": values["scalarization"], "principles": names}
     settings |= direct | charted | ({"judge": judge} if recipe.ppo.judge_samples else {})
     stages.append(StagePlan("ppo", "ppo", settings, start | models | {"weights": "weights"},

@@ -129,4 +129,3 @@ def lengths_in(unit: str) -> Lengths:
     if unit not in units():
         raise ModelUnavailable(f"The folder of models has no tokenizer of '{unit}'.", "Choose another, or count words.")
     return tokens_of(WEIGHTS if unit == DEMO_WORLD else settings.VAR / "models" / unit)
-

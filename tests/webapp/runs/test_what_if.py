@@ -70,7 +70,7 @@ def test_three_responses_by_hand() -> None:
     """By a: 1 < 2 < 3. By b: 30 > 10, 30 > 20 and 10 < 20, so that two of three pairs turn: tau -1/3."""
     result = compared([[1.0, 30.0], [2.0, 10.0], [3.0, 20.0]], {"a": 0.0, "b": 1.0})
     assert result.tau == pytest.approx(-1 / 3) and result.flipped == pytest.approx(2 / 3)
-    assert result.ranks[:, 0] == pytest.approx([100 / 6, 50, 500 / 6])
+    assert result.ranks[:, 0] == pytest.approx([1 / 6, 1 / 2, 5 / 6])
     assert result.disagreements[0] == 0, "lowest before, highest after"
     assert result.groups == 0, "fewer than eight responses"
 

@@ -69,6 +69,7 @@ CHOICES = {
     "weights.mode": {"set": "set here, by hand", "fitted": "fitted to human choices"},
     "policy.lora": {"on": "a LoRA adapter", OFF: "every weight"},
     "sample.pairs": {"sampled": "sampled from the policy", "dataset": "the data set's own"},
+    "ppo.group_normalise": {"reward": "the reward", "each": "each principle (GDPO)"},
 }
 
 _ON_A_SERVER = dict.fromkeys(("judge.concurrency", "judge.requests_per_minute", "judge.tokens_per_minute",

@@ -43,7 +43,7 @@ class WhatIf:
         picked_otherwise: the share of groups in which best of n would pick another response.
         changes: by principle.
         disagreements: places of the responses that one of the two ranks far above the other does, the largest first.
-        ranks: percentiles of every response before and after, [responses, 2], 100 for the best.
+        ranks: the share of responses that each is better than, before and after, [responses, 2]; ties count half.
     """
 
     tau: float
@@ -68,7 +68,7 @@ def what_if(scores: Floats, weights: Mapping[str, float], settings: Scalarizatio
         BadSettings: as `rewards_of`.
     """
     changed = rewards_of(scores, weights, settings)
-    ranks = np.stack([100 * (rankdata(values) - 0.5) / len(values) for values in (reward, changed)], axis=1)
+    ranks = np.stack([(rankdata(values) - 0.5) / len(values) for values in (reward, changed)], axis=1)
     picks = _picks(reward, changed, steps)
     means = [scores[picks[:, side]].mean(axis=0) if len(picks) else np.full(scores.shape[1], np.nan) for side in (0, 1)]
     order = np.argsort(-np.abs(ranks[:, 1] - ranks[:, 0]), kind="stable")[:DISAGREEMENTS]

@@ -74,7 +74,7 @@ def _own_settings(settings: Scalarization) -> list[tuple[str, float]]:
 
 
 def _disagreements(kept: Rollouts, result: WhatIf) -> list[dict[str, Any]]:
-    """The responses whose rank changes most, with their percentiles before and after."""
+    """The responses whose rank changes most, with the share that each beats before and after."""
     rows = kept.rows(pa.array(result.disagreements, pa.int64())) if result.disagreements else []
     return [row | {"before": result.ranks[place, 0], "after": result.ranks[place, 1]}
             for row, place in zip(rows, result.disagreements, strict=True)]

@@ -58,14 +58,20 @@ def runs(transactional_db: None, team: Team, owner: User) -> list[Run]:
     return [*made, make_run(team, owner, name="Begun", until="sample")[0]]
 
 
+def opened(browser: Browser, server: LiveServer, user: User, has_scripts: bool = True) -> BrowserContext:
+    """A browser at a desk in which the user is logged in."""
+    context = browser.new_context(base_url=server.url, viewport={"width": 1440, "height": 900},
+                                  reduced_motion="reduce", java_script_enabled=has_scripts)
+    session = logged_in(user).cookies[settings.SESSION_COOKIE_NAME].value
+    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": server.url}])
+    return context
+
+
 @pytest.fixture
 def context(browser: Browser, live_server: LiveServer, runs: list[Run], owner: User) -> Iterator[BrowserContext]:
-    opened = browser.new_context(base_url=live_server.url, viewport={"width": 1440, "height": 900},
-                                 reduced_motion="reduce")
-    session = logged_in(owner).cookies[settings.SESSION_COOKIE_NAME].value
-    opened.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
-    yield opened
-    opened.close()
+    with_scripts = opened(browser, live_server, owner)
+    yield with_scripts
+    with_scripts.close()
 
 
 def test_runs_are_checked_compared_and_drawn(context: BrowserContext, runs: list[Run]) -> None:
@@ -98,6 +104,20 @@ def test_runs_are_checked_compared_and_drawn(context: BrowserContext, runs: list
     expect(page.locator(".compare-runs li").first).to_contain_text("Few steps")
     expect(page.get_by_role("row", name="Overall")).to_contain_text("▲ +20 points")
     assert said == []
+
+
+def test_without_scripts_the_bar_is_there_and_the_numbers_too(
+        browser: Browser, live_server: LiveServer, runs: list[Run], owner: User) -> None:
+    context = opened(browser, live_server, owner, has_scripts=False)
+    page = context.new_page()
+    page.goto("/runs/")
+    expect(page.locator("#compare")).to_be_hidden()
+    for run in runs[:2]:
+        page.get_by_label(f"Compare {run.name} #{run.pk}").check()
+    page.get_by_role("button", name="Compare the checked runs").click()
+    # The newest run comes first in the list, so it is the baseline.
+    expect(page.get_by_role("row", name="Overall")).to_contain_text("▼ −20 points")
+    context.close()
 
 
 def test_it_fits_every_screen_and_axe_finds_nothing(context: BrowserContext, runs: list[Run]) -> None:

@@ -167,6 +167,15 @@ def test_the_points_of_all_runs_come_in_one_answer(owner_client: Client, team: T
         (of_second["ppo"].pk, "reward/total"): ([2, 4], [0.5, 0.25])}
 
 
+def test_by_time_each_run_begins_at_0(owner_client: Client, team: Team, owner: User) -> None:
+    """In the seeds a step takes a second."""
+    made = [make_run(team, owner) for _ in range(2)]
+    add_points(made[0][1]["ppo"], "kl/mean", [3, 4, 6], [1.0, 2.0, 3.0])
+    add_points(made[1][1]["ppo"], "kl/mean", [10, 15], [1.0, 2.0])
+    address = f"{METRICS}{query(*(run for run, _ in made))}&tags=kl/mean&x=time"
+    assert [x for x, _ in points(owner_client, address).values()] == [[0, 1, 3], [0, 5]]
+
+
 def test_a_principle_has_a_chart_where_two_runs_have_it(owner_client: Client, team: Team, owner: User) -> None:
     (first, of_first), (second, of_second) = make_run(team, owner), make_run(team, owner)
     for stages, tags in ((of_first, ("kl/mean", "principle/toxicity/raw", "principle/factuality/raw", "policy/loss")),

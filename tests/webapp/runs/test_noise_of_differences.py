@@ -1,4 +1,4 @@
-"""Which differences of two runs are larger than their noise: the rule on numbers worked out by hand, and in the table."""
+"""Which differences of two runs are larger than their noise: the rule on numbers worked out by hand, and its marks."""
 
 from __future__ import annotations
 

@@ -51,7 +51,6 @@ PAGES = {
     "label": "/labels/{label}/",
     "paper": "/runs/paper/",
     "runs-compare": "/runs/compare/?run={run}&run={failed}",
-    "runs-not-comparable": "/runs/compare/?run={run}",
     "label-quality": "/labels/quality/",
     "judges": "/judges/",
     "judge": "/judges/{judge}/",

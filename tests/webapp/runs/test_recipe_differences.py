@@ -117,5 +117,9 @@ def test_runs_that_were_judged_otherwise_are_named(owner_client: Client, team: T
         demo(), demo(seed=9), demo(evaluate={"prompts": 20})))
     assert compared(owner_client, first, again).judged_by == []
     assert compared(owner_client, first, other).judged_by == ["Evaluation: Evaluation prompts"]
+    worded = [make_run(team, owner, recipe=demo(principles=[
+        {"name": "toxicity", "statement": words, "weight": weight}]))[0]
+        for words, weight in (("kinder", 1.0), ("gentler", 2.0))]
+    assert compared(owner_client, *worded).judged_by == ["toxicity: Wording"], "its weight judges nothing"
     page = owner_client.get(f"/runs/compare/?run={first.pk}&run={other.pk}").content.decode()
     assert "These runs were not judged alike." in page

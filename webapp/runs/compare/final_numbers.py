@@ -75,7 +75,8 @@ def final_numbers(runs: Sequence[ComparedRun], principles: Mapping[str, Principl
               [overall, *rows(_win, "principles", "share")]),
         Block("Measured change", "What programs measured: the policy's mean minus its base's, in the measure's units.",
               rows(_measured, "measures", "number")),
-        Block("Score of the preference model", "The policy's mean score minus its base's, in standard deviations.",
+        Block("Score of the preference model", "The policy's mean score minus its base's, in "
+              "standard deviations of the run's own model: runs that share no model have scales of their own.",
               rows(_opinion, "opinions", "number", "sd")),
         Block("Training", "The last value that was reported, and the time from start to end, waiting included.", [
             Row("KL to the reference", "number", series(KL), unit="nats"),

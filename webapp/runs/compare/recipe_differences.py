@@ -29,6 +29,12 @@ class Setting:
     values: tuple[str, ...]
 
     @property
+    def is_of_judging(self) -> bool:
+        """Whether it decides what an evaluation compares, by whom, or on which principle."""
+        parts = self.path.split(".")
+        return self.path.startswith(JUDGED) or parts[0] == "principles" and parts[2] in ("wording", "measure")
+
+    @property
     def cells(self) -> list[tuple[str, bool]]:
         """Each value, and whether it is another than the baseline's."""
         return [(value, value != self.values[0]) for value in self.values]
@@ -55,9 +61,9 @@ class RecipeDifferences:
 
     @property
     def judged_by(self) -> list[str]:
-        """The settings that make win rates of these runs numbers of different things."""
-        return [f"{section.title}: {setting.label}" for section in self.differing for setting in section.settings
-                if setting.path.startswith(JUDGED)]
+        """The settings that make evaluations of these runs numbers of different things."""
+        return [f"{setting.principle.name if setting.principle else section.title}: {setting.label}"
+                for section in self.differing for setting in section.settings if setting.is_of_judging]
 
 
 def recipe_differences(runs: Sequence[ComparedRun], principles: Mapping[str, Principle]) -> RecipeDifferences:
@@ -127,7 +133,7 @@ def _leaves(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: Any, spec: Spec | None = None) -> str:
-    """A value as a person reads it. Numbers keep all their digits, so that what differs looks different."""
+    """A value as a person reads it; numbers in up to 15 figures, so that what differs looks different."""
     if value is None or value == "" or value == {}:
         return "none"
     if isinstance(value, bool):

@@ -49,6 +49,7 @@ FOLDERS = {
     "webapp/runs": "runs, their stages, their live curves",
     "webapp/runs/form": "the form that makes a run",
     "webapp/runs/page": "the list of runs and the page of one",
+    "webapp/runs/compare": "two to twelve runs side by side",
     "webapp/runs/rollouts": "the responses of a run's training with their scores: filtered, sorted, downloaded",
     "webapp/runs/downloads": "what a team takes home from a run: models, labels, a model card",
     "webapp/runs/principle_page": "the pages of principles, with what runs made of them",

@@ -52,6 +52,7 @@ PAGES = {
     "labels": "/labels/",
     "label": "/labels/{label}/",
     "paper": "/runs/paper/",
+    "runs-compare": "/runs/compare/?run={run}&run={failed}",
     "label-quality": "/labels/quality/",
     "judges": "/judges/",
     "judge": "/judges/{judge}/",

@@ -7,6 +7,7 @@ from tests.mutations.mutation import Mutation
 AGREEMENT = "tests/webapp/labels/test_agreement.py"
 CANCELLING_AT_ONCE = "tests/webapp/runs/test_cancelling_at_once.py"
 CHANGES = "tests/webapp/runs/test_changes.py"
+COMPARING_RUNS = "tests/webapp/runs/test_comparing_runs.py"
 CURVES = "tests/webapp/runs/test_curves.py"
 DECIDING_ON_MANY = "tests/webapp/labels/test_deciding_on_many.py"
 CONVERSATIONS = "tests/webapp/playground/test_conversations.py"
@@ -15,6 +16,7 @@ IMPORT = "tests/webapp/datasets/test_import.py"
 IMPORTS_END = "tests/webapp/datasets/test_imports_end.py"
 VERSIONS = "tests/webapp/datasets/test_versions.py"
 KEYS_STAY_SEALED = "tests/webapp/judges/test_keys_stay_sealed.py"
+NOISE_OF_DIFFERENCES = "tests/webapp/runs/test_noise_of_differences.py"
 LARGE_REQUESTS = "tests/webapp/test_large_requests.py"
 SERIES_ARE_WRITTEN_WHOLE = "tests/webapp/runs/test_series_are_written_whole.py"
 SERVICES_OF_RUNS = "tests/webapp/runs/test_services_of_runs.py"
@@ -36,6 +38,12 @@ WEB: tuple[Mutation, ...] = (
     Mutation("ended-run-advances-nothing", "a run that was cancelled begins nothing", "webapp/runs/scheduling.py",
              "    if run.status != Run.Status.RUNNING:\n        return\n    stages", "    stages",
              (CANCELLING_AT_ONCE, SERVICES_OF_RUNS, "tests/workers/test_reaping.py")),
+    Mutation("compared-run-of-another-team", "only the team's own runs are compared",
+             "webapp/runs/compare/compared_runs.py", "Run.objects.of(team).select_related(",
+             "Run.objects.select_related(", (COMPARING_RUNS,)),
+    Mutation("noise-by-the-wrong-ends", "a difference is as uncertain as the ends that face each other",
+             "webapp/runs/compare/noise.py", "first.high - first.value),", "first.value - first.low),",
+             (NOISE_OF_DIFFERENCES,)),
     Mutation("run-of-another-team", "labels are filtered by the team's own runs", "webapp/runs/labels_of_run.py",
              "run = Run.objects.of(team).filter(pk=run_id).first()", "run = Run.objects.filter(pk=run_id).first()",
              (TABLE_OF_LABELS,)),

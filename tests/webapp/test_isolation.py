@@ -19,6 +19,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests.conftest import logged_in
 from tests.webapp.runs.seeds import fill, make_run
+from tests.webapp.runs.test_rollouts_of_a_run import keep
+from tests.webapp.runs.test_rollouts_of_a_run import row as rollout
 from webapp.accounts.invitations import invitation_create
 from webapp.accounts.models import Team, User
 from webapp.datasets.models import (
@@ -66,8 +68,9 @@ class Address:
             return 1
         if variable == "url":
             return "labels/label/"
-        if variable in {"name", "form", "secret"}:
-            return {"name": "preference_model:toxicity", "form": "jsonl", "secret": "no-invitation"}[variable]
+        if variable in {"name", "form", "ending", "secret"}:
+            return {"name": "preference_model:toxicity", "form": "jsonl", "ending": "csv",
+                    "secret": "no-invitation"}[variable]
         if space == "admin":
             return rows["pair" if "_pair_" in name else "label"]
         if self.name in {"member_remove", "invitation_withdraw"}:
@@ -96,6 +99,7 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     """One of everything, each with the secret in its name and its texts."""
     run, stages = make_run(team, owner, name=SECRET)
     fill(stages, steps=4)
+    keep(stages["ppo"].folder, [rollout(1, SECRET, 0.5, 1.0)])
     principle = Principle.objects.create(team=team, name=SECRET, description=SECRET)
     version = PrincipleVersion.objects.create(principle=principle, number=1, statement=SECRET, created_by=owner)
     dataset = Dataset.objects.create(team=team, name=SECRET, status=Dataset.Status.READY, rows_good=1, rows_bad=1,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
+from webapp.runs.compare import views as compare_views
 from webapp.runs.downloads import views as download_views
 from webapp.runs.form import form_views
 from webapp.runs.page import order_views, paper_views, steering_views, tidy_views, views
@@ -18,6 +19,8 @@ urlpatterns = [
     path("new/preview/", form_views.run_preview, name="preview"),
     path("start-demo/", views.start_demo, name="start_demo"),
     path("start-real-english/", views.start_real_english, name="start_real_english"),
+    path("compare/", compare_views.compare, name="compare"),
+    path("compare/metrics/", compare_views.compare_metrics, name="compare_metrics"),
     path("paper/", paper_views.paper, name="paper"),
     path("paper/start/", paper_views.start_paper, name="start_paper"),
     path("<int:pk>/", views.detail, name="detail"),
@@ -37,7 +40,7 @@ urlpatterns = [
     path("<int:pk>/delete/", tidy_views.delete, name="delete"),
     path("<int:pk>/rollouts/", rollout_views.rollouts, name="rollouts"),
     path("<int:pk>/what-if/", what_if_views.what_if_page, name="what_if"),
-    re_path(r"^(?P<pk>\d+)/rollouts\.(?P<form>csv|parquet)$", rollout_views.rollouts_file, name="rollouts_file"),
+    re_path(r"^(?P<pk>\d+)/rollouts\.(?P<ending>csv|parquet)$", rollout_views.rollouts_file, name="rollouts_file"),
     path("<int:pk>/downloads/", download_views.downloads, name="downloads"),
     path("<int:pk>/downloads/models/", download_views.downloads_state, name="downloads_state"),
     path("<int:pk>/downloads/adapter.zip", download_views.adapter, name="download_adapter"),

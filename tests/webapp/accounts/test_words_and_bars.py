@@ -9,7 +9,7 @@ from django.template import Context, Template
 from django.utils import timezone
 
 from webapp.accounts.durations import duration
-from webapp.accounts.templatetags.concord import ago, percent, signed, thousands
+from webapp.accounts.templatetags.concord import ago, percent, points, signed, thousands
 
 pytestmark = pytest.mark.once  # it knows no database
 
@@ -70,3 +70,10 @@ def test_a_reward_grows_from_the_middle_and_stays_in_its_bar(value: float, start
 
     assert f'x="{start}%"' in bar
     assert f'width="{width}%"' in bar
+
+
+@pytest.mark.parametrize(("share", "words"), [
+    (0.2134, "+21"), (-0.2, "−20"), (0.01, "+1"), (0.004, "+0.4"), (-0.0094, "−0.9"), (0.0, "+0"), (None, "")])
+def test_a_difference_of_shares_is_in_points_with_a_digit_more_where_it_is_small(
+        share: float | None, words: str) -> None:
+    assert points(share) == words

@@ -62,6 +62,14 @@ def signed(number: float | None, digits: int = 2) -> str:
 
 
 @register.filter
+def points(share: float | None) -> str:
+    """A difference of two shares in percentage points: 0.2134 as '+21', −0.004 as '−0.4'."""
+    if share is None:
+        return ""
+    return signed(100 * share, 0 if abs(share) >= 0.00995 or share == 0 else 1)
+
+
+@register.filter
 def figures(number: float | None) -> str:
     """A measured number in three or four figures: 12,345; 0.0123; −3.5; 12."""
     if number is None:

@@ -54,15 +54,15 @@ def rollouts(request: TeamRequest, pk: int) -> HttpResponse:
 
 
 @require_GET
-def rollouts_file(request: TeamRequest, pk: int, form: str) -> StreamingHttpResponse:
+def rollouts_file(request: TeamRequest, pk: int, ending: str) -> StreamingHttpResponse:
     """The chosen responses as a file, in the order of the page."""
     run = _run(request, pk)
     kept = kept_of(run)
     if not kept:
         raise Http404("This run keeps no responses of its training.")
     places = kept.order(_asked(request, kept).query)
-    chunks = kept.csv(places) if form == "csv" else kept.parquet(places)
-    return download(chunks, f"{slugify(run.name) or 'run'}-{run.pk}-rollouts.{form}", TYPES[form])
+    chunks = kept.csv(places) if ending == "csv" else kept.parquet(places)
+    return download(chunks, f"{slugify(run.name) or 'run'}-{run.pk}-rollouts.{ending}", TYPES[ending])
 
 
 def _run(request: TeamRequest, pk: int) -> Run:

@@ -127,12 +127,12 @@ export class Chart {
   curves(lines) {
     const series = [{}];
     const bands = [];
-    for (const { name, color, columns } of lines) {
+    for (const { name, color, columns, dashed } of lines) {
       const faint = `color-mix(in srgb, ${color} 35%, transparent)`;
       const edge = { stroke: faint, width: 1, points: { show: false }, spanGaps: !this.isLog };
       bands.push({ series: [series.length + 1, series.length], fill: `color-mix(in srgb, ${color} 22%, transparent)` });
       series.push({ ...edge, label: `${name} low` }, { ...edge, label: `${name} high` });
-      const few = { points: { size: 5 }, spanGaps: !this.isLog };
+      const few = { points: { size: 5 }, spanGaps: !this.isLog, dash: dashed ? dash : undefined };
       if (columns.smooth) {
         series.push({ ...few, label: `${name} raw`, stroke: faint, width: 1, points: { show: false } });
         series.push({ ...few, label: name, stroke: color, width: 2, points: { show: false } });

@@ -27,6 +27,7 @@ FOLDERS = {
     "training/models": "language models: loaded, read, decoded, measured, asked as judges (from here up: torch)",
     "training/judges": "judges and what their answers mean and cost (from here down: no torch)",
     "training/quality": "how good something is, with its uncertainty: calibration, cards, weights, win rates",
+    "training/fronts": "trade-offs between objectives: dominance, hypervolume, its interval",
     "training/data": "rows of files, of the hub and of databases, and the data files of a run",
     "training/data/formats": "data sets of the field, a layout per file: what of a record becomes which rows",
     "training/data/records": "files of records, a format per file: read one row at a time, within bounds",

@@ -19,6 +19,7 @@ SILENT = {"__init__.py", "apps.py", "urls.py"}
 # What has no first line to say it, in the order of the tree.
 FOLDERS = {
     "training": "the engine: a library and a command line that know no web",
+    "training/sweep": "many runs out of one recipe, which share stages, and the front of what came out",
     "training/paper": "the paper by one command: its runs, measures, figures and verdicts",
     "training/stages": "one file per stage, each reads from top to bottom, and the runner that runs one",
     "training/ppo": "towards the reward: the mathematics of PPO, its learner, processes and health; GRPO, RLOO",

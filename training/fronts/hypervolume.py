@@ -31,7 +31,4 @@ def hypervolume(points: ArrayLike, reference: Sequence[float], directions: Seque
     (worst,) = as_points([list(reference)], directions)
     signs = np.array([1.0 if direction == "higher" else -1.0 for direction in directions])
     gains = (values - worst) * signs
-    gains = gains[(gains > 0).all(axis=1)]
-    if not len(gains):
-        return 0.0
     return float(moocore.hypervolume(gains, ref=np.zeros(len(signs)), maximise=True))

@@ -20,14 +20,14 @@ def test_a_sweep_of_the_demo_world_is_stopped_after_a_run_and_continued(tmp_path
     path, out = sweep_file(tmp_path), tmp_path / "out"
     command = [sys.executable, "-m", "training", "sweep", str(path), str(out)]
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("run 2 of 3"):
-            process.send_signal(signal.SIGINT)
-            break
-    rest = process.stdout.read()
-    assert process.wait(60) == STOPPED, rest
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("run 2 of 3"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == STOPPED, rest
     assert f"to continue: python -m training sweep {path} {out}" in rest
     first = read_json(out / "sweep.json")["runs"]
     assert [run["state"] for run in first] == ["done", "stopped", "waiting"]

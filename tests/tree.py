@@ -19,6 +19,7 @@ SILENT = {"__init__.py", "apps.py", "urls.py"}
 # What has no first line to say it, in the order of the tree.
 FOLDERS = {
     "training": "the engine: a library and a command line that know no web",
+    "training/sweep": "many runs out of one recipe, which share stages, and the front of what came out",
     "training/paper": "the paper by one command: its runs, measures, figures and verdicts",
     "training/stages": "one file per stage, each reads from top to bottom, and the runner that runs one",
     "training/ppo": "towards the reward: the mathematics of PPO, its learner, processes and health; GRPO, RLOO",
@@ -27,6 +28,7 @@ FOLDERS = {
     "training/models": "language models: loaded, read, decoded, measured, asked as judges (from here up: torch)",
     "training/judges": "judges and what their answers mean and cost (from here down: no torch)",
     "training/quality": "how good something is, with its uncertainty: calibration, cards, weights, win rates",
+    "training/fronts": "trade-offs between objectives: dominance, hypervolume, its interval",
     "training/data": "rows of files, of the hub and of databases, and the data files of a run",
     "training/data/formats": "data sets of the field, a layout per file: what of a record becomes which rows",
     "training/data/records": "files of records, a format per file: read one row at a time, within bounds",

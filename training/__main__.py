@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 
 def set_defaults(environment: MutableMapping[str, str]) -> None:
@@ -27,7 +27,7 @@ def set_defaults(environment: MutableMapping[str, str]) -> None:
 
 set_defaults(os.environ)
 
-from training.config import Recipe, check_recipe, parse_recipe, shipped_recipe  # noqa: E402
+from training.config import Preset, Recipe, check_recipe, parse_recipe, shipped_recipe  # noqa: E402
 from training.config.yaml_text import read_yaml_text  # noqa: E402
 from training.errors import BadSettings, TrainingError  # noqa: E402
 from training.judges import addresses  # noqa: E402
@@ -41,8 +41,6 @@ from training.run.model_names import ModelHome, models_at  # noqa: E402
 from training.run.pipeline import plan  # noqa: E402
 from training.run.stage_server import forking  # noqa: E402
 from training.stages import runner  # noqa: E402
-
-Preset = Literal["demo", "real_english", "small_gpu", "large_gpu"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,10 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     export = commands.add_parser("export", help="write the model of a finished stage for transformers")
     export.add_argument("folder", type=Path, help="the folder of a ppo or preference_model stage")
     export.add_argument("--out", type=Path, required=True, help="the folder of the model, which must not exist")
-    mix = commands.add_parser("mix", help="mix policies on one base by weights into an adapter of its own")
-    mix.add_argument("out", type=Path, help="the folder of the adapter, which must not exist")
-    mix.add_argument("--policy", action="append", default=[], metavar="DIR=WEIGHT", help=(
-        "the folder of a ppo stage or of an adapter, and its weight, any number; given once for each policy"))
+    _add_mix(commands)
     commands.add_parser("presets", help="list the recipes that come with Concord")
     paper = commands.add_parser("paper", help="reproduce the paper's experiments, or continue, and write the report")
     paper.add_argument("--out", type=Path, required=True, help="the folder of the experiment")
@@ -81,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     paper.add_argument("--single", type=int, default=4,
                        help="at most this many single-principle baselines, those of the largest weights")
     paper.add_argument("--docs", type=Path, help="also write paper.md and images/paper/ to this folder")
+    _add_sweep(commands)
     options = parser.parse_args(arguments)
     try:
         if options.command == "presets":
@@ -94,6 +90,11 @@ def main(arguments: list[str] | None = None) -> int:
         with models_at(ModelHome(options.models)):
             if options.command == "paper":
                 return _paper(options)
+            if options.command == "sweep":
+                from training.sweep.command import run_sweep
+
+                return run_sweep(options.sweep, options.out, dry=options.dry_run, fork=_may_fork(), tell=_print,
+                                 tell_error=partial(_print, file=sys.stderr))
             if options.command == "plan":
                 return _plan(_read_recipe(options.recipe), options.memory)
             return run_recipe(_read_recipe(options.recipe, options.set), options.out, options.stage_only, _may_fork(),
@@ -101,6 +102,21 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return jobs.FAILED
+
+
+def _add_mix(commands: Any) -> None:
+    mix = commands.add_parser("mix", help="mix policies on one base by weights into an adapter of its own")
+    mix.add_argument("out", type=Path, help="the folder of the adapter, which must not exist")
+    mix.add_argument("--policy", action="append", default=[], metavar="DIR=WEIGHT", help=(
+        "the folder of a ppo stage or of an adapter, and its weight, any number; given once for each policy"))
+
+
+def _add_sweep(commands: Any) -> None:
+    sweep = commands.add_parser("sweep", help="run many variations of a recipe, or continue, and write their front")
+    sweep.add_argument("sweep", type=Path, help="a YAML file with 'recipe' and 'over': see docs/guides/sweeps.md")
+    sweep.add_argument("out", type=Path, help="the folder of the sweep")
+    sweep.add_argument("--dry-run", action="store_true", help="check it and say what it would run")
+    _add_models_option(sweep)
 
 
 def _add_models_option(command: argparse.ArgumentParser) -> None:

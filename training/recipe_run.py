@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from training.config import Recipe
 from training.data.data_files import FileRole, digests
@@ -21,9 +22,9 @@ from training.run.artifacts import is_complete, read_json, write_json
 from training.run.checks import check_run
 from training.run.event_stream import EventReader
 from training.run.events import MetricEvent, ProgressEvent
-from training.run.jobs import DONE, LOCKED, STOPPED, prepare_stage, runtime_of, stage_command
+from training.run.jobs import DONE, FAILED, LOCKED, STOPPED, prepare_stage, runtime_of, stage_command
 from training.run.pipeline import StagePlan, identities, needs_torch, plan
-from training.run.stage_server import forking
+from training.run.stage_server import Forked, forking
 
 Tell = Callable[[str], None]
 
@@ -57,21 +58,41 @@ def run_recipe(recipe: Recipe, out: Path, only: str | None = None, fork: bool = 
     if only is not None and only not in folders:
         raise BadSettings(f"The recipe has no stage '{only}'.", f"It has {', '.join(folders)}.")
     with forking(allowed=fork) as forked:
-        for stage in stages:
-            folder = folders[stage.name]
-            if only is not None and stage.name != only:
-                continue
-            if is_complete(folder):
-                tell(f"{stage.name}: already complete")
-                continue
-            _prepare(recipe, stage, folders, files)
-            command = [*stage_command(folder), "--die-with-parent"]
-            code = _follow(stage, folder, forked(command) if needs_torch(stage.kind, stage.settings) else command, tell)
-            if code != DONE:
-                _explain(stage, folder, code, tell, tell_error)
-                return code
-    tell(f"done: {out}")
-    return DONE
+        end = run_stages(recipe, files, folders, forked, tell, tell_error, only)
+    if end.code == DONE:
+        tell(f"done: {out}")
+    return end.code
+
+
+class RunEnd(NamedTuple):
+    """How the stages of a run ended: an exit code of `training.run.jobs`, and which stage was not done and why."""
+
+    code: int
+    stage: str = ""
+    reason: str = ""
+
+
+def run_stages(recipe: Recipe, files: Mapping[FileRole, Path], folders: Mapping[str, Path], forked: Forked, tell: Tell,
+               tell_error: Tell, only: str | None = None) -> RunEnd:
+    """Run the stages of a recipe that are not complete, in order, up to the first one that is not done.
+
+    Args:
+        folders: where each stage is, by its name.
+        forked: makes of a stage's command the one that is run, where the stage needs torch.
+    """
+    for stage in plan(recipe):
+        folder = folders[stage.name]
+        if only is not None and stage.name != only:
+            continue
+        if is_complete(folder):
+            tell(f"{stage.name}: already complete")
+            continue
+        _prepare(recipe, stage, folders, files)
+        command = [*stage_command(folder), "--die-with-parent"]
+        code = _follow(stage, folder, forked(command) if needs_torch(stage.kind, stage.settings) else command, tell)
+        if code != DONE:
+            return RunEnd(code, stage.name, _explain(stage, folder, code, tell, tell_error))
+    return RunEnd(DONE)
 
 
 def _prepare(recipe: Recipe, stage: StagePlan, folders: Mapping[str, Path], files: Mapping[FileRole, Path]) -> None:
@@ -88,9 +109,14 @@ def _prepare(recipe: Recipe, stage: StagePlan, folders: Mapping[str, Path], file
 
 
 def _follow(stage: StagePlan, folder: Path, command: Sequence[str], tell: Tell) -> int:
-    """Start the stage's process and show its progress on one line; Ctrl-C asks it to stop and waits."""
+    """Start the stage's process and show its progress on one line; Ctrl-C asks it to stop and waits.
+
+    Returns:
+        Its exit code; after Ctrl-C STOPPED, unless it failed: it may have ended before it could listen, or just now.
+    """
     # A session of its own, so that Ctrl-C reaches the stage once, through us.
     process = subprocess.Popen(command, start_new_session=True)
+    is_stopping = False
     started, printed, tail = time.monotonic(), "", _Tail(folder / "events.jsonl")
     while True:
         try:
@@ -98,6 +124,7 @@ def _follow(stage: StagePlan, folder: Path, command: Sequence[str], tell: Tell) 
         except subprocess.TimeoutExpired:
             code = None
         except KeyboardInterrupt:
+            is_stopping = True
             tell(f"\n{stage.name}: stopping at the next safe point")
             process.send_signal(signal.SIGTERM)
             continue
@@ -108,7 +135,7 @@ def _follow(stage: StagePlan, folder: Path, command: Sequence[str], tell: Tell) 
         if code is not None:
             seconds = time.monotonic() - started
             tell(f"{chr(13) if printed else ''}{line} ({seconds:.0f} s)")
-            return code
+            return STOPPED if is_stopping and code != FAILED else code
 
 
 class _Tail:
@@ -133,12 +160,17 @@ class _Tail:
         return "  ".join(parts)
 
 
-def _explain(stage: StagePlan, folder: Path, code: int, tell: Tell, tell_error: Tell) -> None:
+def _explain(stage: StagePlan, folder: Path, code: int, tell: Tell, tell_error: Tell) -> str:
+    """Say why a stage is not done; the reason in a sentence."""
     if code == STOPPED:
         tell(f"{stage.name}: stopped; run the same command to continue")
-    elif (folder / "failure.json").is_file():
+        return "It was stopped."
+    if (folder / "failure.json").is_file():
         failure = read_json(folder / "failure.json")
         tell_error(f"{stage.name} failed ({failure['kind']}): {failure['cause']} {failure['remedy']}")
         tell_error(f"details: {folder / 'failure.json'}")
-    elif code != LOCKED:
-        tell_error(f"{stage.name}: the process ended with code {code}; run the same command to try again")
+        return f"{failure['cause']} {failure['remedy']}"
+    if code == LOCKED:
+        return "Another process has this stage."
+    tell_error(f"{stage.name}: the process ended with code {code}; run the same command to try again")
+    return f"Its process ended with code {code}."

@@ -10,12 +10,18 @@ CALIBRATION = "tests/training/test_calibration.py"
 CHECKS = "tests/training/test_checks.py"
 DATA_FILES_OF_A_RUN = "tests/training/test_data_files_of_a_run.py"
 DATA_FORMATS = "tests/training/test_data_formats.py"
+DOMINANCE = "tests/training/fronts/test_dominance.py"
 EVENTS_OF_EVERY_VERSION = "tests/training/test_events_of_every_version.py"
 HOSTILE_FILES = "tests/training/test_hostile_files.py"
+HYPERVOLUME = "tests/training/fronts/test_hypervolume.py"
+HYPERVOLUME_INTERVALS = "tests/training/fronts/test_hypervolume_intervals.py"
 PARTS_OF_A_PROMPT = "tests/training/test_parts_of_a_prompt.py"
 QUALITY_CARDS = "tests/training/test_quality_cards.py"
 RECORDING_ODD_EVENTS = "tests/workers/test_recording_odd_events.py"
+RUNNING_A_SWEEP = "tests/training/sweep/test_running_a_sweep.py"
 WEIGHTS_OF_PRINCIPLES = "tests/training/test_weights_of_principles.py"
+WHAT_A_SWEEP_RUNS = "tests/training/sweep/test_what_a_sweep_runs.py"
+WHAT_A_SWEEP_VARIES = "tests/training/sweep/test_what_a_sweep_varies.py"
 WIN_RATES = "tests/training/test_win_rates.py"
 
 DATA: tuple[Mutation, ...] = (
@@ -73,6 +79,25 @@ DATA: tuple[Mutation, ...] = (
     Mutation("counting-goes-on", "a resumed stage goes on counting where its stream ends",
              "training/run/reporting.py", "self._seq = _repair(path)", "_repair(path)\n        self._seq = 0",
              (RECORDING_ODD_EVENTS,)),
+    # training/fronts and training/sweep -------------------------------------------------------------------------------
+    Mutation("equal-points-share-their-fate", "equal points do not dominate each other", "training/fronts/dominance.py",
+             "keep_weakly=True", "keep_weakly=False", (DOMINANCE,)),
+    Mutation("counted-from-the-reference", "a hypervolume is counted from its reference point",
+             "training/fronts/hypervolume.py", "(values - worst) * signs", "values * signs", (HYPERVOLUME,)),
+    Mutation("prompts-drawn-together", "points that answered the same prompts are drawn together",
+             "training/fronts/bootstrap.py", "sample.means(counts[sample.prompts])",
+             "sample.means(generator.permuted(counts[sample.prompts], axis=1))", (HYPERVOLUME_INTERVALS,)),
+    Mutation("interval-is-mirrored", "what draws lie above the value is taken off below it",
+             "training/fronts/bootstrap.py", "min(value, float(2 * value - upper))", "min(value, float(lower))",
+             (HYPERVOLUME_INTERVALS,)),
+    Mutation("identical-runs-once", "identical recipes are one run", "training/sweep/sweep_plan.py",
+             'runs.setdefault(digest_of(recipe.model_dump(mode="json"))', "runs.setdefault(str(place)",
+             (WHAT_A_SWEEP_RUNS,)),
+    Mutation("shares-of-others-stay", "weights on a simplex keep the sum that they have",
+             "training/sweep/combinations.py", "for name in way.principles) or 1.0", "for name in ()) or 1.0",
+             (WHAT_A_SWEEP_VARIES,)),
+    Mutation("shared-failure-once", "a shared stage that failed is not tried again by the next run",
+             "training/sweep/command.py", "failures[result.folders[end.stage]] = result", "pass", (RUNNING_A_SWEEP,)),
     # training/quality -----------------------------------------------------------------------------------------------
     Mutation("tie-counts-half", "a tie is half a win", "training/quality/win_rates.py", "= wins + ties / 2",
              "= wins + ties", (WIN_RATES,)),

@@ -112,6 +112,16 @@ def test_the_report_holds_rates_intervals_and_examples(tmp_path: Path, tiny_base
     assert reporter.metrics[1]["win_rate/overall"] == overall["win_rate"]
 
 
+def test_every_answer_is_kept_with_its_verdicts(tmp_path: Path, tiny_base: Path, judge: LikesLong) -> None:
+    """More than the report's examples: a hypervolume over many runs draws prompts from them."""
+    evaluate.run(evaluate_job(tmp_path, tiny_base, spread=0.3), tmp_path / "run", Remembering())
+    report, rows = read_json(tmp_path / "run" / "report.json"), list(read_jsonl(tmp_path / "run" / "answers.jsonl"))
+    assert [row["prompt"] for row in rows] == PROMPTS
+    for row, example in zip(rows, report["examples"], strict=True):
+        assert (row["policy"], row["base"]) == (example["policy"], example["base"])
+        assert row["verdicts"] == {"overall": example["overall"], **example["principles"]}
+
+
 def test_the_judge_gets_the_wording_of_each_principle(tmp_path: Path, tiny_base: Path, judge: LikesLong) -> None:
     evaluate.run(evaluate_job(tmp_path, tiny_base, spread=0.3), tmp_path / "run", Remembering())
     by_principle = {item.principle: item.statement for item in judge.asked}

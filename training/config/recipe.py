@@ -22,6 +22,7 @@ from training.errors import BadSettings
 
 VERSION = 1  # of the format; see "To change a recipe's format" in CONTRIBUTING
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Preset = Literal["demo", "real_english", "small_gpu", "large_gpu"]
 Serves = Literal["labels", "reward", "gauge"]
 """What a measured principle is for: see `PrincipleChoice.serves`."""
 
@@ -282,7 +283,7 @@ def as_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
-def shipped_recipe(name: Literal["demo", "real_english", "small_gpu", "large_gpu"]) -> Recipe:
+def shipped_recipe(name: Preset) -> Recipe:
     """One of the presets in `training/recipes/`."""
     from importlib.resources import files
 

@@ -29,6 +29,13 @@ class WinRate(NamedTuple):
     losses: int
 
 
+def outcome(probability: float | None) -> float | None:
+    """What one comparison adds to a win rate: 1 for a win, a half for a tie, 0 for a loss; None is not counted."""
+    if probability is None:
+        return None
+    return 1.0 if probability > 0.5 + TIE else 0.0 if probability < 0.5 - TIE else 0.5
+
+
 def win_rate(probabilities: Sequence[float | None]) -> WinRate:
     """The win rate of the first of each pair.
 
@@ -38,10 +45,8 @@ def win_rate(probabilities: Sequence[float | None]) -> WinRate:
     Returns:
         Without any verdict the rate is 0.5 and the interval [0, 1].
     """
-    judged = [probability for probability in probabilities if probability is not None]
-    wins = sum(probability > 0.5 + TIE for probability in judged)
-    losses = sum(probability < 0.5 - TIE for probability in judged)
-    ties = len(judged) - wins - losses
+    judged = [counted for probability in probabilities if (counted := outcome(probability)) is not None]
+    wins, ties, losses = judged.count(1.0), judged.count(0.5), judged.count(0.0)
     wins_and_half_ties = wins + ties / 2
     share = wins_and_half_ties / len(judged) if judged else 0.5
     return WinRate(share, *wilson_interval(wins_and_half_ties, len(judged)), len(judged), wins, ties, losses)

@@ -46,8 +46,8 @@ VERDICTS = "verdicts.jsonl"
 
 def run(job: Job, folder: Path, reporter: Reporter) -> None:
     """Write report.json: `overall` and `principles` (win rates with n and interval), up to 50 `examples`, and where a
-    principle is measured, `measures` and `opinions` (see `before_and_after`); and answers.jsonl, one row per prompt, so
-    that policies of other runs can be compared with this one.
+    principle is measured, `measures` and `opinions` (see `before_and_after`); and answers.jsonl, one row per prompt
+    with its verdicts, so that policies of other runs can be compared with this one.
 
     Raises:
         BadData: there are no held-out prompts.
@@ -84,8 +84,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
         rates["win_rate/best_of_n"] = best["overall"]["win_rate"]
     write_json(folder / "report.json", report)
     write_jsonl(folder / "answers.jsonl", (
-        {"prompt": prompt, "policy": tuned_answer, "base": base_answer}
-        for prompt, tuned_answer, base_answer in zip(prompts, tuned, plain, strict=True)))
+        {"prompt": prompts[i], "policy": tuned[i], "base": plain[i],
+         "verdicts": {name: column[i].probability for name, column in verdicts.items()}} for i in range(len(prompts))))
     reporter.metric(1, rates | {f"win_rate/{name}": rate["win_rate"] for name, rate in report["principles"].items()})
     for name, column in verdicts.items():
         missing = sum(verdict.probability is None for verdict in column)

@@ -1,4 +1,4 @@
-"""How long the import of a large data set with ratings takes, and how much memory.
+"""How long the import of a large dataset with ratings takes, and how much memory.
 
     python benchmarks/importing.py [--rows 100000]
 

@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on this machine: data sets of a few files, served as huggingface_hub and datasets ask."""
+"""A small Hugging Face hub on this machine: datasets of a few files, served as huggingface_hub and datasets ask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DATE = "2026-01-02T03:04:05.000Z"
 
 @dataclass
 class FakeHub:
-    """`address` is its HF_ENDPOINT; `files` are the files of its data sets by repository; those of `tokens` are private
+    """`address` is its HF_ENDPOINT; `files` are the files of its datasets by repository; those of `tokens` are private
     and need that token. `asked` lists what was asked for, with its status."""
 
     address: str = ""

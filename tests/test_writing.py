@@ -15,7 +15,7 @@ COUNTED = "requests|tokens|rollouts|dollars|steps|calls|pairs|samples|seconds|na
 UNITS = "minute|hour|second|day|step|token|epoch|principle|phase|response|prompt|call|request|million"
 RATE = re.compile(rf"\b(?:{COUNTED}) an? (?:{UNITS})\b", re.IGNORECASE)
 OLD = re.compile(r"could not be had|cannot be told|labels there|nothing has been said|\bwhoever\b|\bshall\b|"
-                 r"turned round|\bsimply\b|is no trouble|of that name\b|the name says", re.IGNORECASE)
+                 r"turned round|\bsimply\b|is no trouble|of that name\b|the name says|\bdata sets?\b", re.IGNORECASE)
 SPACED_PERCENT = re.compile(r"\d %(?![}\d])")
 TAGS = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL)
 
@@ -54,7 +54,7 @@ def test_help_begins_with_a_capital_and_does_not_repeat_its_label() -> None:
 
 
 @pytest.mark.parametrize("text", ["40 tokens a minute", "Rollouts a step", "dollars a million tokens",
-                                  "it could not be had", "95 % interval"])
+                                  "it could not be had", "95 % interval", "Choose a data set"])
 def test_the_rules_find_what_they_are_for(text: str) -> None:
     assert any(rule.search(text) for rule in (RATE, OLD, SPACED_PERCENT))
 

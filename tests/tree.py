@@ -30,7 +30,7 @@ FOLDERS = {
     "training/quality": "how good something is, with its uncertainty: calibration, cards, weights, win rates",
     "training/fronts": "trade-offs between objectives: dominance, hypervolume, its interval",
     "training/data": "rows of files, of the hub and of databases, and the data files of a run",
-    "training/data/formats": "data sets of the field, a layout per file: what of a record becomes which rows",
+    "training/data/formats": "datasets of the field, a layout per file: what of a record becomes which rows",
     "training/data/records": "files of records, a format per file: read one row at a time, within bounds",
     "training/run": "what a run is made of before anything is computed: plan, folders, jobs, report stream",
     "training/measures": "what a program can say of a response as a number: words, tone, form, a team's own",

@@ -52,7 +52,7 @@ def test_columns_with_other_names_are_mapped_by_hand_and_the_preview_follows(pag
     expect(page.locator(".stat-row")).to_contain_text("12")
 
 
-def test_an_imported_data_set_can_be_chosen_for_a_run(page: Page, hh_rows: Path) -> None:
+def test_an_imported_dataset_can_be_chosen_for_a_run(page: Page, hh_rows: Path) -> None:
     upload(page, hh_rows, "Chosen for a run")
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.get_by_role("heading", level=1).locator(".badge")).to_have_text("ready", timeout=60_000)

@@ -138,9 +138,9 @@ def define_and_try(page: Page, looker: Looker) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("brevity")
     page.get_by_role("button", name="Measure both").click()
     expect(page.locator(".verdict")).to_be_visible()
-    page.get_by_label("Data set", exact=True).select_option(label="Lakes, rated")
+    page.get_by_label("Dataset", exact=True).select_option(label="Lakes, rated")
     page.get_by_role("button", name="Measure its responses").click()
-    measured = page.get_by_role("region", name="Over a data set")
+    measured = page.get_by_role("region", name="Over a dataset")
     expect(measured).to_contain_text("24responses measured")  # two to each of twelve prompts
     expect(measured).to_contain_text("0%of 12 decided pairs as people chose")  # the longer was the more helpful
     looker.look("measured-principle")

@@ -1,4 +1,4 @@
-"""The ratings of a data set on single aspects are kept with its rows, and give the probability that A is better."""
+"""The ratings of a dataset on single aspects are kept with its rows, and give the probability that A is better."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets in every known spelling become the same rows, and every bad row comes back with its number and reason."""
+"""Datasets in every known spelling become the same rows, and every bad row comes back with its number and reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ten rows of each data set of the field, in its layout with invented content, become exactly the rows they mean."""
+"""Ten rows of each dataset of the field, in its layout with invented content, become exactly the rows they mean."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.data.data_files import BadRow, Row, preview, read_rows
 
 
 class Case(NamedTuple):
-    """What one row of the data set says: `winner` is "a", "b" or, for a tie, ""."""
+    """What one row of the dataset says: `winner` is "a", "b" or, for a tie, ""."""
 
     number: int
     question: str

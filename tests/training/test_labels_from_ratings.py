@@ -1,4 +1,4 @@
-"""Preference models learn from the ratings of a data set: alone, without a judge, or in place of the judge's labels."""
+"""Preference models learn from the ratings of a dataset: alone, without a judge, or in place of the judge's labels."""
 
 from __future__ import annotations
 

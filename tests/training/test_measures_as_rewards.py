@@ -127,7 +127,7 @@ def test_shared_trunk_and_single_principle_leave_them_out() -> None:
     assert names_of(alone) == ["sample", "weights", "ppo", "evaluate"]
 
 
-def test_pairs_of_a_data_set_are_measured_from_its_file() -> None:
+def test_pairs_of_a_dataset_are_measured_from_its_file() -> None:
     recipe = recipe_of(BREVITY, data={"source": "Anthropic/hh-rlhf"}, sample={"pairs": "dataset"})
     stages = {stage.name: stage for stage in plan(recipe)}
     assert stages["weights"].files == ("pairs",) and stages["weights"].inputs == {}

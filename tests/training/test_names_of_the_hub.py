@@ -1,4 +1,4 @@
-"""A hub id names a data set of the hub and nothing else: no folder, file or format of this machine answers for it."""
+"""A hub id names a dataset of the hub and nothing else: no folder, file or format of this machine answers for it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_name_with_or_without_an_owner_is_a_hub_id(text: str) -> None:
 ])
 def test_a_path_an_address_or_a_pattern_is_no_hub_id(text: str) -> None:
     assert not is_hub_id(text)
-    with pytest.raises(BadData, match="name of a data set"):
+    with pytest.raises(BadData, match="name of a dataset"):
         next(read_hub(text))
     if text not in ("a\x00b", ""):
         with pytest.raises(HFValidationError):
@@ -102,7 +102,7 @@ def test_the_hub_is_read_in_a_process_of_its_own(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("features", [True, False])
-def test_the_rows_of_a_data_set_come_as_the_library_streams_them(
+def test_the_rows_of_a_dataset_come_as_the_library_streams_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features: bool,
 ) -> None:
     import datasets

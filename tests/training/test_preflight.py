@@ -86,7 +86,7 @@ def test_more_is_never_read_than_a_model_has_positions(family: str, longest: int
 
 
 def test_a_base_of_a_later_stage_is_refused_by_the_first_one_before_any_question(tmp_path: Path) -> None:
-    """Labels of the data set's own pairs are the first thing that such a run would pay for."""
+    """Labels of the dataset's own pairs are the first thing that such a run would pay for."""
     plain, odd = make_base(tmp_path / "plain"), make_family("roberta", tmp_path / "odd")
     recipe = recipe_on(odd, plain, sample={"pairs": "dataset"}, data={"source": "pairs.jsonl"},
                        judge={"kind": "openai", "model": "never-asked", "base_url": "http://127.0.0.1:9/v1"})

@@ -26,12 +26,12 @@ def answered(client: Client, page: str, address: str) -> None:
     client.post(address, {html.unescape(name): html.unescape(value) for name, value in fields})
 
 
-def test_a_data_set_is_deleted_after_a_question_with_its_rows(owner_client: Client, team: Team) -> None:
+def test_a_dataset_is_deleted_after_a_question_with_its_rows(owner_client: Client, team: Team) -> None:
     dataset = Dataset.objects.create(team=team, name="A <b>", status=Dataset.Status.READY, rows_good=1490,
                                      rows_read=1494)
     address = reverse("datasets:delete", args=[dataset.pk])
     page = owner_client.post(address).content.decode()
-    assert "Delete “A &lt;b&gt;”?" in page and "Delete the data set and its 1,494 rows" in page
+    assert "Delete “A &lt;b&gt;”?" in page and "Delete the dataset and its 1,494 rows" in page
     assert Dataset.objects.exists()
     answered(owner_client, page, address)
     assert not Dataset.objects.exists()

@@ -1,4 +1,4 @@
-"""A run whose preference models learn from the ratings of its data set, as its team says what they are about."""
+"""A run whose preference models learn from the ratings of its dataset, as its team says what they are about."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.webapp.datasets.files import imported, jsonl
-from tests.webapp.labels.test_ratings_of_a_data_set import key, rated_rows, say
+from tests.webapp.labels.test_ratings_of_a_dataset import key, rated_rows, say
 from tests.webapp.runs.test_run_form import posted
 from training.config import Recipe, check_recipe
 from training.data.ratings import probabilities_of
@@ -71,7 +71,7 @@ def test_other_ratings_are_another_model_and_the_same_labels(team: Team, owner: 
     assert before["preference_model:factuality"] != after["preference_model:factuality"]
 
 
-def test_an_aspect_that_the_data_set_lacks_is_refused_before_anything_runs(
+def test_an_aspect_that_the_dataset_lacks_is_refused_before_anything_runs(
         team: Team, owner: User, dataset: Dataset) -> None:
     with pytest.raises(BadData, match="it is rated on correctness, verbosity"):
         run_create(team=team, user=owner, dataset=dataset,

@@ -1,4 +1,4 @@
-"""A run that measures by the reference answers of its data set: refused where there are none, given their file, and its
+"""A run that measures by the reference answers of its dataset: refused where there are none, given their file, and its
 labels follow the answers."""
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class ComparingSettings(MeasureSettings):
 
     answer_from: Literal["recipe", "data"] = Field("recipe", exclude_if=_is_recipe, description=(
         "Where the answer comes from: 'recipe', the same for every prompt, or 'data', the reference answer that the "
-        "data set has for each prompt."))
+        "dataset has for each prompt."))
 
     @model_validator(mode="after")
     def _has_one_answer(self) -> Self:

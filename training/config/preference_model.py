@@ -30,7 +30,7 @@ class PreferenceModelSettings(Section):
     labels: LabelUse = Field("soft", description=(
         "Learn the judge's probability, its answer rounded to A or B, or that answer with its log-odds as margin."))
     labels_from: LabelSource = Field("ai", exclude_if=is_the_judge, description=(
-        "Who labels: the judge, the ratings of the data set ('data.ratings'; no judge is asked about a principle that "
+        "Who labels: the judge, the ratings of the dataset ('data.ratings'; no judge is asked about a principle that "
         "has them), or the judge with ratings in place of its labels where there are any."))
     lora: Lora = Lora(r=8, alpha=32, dropout=0.1)
     lora_layers: int = Field(0, ge=0, le=1000, description=(

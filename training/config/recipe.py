@@ -36,7 +36,7 @@ class Data(Section):
         "Where prompts come from: 'demo-world', 'everyday-prompts' (questions in English that come with Concord), a "
         "JSONL, CSV or Parquet file, or a hub id like 'Anthropic/hh-rlhf'."))
     split: str = Field("train", max_length=100, description=(
-        "The split of a hub data set; with the name of a configuration 'preference/train'."))
+        "The split of a hub dataset; with the name of a configuration 'preference/train'."))
     columns: dict[str, str] = Field({}, description="Column mapping, e.g. {prompt: question}; empty: detected.")
     ratings: dict[Name, Annotated[str, StringConstraints(min_length=1, max_length=65)]] = Field(
         {}, exclude_if=is_empty, max_length=20, description=(
@@ -81,7 +81,7 @@ class Policy(Section):
 
 
 class Sft(Section):
-    enabled: bool = Field(False, description="Fine-tune the base on the data set's chosen responses first.")
+    enabled: bool = Field(False, description="Fine-tune the base on the dataset's chosen responses first.")
     epochs: int = Field(1, ge=1, le=100, description="Passes over the data.")
     learning_rate: float = Field(2e-5, gt=0, le=1, description="Peak learning rate.")
     batch_size: int = Field(16, ge=1, le=4096, description="Dialogues per step.")
@@ -90,7 +90,7 @@ class Sft(Section):
 
 class SampleSettings(Section):
     pairs: Literal["sampled", "dataset"] = Field("sampled", description=(
-        "Pairs to label: two samples of the policy per prompt, or the data set's own chosen and rejected responses."))
+        "Pairs to label: two samples of the policy per prompt, or the dataset's own chosen and rejected responses."))
     count: int = Field(600, ge=2, le=1_000_000, description="How many pairs the policy samples.")
     temperature: float = Field(1.0, gt=0, le=5, description="Sampling temperature.")
     max_new_tokens: int = Field(24, ge=1, le=8192, description="At most this many tokens per response.")
@@ -209,7 +209,7 @@ class Recipe(Section):
         source = self.preference_model.labels_from
         setting = f"'preference_model.labels_from' is {source}"
         if self.sample.pairs != "dataset":
-            raise ValueError(f"{setting}, and ratings are of the data set's own pairs; set 'sample.pairs' to dataset")
+            raise ValueError(f"{setting}, and ratings are of the dataset's own pairs; set 'sample.pairs' to dataset")
         if self.baseline.kind != "none":
             raise ValueError(f"{setting}, which no baseline has; set 'baseline.kind' to none, or 'labels_from' to ai")
         if source == "both" and not self.rated:

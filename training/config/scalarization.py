@@ -18,7 +18,7 @@ Score = Annotated[float, Field(ge=-100, le=100)]
 
 class Weights(Section):
     mode: Literal["set", "fitted"] = Field("set", description=(
-        "Use the weights given, or fit them to human choices in the data set by logistic regression."))
+        "Use the weights given, or fit them to human choices in the dataset by logistic regression."))
 
 
 class Scalarization(Section):

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 DEMO_WORLD = "demo-world"
 EVERYDAY_PROMPTS = "everyday-prompts"
-"""A data set of ours: short questions in plain English, without responses (`training.data.shipped`)."""
+"""A dataset of ours: short questions in plain English, without responses (`training.data.shipped`)."""
 
 
 def is_none(value: object) -> bool:

@@ -135,7 +135,7 @@ def prepare(recipe: config.Recipe, folder: Path) -> dict[FileRole, Path]:
     else:
         path = Path(settings.source)
         if not path.is_file() and not is_hub_id(settings.source):
-            what = "is a folder" if path.is_dir() else "is neither a file here nor the name of a data set on the hub"
+            what = "is a folder" if path.is_dir() else "is neither a file here nor the name of a dataset on the hub"
             raise BadData(f"'data.source' {what}: '{settings.source}'.",
                           "Give the path of a file, or a name such as 'Anthropic/hh-rlhf'.")
         rows = (read_rows(path, path.name, settings.columns, None) if path.is_file()

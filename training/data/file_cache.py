@@ -19,7 +19,7 @@ def bad_rows_notice(folder: Path) -> str:
 
 
 def cached_data_files(recipe: Recipe, folder: Path) -> Mapping[data_files.FileRole, Path]:
-    """The recipe's data files in `folder`: on a cache hit nothing is read again, and no hub data set is streamed.
+    """The recipe's data files in `folder`: on a cache hit nothing is read again, and no hub dataset is streamed.
 
     Raises:
         BadData: see `data_files.prepare`.

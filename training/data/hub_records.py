@@ -1,8 +1,8 @@
-"""Records of data sets on the Hugging Face hub, never of a folder or file of this machine. Torch-free.
+"""Records of datasets on the Hugging Face hub, never of a folder or file of this machine. Torch-free.
 
-The datasets library takes a folder of the working directory, or one of its own file formats ("json"), for a data set
+The datasets library takes a folder of the working directory, or one of its own file formats ("json"), for a dataset
 of that name, and falls back on what it has cached. So it is asked with the hub's scheme, without a cache, and whatever
-a data set's card points to outside its repository is refused.
+a dataset's card points to outside its repository is refused.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w:/])/[^ ]+")
 
 
 def hub_records(name: str, split: str) -> Iterator[Mapping[str, Any]]:
-    """Records of a data set on the hub, streamed.
+    """Records of a dataset on the hub, streamed.
 
     Args:
-        name: the data set's id, such as "Anthropic/hh-rlhf".
+        name: the dataset's id, such as "Anthropic/hh-rlhf".
         split: a split, or with the name of a configuration "preference/train".
 
     Raises:
         BadData: the name is no hub id, the hub cannot be reached, or what it has cannot be read.
     """
     if not is_hub_id(name):
-        raise BadData(f"'{name}' is neither a file here nor the name of a data set on the hub.",
+        raise BadData(f"'{name}' is neither a file here nor the name of a dataset on the hub.",
                       "Give a path to a file, or a name such as 'Anthropic/hh-rlhf'.")
     with tempfile.TemporaryDirectory(prefix="concord-hub-") as cache:
         try:
@@ -39,7 +39,7 @@ def hub_records(name: str, split: str) -> Iterator[Mapping[str, Any]]:
             raise
         except Exception as error:  # the library lets any error of its readers through
             raise BadData(
-                f"The data set '{name}' (split '{split}') could not be read from the hub: {_reason(name, error)}.",
+                f"The dataset '{name}' (split '{split}') could not be read from the hub: {_reason(name, error)}.",
                 "Check its name, the split and the network, or upload it as a file.") from error
 
 
@@ -48,8 +48,8 @@ def _stream(name: str, split: str, cache: str) -> Iterator[Mapping[str, Any]]:
     from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
     if name in _PACKAGED_DATASETS_MODULES:
-        raise BadData(f"'{name}' is the name of a file format, not of a data set on the hub.",
-                      f"Name the data set with its owner, such as 'owner/{name}', or upload a file.")
+        raise BadData(f"'{name}' is the name of a file format, not of a dataset on the hub.",
+                      f"Name the dataset with its owner, such as 'owner/{name}', or upload a file.")
     configuration, _, split = split.rpartition("/")
     chosen = {"name": configuration} if configuration else {}
     builder = datasets.load_dataset_builder(f"hf://datasets/{name}", cache_dir=cache, **chosen)
@@ -82,12 +82,12 @@ def _with_json_read(feature: Any, value: Any) -> Any:
 
 
 def refuse_other_places(name: str, files: Iterable[object]) -> None:
-    """Raise BadData where a data set's card names a file that is not in the data set's own repository."""
+    """Raise BadData where a dataset's card names a file that is not in the dataset's own repository."""
     for file in map(str, files):
         place = file.rsplit("::", 1)[-1]  # "zip://part.jsonl::hf://..." is read from its last part
         if not place.startswith((f"hf://datasets/{name}@", f"hf://datasets/{name}/")) or "/../" in place:
             raise BadData(f"The card of '{name}' points to a file outside its own repository.",
-                          "Choose another data set, or upload the rows as a file.")
+                          "Choose another dataset, or upload the rows as a file.")
 
 
 def _reason(name: str, error: Exception) -> str:
@@ -95,7 +95,7 @@ def _reason(name: str, error: Exception) -> str:
     import datasets
 
     if isinstance(error, (datasets.exceptions.DatasetNotFoundError, datasets.exceptions.DataFilesNotFoundError)):
-        return f"the hub has no data set '{name}' that may be read without signing in"
+        return f"the hub has no dataset '{name}' that may be read without signing in"
     if "Config name is missing" in str(error):
         return f"it has several configurations; name one before the split, as in 'NAME/train' ({_names_in(error)})"
     if isinstance(error, ConnectionError):

@@ -1,4 +1,4 @@
-"""What a data set holds, in numbers: lengths, turns, empty and equal responses, repeated and nearly repeated prompts.
+"""What a dataset holds, in numbers: lengths, turns, empty and equal responses, repeated and nearly repeated prompts.
 
 One pass over the rows; kept of each are its lengths and a digest, of each different prompt a signature (480 bytes).
 """
@@ -59,7 +59,7 @@ class Profile:
 
     Attributes:
         lengths: how long texts are.
-        expected: responses that each row should have: 2 in a data set of pairs, 1 of prompts with a response, else 0.
+        expected: responses that each row should have: 2 in a dataset of pairs, 1 of prompts with a response, else 0.
     """
 
     lengths: Lengths

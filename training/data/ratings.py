@@ -1,6 +1,6 @@
 """What people, or a model, said of two responses on single aspects: ratings, and the probability they give. Torch-free.
 
-A rating is a number per response and aspect, on the scale of its data set: only which of the two is higher counts.
+A rating is a number per response and aspect, on the scale of its dataset: only which of the two is higher counts.
 `overall_preference` is graded instead: its numbers are the probabilities that the first and the second is better. A
 preference of strength s out of 3 for the first gives it 1/2 + s/6 (HelpSteer3: slightly 2/3, better 5/6, much 1).
 """
@@ -72,7 +72,7 @@ def in_other_order(ratings: Ratings | None) -> Ratings | None:
 
 
 def is_ratings(value: Any) -> bool:
-    """Whether a column named COLUMN holds ratings of two responses, rather than something of its data set's own."""
+    """Whether a column named COLUMN holds ratings of two responses, rather than something of its dataset's own."""
     value = _read(value)
     return isinstance(value, Mapping) and bool(value) and all(
         pair is None or (isinstance(pair, list | tuple) and len(pair) == 2) for pair in value.values())

@@ -1,4 +1,4 @@
-"""Reading a data set in a separate process with limits of memory and time. Torch-free.
+"""Reading a dataset in a separate process with limits of memory and time. Torch-free.
 
 A kilobyte of a hostile upload may expand to gigabytes, and parsers have bugs. So the web and the worker never parse an
 upload themselves: they start this module, which limits its own memory and time and returns rows as lines of JSON. If
@@ -84,7 +84,7 @@ def read_hub_in_subprocess(name: str, split: str, columns: Columns | None = None
                    on_wait: Callable[[], None] = _nothing) -> Iterator[Row | BadRow]:
     """`reading.read_hub` in a bounded process; see `read_rows_in_subprocess`."""
     yield from _read_in_subprocess({"hub": name, "split": split, "columns": dict(columns or {}), "memory": HUB_MEMORY},
-                           on_wait, f"The data set '{name}'")
+                           on_wait, f"The dataset '{name}'")
 
 
 def _read_in_subprocess(request: dict[str, Any], on_wait: Callable[[], None], what: str) -> Iterator[Row | BadRow]:
@@ -161,7 +161,7 @@ def _why_it_ended(code: int, answer: dict[str, Any], what: str) -> BadData:
     if "problem" in answer:
         return BadData(*answer["problem"])
     if "crash" in answer:
-        raise RuntimeError(f"the process that reads data sets failed:\n{answer['crash']}")
+        raise RuntimeError(f"the process that reads datasets failed:\n{answer['crash']}")
     if code in (-signal.SIGPROF, -signal.SIGKILL):
         return BadData(f"{what} could not be read within the time and the memory that reading may take.",
                        "Split it, shorten its longest cells, or save it in another format, then upload it again.")

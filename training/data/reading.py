@@ -1,4 +1,4 @@
-"""Rows of data sets, good and bad, out of files and of the hub's data sets, one at a time. Torch-free.
+"""Rows of datasets, good and bad, out of files and of the hub's datasets, one at a time. Torch-free.
 
 What the columns mean is recognised from the first 200 records together, because the first one may lack a key.
 """
@@ -75,7 +75,7 @@ def read_rows(source: Path | IO[bytes], filename: str, columns: Columns | None =
 
 def read_hub(name: str, split: str = "train", columns: Columns | None = None,
              limit: int | None = None) -> Iterator[Row | BadRow]:
-    """Rows of a data set on the hub, streamed. Raises BadData as `training.data.hub_records`."""
+    """Rows of a dataset on the hub, streamed. Raises BadData as `training.data.hub_records`."""
     # It checks recipes, whose import takes 0.4 s: most of the start of the process that previews a file.
     from training.data.hub_records import hub_records
 

@@ -1,4 +1,4 @@
-"""The reference answer of a row: what its data set says is the right answer to the prompt. Torch-free.
+"""The reference answer of a row: what its dataset says is the right answer to the prompt. Torch-free.
 
 Measures compare responses with it. A column is taken for it by its name only if it holds single texts or numbers, and
 only if nothing else of the row is read from it: in a file of questions and answers the answer is a response.

@@ -1,4 +1,4 @@
-"""A usable row of a data set: what every format becomes. Torch-free."""
+"""A usable row of a dataset: what every format becomes. Torch-free."""
 
 from __future__ import annotations
 

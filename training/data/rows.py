@@ -1,4 +1,4 @@
-"""What a row of a data set means: which columns hold the prompt and the responses, and why a row cannot be used.
+"""What a row of a dataset means: which columns hold the prompt and the responses, and why a row cannot be used.
 
 Recognised are the whole dialogues of hh-rlhf (arXiv 2204.05862), TRL's `prompt`/`chosen`/`rejected` in both spellings,
 LLaMA-Factory's and Alpaca's files, two responses that nobody compared, prompts with a response, prompts alone, and the

@@ -188,7 +188,7 @@ def check_prompts(path: Path, base: Path | None, max_new_tokens: int) -> str:
     cause = (f"{count} not fit the model: the longest, row {longest_row}, has {tokens} tokens, and of {longest} "
              f"positions 'ppo.max_new_tokens' takes {max_new_tokens}.")
     remedy = (f"Lower 'ppo.max_new_tokens' to {longest - tokens}, or leave such prompts out." if tokens < longest
-              else "Leave such prompts out of the data set, or choose a longer model.")
+              else "Leave such prompts out of the dataset, or choose a longer model.")
     if 2 * len(too_long) > row:
         raise BadData(cause, remedy)
     return f"{cause} What is too long loses its oldest tokens. {remedy}"

@@ -269,7 +269,7 @@ class _Pass:
 
     @property
     def response_of_pairs(self) -> int:
-        """Tokens of a pair's responses: as sampled, or in a data set about as long as its prompts."""
+        """Tokens of a pair's responses: as sampled, or in a dataset about as long as its prompts."""
         return self.recipe.sample.max_new_tokens if self.recipe.sample.pairs == "sampled" else self.prompt
 
     def sft(self, size: ModelSize) -> float:

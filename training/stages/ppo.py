@@ -95,7 +95,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     seed = job.settings["seed"]
     prompts: list[Dialogue] = [row["prompt"] for row in read_jsonl(job.files["prompts"])]
     if not prompts:
-        raise BadData("There are no prompts to train on.", "Import a data set with prompts.")
+        raise BadData("There are no prompts to train on.", "Import a dataset with prompts.")
     reporter = health.with_health_watch(reporter, job, folder, prompts[: settings.sample_prompts])
     if settings.algorithm != "ppo":
         from training.ppo import group_policy  # TRL takes a second to import

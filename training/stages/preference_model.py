@@ -4,7 +4,7 @@ The loss of a label is Bradley-Terry's (`training.preference_models.losses`), a 
 RewardTrainer supports neither soft labels nor several heads, hence our own loop: LoRA (or the whole base) and a linear
 head, AdamW, cosine with warm-up. Pairs are held out by prompt, the same ones for every principle of a run. Labels that
 people changed come in `files["labels"]`, on a shared trunk in `files["labels:<principle>"]`, and win; next come the
-ratings of the data set, where the recipe names an aspect for the principle (`files["ratings"]`).
+ratings of the dataset, where the recipe names an aspect for the principle (`files["ratings"]`).
 
 Left out: early stopping, a weight per principle on the shared trunk, several devices.
 """
@@ -183,7 +183,7 @@ def read_examples(job: Job, tokenizer: Any, max_length: int) -> list[Example]:
     """The pairs that any principle has a label for, in file order; errors do not count as labels.
 
     Raises:
-        BadData: a principle is to learn from the data set's ratings, and no pair is rated on its aspect.
+        BadData: a principle is to learn from the dataset's ratings, and no pair is rated on its aspect.
     """
     pairs_file = job.files.get("pairs") or job.inputs["sample"] / "pairs.jsonl"
     labels = [labels_of(job, name) for name in principles_of(job)]

@@ -78,7 +78,7 @@ def spread(prompts: list[Dialogue], count: int) -> list[Dialogue]:
         BadData: there are none.
     """
     if not prompts:
-        raise BadData("There are no prompts to sample responses to.", "Import a data set with prompts.")
+        raise BadData("There are no prompts to sample responses to.", "Import a dataset with prompts.")
     return [prompts[i % len(prompts)] for i in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the base learns to answer as the data set's chosen responses do, before anything is rewarded.
+"""Supervised fine-tuning: the base learns to answer as the dataset's chosen responses do, before anything is rewarded.
 
 TRL's SFTTrainer does the work, with the loss on the response alone, and LoRA (arXiv 2106.09685) on every linear layer
 unless every weight is trained. At the end the adapter is merged and a whole model is saved: later stages see an

@@ -5,7 +5,7 @@ class DatasetsConfig(AppConfig):
     name = "webapp.datasets"
 
     def ready(self) -> None:
-        """Data sets can be found by name."""
+        """Datasets can be found by name."""
         from webapp.accounts.finding import make_searchable
         from webapp.datasets.models import Dataset, titled
 

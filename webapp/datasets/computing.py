@@ -1,4 +1,4 @@
-"""Work on a data set's rows by one worker at a time: claimed, with a heartbeat, ended by a result or an error in words.
+"""Work on a dataset's rows by one worker at a time: claimed, with a heartbeat, ended by a result or an error in words.
 
 As with an import, a worker that lost its claim stops, and what has no heartbeat is sent again, at most MAX_ATTEMPTS
 times.

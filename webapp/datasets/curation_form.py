@@ -29,7 +29,7 @@ class RuleForm(forms.Form):
         self.prepare()
 
     def prepare(self) -> None:
-        """What the data set says of the fields."""
+        """What the dataset says of the fields."""
 
     @property
     def rule(self) -> Rule:
@@ -90,15 +90,15 @@ class SampleForm(RuleForm):
     def clean_rows(self) -> int:
         rows: int = self.cleaned_data["rows"]
         if rows >= self.dataset.rows_good:
-            raise forms.ValidationError(f"{rows:,} is not fewer than the {self.dataset.rows_good:,} rows of this data "
-                                        "set. Give a smaller number.")
+            raise forms.ValidationError(f"{rows:,} is not fewer than the {self.dataset.rows_good:,} rows of this dataset"
+                                        ". Give a smaller number.")
         return rows
 
 
 class MergeForm(RuleForm):
-    kind, title = "merge", "Add another data set"
+    kind, title = "merge", "Add another dataset"
     help = "Its rows come after these, with their ratings. Drop repeated rows afterwards if the two overlap."
-    merged = forms.ModelChoiceField(Dataset.objects.none(), label="Data set", empty_label="choose")
+    merged = forms.ModelChoiceField(Dataset.objects.none(), label="Dataset", empty_label="choose")
 
     def prepare(self) -> None:
         field = self.fields["merged"]

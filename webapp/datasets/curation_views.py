@@ -1,4 +1,4 @@
-"""The page "Make a version": rules on the rows of a data set, their preview, and the version that is saved."""
+"""The page "Make a version": rules on the rows of a dataset, their preview, and the version that is saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rule on a data set's rows: previewed by a worker, then saved as the next version, or replaced by another rule."""
+"""A rule on a dataset's rows: previewed by a worker, then saved as the next version, or replaced by another rule."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def curation_of(dataset: Dataset) -> Curation | None:
 
 
 def mergeable(dataset: Dataset) -> QuerySet[Dataset]:
-    """Ready data sets of the team whose rows can be added: of the same kind, or pairs too where these are pairs."""
+    """Ready datasets of the team whose rows can be added: of the same kind, or pairs too where these are pairs."""
     kinds = [Dataset.Kind.PAIRS, Dataset.Kind.UNDECIDED] if dataset.has_pairs else [dataset.kind]
     return Dataset.objects.filter(team=dataset.team_id, status=Dataset.Status.READY, kind__in=kinds).exclude(
         pk=dataset.pk).order_by("-pk")
@@ -53,7 +53,7 @@ def curation_compute(*, curation_id: int) -> None:
 def _computed(curation: Curation, heartbeat: Callable[[], None]) -> dict[str, Any]:
     is_merge = curation.rule["kind"] == "merge"
     if is_merge and (curation.merged is None or curation.merged.status != Dataset.Status.READY):
-        raise BadData("The data set whose rows were to be added no longer exists.", "Choose another.")
+        raise BadData("The dataset whose rows were to be added no longer exists.", "Choose another.")
     excluded = excluded_rows(curation, heartbeat)
     heartbeat()
     return {"excluded": excluded, "rows_kept": curation.base.rows_good - len(excluded),
@@ -84,7 +84,7 @@ def curation_save(*, dataset: Dataset, user: User, seen: int) -> Dataset:
     added = Dataset.objects.select_for_update(of=("self",)).filter(  # held, so that nobody deletes it meanwhile
         merges=curation, team=dataset.team_id, status=Dataset.Status.READY).first()
     if curation.rows_added and added is None:
-        raise CurationRefused("The data set whose rows were to be added no longer exists. Choose another.")
+        raise CurationRefused("The dataset whose rows were to be added no longer exists. Choose another.")
     version = version_create(dataset=dataset, user=user, rows_excluded=len(curation.excluded),
                              rows_added=curation.rows_added, made_by=curation.sentence)
     Curation.objects.filter(pk=curation.pk).update(saved_as=version)

@@ -1,4 +1,4 @@
-"""Which rows of a version differ from those of the data set that it is made from: dropped, edited, added."""
+"""Which rows of a version differ from those of the dataset that it is made from: dropped, edited, added."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def matching_exclude(request: TeamRequest, pk: int) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def row_edit(request: TeamRequest, pk: int, number: int) -> HttpResponse:
-    """The form of a row's texts; with `undo`, the data set's own texts come back."""
+    """The form of a row's texts; with `undo`, the dataset's own texts come back."""
     dataset = _ready(request, pk)
     original = get_object_or_404(DatasetText, row__dataset=dataset, row__number=number)
     if "undo" in request.POST:
@@ -113,7 +113,7 @@ def draft_discard(request: TeamRequest, pk: int) -> HttpResponse:
         request, question=f"Discard the draft of “{dataset.name}”?", back=reverse("datasets:detail", args=[pk]),
         button="Discard the draft", consequences=[
             f"Its changes are forgotten, whoever made them: {draft.difference}.",
-            "The rows of the data set stay as they are."])
+            "The rows of the dataset stay as they are."])
     if question is not None:
         return question
     drafts.draft_discard(dataset=dataset)

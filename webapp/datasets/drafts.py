@@ -1,6 +1,6 @@
-"""Changes to the draft of a data set's next version: exclude rows, put them back, edit texts, discard, save.
+"""Changes to the draft of a dataset's next version: exclude rows, put them back, edit texts, discard, save.
 
-The rows of a ready data set stay as they are. Its draft belongs to the team; each change locks the data set, so that a
+The rows of a ready dataset stay as they are. Its draft belongs to the team; each change locks the dataset, so that a
 draft that is being saved is complete, and one that is saved never changes.
 """
 
@@ -35,13 +35,13 @@ class EditedMeanwhile(Exception):
 
 
 def draft_of(dataset: Dataset) -> Draft | None:
-    """The open draft of a data set."""
+    """The open draft of a dataset."""
     return Draft.objects.select_related("changed_by").filter(base=dataset, saved_as=None).first()
 
 
 @transaction.atomic
 def rows_exclude(*, dataset: Dataset, user: User, rows: QuerySet[Any]) -> int:
-    """Exclude these rows of the data set, given by their `number`. Returns how many were not excluded before."""
+    """Exclude these rows of the dataset, given by their `number`. Returns how many were not excluded before."""
     draft = _locked_draft(dataset, user)
     before = draft.excluded.count()
     _insert_excluded(draft, user, rows)
@@ -75,10 +75,10 @@ def rows_put_back(*, dataset: Dataset, user: User, rows: QuerySet[Any]) -> int:
 
 @transaction.atomic
 def row_edit(*, dataset: Dataset, user: User, number: int, row: Row, seen: str) -> bool:
-    """Give a row other texts. Returns False if they are those of the data set, so that the row is no longer edited.
+    """Give a row other texts. Returns False if they are those of the dataset, so that the row is no longer edited.
 
     Args:
-        seen: `state` of the edit that the person saw in the form; empty if they saw the data set's own texts.
+        seen: `state` of the edit that the person saw in the form; empty if they saw the dataset's own texts.
 
     Raises:
         EditedMeanwhile: somebody else has edited the row since.
@@ -101,7 +101,7 @@ def row_edit(*, dataset: Dataset, user: User, number: int, row: Row, seen: str) 
 
 @transaction.atomic
 def row_edit_undo(*, dataset: Dataset, user: User, number: int) -> None:
-    """Give a row the data set's own texts again."""
+    """Give a row the dataset's own texts again."""
     draft = _locked_draft(dataset, user)
     draft.edited.filter(number=number).delete()
     _delete_if_empty(draft)
@@ -136,7 +136,7 @@ def draft_save(*, dataset: Dataset, user: User) -> Dataset:
 
 
 def version_create(*, dataset: Dataset, user: User, **differs: Any) -> Dataset:
-    """The next version of a locked data set, whose rows a worker makes.
+    """The next version of a locked dataset, whose rows a worker makes.
 
     Args:
         differs: what it says of how it was made: `rows_excluded`, `rows_edited`, `rows_added`, `made_by`.
@@ -159,7 +159,7 @@ def changes_delete(drafts: QuerySet[Draft]) -> None:
 
 
 def lock(dataset: Dataset) -> None:
-    """Hold the data set, which must be ready, until the transaction ends."""
+    """Hold the dataset, which must be ready, until the transaction ends."""
     get_object_or_404(Dataset.objects.select_for_update(), pk=dataset.pk, status=Dataset.Status.READY)
 
 

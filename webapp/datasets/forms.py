@@ -1,4 +1,4 @@
-"""Forms of data sets: a file or a hub id, and which column means what."""
+"""Forms of datasets: a file or a hub id, and which column means what."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class HubForm(forms.Form):
     hub_id = forms.CharField(
         label="Hub id", max_length=200, widget=forms.TextInput(attrs={"placeholder": "Anthropic/hh-rlhf"}))
     split = forms.CharField(max_length=100, initial="train", help_text=(
-        "With the name of a configuration where the data set has several: preference/train."))
+        "With the name of a configuration where the dataset has several: preference/train."))
     name = forms.CharField(max_length=200, required=False, help_text="Leave empty to use the id.")
 
     def clean_hub_id(self) -> str:

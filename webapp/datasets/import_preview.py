@@ -24,7 +24,7 @@ logger = logging.getLogger("concord.datasets")
 
 @dataclass
 class ImportPreview:
-    """`mapping` is set if the file, or the hub's data set, can be imported; else `problem` says why not."""
+    """`mapping` is set if the file, or the hub's dataset, can be imported; else `problem` says why not."""
 
     form: ColumnsForm | None = None
     mapping: dict[str, str] | None = None
@@ -58,7 +58,7 @@ class ImportPreview:
 
 
 def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview:
-    """Read the first rows: with the chosen columns, else with those of the data set, else as recognised."""
+    """Read the first rows: with the chosen columns, else with those of the dataset, else as recognised."""
     path = services.source_path(dataset)
     mapping = chosen or dataset.columns
     if path is None:
@@ -66,13 +66,13 @@ def preview_import(dataset: Dataset, chosen: Mapping[str, str]) -> ImportPreview
         return ImportPreview(form, form.mapping if form.is_valid() else None)
     if not path.is_file():
         return ImportPreview(problem=BadData("The uploaded file no longer exists.",
-                                             "Discard this data set and upload the file again."))
+                                             "Discard this dataset and upload the file again."))
     names = {role: str(mapping[role]) for role, _ in ROLES if mapping.get(role)}
     not_used = {role: "" for role in (*PROMPT_PARTS, ROLE) if mapping.get(role) == ""}
     try:
         first_rows = preview_in_subprocess(path, dataset.filename, names | not_used)
     except Exception:
-        logger.exception("The file of data set %s could not be previewed", dataset.pk)
+        logger.exception("The file of dataset %s could not be previewed", dataset.pk)
         return ImportPreview(problem=BadData("The file could not be previewed because of an unexpected error; the "
                                              "server's log has it.",
                                              "Discard it and save it in another format, or report it."))

@@ -1,4 +1,4 @@
-"""The import of a data set: rows from its source into the database, in batches, with bounded memory.
+"""The import of a dataset: rows from its source into the database, in batches, with bounded memory.
 
 A batch and the count of rows read are one transaction, so an import that was killed goes on after its last batch. One
 worker holds the claim on an import and renews its heartbeat every few seconds; a worker that lost the claim stops.
@@ -44,7 +44,7 @@ logger = logging.getLogger("concord.datasets")
 
 
 class _ClaimLost(Exception):
-    """Another worker, or the person who deleted the data set, was faster."""
+    """Another worker, or the person who deleted the dataset, was faster."""
 
 
 def without_heartbeat() -> QuerySet[Dataset]:
@@ -108,7 +108,7 @@ class _Tally:
 
 
 def run(dataset: Dataset) -> None:
-    """Import all rows and set the status. Any problem becomes the data set's `error`, except an unavailable database:
+    """Import all rows and set the status. Any problem becomes the dataset's `error`, except an unavailable database:
     that error is raised, and the import is sent again later."""
     tally, rows_read = _Tally(), dataset.rows_read
     try:
@@ -128,7 +128,7 @@ def run(dataset: Dataset) -> None:
         _release_claim(dataset)
         raise
     except Exception as error:
-        logger.exception("The import of data set %s failed", dataset.pk)
+        logger.exception("The import of dataset %s failed", dataset.pk)
         words = storable(" ".join(str(error).split()))[:300]
         _fail(dataset, f"An unexpected error: {type(error).__name__}: {words}. See the workers' log for details, check "
                        "the file, then try again or report the error.")
@@ -149,7 +149,7 @@ def _release_claim(dataset: Dataset) -> None:
 
 def _numbered(dataset: Dataset) -> Iterator[tuple[int, Row | BadRow]]:
     """Yield each row with its number: good and bad rows in the order of the source, none left out. A version's rows
-    have the numbers that they have in the data set that it is made from."""
+    have the numbers that they have in the dataset that it is made from."""
     def heartbeat() -> None:
         if not _claimed(dataset).update(heartbeat_at=timezone.now()):
             raise _ClaimLost
@@ -161,7 +161,7 @@ def _source(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[Row | B
         return read_hub(dataset.hub_id, dataset.split, dataset.columns, heartbeat)
     path = settings.UPLOADS / dataset.upload
     if not path.is_file():
-        raise BadData("The uploaded file no longer exists.", "Delete this data set and upload the file again.")
+        raise BadData("The uploaded file no longer exists.", "Delete this dataset and upload the file again.")
     return read_rows(path, dataset.filename, dataset.columns, heartbeat)
 
 
@@ -216,7 +216,7 @@ def _finish(dataset: Dataset, tally: _Tally) -> None:
     dataset.refresh_from_db(fields=["rows_good", "rows_bad"])
     if not dataset.rows_good:
         if not dataset.rows_bad:
-            raise BadData("The data set has no rows.", "Choose another file.")
+            raise BadData("The dataset has no rows.", "Choose another file.")
         raise BadData(f"None of the {dataset.rows_bad:,} rows could be used.{_first_reason(dataset)}", _SEE_REASONS)
     _claimed(dataset).update(status=Dataset.Status.READY, kind=tally.kind, digest=tally.digest.hexdigest(), claim="",
                              aspects=dict(tally.aspects),
@@ -232,5 +232,5 @@ def _first_reason(dataset: Dataset) -> str:
 
 
 def _claimed(dataset: Dataset) -> QuerySet[Dataset]:
-    """The data set's row, as long as this worker still has the claim."""
+    """The dataset's row, as long as this worker still has the claim."""
     return Dataset.objects.filter(pk=dataset.pk, status=Dataset.Status.IMPORTING, claim=dataset.claim)

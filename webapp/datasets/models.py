@@ -1,7 +1,7 @@
-"""Data sets: prompts or pairs of responses. Texts are in a separate table, so that lists read narrow rows.
+"""Datasets: prompts or pairs of responses. Texts are in a separate table, so that lists read narrow rows.
 
-Rows never change once a data set is ready: runs are identified by their digest. Changes are collected in a draft, which
-is saved as another data set, the next version.
+Rows never change once a dataset is ready: runs are identified by their digest. Changes are collected in a draft, which
+is saved as another dataset, the next version.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Dataset(TeamOwned):
                                             help_text="Key of version 1, also once it is deleted; empty: this is it.")
     rows_excluded = models.PositiveIntegerField(default=0, help_text="Rows of `made_from` that it leaves out.")
     rows_edited = models.PositiveIntegerField(default=0)
-    rows_added = models.PositiveIntegerField(default=0, db_default=0, help_text="Rows of another data set.")
+    rows_added = models.PositiveIntegerField(default=0, db_default=0, help_text="Rows of another dataset.")
     made_by = models.CharField(max_length=500, blank=True, default="", db_default="",
                                help_text="What was done to the rows of `made_from`, in a sentence; empty: a draft.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -76,17 +76,17 @@ class Dataset(TeamOwned):
 
     @property
     def is_version(self) -> bool:
-        """Whether it was made from another data set's rows, instead of being imported."""
+        """Whether it was made from another dataset's rows, instead of being imported."""
         return self.family is not None
 
     @property
     def first_version(self) -> int:
-        """The key of version 1, by which all versions of a data set are found."""
+        """The key of version 1, by which all versions of a dataset are found."""
         return self.pk if self.family is None else self.family
 
     @property
     def difference(self) -> str:
-        """What differs from the data set that it is made from."""
+        """What differs from the dataset that it is made from."""
         return self.made_by or in_words(self.rows_excluded, self.rows_edited)
 
     @property
@@ -106,12 +106,12 @@ class Dataset(TeamOwned):
 
 
 def titled(name: str, version: int) -> str:
-    """A data set's name with its version, where it is not the first."""
+    """A dataset's name with its version, where it is not the first."""
     return name if version == 1 else f"{name}, version {version}"
 
 
 def in_words(excluded: int, edited: int) -> str:
-    """What differs from the data set below: '3 rows excluded, 1 edited'."""
+    """What differs from the dataset below: '3 rows excluded, 1 edited'."""
     rows = f"{excluded:,} row{'' if excluded == 1 else 's'} excluded"
     if not edited:
         return rows
@@ -180,7 +180,7 @@ class RejectedRow(models.Model):
 
 
 class Draft(models.Model):
-    """What the team wants to change in a data set's rows. Once saved as a version it never changes."""
+    """What the team wants to change in a dataset's rows. Once saved as a version it never changes."""
 
     base = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="drafts")
     saved_as = models.OneToOneField(Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="changes")
@@ -245,7 +245,7 @@ class EditedRow(RowChange):
 
 
 class Computation(models.Model):
-    """Work on a data set's rows that a worker does once: computing, then done, or failed with `error` in words."""
+    """Work on a dataset's rows that a worker does once: computing, then done, or failed with `error` in words."""
 
     class Status(models.TextChoices):
         COMPUTING = "computing", "computing"
@@ -267,7 +267,7 @@ class Computation(models.Model):
 
 
 class DatasetProfile(Computation):
-    """What a data set's rows hold in numbers (`training.data.profile`)."""
+    """What a dataset's rows hold in numbers (`training.data.profile`)."""
 
     TASK = "workers.profile_dataset"
 
@@ -276,8 +276,8 @@ class DatasetProfile(Computation):
 
 
 class Curation(Computation):
-    """A rule that makes a new version: which rows it drops, or which data set it adds. Its worker says how many rows
-    stay; then it is saved as a version, or replaced. A data set has one that is not saved."""
+    """A rule that makes a new version: which rows it drops, or which dataset it adds. Its worker says how many rows
+    stay; then it is saved as a version, or replaced. A dataset has one that is not saved."""
 
     TASK = "workers.preview_curation"
 
@@ -285,7 +285,7 @@ class Curation(Computation):
     saved_as = models.OneToOneField(Dataset, null=True, blank=True, on_delete=models.CASCADE, related_name="curation")
     rule = models.JSONField(help_text="What is done: `webapp.datasets.rules`.")
     merged = models.ForeignKey(Dataset, null=True, blank=True, on_delete=models.SET_NULL, related_name="merges",
-                               help_text="The data set whose rows are added.")
+                               help_text="The dataset whose rows are added.")
     excluded = models.JSONField(default=list, help_text="Numbers of the rows that are dropped.")
     rows_kept = models.PositiveIntegerField(default=0)
     rows_added = models.PositiveIntegerField(default=0)

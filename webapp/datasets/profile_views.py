@@ -1,4 +1,4 @@
-"""Two pages of a data set beside its rows: its profile, and what differs from the version that it is made from."""
+"""Two pages of a dataset beside its rows: its profile, and what differs from the version that it is made from."""
 
 from __future__ import annotations
 

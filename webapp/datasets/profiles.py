@@ -1,4 +1,4 @@
-"""The profile of a data set: asked for by a person, computed once by a worker, then read with one query."""
+"""The profile of a dataset: asked for by a person, computed once by a worker, then read with one query."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The rows of a data set as pages show them: those that a search finds, texts cut, a page at a time, changes marked.
+"""The rows of a dataset as pages show them: those that a search finds, texts cut, a page at a time, changes marked.
 
 A search reads the numbers of its rows once, the first MOST_FOUND of them, and the texts of one page. An edited row is
-shown, and found, by its new texts and by those that it has in the data set.
+shown, and found, by its new texts and by those that it has in the dataset.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class RowFilter:
 
 @dataclass
 class ShownRow:
-    """A row on a page, its texts cut; `before` has the data set's own texts where they are edited."""
+    """A row on a page, its texts cut; `before` has the dataset's own texts where they are edited."""
 
     number: int
     prompt: Dialogue

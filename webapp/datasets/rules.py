@@ -1,4 +1,4 @@
-"""Rules that make a new version: drop repeated rows, drop rows by what they hold, draw a sample, add another data set.
+"""Rules that make a new version: drop repeated rows, drop rows by what they hold, draw a sample, add another dataset.
 
 A rule is JSON with a `kind`. Every rule gives the same rows at every call, so its preview tells what its version has.
 """
@@ -126,7 +126,7 @@ def sentence_of(curation: Curation, dropped: int) -> str:
     if rule["kind"] == "merge":
         merged = curation.merged
         if merged is None:
-            return "rows of a data set that is gone added"
+            return "rows of a dataset that is gone added"
         return f"{merged.rows_good:,} row{'' if merged.rows_good == 1 else 's'} of “{merged.title}” added"
     if rule["kind"] == "sample":
         rows_left = curation.base.rows_good - dropped

@@ -1,4 +1,4 @@
-"""Search in the rows of a data set: which rows contain all words of a query, in any case, on every database.
+"""Search in the rows of a dataset: which rows contain all words of a query, in any case, on every database.
 
 A row is found by its distinct words, folded by Python, so that "É" finds "é" also on SQLite, whose own LIKE folds ASCII
 alone and whose JSON has such letters escaped. A query's words hold no white space, so looking among distinct words
@@ -44,7 +44,7 @@ def _folded(text: str) -> str:
 
 
 def words_restore() -> None:
-    """Make the words of data sets that have none, as after a backup was restored."""
+    """Make the words of datasets that have none, as after a backup was restored."""
     missing = ~Exists(RowWords.objects.filter(dataset=OuterRef("pk")))
     for dataset in Dataset.objects.filter(missing, rows_good__gt=0):
         _words_make(dataset)

@@ -1,4 +1,4 @@
-"""What pages read about data sets and their bad rows, and the rows of a download."""
+"""What pages read about datasets and their bad rows, and the rows of a download."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def dataset_list(*, team: Team) -> QuerySet[Dataset]:
 
 
 def version_list(*, dataset: Dataset) -> list[Dataset]:
-    """All versions of a data set that is not the only one, newest first."""
+    """All versions of a dataset that is not the only one, newest first."""
     versions = list(family_of(dataset).select_related("created_by")[:SHOWN_VERSIONS])
     return versions if len(versions) > 1 or dataset.is_version else []
 

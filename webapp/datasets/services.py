@@ -1,4 +1,4 @@
-"""Changes to data sets: uploading, importing from the hub, choosing columns, renaming, deleting."""
+"""Changes to datasets: uploading, importing from the hub, choosing columns, renaming, deleting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from webapp.datasets.models import Dataset, DatasetRow, DatasetText, Draft, RowR
 
 
 class DatasetInUse(Exception):
-    """Runs were started from the data set, or a version is being made from it; the message says which."""
+    """Runs were started from the dataset, or a version is being made from it; the message says which."""
 
 
 def dataset_upload(*, team: Team, user: User, name: str, file: UploadedFile) -> Dataset:
@@ -43,7 +43,7 @@ def dataset_upload(*, team: Team, user: User, name: str, file: UploadedFile) -> 
 
 @transaction.atomic
 def dataset_from_hub(*, team: Team, user: User, name: str, hub_id: str, split: str) -> Dataset:
-    """Import a data set of the hub; its columns are recognised by the worker, which has the network and the time."""
+    """Import a dataset of the hub; its columns are recognised by the worker, which has the network and the time."""
     dataset = Dataset.objects.create(team=team, name=name, hub_id=hub_id, split=split, created_by=user)
     dataset_import_start(dataset=dataset, columns={})
     return dataset
@@ -85,14 +85,14 @@ def dataset_delete(*, dataset: Dataset) -> None:
     runs = list(dataset.runs.values_list("name", flat=True)[:4])
     if runs:
         named = ", ".join(runs[:3]) + (" and others" if len(runs) > 3 else "")
-        raise DatasetInUse(f"This data set cannot be deleted: runs use it ({named}).")
+        raise DatasetInUse(f"This dataset cannot be deleted: runs use it ({named}).")
     making = dataset.made_into.filter(status=Dataset.Status.IMPORTING).first()
     if making is not None:
-        raise DatasetInUse(f"This data set cannot be deleted yet: version {making.version} is being made from its "
+        raise DatasetInUse(f"This dataset cannot be deleted yet: version {making.version} is being made from its "
                            "rows. Wait until it is ready.")
     merging = Dataset.objects.filter(curation__merged=dataset, status=Dataset.Status.IMPORTING).first()
     if merging is not None:
-        raise DatasetInUse(f"This data set cannot be deleted yet: its rows are being added to “{merging.title}”. Wait "
+        raise DatasetInUse(f"This dataset cannot be deleted yet: its rows are being added to “{merging.title}”. Wait "
                            "until that is ready.")
     _rows_delete(dataset)
     changes_delete(Draft.objects.filter(Q(base=dataset) | Q(saved_as=dataset)))

@@ -1,8 +1,8 @@
-"""The rows of a version: those of the data set that it is made from, with the changes of its draft or of its curation,
+"""The rows of a version: those of the dataset that it is made from, with the changes of its draft or of its curation,
 in their order.
 
 A row keeps its number and its ratings in every version, and its reference answer unless that is edited. Rows of another
-data set come after them, with the numbers that follow. Left out: another order.
+dataset come after them, with the numbers that follow. Left out: another order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def version_rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tu
     """Each row with its number.
 
     Raises:
-        BadData: the data set that the version is made from is gone.
+        BadData: the dataset that the version is made from is gone.
     """
     curation = Curation.objects.select_related("base", "merged").filter(saved_as=dataset).first()
     if curation is not None:
@@ -35,7 +35,7 @@ def version_rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tu
         return
     draft = Draft.objects.select_related("base").filter(saved_as=dataset).first()
     if draft is None:
-        raise BadData("The data set that this version is made from no longer exists.", "Delete this version.")
+        raise BadData("The dataset that this version is made from no longer exists.", "Delete this version.")
     excluded = set(draft.excluded.values_list("number", flat=True))
     edited = set(draft.edited.values_list("number", flat=True))
     for number, prompt, chosen, rejected, undecided, ratings, reference in _rows(draft.base, heartbeat):
@@ -58,13 +58,13 @@ def _curated(curation: Curation, heartbeat: Callable[[], None]) -> Iterator[tupl
     if not curation.rows_added:
         return
     if curation.merged is None:
-        raise BadData("The data set whose rows are added no longer exists.", "Delete this version.")
+        raise BadData("The dataset whose rows are added no longer exists.", "Delete this version.")
     for number, (_, row) in enumerate(rows_of(curation.merged, heartbeat), last + 1):
         yield number, row
 
 
 def rows_of(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[tuple[int, Row]]:
-    """The rows of a ready data set in order, each with its number; `heartbeat` is called every few seconds."""
+    """The rows of a ready dataset in order, each with its number; `heartbeat` is called every few seconds."""
     for number, prompt, chosen, rejected, undecided, ratings, reference in _rows(dataset, heartbeat):
         yield number, Row.of_json([prompt, chosen or None, rejected or None, undecided, ratings, reference or None])
 
@@ -83,6 +83,6 @@ def _rows(dataset: Dataset, heartbeat: Callable[[], None]) -> Iterator[_Columns]
 
 
 def family_of(dataset: Dataset) -> QuerySet[Dataset]:
-    """All versions of the data set, newest first, itself among them."""
+    """All versions of the dataset, newest first, itself among them."""
     first = dataset.first_version
     return Dataset.objects.filter(Q(pk=first) | Q(family=first), team=dataset.team_id).order_by("-version")

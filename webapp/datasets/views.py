@@ -1,4 +1,4 @@
-"""Data sets: upload, columns, import, rows, bad rows, download, rename, delete."""
+"""Datasets: upload, columns, import, rows, bad rows, download, rename, delete."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def dataset_restart(request: TeamRequest, pk: int) -> HttpResponse:
     """Import again from the start, with the columns as they are."""
     dataset = get_object_or_404(Dataset.objects.of(request.team), pk=pk)
     if not services.dataset_import_start(dataset=dataset, columns=dataset.columns):
-        messages.error(request, "This data set is already imported.")
+        messages.error(request, "This dataset is already imported.")
     return redirect("datasets:detail", pk=pk)
 
 
@@ -117,7 +117,7 @@ def dataset_delete(request: TeamRequest, pk: int) -> HttpResponse:
     if dataset.rows_read > ROWS_DELETED_AT_ONCE and not dataset.runs.exists():
         question = ask_first(
             request, question=f"Delete “{dataset.title}”?", back=reverse("datasets:detail", args=[pk]),
-            button=f"Delete the data set and its {dataset.rows_read:,} rows",
+            button=f"Delete the dataset and its {dataset.rows_read:,} rows",
             consequences=["The file, its rows and their draft are deleted for good. Labels of its pairs stay, and so "
                           "do versions that were made from it."])
         if question is not None:

@@ -38,7 +38,7 @@ def principle_compare(request: TeamRequest, pk: int) -> HttpResponse:
             statement_b=values["statement_b"], judges=form.judges, pairs=values["pairs"], dataset=values["dataset"])
         if comparison:
             return redirect("judges:comparison_detail", pk=comparison.pk)
-        form.add_error("dataset", "There are no pairs yet. Import a data set with chosen and rejected responses, or "
+        form.add_error("dataset", "There are no pairs yet. Import a dataset with chosen and rejected responses, or "
                                   "start a run: it samples pairs.")
     earlier = Comparison.objects.of(request.team).filter(principle=principle).select_related("created_by")[:SHOWN]
     return render(request, "judges/compare.html", {"form": form, "principle": principle, "latest": latest,

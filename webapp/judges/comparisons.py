@@ -46,7 +46,7 @@ _JUDGED = ["probability", "p_shown", "p_swapped", "error", "tokens"]
 def comparison_start(*, team: Team, user: User, principle: Principle, statement_a: str, statement_b: str,
                      judges: Sequence[tuple[config.JudgeSettings, str]], pairs: int,
                      dataset: Dataset | None) -> Comparison | None:
-    """Start a comparison on the newest pairs of a data set, or of the team. Returns None if there are no pairs.
+    """Start a comparison on the newest pairs of a dataset, or of the team. Returns None if there are no pairs.
 
     Args:
         judges: one judge for both wordings, or two judges for one wording; each with its title.
@@ -69,7 +69,7 @@ def comparison_start(*, team: Team, user: User, principle: Principle, statement_
 
 
 def pairs_of(*, team: Team, dataset: Dataset | None) -> QuerySet[Pair]:
-    """The pairs that a comparison may be made on: a data set's, or all of the team's."""
+    """The pairs that a comparison may be made on: a dataset's, or all of the team's."""
     pairs = Pair.objects.of(team)
     return pairs.filter(dataset=dataset) if dataset else pairs
 

@@ -145,7 +145,7 @@ class ComparisonForm(forms.Form):
                                 help_text="To compare two judges, keep the same wording on both sides.")
     dataset = forms.ChoiceField(label="Pairs", required=False)
     pairs = forms.IntegerField(label="Number of pairs", min_value=2, max_value=300, initial=100,
-                               help_text="The newest pairs, then the first rows of the data set. Each side is asked "
+                               help_text="The newest pairs, then the first rows of the dataset. Each side is asked "
                                          "about every pair, in both orders.")
 
     judges: list[tuple[config.JudgeSettings, str]]

@@ -1,4 +1,4 @@
-"""The page "Label quality" of a data set, run, principle or judge, chosen by the filter in its address."""
+"""The page "Label quality" of a dataset, run, principle or judge, chosen by the filter in its address."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class ByPrinciple(LabelFilter):
 
 
 class ByDataset(LabelFilter):
-    title, parameter_name = "data set", "dataset"
+    title, parameter_name = "dataset", "dataset"
 
 
 class ByJudge(LabelFilter):
@@ -68,7 +68,7 @@ class ByReview(LabelFilter):
 
 
 class PairByDataset(ByDataset):
-    """The data set of a pair itself."""
+    """The dataset of a pair itself."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Pair]) -> QuerySet[Pair]:  # type: ignore[override]
         value = self.value()

@@ -24,7 +24,7 @@ class LabelFilterForm(forms.Form):
     q = forms.CharField(required=False, max_length=100, label="Prompt contains",
                         widget=forms.TextInput(attrs={"type": "search", "placeholder": "Words of the prompt"}))
     principle = forms.ChoiceField(required=False, label="Principle")
-    dataset = forms.ChoiceField(required=False, label="Data set")
+    dataset = forms.ChoiceField(required=False, label="Dataset")
     run = forms.ChoiceField(required=False, label="Run")
     judge = forms.ChoiceField(required=False, label="Judge")
     confidence = forms.ChoiceField(required=False, label="Confidence", choices=[("", "any confidence"), *CONFIDENCE])

@@ -170,7 +170,7 @@ def with_people(principles: Mapping[int, Principle], answers: Sequence[Answers],
     for part in answers:
         key = (part.principle, part.judge, part.prompt_version)
         counts[key] = _added(counts.get(key), agreement((part.says_a, part.says_b), chosen))
-    lines = [Between(principles[key[0]], asked_title(*key[1:]), "chosen in the data set", Agreement(*four))
+    lines = [Between(principles[key[0]], asked_title(*key[1:]), "chosen in the dataset", Agreement(*four))
              for key, four in counts.items() if sum(four)]
     who = ("principle_version__principle", "judge", "prompt_version")
     reviewed = labels.filter(review__in=(Label.Review.APPROVED, Label.Review.OVERRIDDEN)).filter(

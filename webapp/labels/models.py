@@ -148,9 +148,9 @@ def decision_in_words(review: str, probability: float | None) -> str:
 
 
 class AspectUse(TeamOwned):
-    """What a data set's ratings on one aspect are used for: to choose between A and B on a principle, or nothing.
+    """What a dataset's ratings on one aspect are used for: to choose between A and B on a principle, or nothing.
 
-    A version of a data set without rows of its own here has those of the version before it (`rating_uses.uses_of`).
+    A version of a dataset without rows of its own here has those of the version before it (`rating_uses.uses_of`).
     """
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="aspect_uses")

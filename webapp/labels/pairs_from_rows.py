@@ -1,4 +1,4 @@
-"""Makes the pairs of a data set's rows before any run has: the same pairs, under the same digests, as a run's."""
+"""Makes the pairs of a dataset's rows before any run has: the same pairs, under the same digests, as a run's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SPARE = 20  # rows read beyond those asked for: files of a run leave out two pr
 
 @transaction.atomic
 def pairs_from_rows(*, team: Team, dataset: Dataset, most: int) -> list[int]:
-    """Keys of the pairs of a data set's first rows, in no particular order; those that are missing are recorded."""
+    """Keys of the pairs of a dataset's first rows, in no particular order; those that are missing are recorded."""
     with tempfile.TemporaryDirectory() as folder:
         settings = config.Data(source=dataset.name, limit=most + _SPARE, held_out=2)
         try:

@@ -1,8 +1,8 @@
-"""The choices that ratings of data sets make between the A and B of pairs, and the agreement of judges with them.
+"""The choices that ratings of datasets make between the A and B of pairs, and the agreement of judges with them.
 
 They are worked out where they are shown, from the ratings as they were imported and what the team says they are about
 (`rating_uses`): there is no second copy to keep in step. They are people's, but never an annotator's: a line of their
-own names the data set, and a pair on which somebody of the team decided counts for that decision alone.
+own names the dataset, and a pair on which somebody of the team decided counts for that decision alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from webapp.principles.models import Principle
 
 @dataclass(frozen=True)
 class RatedPairs:
-    """The pairs of one data set, all its versions together, that its ratings choose between on one principle."""
+    """The pairs of one dataset, all its versions together, that its ratings choose between on one principle."""
 
     principle: int
     source: str
@@ -35,9 +35,9 @@ class RatedPairs:
 
 
 def rated_pairs(team: Team) -> list[RatedPairs]:
-    """Of all data sets of the team whose ratings are used. Three queries; one where no data set is rated.
+    """Of all datasets of the team whose ratings are used. Three queries; one where no dataset is rated.
 
-    Where several versions of a data set rate a pair, the newest counts.
+    Where several versions of a dataset rate a pair, the newest counts.
     """
     columns = ("name", "version", "family")
     datasets = list(Dataset.objects.of(team).exclude(ratings_digest="").filter(status=Dataset.Status.READY)
@@ -60,15 +60,15 @@ def rated_pairs(team: Team) -> list[RatedPairs]:
                 choices[family_of[dataset], use.principle_id][pair] = probability_of(
                     use.aspect, a, b, use.lower_is_better)
     newest_name = {family_of[dataset.pk]: dataset.name for dataset in datasets}
-    return [RatedPairs(principle, f"ratings of data set {newest_name[family]}",
+    return [RatedPairs(principle, f"ratings of dataset {newest_name[family]}",
                        _ids(pair for pair, probability in chosen.items() if probability > 0.5),
                        _ids(pair for pair, probability in chosen.items() if probability < 0.5))
             for (family, principle), chosen in sorted(choices.items())]
 
 
 def _uses_in_effect(team: Team, datasets: Sequence[Dataset]) -> dict[int, list[AspectUse]]:
-    """By data set, what its aspects are used for, as `rating_uses.uses_of` gives it; one query for all of them. Data
-    sets come in the order of their versions."""
+    """By dataset, what its aspects are used for, as `rating_uses.uses_of` gives it; one query for all of them. Datasets
+     come in the order of their versions."""
     own: dict[int, list[AspectUse]] = defaultdict(list)
     for use in AspectUse.objects.of(team):
         own[use.dataset_id].append(use)
@@ -83,7 +83,7 @@ def _uses_in_effect(team: Team, datasets: Sequence[Dataset]) -> dict[int, list[A
 
 def with_ratings(principles: Mapping[int, Principle], answers: Sequence[Answers], labels: QuerySet[Label],
                  rated: Sequence[RatedPairs]) -> list[Between]:
-    """The agreement of each judge with the ratings of each data set, on the pairs whose label nobody of the team has
+    """The agreement of each judge with the ratings of each dataset, on the pairs whose label nobody of the team has
     decided on. One query; none without ratings."""
     if not rated:
         return []

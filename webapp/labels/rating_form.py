@@ -1,4 +1,4 @@
-"""The form that says which principle the ratings of a data set on each aspect are about."""
+"""The form that says which principle the ratings of a dataset on each aspect are about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which principle the ratings of a data set on an aspect are about: as its team says, or as their names suggest."""
+"""Which principle the ratings of a dataset on an aspect are about: as its team says, or as their names suggest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from webapp.datasets.versions import family_of
 from webapp.labels.models import AspectUse
 from webapp.principles.models import Principle
 
-# Names that do not agree and mean the same, in data sets of the field: aspect, principles in order of choice, and
+# Names that do not agree and mean the same, in datasets of the field: aspect, principles in order of choice, and
 # whether less of it is better.
 _KNOWN: dict[str, tuple[tuple[str, ...], bool]] = {
     "correctness": (("factuality", "accuracy", "truthfulness"), False),
@@ -34,7 +34,7 @@ class Use:
 
 
 def suggested(aspects: Iterable[str], principles: Iterable[Principle]) -> dict[str, Use]:
-    """A use for every aspect: the principle of the same name, else one that the field's data sets mean by it.
+    """A use for every aspect: the principle of the same name, else one that the field's datasets mean by it.
 
     Of a fault the lower rating is better, because a principle's higher score always means the better response. No
     principle is suggested twice.
@@ -54,7 +54,7 @@ def suggested(aspects: Iterable[str], principles: Iterable[Principle]) -> dict[s
 
 
 def uses_of(dataset: Dataset) -> list[AspectUse]:
-    """What was said of the data set's aspects or, where nothing was, of those of the newest version before it."""
+    """What was said of the dataset's aspects or, where nothing was, of those of the newest version before it."""
     versions = family_of(dataset).filter(version__lte=dataset.version).values("pk")
     rows = AspectUse.objects.filter(dataset__in=versions).select_related("principle", "by").order_by(
         "-dataset__version", "aspect")
@@ -62,14 +62,14 @@ def uses_of(dataset: Dataset) -> list[AspectUse]:
 
 
 def aspects_in_recipe(dataset: Dataset) -> dict[str, str]:
-    """What the team said of the data set's aspects, as `data.ratings` of a recipe: {"conciseness": "-verbosity"}."""
+    """What the team said of the dataset's aspects, as `data.ratings` of a recipe: {"conciseness": "-verbosity"}."""
     return {use.principle.name: f"{'-' if use.lower_is_better else ''}{use.aspect}"
             for use in uses_of(dataset) if use.principle is not None and use.aspect in dataset.aspects}
 
 
 @transaction.atomic
 def aspects_use(*, dataset: Dataset, user: User, uses: Mapping[str, Use]) -> None:
-    """Say what each aspect of a data set is used for, in place of what was said before."""
+    """Say what each aspect of a dataset is used for, in place of what was said before."""
     Dataset.objects.select_for_update().get(pk=dataset.pk)
     AspectUse.objects.filter(dataset=dataset).delete()
     now = timezone.now()

@@ -1,4 +1,4 @@
-"""The page "Ratings" of a data set: what its ratings on each aspect are used for."""
+"""The page "Ratings" of a dataset: what its ratings on each aspect are used for."""
 
 from __future__ import annotations
 

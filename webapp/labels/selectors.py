@@ -27,8 +27,8 @@ _MOST_OFFERED = 200
 
 
 def filter_choices(team: Team, data: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
-    """The filter's choices: the team's principles, data sets, runs and judges, including those that `data` names."""
-    everything = {"principle": "every principle", "dataset": "every data set", "run": "every run",
+    """The filter's choices: the team's principles, datasets, runs and judges, including those that `data` names."""
+    everything = {"principle": "every principle", "dataset": "every dataset", "run": "every run",
                   "judge": "every judge"}
     return {name: [("", title), *offered(team, name, data.get(name, ""))] for name, title in everything.items()}
 

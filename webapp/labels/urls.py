@@ -18,5 +18,5 @@ urlpatterns = [
     path("actions/<int:pk>/hide/", bulk_views.bulk_hide, name="bulk_hide"),
 ]
 
-# Under the addresses of data sets: it shows principles, which they do not know.
+# Under the addresses of datasets: it shows principles, which they do not know.
 dataset_pages = [path("<int:pk>/ratings/", rating_views.dataset_ratings, name="ratings")]

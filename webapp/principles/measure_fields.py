@@ -26,7 +26,7 @@ _LABELS = {("distinct_ngrams", "n"): "Words per sequence", ("json", "top"): "Wha
            ("pattern", "pattern"): "Regular expression", ("phrases", "phrases"): "Phrases, one per line",
            ("similarity", "reference"): "Text to compare with", ("similarity", "by"): "Compare by"}
 _CHOICES = {("answer_from", "recipe"): "one answer, the same for every prompt",
-            ("answer_from", "data"): "the reference answer of each prompt, from the data set"}
+            ("answer_from", "data"): "the reference answer of each prompt, from the dataset"}
 
 
 class FieldGroup(NamedTuple):

@@ -24,7 +24,7 @@ def principle_new(request: TeamRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid() and not form.is_trial:
         principle = services.principle_create(team=request.team, user=request.user, **form.cleaned_data)
         messages.success(request, f"{principle.name} is created. " + (
-            "Try it on two responses, or over a data set." if form.cleaned_data["measure"]
+            "Try it on two responses, or over a dataset." if form.cleaned_data["measure"]
             else "Try it on a pair before you buy labels for it."))
         return redirect("principles:detail", pk=principle.pk)
     return render(request, "principles/form.html", {"form": form})

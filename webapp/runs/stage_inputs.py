@@ -1,4 +1,4 @@
-"""Writes the inputs of stages from the database to files: data sets, labels already bought, corrected labels.
+"""Writes the inputs of stages from the database to files: datasets, labels already bought, corrected labels.
 
 A stage never reads the database. The digest of what is written is part of its identity.
 """
@@ -58,13 +58,13 @@ def file_digests(recipe: Recipe, dataset: Dataset | None) -> dict[str, str]:
         return {role: digest_of([role, world, chosen["limit" if role == "prompts" else "held_out"], recipe.seed])
                 for role in ("prompts", "held_out")}
     if dataset.status != Dataset.Status.READY:
-        raise BadData(f"The data set '{dataset.title}' is not ready: {dataset.get_status_display()}.",
-                      "Wait until its import is done, or choose another data set.")
+        raise BadData(f"The dataset '{dataset.title}' is not ready: {dataset.get_status_display()}.",
+                      "Wait until its import is done, or choose another dataset.")
     if recipe.sample.pairs == "dataset" and not dataset.has_pairs:
-        raise BadData(f"The data set '{dataset.title}' has no pairs of responses.",
+        raise BadData(f"The dataset '{dataset.title}' has no pairs of responses.",
                       "Choose other data, or set 'sample.pairs' to 'sampled'.")
     if recipe.sft.enabled and dataset.kind in (Dataset.Kind.PROMPTS, Dataset.Kind.UNDECIDED):
-        raise BadData(f"The data set '{dataset.title}' has no responses to fine-tune on.",
+        raise BadData(f"The dataset '{dataset.title}' has no responses to fine-tune on.",
                       "Choose other data, or switch 'sft' off.")
     if recipe.weights.mode == "fitted" and dataset.kind == Dataset.Kind.UNDECIDED:
         raise BadData(f"'weights.mode' is fitted, and nobody chose between the responses of '{dataset.title}'.",

@@ -22,7 +22,7 @@ def test_without_words_the_pages_are_offered(owner_client: Client) -> None:
     assert not [title for title, kind in entries if kind in {"run", "principle", "dataset"}]
 
 
-def test_runs_principles_and_data_sets_are_found_by_part_of_their_name(owner_client: Client, team: Team) -> None:
+def test_runs_principles_and_datasets_are_found_by_part_of_their_name(owner_client: Client, team: Team) -> None:
     Run.objects.create(team=team, name="Toxicity sweep", recipe={})
     Dataset.objects.create(team=team, name="less toxic pairs")
 

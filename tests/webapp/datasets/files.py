@@ -27,7 +27,7 @@ def upload(team: Team, user: User, body: bytes, filename: str = "data.jsonl", na
 
 
 def imported(team: Team, user: User, body: bytes, filename: str = "data.jsonl", **columns: str) -> Dataset:
-    """A data set that has been through its import."""
+    """A dataset that has been through its import."""
     dataset = upload(team, user, body, filename)
     services.dataset_import_start(dataset=dataset, columns=columns)
     services.dataset_import(dataset_id=dataset.pk)

@@ -111,7 +111,7 @@ def test_a_sample_is_the_same_for_its_seed_and_a_larger_one_holds_it(owner_clien
     assert other.rows_good == 3
 
 
-def test_rows_of_another_data_set_come_after_with_their_ratings(
+def test_rows_of_another_dataset_come_after_with_their_ratings(
         owner_client: Client, owner: User, team: Team, dataset: Dataset) -> None:
     rated = imported(team, owner, jsonl({"prompt": "Is ice cold?", "chosen": "Yes.", "rejected": "No.",
                                          "ratings": {"honesty": [4, 2]}}))
@@ -125,7 +125,7 @@ def test_rows_of_another_data_set_come_after_with_their_ratings(
     assert version.aspects == {"honesty": 1}
 
 
-def test_only_data_sets_of_the_team_and_of_a_kind_that_fits_can_be_added(
+def test_only_datasets_of_the_team_and_of_a_kind_that_fits_can_be_added(
         owner_client: Client, owner: User, team: Team, dataset: Dataset, stranger: User, other_team: Team) -> None:
     theirs = imported(other_team, stranger, pairs(2))
     prompts = imported(team, owner, jsonl({"prompt": "Why?"}))
@@ -152,7 +152,7 @@ def test_what_was_added_cannot_be_deleted_while_it_is_added(
 
 
 @pytest.mark.parametrize(("fields", "says"), [
-    ({"kind": "sample", "rows": 6, "seed": 0}, "6 is not fewer than the 6 rows of this data set."),
+    ({"kind": "sample", "rows": 6, "seed": 0}, "6 is not fewer than the 6 rows of this dataset."),
     ({"kind": "sample", "rows": 0, "seed": 0}, "greater than or equal to 1"),
     ({"kind": "filter", "unit": "words"}, "Nothing is chosen, so no row would be dropped."),
     ({"kind": "filter", "unit": "words", "keep_found": "on"}, "Give the words that rows must have to stay."),
@@ -217,7 +217,7 @@ def test_the_page_takes_as_many_queries_with_more_rows(
     assert counts[0] == counts[1]
 
 
-def test_a_data_set_that_was_deleted_after_the_preview_is_not_added(
+def test_a_dataset_that_was_deleted_after_the_preview_is_not_added(
         owner_client: Client, owner: User, team: Team, dataset: Dataset) -> None:
     other = imported(team, owner, pairs(2))
     previewed(owner_client, dataset, kind="merge", merged=other.pk)

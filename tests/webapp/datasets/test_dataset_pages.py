@@ -1,4 +1,4 @@
-"""Pages of data sets: upload, columns, progress, rows, bad rows, downloads, and who may see them."""
+"""Pages of datasets: upload, columns, progress, rows, bad rows, downloads, and who may see them."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_what_a_row_says_is_shown_as_text(owner_client: Client, owner: User, tea
     assert "<script>alert" not in owner_client.get(address("detail", dataset)).content.decode()
 
 
-def test_pages_take_as_many_queries_for_many_rows_and_data_sets(owner_client: Client, owner: User, team: Team) -> None:
+def test_pages_take_as_many_queries_for_many_rows_and_datasets(owner_client: Client, owner: User, team: Team) -> None:
     small = imported(team, owner, jsonl({"prompt": "Why?"}, "{"))
     large = imported(team, owner, jsonl(*[{"prompt": "Why?"}] * 60, *["{"] * 60))
     counts = {}
@@ -235,7 +235,7 @@ async def test_the_download_is_read_back_as_the_same_rows(
     assert json.loads(path.read_text(encoding="utf-8").splitlines()[0])["prompt"][0]["role"] == "user"
 
 
-def test_a_data_set_is_renamed(owner_client: Client, owner: User, team: Team) -> None:
+def test_a_dataset_is_renamed(owner_client: Client, owner: User, team: Team) -> None:
     dataset = upload(team, owner, pairs(1))
     owner_client.post(address("rename", dataset), {"name": "better"})
     owner_client.post(address("rename", dataset), {"name": "x" * 201})
@@ -258,7 +258,7 @@ def test_deleting_takes_rows_and_file_along(
     assert not Dataset.objects.exists()
 
 
-def test_a_data_set_that_runs_came_from_stays(owner_client: Client, owner: User, team: Team) -> None:
+def test_a_dataset_that_runs_came_from_stays(owner_client: Client, owner: User, team: Team) -> None:
     dataset = imported(team, owner, pairs(2))
     Run.objects.create(team=team, name="first try", recipe={}, dataset=dataset)
 

@@ -74,7 +74,7 @@ def test_many_rows_are_paged_with_as_many_queries(owner_client: Client, owner: U
     assert counts[0] == counts[1]
 
 
-def test_added_rows_are_those_of_the_other_data_set(
+def test_added_rows_are_those_of_the_other_dataset(
         owner_client: Client, owner: User, team: Team, dataset: Dataset) -> None:
     other = imported(team, owner, pairs(2))
     curation = curations.curation_start(dataset=dataset, user=owner, rule={"kind": "merge"}, merged=other)

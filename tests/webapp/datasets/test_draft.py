@@ -1,4 +1,4 @@
-"""A draft collects what the team wants to change in a data set's rows; the data set itself stays as it is."""
+"""A draft collects what the team wants to change in a dataset's rows; the dataset itself stays as it is."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def test_changed_rows_can_be_looked_at_alone(owner_client: Client, dataset: Data
     assert 'id="row-3"' in any_change and 'id="row-5"' in any_change and 'id="row-1"' not in any_change
     assert 'id="row-5"' in only_edited and 'id="row-3"' not in only_edited
     assert 'id="row-5"' in page_of(owner_client, dataset, q="who YOU"), "found by its new words"
-    assert 'id="row-5"' in page_of(owner_client, dataset, q="is 4"), "and by those of the data set"
+    assert 'id="row-5"' in page_of(owner_client, dataset, q="is 4"), "and by those of the dataset"
 
 
-def test_a_data_set_itself_never_changes(owner_client: Client, dataset: Dataset) -> None:
+def test_a_dataset_itself_never_changes(owner_client: Client, dataset: Dataset) -> None:
     before = list(DatasetText.objects.values_list("row", "prompt", "chosen", "rejected"))
     post(owner_client, "row_exclude", dataset, 3)
     post(owner_client, "row_edit", dataset, 5, message_0="Who?", chosen="You.", rejected="Me.")

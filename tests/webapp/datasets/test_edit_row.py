@@ -77,7 +77,7 @@ def test_texts_that_were_not_touched_stay_to_the_letter(owner_client: Client, da
     assert (edited.prompt[1]["content"], edited.chosen, edited.rejected) == ("Two\r\nlines?", "One\r\ntwo.", "No.")
 
 
-def test_the_texts_of_the_data_set_are_no_edit(owner_client: Client, dataset: Dataset) -> None:
+def test_the_texts_of_the_dataset_are_no_edit(owner_client: Client, dataset: Dataset) -> None:
     edit(owner_client, dataset, 1, **PAIR)
     assert not Draft.objects.exists()
 

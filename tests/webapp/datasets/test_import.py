@@ -160,7 +160,7 @@ def test_of_two_imports_at_once_one_lets_go(team: Team, owner: User, monkeypatch
     assert (dataset.status, dataset.rows.count(), dataset.rows_good) == ("ready", 6, 6)
 
 
-def test_a_data_set_deleted_under_an_import_ends_it(team: Team, owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_deleted_under_an_import_ends_it(team: Team, owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "BATCH", 2)
     dataset = upload(team, owner, pairs(6))
     services.dataset_import_start(dataset=dataset, columns={})
@@ -200,7 +200,7 @@ def test_what_is_ready_is_never_imported_again(team: Team, owner: User) -> None:
     assert (dataset.status, dataset.rows_good) == ("ready", 2)
 
 
-def test_a_data_set_of_the_hub_is_read_by_its_id_and_split(
+def test_a_dataset_of_the_hub_is_read_by_its_id_and_split(
     team: Team, owner: User, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[object] = []
@@ -222,7 +222,7 @@ def test_a_hub_that_cannot_be_reached_is_an_error_with_a_way_out(
     team: Team, owner: User, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def hub(*_: object) -> Iterator[Row]:
-        raise BadData("The data set 'org/data' could not be read from the hub.", "Check its name.")
+        raise BadData("The dataset 'org/data' could not be read from the hub.", "Check its name.")
         yield
     monkeypatch.setattr(importing, "read_hub", hub)
     dataset = services.dataset_from_hub(team=team, user=owner, name="x", hub_id="org/data", split="train")

@@ -1,4 +1,4 @@
-"""A data set is imported by its id from a hub: really over HTTP, from a server that answers as the hub does."""
+"""A dataset is imported by its id from a hub: really over HTTP, from a server that answers as the hub does."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_without_a_card_the_split_alone_is_enough(team: Team, owner: User, hub: 
     ("towns/lakes", "train", "it has several configurations; name one before the split, as in 'NAME/train' "
                              "(ratings, preference)"),
     ("towns/lakes", "ratings/test", "split 'ratings/test'"),
-    ("towns/birds", "train", "no data set 'towns/birds' that may be read without signing in")])
+    ("towns/birds", "train", "no dataset 'towns/birds' that may be read without signing in")])
 def test_what_the_hub_does_not_have_is_said_with_a_way_out(
         team: Team, owner: User, hub: FakeHub, hub_id: str, split: str, error: str) -> None:
     dataset = imported(team, owner, hub_id, split)

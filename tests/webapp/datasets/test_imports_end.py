@@ -25,7 +25,7 @@ def sent_tasks(sent: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
 
 @pytest.fixture
 def dataset(team: Team, owner: User) -> Dataset:
-    """A data set that waits for its import."""
+    """A dataset that waits for its import."""
     dataset = upload(team, owner, pairs(6))
     services.dataset_import_start(dataset=dataset, columns={})
     return dataset

@@ -98,7 +98,7 @@ def test_ratings_and_ties_give_both_kinds_of_rows(team: Team, owner: User) -> No
     assert (bad.number, dataset.kind) == (11, Dataset.Kind.PAIRS) and "two responses" in bad.reason
 
 
-def test_a_data_set_of_the_field_is_named_on_its_preview(owner_client: Client, team: Team, owner: User) -> None:
+def test_a_dataset_of_the_field_is_named_on_its_preview(owner_client: Client, team: Team, owner: User) -> None:
     rows = [{"history": f"Post {n}", "human_ref_A": "Yes.", "human_ref_B": "No.", "labels": n % 2, "score_ratio": 2.0}
             for n in range(10)]
     dataset = upload(team, owner, jsonl(*rows))

@@ -1,4 +1,4 @@
-"""The profile of a data set is asked for, computed once by a worker, stored, and shown with few queries."""
+"""The profile of a dataset is asked for, computed once by a worker, stored, and shown with few queries."""
 
 from __future__ import annotations
 

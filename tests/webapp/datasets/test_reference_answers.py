@@ -47,7 +47,7 @@ def test_an_import_keeps_them_and_counts_them(owner_client: Client, team: Team, 
 
 
 def test_rows_have_the_digest_that_they_had_without_answers(team: Team, owner: User) -> None:
-    """So results on a data set that is imported again are found."""
+    """So results on a dataset that is imported again are found."""
     with_answers = imported(team, owner, SUMS)
     without = imported(team, owner, jsonl({"prompt": "What is 2 + 3?"}, {"prompt": "What is 4 + 4?"},
                                           {"prompt": "How are you?"}))

@@ -95,7 +95,7 @@ def test_a_search_takes_as_many_queries_for_many_rows(owner_client: Client, owne
     assert counts[0] == counts[1]
 
 
-def test_another_data_set_and_another_team_are_not_searched(
+def test_another_dataset_and_another_team_are_not_searched(
         stranger_client: Client, owner_client: Client, owner: User, team: Team, dataset: Dataset) -> None:
     other = imported(team, owner, pairs(2))
 

@@ -1,4 +1,4 @@
-"""A draft is saved as a new version: another data set, made by a worker, whole or not at all."""
+"""A draft is saved as a new version: another dataset, made by a worker, whole or not at all."""
 
 from __future__ import annotations
 

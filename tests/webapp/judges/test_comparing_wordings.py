@@ -212,7 +212,7 @@ def test_the_page_renews_itself_until_all_is_answered(
     assert ComparisonAnswer.objects.filter(probability=None).count() == 0
 
 
-def test_an_imported_data_set_can_be_chosen_before_any_run(start: Any, team: Team, owner: User) -> None:
+def test_an_imported_dataset_can_be_chosen_before_any_run(start: Any, team: Team, owner: User) -> None:
     dataset = Dataset.objects.create(team=team, name="harmless", kind="pairs", status="ready", rows_good=6)
     for number in range(1, 7):
         row = DatasetRow.objects.create(dataset=dataset, number=number)
@@ -232,7 +232,7 @@ def test_an_imported_data_set_can_be_chosen_before_any_run(start: Any, team: Tea
     assert Pair.objects.of(team).count() == 5, "nothing is recorded twice"
 
 
-def test_a_data_set_of_prompts_is_not_offered(owner_client: Client, team: Team, principle: Principle) -> None:
+def test_a_dataset_of_prompts_is_not_offered(owner_client: Client, team: Team, principle: Principle) -> None:
     Dataset.objects.create(team=team, name="only prompts", kind="prompts", status="ready", rows_good=6)
     Dataset.objects.create(team=team, name="half imported", kind="pairs", status="importing", rows_good=6)
     page = owner_client.get(reverse("judges:principle_compare", args=[principle.pk])).content.decode()

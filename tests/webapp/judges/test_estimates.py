@@ -28,7 +28,7 @@ def of_pairs(recipe: Recipe) -> Recipe:
 
 
 def dataset_of(team: Team, letters: int, rows: int = 10) -> Dataset:
-    """A data set whose responses have this many letters each."""
+    """A dataset whose responses have this many letters each."""
     dataset = Dataset.objects.create(team=team, name=f"{letters} letters", status="ready", kind="pairs", rows_good=rows)
     for number in range(1, rows + 1):
         row = DatasetRow.objects.create(dataset=dataset, number=number)

@@ -106,7 +106,7 @@ def test_a_judge_is_compared_with_the_choices_of_the_data_and_with_reviews(
 
     data, review = with_people(team)
     assert (data.second, data.agreement.both_a, data.agreement.first_a, data.agreement.n) == (
-        "chosen in the data set", 1, 1, 2)
+        "chosen in the dataset", 1, 1, 2)
     assert (review.second, review.agreement.both_a, review.agreement.first_a, review.agreement.n) == (
         "reviewed by your team, not blind", 1, 1, 2)
 

@@ -1,4 +1,4 @@
-"""The ratings of a data set are kept, said to be about principles, and judges are measured against them."""
+"""The ratings of a dataset are kept, said to be about principles, and judges are measured against them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_ratings_are_imported_shown_and_downloaded(owner_client: Client, team: T
         ratings={"correctness": (1, 3), "verbosity": (3, 1)})
 
 
-def test_ratings_do_not_change_what_runs_know_a_data_set_by(team: Team, owner: User, dataset: Dataset) -> None:
+def test_ratings_do_not_change_what_runs_know_a_dataset_by(team: Team, owner: User, dataset: Dataset) -> None:
     plain = [{name: value for name, value in row.items() if name != "ratings"} for row in rated_rows(10)]
     unrated = imported(team, owner, jsonl(*plain))
     assert (unrated.digest, unrated.ratings_digest, unrated.aspects) == (dataset.digest, "", {})
@@ -106,7 +106,7 @@ def test_a_version_keeps_the_ratings_of_rows_that_are_left_and_edited(
     assert rated.pair != RowRatings.objects.get(row__dataset=dataset, row__number=4).pair  # its texts are others
 
 
-def test_a_deleted_data_set_takes_its_ratings_and_their_uses_with_it(
+def test_a_deleted_dataset_takes_its_ratings_and_their_uses_with_it(
         owner_client: Client, team: Team, dataset: Dataset) -> None:
     say(owner_client, dataset, principle_0=key(team, "factuality"))
     services.dataset_delete(dataset=dataset)
@@ -156,7 +156,7 @@ def test_a_principle_of_another_team_is_refused(owner_client: Client, other_team
         owner_client, dataset, principle_0=key(other_team, "factuality")).content.decode()
 
 
-def test_a_data_set_without_ratings_says_where_they_come_from(owner_client: Client, team: Team, owner: User) -> None:
+def test_a_dataset_without_ratings_says_where_they_come_from(owner_client: Client, team: Team, owner: User) -> None:
     plain = imported(team, owner, jsonl({"prompt": "Who?", "chosen": "Odo.", "rejected": "Me."}))
     assert "No row is rated" in owner_client.get(address(plain)).content.decode()
     assert address(plain) not in owner_client.get(reverse("datasets:detail", args=[plain.pk])).content.decode()
@@ -178,7 +178,7 @@ def lines_of(team: Team) -> list[Any]:
 
 
 def judged(pair: Pair, make_label: MakeLabel, chosen: bool, principle: str = "factuality") -> Label:
-    """A label that names the chosen response of the data set, or the rejected one."""
+    """A label that names the chosen response of the dataset, or the rejected one."""
     names_a = (pair.text.response_a != "The wind.") == chosen
     return make_label(pair, principle, shown=0.9 if names_a else 0.1, swapped=0.9 if names_a else 0.1)
 
@@ -198,12 +198,12 @@ def test_a_judge_is_measured_against_ratings_with_their_source(
     assert n == 8 and disagreed >= 1
     by_principle = {line.principle.name: line for line in lines_of(team)}
     factuality, conciseness = by_principle["factuality"], by_principle["conciseness"]
-    assert factuality.second == "ratings of data set data"
+    assert factuality.second == "ratings of dataset data"
     assert (factuality.agreement.n, factuality.agreement.both_a + factuality.agreement.both_b) == (n, n - disagreed)
     # The chosen response is always the wordier one, and less is better: no rating agrees with the judge.
     assert (conciseness.agreement.n, conciseness.agreement.raw) == (n, 0)
     page = owner_client.get(reverse("labels:quality")).content.decode()
-    assert "ratings of data set data" in page and "chosen in the data set" in page
+    assert "ratings of dataset data" in page and "chosen in the dataset" in page
 
 
 def test_an_annotators_decision_wins_over_a_rating_and_stays_apart(

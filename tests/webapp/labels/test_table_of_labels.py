@@ -54,7 +54,7 @@ def test_it_filters_by_principle_confidence_orders_review_and_judge(
     assert shown(owner_client, "orders=agree&principle=detail") == [approved.pk]
 
 
-def test_it_filters_by_words_and_by_data_set(owner_client: Client, team: Team, make_pair, make_label) -> None:
+def test_it_filters_by_words_and_by_dataset(owner_client: Client, team: Team, make_pair, make_label) -> None:
     dataset = Dataset.objects.create(team=team, name="harmless")
     mine = make_label(make_pair(team, "How do I boil an egg?", dataset=dataset))
     demo = make_label(make_pair(team, "Which bird is that?"))

@@ -1,4 +1,4 @@
-"""A measured principle is tried on two responses and over a data set: numbers by hand, bounds, other teams."""
+"""A measured principle is tried on two responses and over a dataset: numbers by hand, bounds, other teams."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def measured(team: Team, user: User, measure: dict[str, Any], name: str = "brevi
 
 
 def dataset(team: Team, rows: list[tuple[str, str, bool]], kind: str = "pairs", **columns: Any) -> Dataset:
-    """A data set with (chosen, rejected, undecided) rows."""
+    """A dataset with (chosen, rejected, undecided) rows."""
     made = Dataset.objects.create(team=team, name="Answers", kind=kind, status="ready", rows_good=len(rows), **columns)
     for number, (chosen, rejected, undecided) in enumerate(rows, start=1):
         row = DatasetRow.objects.create(dataset=made, number=number)
@@ -114,7 +114,7 @@ def test_a_measure_by_reference_answers_asks_for_one(owner_client: Client, team:
     assert (trial.a, trial.b, trial.preference) == (1.0, 0.0, 1.0)
 
 
-# Over a data set ------------------------------------------------------------------------------------------------------
+# Over a dataset ------------------------------------------------------------------------------------------------------
 
 
 def over(client: Client, principle: Principle, chosen: Dataset) -> Any:
@@ -159,7 +159,7 @@ def test_pairs_are_measured_and_compared_with_what_people_chose(
     assert pairs.interval == wilson_interval(2, 3)
     page = answer.content.decode()
     assert "<title>2: 4</title>" in page and "67%" in page and "95% interval 21% to 94%" in page
-    assert "80%" in page and "All rows of the data set." in page
+    assert "80%" in page and "All rows of the dataset." in page
 
 
 def test_responses_without_pairs_have_a_histogram_alone(owner_client: Client, team: Team, brevity: Principle) -> None:
@@ -180,7 +180,7 @@ def test_two_thousand_responses_are_sampled_the_same_each_time(team: Team) -> No
     sampled_numbers = [numbers[key] for key in keys]
     assert len(set(sampled_numbers)) == 2_000 and keys == measured_dataset.sampled_rows(made, 2_000)
     tenths = [sum(low < number <= low + 1_200 for number in sampled_numbers) for low in range(0, 12_000, 1_200)]
-    assert min(tenths) > 150 and max(tenths) < 250, "spread over the whole data set"
+    assert min(tenths) > 150 and max(tenths) < 250, "spread over the whole dataset"
     early = [sum(low < number <= low + 6_000 for number in sampled_numbers[:200]) for low in (0, 6_000)]
     assert min(early) > 70, "and so is any beginning of it"
 
@@ -250,7 +250,7 @@ def test_as_many_queries_for_more_rows(owner_client: Client, team: Team, brevity
     assert len(first) == len(second)
 
 
-def test_other_teams_and_data_sets_without_responses_are_not_found(
+def test_other_teams_and_datasets_without_responses_are_not_found(
     owner_client: Client, stranger_client: Client, team: Team, other_team: Team, brevity: Principle,
 ) -> None:
     theirs = dataset(other_team, [("a", "b", False)])

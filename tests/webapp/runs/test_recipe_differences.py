@@ -98,11 +98,11 @@ def test_numbers_that_differ_in_a_late_digit_look_different(owner_client: Client
     assert differing(owner_client, *runs) == [("PPO", "Learning rate", ("0.001", "0.0010000001"))]
 
 
-def test_the_data_set_is_a_difference(owner_client: Client, team: Team, owner: User) -> None:
+def test_the_dataset_is_a_difference(owner_client: Client, team: Team, owner: User) -> None:
     runs = [make_run(team, owner)[0] for _ in range(2)]
     data = Dataset.objects.create(team=team, name="questions", created_by=owner)
     Run.objects.filter(pk=runs[1].pk).update(dataset=data)
-    assert differing(owner_client, *runs) == [("Data", "Data set", ("–", f"questions (#{data.pk})"))]
+    assert differing(owner_client, *runs) == [("Data", "Dataset", ("–", f"questions (#{data.pk})"))]
 
 
 def test_a_value_other_than_the_baselines_stands_out(owner_client: Client, team: Team, owner: User) -> None:

@@ -182,7 +182,7 @@ def test_the_teams_wording_goes_into_the_recipe(team: Team, owner_client: Client
     assert answer.context["form"].recipe.principles[0].statement == "truer to the facts"
 
 
-def test_a_data_set_of_the_team(team: Team, owner: User, owner_client: Client) -> None:
+def test_a_dataset_of_the_team(team: Team, owner: User, owner_client: Client) -> None:
     dataset = _dataset(team, owner)
     recipe = shipped_recipe("small_gpu")
     data = posted(team, recipe, source=f"dataset:{dataset.pk}")
@@ -193,7 +193,7 @@ def test_a_data_set_of_the_team(team: Team, owner: User, owner_client: Client) -
     assert again.source == f"dataset:{dataset.pk}"
 
 
-def test_another_teams_data_set_is_not_there(
+def test_another_teams_dataset_is_not_there(
     team: Team, other_team: Team, stranger: User, owner_client: Client,
 ) -> None:
     theirs = _dataset(other_team, stranger)
@@ -336,7 +336,7 @@ def test_a_family_that_is_not_decoded_exactly_is_refused_in_the_form(
     assert "'mine', which is a model of the family rwkv: its decoding here would not be exact" in message
 
 
-def test_a_data_set_of_the_hub_is_no_choice_until_it_is_imported(team: Team, owner_client: Client) -> None:
+def test_a_dataset_of_the_hub_is_no_choice_until_it_is_imported(team: Team, owner_client: Client) -> None:
     assert 'value="hub"' not in owner_client.get(f"{NEW}?preset=demo").content.decode()
     preset = owner_client.get(f"{NEW}?preset=small_gpu")
     assert "Anthropic/hh-rlhf (not imported)" in preset.content.decode()

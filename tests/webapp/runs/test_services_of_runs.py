@@ -164,7 +164,7 @@ def test_a_run_that_is_resumed_at_once_wants_the_stage_that_has_yet_to_stop(team
     assert (stage.status, stage.stop_requested) == (S.RUNNING, False)
 
 
-def test_another_limit_of_a_data_set_makes_other_data(team: Team, owner: User) -> None:
+def test_another_limit_of_a_dataset_makes_other_data(team: Team, owner: User) -> None:
     dataset = Dataset.objects.create(team=team, name="d", status=Dataset.Status.READY, kind=Dataset.Kind.PAIRS,
                                      digest="a" * 64, rows_good=500)
     digests = [file_digests(recipe(judge={"kind": "openai", "model": "m"}, data={

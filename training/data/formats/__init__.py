@@ -1,4 +1,4 @@
-"""The layouts of the field's data sets, in the order in which they are tried: the narrower first.
+"""The layouts of the field's datasets, in the order in which they are tried: the narrower first.
 
 What is none of them is read column by column, see `training.data.rows`.
 """

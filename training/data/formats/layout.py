@@ -1,4 +1,4 @@
-"""How a data set of the field is laid out: by what it is recognised, and the function that makes rows of its records.
+"""How a dataset of the field is laid out: by what it is recognised, and the function that makes rows of its records.
 
 A format yields rows and problems: one record may hold many completions, of which one is empty.
 """

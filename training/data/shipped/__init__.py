@@ -1,6 +1,6 @@
 """Data that comes with Concord: everyday prompts, short questions in plain English of one turn each, written for it.
 
-They are in no particular order; a run keeps some of them for its evaluation, as of any data set.
+They are in no particular order; a run keeps some of them for its evaluation, as of any dataset.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def _label(path: str, spec: Spec | None) -> str:
         return spec.label
     parts = path.split(".")
     if path == "dataset":
-        return "Data set"
+        return "Dataset"
     return _words(" ".join(parts[2:] if _principle(path) else parts[1:] or parts))
 
 

@@ -70,7 +70,7 @@ def _data(run: Run, recipe: Recipe) -> str:
     name = run.dataset.title if run.dataset is not None else recipe.data.source
     digests = ", ".join(f"{role} `{digest[:12]}`" for role, digest in sorted(run.file_digests.items()))
     pairs = ("two samples of the policy per prompt" if recipe.sample.pairs == "sampled"
-             else "the data set's own chosen and rejected responses")
+             else "the dataset's own chosen and rejected responses")
     return (f"## Data\n\n{name}: at most {recipe.data.limit:,} rows, {recipe.data.held_out:,} prompts held out for the "
             f"evaluation. Pairs to label: {pairs}. Digests of the files: {digests}.\n")
 

@@ -55,7 +55,7 @@ CHOICES = {
                                       "full": "a full copy of the base per principle"},
     "preference_model.labels": {"soft": "the judge's probability", "hard": "its answer rounded to A or B",
                                 "margin": "its rounded answer, with a margin from its log-odds"},
-    "preference_model.labels_from": {"ai": "the judge", "people": "the ratings of the data set",
+    "preference_model.labels_from": {"ai": "the judge", "people": "the ratings of the dataset",
                                      "both": "the ratings, and the judge for what nobody rated"},
     "judge.kind": {"rule": "rules of the demo world", "openai": "an OpenAI-compatible server",
                    "local": "a local model on the workers' machine"},
@@ -68,7 +68,7 @@ CHOICES = {
                       "single_principle": "one principle alone"},
     "weights.mode": {"set": "set here, by hand", "fitted": "fitted to human choices"},
     "policy.lora": {"on": "a LoRA adapter", OFF: "every weight"},
-    "sample.pairs": {"sampled": "sampled from the policy", "dataset": "the data set's own"},
+    "sample.pairs": {"sampled": "sampled from the policy", "dataset": "the dataset's own"},
     "ppo.group_normalise": {"reward": "the reward", "each": "each principle (GDPO)"},
 }
 

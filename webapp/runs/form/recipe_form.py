@@ -1,8 +1,8 @@
 """The run form: converts a recipe to text fields and back. Typed text is never lost, even if it is not valid.
 
-The recipe's own types validate everything. The web adds two rules: data comes from the demo world or the team's data
-sets, and models come from the demo world, the hub or the server's folder of models. A recipe that names a
-data set of the hub keeps that name, and is refused until the data set is imported.
+The recipe's own types validate everything. The web adds two rules: data comes from the demo world or the team's
+datasets, and models come from the demo world, the hub or the server's folder of models. A recipe that names a dataset
+of the hub keeps that name, and is refused until the dataset is imported.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class RecipeForm:
 
     @cached_property
     def datasets(self) -> list[tuple[str, Dataset]]:
-        """(value, data set) of what can be chosen, newest first."""
+        """(value, dataset) of what can be chosen, newest first."""
         ready = Dataset.objects.of(self.team).filter(status=Dataset.Status.READY)
         columns = ("id", "name", "version", "kind", "rows_good")
         return [(f"dataset:{dataset.pk}", dataset) for dataset in ready.only(*columns)]
@@ -240,9 +240,9 @@ class RecipeForm:
 
     def _check_sources(self, recipe: Recipe) -> None:
         if self.source.startswith("dataset:") and self.dataset is None:
-            self._add("data.source", "This data set no longer exists or is not ready. Choose another one.")
+            self._add("data.source", "This dataset no longer exists or is not ready. Choose another one.")
         if self.source == "hub" and not is_hub_id(recipe.data.source):
-            self._add("data.source", f"'{recipe.data.source}' is not a data set of your team. Import it under "
+            self._add("data.source", f"'{recipe.data.source}' is not a dataset of your team. Import it under "
                                      "Datasets, then choose it here.")
         if address_error := address_problem(recipe.judge):
             self._add("judge.base_url", address_error)

@@ -20,7 +20,7 @@ class MeasureTrialForm(forms.Form):
                              help_text="Only measures of installed packages look at it.")
     reference = forms.CharField(label="Reference answer", max_length=LONGEST_TEXT,
                                 widget=forms.Textarea(attrs={"rows": 2}),
-                                help_text="What the data set would hold as the right answer to the prompt.")
+                                help_text="What the dataset would hold as the right answer to the prompt.")
     a = forms.CharField(label="Response A", max_length=LONGEST_TEXT, required=False, strip=False,
                         widget=forms.Textarea(attrs={"rows": 4}))
     b = forms.CharField(label="Response B", max_length=LONGEST_TEXT, required=False, strip=False,

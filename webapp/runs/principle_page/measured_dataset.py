@@ -1,4 +1,4 @@
-"""A measure over the responses of a data set: their distribution, and for pairs how often it decides and whether people
+"""A measure over the responses of a dataset: their distribution, and for pairs how often it decides and whether people
 chose as it does.
 
 Left out: storing the numbers. They are made anew for each look, within MEASURE_SECONDS, so that none is out of date.
@@ -81,7 +81,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class MeasuredDataset:
-    """What a measure says of a data set's responses.
+    """What a measure says of a dataset's responses.
 
     Attributes:
         rows: rows of the sample; fewer were measured where `is_cut`: the time, or the space, did not suffice.
@@ -108,13 +108,13 @@ class MeasuredDataset:
 
 
 def datasets_to_measure(*, team: Team) -> QuerySet[Dataset]:
-    """The team's data sets that have responses, newest first."""
+    """The team's datasets that have responses, newest first."""
     kinds = (Dataset.Kind.DIALOGUES, Dataset.Kind.PAIRS, Dataset.Kind.UNDECIDED)
     return Dataset.objects.of(team).filter(status=Dataset.Status.READY, kind__in=kinds)
 
 
 def measure_dataset(*, dataset: Dataset, settings: dict[str, Any]) -> MeasuredDataset:
-    """Measure a sample of the data set's responses, at most MOST_RESPONSES, within MEASURE_SECONDS."""
+    """Measure a sample of the dataset's responses, at most MOST_RESPONSES, within MEASURE_SECONDS."""
     try:
         measure = read_measure(settings)
         function = make_measure(measure)
@@ -151,7 +151,7 @@ def _measured(dataset: Dataset, measure: Measure, function: MeasureFunction) -> 
     why_failed = str(failures[0]) if failures else ""
     if not numbers:
         slow = f"No response was measured within {MEASURE_SECONDS:.0f} seconds: the measure is slow. A run can use it."
-        return MeasuredDataset(dataset, problem=why_failed or (slow if keys else "This data set has no rows."))
+        return MeasuredDataset(dataset, problem=why_failed or (slow if keys else "This dataset has no rows."))
     mean = math.fsum(numbers) / len(numbers)
     std = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / len(numbers))
     return MeasuredDataset(dataset, rows=len(keys), is_cut=rows_done < len(keys), n=len(numbers), failed=len(failures),

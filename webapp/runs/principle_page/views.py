@@ -46,7 +46,7 @@ def principle_detail(request: TeamRequest, pk: int) -> HttpResponse:
 
 
 def _measured_page(request: TeamRequest, context: dict[str, Any]) -> HttpResponse:
-    """The page of a measured principle, with the distribution over the data set that the address names."""
+    """The page of a measured principle, with the distribution over the dataset that the address names."""
     settings = context["latest"].version.settings
     if "form" not in context:
         context["form"] = MeasureTrialForm(initial=_pair_to_try(request), needs_reference=needs_reference(settings))

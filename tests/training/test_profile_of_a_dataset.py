@@ -1,4 +1,4 @@
-"""The profile of a data set: numbers that can be worked out by hand."""
+"""The profile of a dataset: numbers that can be worked out by hand."""
 
 from __future__ import annotations
 

@@ -90,8 +90,8 @@ class SampleForm(RuleForm):
     def clean_rows(self) -> int:
         rows: int = self.cleaned_data["rows"]
         if rows >= self.dataset.rows_good:
-            raise forms.ValidationError(f"{rows:,} is not fewer than the {self.dataset.rows_good:,} rows of this dataset"
-                                        ". Give a smaller number.")
+            raise forms.ValidationError(f"{rows:,} is not fewer than the {self.dataset.rows_good:,} rows of this "
+                                        "dataset. Give a smaller number.")
         return rows
 
 

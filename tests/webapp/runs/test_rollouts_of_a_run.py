@@ -178,6 +178,16 @@ def test_settings_that_cannot_be_are_said_by_name(run: Run, client: Client, owne
     assert words in page[page.index("were not taken"):page.index("were not taken") + 300]
 
 
+def test_shares_are_those_of_the_weights_that_are_tried(team: Team, owner: User, client: Client) -> None:
+    """In the part of the page that changes with them: 9 of 13 is toxicity's."""
+    made, stages = make_run(team, owner, until="", status=Run.Status.SUCCEEDED)
+    keep(stages["ppo"].folder, [row(1, f"Answer {index}", index / 7, -index / 9) for index in range(8)])
+    client.force_login(owner)
+    page = client.get(f"/runs/{made.pk}/what-if/?weight.toxicity=9").content.decode()
+    result = page[page.index('id="what-if-result"'):]
+    assert '<td class="num">69%</td>' in result and "69%" not in page[:page.index('id="what-if-result"')]
+
+
 def test_what_if_needs_responses_and_the_right_team(team: Team, other_team: Team, owner: User, stranger: User, run: Run,
                                                     client: Client) -> None:
     made, _ = make_run(team, owner)

@@ -56,7 +56,7 @@ def what_if_page(request: TeamRequest, pk: int) -> HttpResponse:
         "was_constrained": run.stored.recipe.scalarization.function == NOT_AFTERWARDS,
         "own_principles": [name for name in weights if name not in principles], "count": len(scores.reward),
         "disagreements": _disagreements(kept, result) if result else [],
-        "changes": [(item.principle, change) for change in (result.changes if result else [])
+        "changes": [(item, change) for change in (result.changes if result else [])
                     for item in shown if item.principle.name == change.principle],
         "start": f"{reverse('runs:new')}?{urlencode(start)}"})
 

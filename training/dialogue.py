@@ -38,6 +38,12 @@ def parse_hh(text: str) -> Dialogue:
     return messages
 
 
+def shown_prompt(prompt: Dialogue) -> str:
+    """A prompt as pages show it: of a single turn its words alone."""
+    turns = [message for message in prompt if message["role"] != "system"]
+    return turns[0]["content"] if len(turns) == 1 else as_text(prompt).strip()
+
+
 def as_text(dialogue: Dialogue) -> str:
     """The hh-rlhf text of a dialogue, without the final "Assistant:" marker."""
     return "".join(f"\n\n{_SPEAKER[m['role']]}: {m['content']}" for m in dialogue)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from tests.training.tiny_models import PROMPTS, Remembering, make_job, make_recipe
-from training.errors import StopRequested
+from training.errors import DiskFull, StopRequested
 from training.ppo.rollout_log import RolloutLog
 from training.reward.rewards import Rewards
 from training.run.artifacts import ROLLOUTS
@@ -81,6 +82,21 @@ def test_files_of_phases_after_the_checkpoint_are_deleted(tmp_path: Path) -> Non
     log.rewind(2)
     log.flush()
     assert [row["step"] for row in rows(tmp_path)] == [1, 1, 2, 2]
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = RolloutLog(tmp_path, ["kindness", "brevity"], phases=1, batch=2, most=100)
+    add(log, 1)
+    monkeypatch.setattr(pq, "write_table", is_full)
+    with pytest.raises(DiskFull, match="responses of training"):
+        log.flush()
+    assert list((tmp_path / ROLLOUTS).iterdir()) == []
+    monkeypatch.undo()
+    log.flush()
+    assert len(rows(tmp_path)) == 2, "nothing of the phase is lost"
 
 
 def test_a_run_says_how_many_it_keeps_and_is_no_other_run_for_it(

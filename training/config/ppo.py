@@ -79,7 +79,7 @@ class Ppo(Section):
         "Phases between policies that are kept, to chat with and to download beside the last one (PPO only); 0: none."))
     keep_rollouts: int = Field(20_000, ge=0, le=1_000_000, description=(
         "At most this many responses of training are kept with their scores, evenly over the phases, to look through "
-        "them; 20,000 take some 10 MB (PPO only); 0: none."))
+        "them; 20,000 take some megabytes (PPO only); 0: none."))
 
     @property
     def kept_steps(self) -> range:

@@ -32,7 +32,7 @@ def prepare(model: nn.Module, device: torch.device) -> None:
     """Make a model on a device as fast as it can be without changing what it computes; a CPU's is left as it is."""
     if device.type != "cuda":
         return
-    # cuDNN makes a plan for each new shape of attention, which takes up to a second; here nearly every pass has one.
+    # cuDNN makes a plan for each new shape of attention, and here nearly every pass has one.
     torch.backends.cuda.enable_cudnn_sdp(False)
     if has_kernels(device):
         use_kernels(model)

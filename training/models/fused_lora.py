@@ -13,8 +13,8 @@ It costs one copy of the adapted weights, and the refresh at each step costs as 
 That is for a base in fp32: a bf16 weight would swallow a small adapter's change. Beside a bf16 base the adapter stays a
 product of its own, y = W x + s B (A x), with A and s B rounded to bf16 once per refresh as mixed precision does (the
 optimizer's stay fp32). Layers that read the same x (queries, keys and values; gate and up) are one function: A x of all
-of them is one product, and so are their dA. On a GPU what counts is launches: a layer of Llama takes some 75 this way,
-150 with a function for each map, and twice as many by peft's own forward, which casts x to fp32 and the sum back.
+of them is one product, and so are their dA. On a GPU what counts is launches: a layer of Llama takes some 100 in
+learning this way and 150 with a function for each map; peft's own forward casts x to fp32 and the sum back as well.
 
 With dropout (preference models) the sum can be made beforehand no more: y = W x + s B A (m x) / (1 - p). The adapter is
 a product of its own then, the mask is kept as one byte an element where peft keeps m x itself, and it is drawn from 16

@@ -16,7 +16,9 @@ from typing import Any
 
 from torch import Tensor
 
-from training.dialogue import Dialogue, as_text
+from training.dialogue import Dialogue, shown_prompt
+from training.errors import DiskFull
+from training.ppo.learner import is_full
 from training.reward.rewards import Rewards
 from training.run.artifacts import ROLLOUTS
 
@@ -61,7 +63,7 @@ class RolloutLog:
         if not self.every or (step - 1) % self.every:
             return
         columns: dict[str, Iterable[Any]] = {
-            "step": [step] * len(responses), "prompt": [_shown(prompt) for prompt in prompts], "response": responses,
+            "step": [step] * len(responses), "prompt": [*map(shown_prompt, prompts)], "response": responses,
             "reward": reward.tolist(), "total": rewards.total.tolist(), "kl": kl.tolist(),
             "tokens": [int(count) for count in tokens.tolist()], "ended": ended.tolist(),
             "active": [self._names[index] for index in rewards.active.tolist()],
@@ -72,7 +74,7 @@ class RolloutLog:
             self._rows.setdefault(name, []).extend(values)
 
     def flush(self) -> None:
-        """Write what was added since the last time, by one rename."""
+        """Write what was added since the last time, by one rename. Raises DiskFull."""
         if not self._rows:
             return
         import pyarrow as pa
@@ -81,15 +83,16 @@ class RolloutLog:
         table = pa.table({name: pa.array(values, _type_of(name)) for name, values in self._rows.items()})
         self._folder.mkdir(exist_ok=True)
         temporary = self._folder / "unfinished"
-        pq.write_table(table, temporary, compression="zstd")
+        try:
+            pq.write_table(table, temporary, compression="zstd")
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if not is_full(error):
+                raise
+            raise DiskFull("The disk is full: the responses of training could not be written.",
+                           "Free some space and resume: the run goes on from its newest checkpoint.") from error
         os.replace(temporary, self._folder / f"{self._last:08d}.parquet")
         self._rows = {}
-
-
-def _shown(prompt: Dialogue) -> str:
-    """A prompt as pages show it: of one turn its words alone."""
-    turns = [message for message in prompt if message["role"] != "system"]
-    return turns[0]["content"] if len(turns) == 1 else as_text(prompt).strip()
 
 
 def _type_of(column: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from training.dialogue import Dialogue, as_text
+from training.dialogue import Dialogue, shown_prompt
 from training.models import language_model, rollouts
 from training.models.language_model import LanguageModel
 from training.reward.rewards import PrincipleRewards
@@ -25,7 +25,5 @@ def report_samples(
     responses = rollouts.texts(language, rollout)
     rewards = rewards_of(prompts, responses, len(prompts))
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        turns = [message for message in prompt if message["role"] != "system"]
-        prompt_text = turns[0]["content"] if len(turns) == 1 else as_text(prompt).strip()
         scores = dict(zip(rewards_of.names, rewards.standardised[i].tolist(), strict=True))
-        reporter.sample(step, i, prompt_text, response, float(rewards.total[i]), scores)
+        reporter.sample(step, i, shown_prompt(prompt), response, float(rewards.total[i]), scores)

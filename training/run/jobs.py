@@ -51,10 +51,10 @@ def runtime_of(recipe: Recipe, home: ModelHome | None = None, files: Mapping[str
                  "files": {role: str(path.resolve()) for role, path in (files or {}).items() if role in roles}}
     checks = ({"stop_at_chance": recipe.preference_model.stop_at_chance, "measured": sorted(measuring_judges(recipe))}
               if kind in CHECKED else {})
-    kept = {"keep_rollouts": recipe.ppo.keep_rollouts} if kind == "ppo" else {}
+    rollouts = {"keep_rollouts": recipe.ppo.keep_rollouts} if kind == "ppo" else {}
     siblings = {"siblings": shared} if kind == "label" and (shared := shared_principles(recipe)) else {}
     models = (home or model_home()).to_json()
-    return siblings | checks | kept | {"judge": account, "models": models, "preflight": preflight}
+    return siblings | checks | rollouts | {"judge": account, "models": models, "preflight": preflight}
 
 
 def budget_share(recipe: Recipe, kind: str) -> float:

@@ -43,10 +43,10 @@ def answers_of(runs: Sequence[ComparedRun]) -> Answers:
 def _last_samples(stages: Sequence[int]) -> dict[int, dict[str, Sample]]:
     """By stage and prompt: its samples at its own last step. A prompt that a stage has twice counts once."""
     last = Sample.objects.filter(stage__in=stages).order_by().values_list("stage").annotate(Max("step"))
-    wanted = Q(pk=None)
+    of_last_steps = Q(pk=None)
     for stage, step in last:
-        wanted |= Q(stage=stage, step=step)
+        of_last_steps |= Q(stage=stage, step=step)
     samples: dict[int, dict[str, Sample]] = {}
-    for sample in Sample.objects.filter(wanted).order_by("index"):
+    for sample in Sample.objects.filter(of_last_steps).order_by("index"):
         samples.setdefault(sample.stage_id, {}).setdefault(sample.prompt, sample)
     return samples

@@ -33,13 +33,13 @@ class Asked(NamedTuple):
 @require_GET
 def rollouts(request: TeamRequest, pk: int) -> HttpResponse:
     run = _run(request, pk)
-    kept = kept_of(run)
-    context = {"run": run, "kept": kept, "most": run.stored.recipe.ppo.keep_rollouts,
+    responses = responses_of(run)
+    context = {"run": run, "responses": responses, "most": run.stored.recipe.ppo.keep_rollouts,
                "algorithm": run.stored.recipe.ppo.algorithm, "is_under_way": run.status == Run.Status.RUNNING}
-    if not kept:
+    if not responses:
         return render(request, "runs/rollouts.html", context)
-    asked = _asked(request, kept)
-    places = kept.order(asked.query)
+    asked = _asked(request, responses)
+    places = responses.order(asked.query)
     page = Paginator(range(len(places)), PAGE).get_page(request.GET.get("page"))
     chosen = places[page.start_index() - 1:page.end_index()] if len(places) else places
     address = request.GET.copy()
@@ -47,9 +47,9 @@ def rollouts(request: TeamRequest, pk: int) -> HttpResponse:
     principles = principles_by_name(run.team)
     return render(request, "runs/rollouts.html", context | {
         "query": asked.query, "problems": asked.problems, "page": page, "total": len(places),
-        "rows": kept.rows(chosen) if len(chosen) else [], "sorts": kept.sorts(), "steps": kept.steps,
-        "weighted": [item for item in weighted(run.recipe, principles) if item.principle.name in kept.principles],
-        "own_principles": [name for name in kept.principles if name not in principles],
+        "rows": responses.rows(chosen) if len(chosen) else [], "sorts": responses.sorts(), "steps": responses.steps,
+        "weighted": [item for item in weighted(run.recipe, principles) if item.principle.name in responses.principles],
+        "own_principles": [name for name in responses.principles if name not in principles],
         "address": address.urlencode(), "is_filtered": bool(address)})
 
 
@@ -57,11 +57,11 @@ def rollouts(request: TeamRequest, pk: int) -> HttpResponse:
 def rollouts_file(request: TeamRequest, pk: int, ending: str) -> StreamingHttpResponse:
     """The chosen responses as a file, in the order of the page."""
     run = _run(request, pk)
-    kept = kept_of(run)
-    if not kept:
+    responses = responses_of(run)
+    if not responses:
         raise Http404("This run keeps no responses of its training.")
-    places = kept.order(_asked(request, kept).query)
-    chunks = kept.csv(places) if ending == "csv" else kept.parquet(places)
+    places = responses.order(_asked(request, responses).query)
+    chunks = responses.csv(places) if ending == "csv" else responses.parquet(places)
     return download(chunks, f"{slugify(run.name) or 'run'}-{run.pk}-rollouts.{ending}", TYPES[ending])
 
 
@@ -69,7 +69,7 @@ def _run(request: TeamRequest, pk: int) -> Run:
     return get_object_or_404(Run.objects.of(request.team), pk=pk)
 
 
-def kept_of(run: Run) -> Rollouts:
+def responses_of(run: Run) -> Rollouts:
     """What a run keeps of its training. Raises Http404 where it has no PPO stage."""
     stage = Stage.objects.filter(uses__run=run, kind="ppo").only("team_id", "identity").first()
     if stage is None:
@@ -77,7 +77,7 @@ def kept_of(run: Run) -> Rollouts:
     return Rollouts(stage.folder)
 
 
-def _asked(request: TeamRequest, kept: Rollouts) -> Asked:
+def _asked(request: TeamRequest, responses: Rollouts) -> Asked:
     """What the address asks for; what cannot be read is left out and said."""
     problems: list[str] = []
 
@@ -103,8 +103,8 @@ def _asked(request: TeamRequest, kept: Rollouts) -> Asked:
 
     step = number("step", "Step")
     query = Query(
-        sort=choice("sort", kept.sorts(), "Column", "step"), descending=request.GET.get("order", "down") != "up",
+        sort=choice("sort", responses.sorts(), "Column", "step"), descending=request.GET.get("order", "down") != "up",
         step=None if step is None else int(step), low=number("low", "Least"), high=number("high", "Most"),
-        active=choice("active", kept.principles, "Principle", ""),
+        active=choice("active", responses.principles, "Principle", ""),
         words=request.GET.get("words", "").strip()[:LONGEST_WORDS])
     return Asked(query, problems)

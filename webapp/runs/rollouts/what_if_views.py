@@ -20,7 +20,7 @@ from webapp.runs.form.scalarizations import EXPLAINED
 from webapp.runs.models import Run
 from webapp.runs.page.selectors import weighted
 from webapp.runs.rollouts.table import Rollouts
-from webapp.runs.rollouts.views import kept_of
+from webapp.runs.rollouts.views import responses_of
 from webapp.runs.rollouts.what_if import GROUP, WhatIf, what_if
 
 NOT_AFTERWARDS = "constrained"  # its multipliers changed while the run was trained
@@ -29,17 +29,17 @@ NOT_AFTERWARDS = "constrained"  # its multipliers changed while the run was trai
 @require_GET
 def what_if_page(request: TeamRequest, pk: int) -> HttpResponse:
     run = get_object_or_404(Run.objects.of(request.team), pk=pk)
-    kept = kept_of(run)
-    if not kept:
+    responses = responses_of(run)
+    if not responses:
         raise Http404("This run keeps no responses of its training.")
     own, problem = _without_multipliers(run.stored.recipe), ""
     try:
         recipe = reweighted(own, request.GET)
     except TrainingError as error:
         recipe, problem = own, str(error)
-    scores = kept.scores()
-    given = {choice.name: choice.weight for choice in recipe.principles}
-    weights = {name: given[name] for name in kept.principles}
+    scores = responses.scores()
+    weight_by_name = {choice.name: choice.weight for choice in recipe.principles}
+    weights = {name: weight_by_name[name] for name in responses.principles}
     settings = recipe.scalarization
     result: WhatIf | None = None
     try:
@@ -55,7 +55,7 @@ def what_if_page(request: TeamRequest, pk: int) -> HttpResponse:
         "sentence": EXPLAINED[settings.function].sentence, "own_settings": _own_settings(settings),
         "was_constrained": run.stored.recipe.scalarization.function == NOT_AFTERWARDS,
         "own_principles": [name for name in weights if name not in principles], "count": len(scores.reward),
-        "disagreements": _disagreements(kept, result) if result else [],
+        "disagreements": _disagreements(responses, result) if result else [],
         "changes": [(item, change) for change in (result.changes if result else [])
                     for item in shown if item.principle.name == change.principle],
         "start": f"{reverse('runs:new')}?{urlencode(start)}"})
@@ -73,8 +73,8 @@ def _own_settings(settings: Scalarization) -> list[tuple[str, float]]:
     return [(name, getattr(settings, name)) for name in names]
 
 
-def _disagreements(kept: Rollouts, result: WhatIf) -> list[dict[str, Any]]:
+def _disagreements(responses: Rollouts, result: WhatIf) -> list[dict[str, Any]]:
     """The responses whose rank changes most, with the share that each beats before and after."""
-    rows = kept.rows(pa.array(result.disagreements, pa.int64())) if result.disagreements else []
+    rows = responses.rows(pa.array(result.disagreements, pa.int64())) if result.disagreements else []
     return [row | {"before": result.ranks[place, 0], "after": result.ranks[place, 1]}
             for row, place in zip(rows, result.disagreements, strict=True)]

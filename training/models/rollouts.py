@@ -4,7 +4,8 @@ Two similar steps must not be confused. `generate` decodes with a key-value cach
 was when it was drawn: token by token (`decode`, which chats stream too), or on a GPU by graphs (`generate_static`).
 `forward_responses` reads whole answers in one pass; the log-probabilities before and after an update both come from it,
 so that their ratio is exactly 1 before the first step (in TRL's PPO, which took the former from the sampler, it is
-not; on a GPU, where learning may pad what it reads, it is 1 up to rounding). Those of the sampler say how far the model that decodes is from the model that is read.
+not; on a GPU, where learning may pad what it reads, it is 1 up to rounding). Those of the sampler say how far the model
+that decodes is from the model that is read.
 
 Prompts are padded at the left and responses at the right: a response begins at the same column in every row. Positions
 count real tokens. Left out: paged caches, speculative decoding.

@@ -8,6 +8,7 @@ BASELINES = "tests/training/test_baselines.py"
 BEST_OF_N = "tests/training/test_best_of_n.py"
 CHAT_TEMPLATES = "tests/training/test_chat_templates.py"
 FUSED_LORA = "tests/training/test_fused_lora.py"
+CONDITIONED = "tests/training/test_conditioned_policies.py"
 FULL_FINE_TUNING = "tests/training/test_full_fine_tuning.py"
 GRADIENT_CONFLICT = "tests/training/test_gradient_conflict.py"
 GROUP_NORMALISATION = "tests/training/test_principles_normalised_in_groups.py"
@@ -40,6 +41,16 @@ ENGINE: tuple[Mutation, ...] = (
     Mutation("gdpo-caps", "caps come before the normalisation in a group", "training/reward/rewards.py",
              "capped(standardised, self.weights, self.constraints.limits.caps).clamp(-clip, clip)",
              "standardised.clamp(-clip, clip)", (GROUP_NORMALISATION,)),
+    Mutation("conditioned-gradient", "a corner learns in proportion to its share",
+             "training/models/conditioned_adapter.py", "gradient * self._columns(self.shares, master)",
+             "gradient", (CONDITIONED,)),
+    Mutation("conditioned-reward", "a phase is rewarded by its own shares", "training/ppo/conditioning.py",
+             "self._rewards_of.weights = weights", "pass", (CONDITIONED,)),
+    Mutation("conditioned-rest", "what is saved is the policy of the recipe's weights", "training/ppo/conditioning.py",
+             "self._use(self._adapter, own / own.sum(), self._given)", "pass", (CONDITIONED,)),
+    Mutation("conditioned-checkpoint", "a checkpoint holds the corners without shares", "training/ppo/learner.py",
+             "learner.conditioned.without_shares() if learner.conditioned is not None else nullcontext()",
+             "nullcontext()", (CONDITIONED,)),
     Mutation("mix-scaling", "each adapter's own scaling is in the mix", "training/models/policy_mix.py",
              "b.double() * scaling)", "b.double())", (MIXING_POLICIES,)),
     Mutation("mix-rslora", "the scaling of a rank-stabilised adapter is by the root of its rank",
@@ -174,7 +185,7 @@ ENGINE: tuple[Mutation, ...] = (
     Mutation("masters-restored", "a resumed bf16 policy computes with the weights of its checkpoint",
              "training/models/full_weights.py", "        self.write_back()\n", "", (FULL_FINE_TUNING,)),
     Mutation("masters-written-back", "a bf16 policy computes with what its optimizer made", "training/stages/ppo.py",
-             "        learner.masters.write_back()\n", "        pass\n", (FULL_FINE_TUNING,)),
+             "            written.write_back()\n", "            pass\n", (FULL_FINE_TUNING,)),
     Mutation("padding-is-no-end", "padding never ends a reply", "training/models/language_model.py",
              "if id_ is not None and id_ not in end_ids)", "if id_ is not None)", (POLICIES_AND_REFERENCES,)),
     Mutation("every-end-token", "every end token that a model names ends a reply",

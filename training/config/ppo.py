@@ -15,7 +15,7 @@ RUNTIME_ONLY = frozenset({"keep_rollouts"})
 Algorithm = Literal["ppo", "grpo", "rloo"]
 
 ONLY_PPO = ("critic", "learning_rate_schedule", "target_kl_stop", "whiten_rewards", "gradient_checkpointing",
-            "conflict_every", "keep_every", "keep_rollouts")
+            "conflict_every", "conditioned", "concentration", "keep_every", "keep_rollouts")
 """Settings that grpo and rloo do not have: setting one is refused, not ignored."""
 
 
@@ -74,6 +74,12 @@ class Ppo(Section):
         "The judge compares each report of samples with the first: warns when the reward rises and quality falls."))
     conflict_every: int = Field(0, ge=0, le=100_000, description=(
         "Phases between measurements of the conflict between the principles' gradients; 0: never."))
+    conditioned: bool = Field(False, description=(
+        "One policy for every trade-off: an adapter per principle, and the principles' shares drawn anew in each "
+        "phase. A slider then moves between them (PPO with a shared critic only)."))
+    concentration: float = Field(1.0, gt=0, le=100, description=(
+        "How the shares of a conditioned policy are drawn: 1 evenly, less nearer to single principles, more nearer to "
+        "equal shares."))
 
     keep_every: int = Field(0, ge=0, le=1_000_000, description=(
         "Phases between policies that are kept, to chat with and to download beside the last one (PPO only); 0: none."))
@@ -98,6 +104,13 @@ class Ppo(Section):
         if self.group_normalise == "each" and self.algorithm != "grpo":
             raise ValueError(f"{self.algorithm} has no 'group_normalise'; leave it at reward, or choose the algorithm "
                              "grpo")
+        return self
+
+    @model_validator(mode="after")
+    def _a_conditioned_policy_has_a_head_of_its_own(self) -> Self:
+        if self.conditioned and self.algorithm == "ppo" and self.critic == "separate":
+            raise ValueError("'conditioned' is on and 'critic' is separate; a conditioned policy has a value per "
+                             "principle on its own trunk: choose shared")
         return self
 
     @model_validator(mode="after")

@@ -31,6 +31,10 @@ def _is_labels(serves: Serves) -> bool:
     return serves == "labels"
 
 
+CONDITIONABLE = ("linear", "bernoulli_nash", "power_mean", "tchebycheff")
+"""Scalarizations in which a weight says how much, so that drawing weights trades principles off."""
+
+
 class Data(Section):
     source: str = Field(DEMO_WORLD, min_length=1, max_length=500, description=(
         "Where prompts come from: 'demo-world', 'everyday-prompts' (questions in English that come with Concord), a "
@@ -179,6 +183,8 @@ class Recipe(Section):
         if self.policy.lora is None and self.ppo.algorithm != "ppo":
             raise ValueError(f"'policy.lora' is null, and {self.ppo.algorithm} trains an adapter only; "
                              "choose LoRA, or the algorithm ppo")
+        if self.ppo.conditioned:
+            self._can_be_conditioned()
         if self.preference_model.labels_from != "ai":
             self._can_be_rated()
         if self.sample.pairs == "dataset" and self.data.source == DEMO_WORLD:
@@ -236,6 +242,21 @@ class Recipe(Section):
         if all(choice.name in bound or choice.weight == 0 for choice in self.rewarded):
             raise ValueError("'constrained' needs a principle with a weight that is not a constraint; "
                              "remove one from 'thresholds'")
+
+    def _can_be_conditioned(self) -> None:
+        function = self.scalarization.function
+        if function not in CONDITIONABLE:
+            raise ValueError(f"'ppo.conditioned' draws weights, and the weights of 'scalarization.function' {function} "
+                             f"only select; choose {', '.join(CONDITIONABLE)}")
+        if self.policy.lora is None:
+            raise ValueError("'ppo.conditioned' trains an adapter per principle, and 'policy.lora' is null; choose "
+                             "LoRA")
+        if self.baseline.kind != "none":
+            raise ValueError(f"'ppo.conditioned' trades principles off, and the baseline '{self.baseline.kind}' has "
+                             "one reward; set 'baseline.kind' to none")
+        weighted = [choice for choice in self.rewarded if choice.weight]
+        if len(weighted) < 2:
+            raise ValueError("'ppo.conditioned' trades principles off, and one has a weight; give two or more a weight")
 
     @property
     def is_measured(self) -> bool:

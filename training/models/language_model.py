@@ -67,9 +67,9 @@ class LanguageModel:
 class ValueHead(nn.Module):
     """The critic: a linear map from a hidden state to the expected reward. It starts at zero everywhere."""
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, outputs: int = 1) -> None:
         super().__init__()
-        self.linear = nn.Linear(hidden, 1)
+        self.linear = nn.Linear(hidden, outputs)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 

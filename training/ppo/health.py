@@ -141,7 +141,8 @@ class Watch:
                 results.append(rule())
         names = {name: tag for tag in values if (name := _principle_of(tag)) and self._levels[tag].known}
         now = {name: self._levels[tag].now for name, tag in names.items()}
-        results += [self._principle(step, name, now) for name in names]
+        if not any(tag.startswith("conditioned/") for tag in values):  # there a phase's shares move every principle
+            results += [self._principle(step, name, now) for name in names]
         if "judge/win_rate" in values:
             results.append(self._judge(step, values["judge/win_rate"], values.get("judge/pairs", 1.0)))
         return results

@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,14 @@ from safetensors import SafetensorError
 from training.config import Policy, Ppo
 from training.errors import BadSettings, DiskFull
 from training.models import full_weights, language_model
+from training.models.conditioned_adapter import ConditionedAdapter, ConditionedValueHead, add_corners
 from training.models.exactness import check_decoding
 from training.models.full_weights import MasterWeights
 from training.models.language_model import LanguageModel
+from training.models.loaded_shape import head_width
 from training.ppo import parallel
-from training.run.artifacts import Job, kept_policy, newest_checkpoint, publish_checkpoint
+from training.ppo.conditioning import corner_names
+from training.run.artifacts import Job, kept_policy, newest_checkpoint, publish_checkpoint, read_json
 
 WEIGHTS = "weights.safetensors"
 """In a checkpoint, the fp32 weights of a policy that is trained in full."""
@@ -36,10 +39,10 @@ WEIGHTS = "weights.safetensors"
 class Learner:
     """All that changes during training, which is what a checkpoint holds.
 
-    `masters` are the fp32 weights of a policy that is trained in full, None for one with an adapter. `step` counts
-    finished phases, `multipliers` are the logarithms of those of hard constraints, `metrics` are those of
-    the last phase. Everything random is drawn from `generator`; the prompts and the learning rate of a phase follow
-    from its number.
+    `masters` are the fp32 weights of a policy that is trained in full, None for one with an adapter; `conditioned` are
+    the corners of an adapter for every trade-off, None for another one. `step` counts finished phases, `multipliers`
+    are the logarithms of those of hard constraints, `metrics` are those of the last phase. Everything random is drawn
+    from `generator`, or follows from the number of a phase and the seed, as its prompts do.
     """
 
     language: LanguageModel
@@ -48,6 +51,7 @@ class Learner:
     generator: torch.Generator
     kl_coefficient: float
     masters: MasterWeights | None = None
+    conditioned: ConditionedAdapter | None = None
     step: int = 0
     multipliers: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -74,26 +78,38 @@ def load_learner(job: Job, settings: Ppo, checkpoint: Path | None) -> Learner:
     base = job.inputs["sft"] / "model" if "sft" in job.inputs else policy.base
     language = language_model.load(base, language_model.pick_device(job.settings["device"]), job.settings["precision"])
     check_decoding(language, "policy.base")
-    critic = language_model.make_critic(language, settings.critic)
+    corners = _corners(job, settings)
+    critic = (language_model.make_critic(language, settings.critic) if not corners else
+              ConditionedValueHead(head_width(language.model), len(corners)).to(language.device))
     torch.manual_seed(seed)  # the adapter's first weights
     masters = None
     if policy.lora is None:
         language = full_weights.train_every_weight(language)
         masters = MasterWeights(language.model)
     elif checkpoint is None:
-        language = language_model.add_adapter(language, policy.lora)
+        language = (add_corners(language, policy.lora, len(corners)) if corners else
+                    language_model.add_adapter(language, policy.lora))
     else:
         language = language_model.load_adapter(language, checkpoint / "adapter", trainable=True)
-    weights = language_model.trainable_parameters(language) if masters is None else masters.parameters
+    conditioned = ConditionedAdapter(language, corners) if corners else None
+    own = conditioned if conditioned is not None else masters
+    weights = language_model.trainable_parameters(language) if own is None else own.parameters
     parameters = [*weights, *critic.parameters()]
     # One launch for all parameters where a GPU would be given one for each operation on each of them.
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0,
                                   fused=language.device.type == "cuda")
     generator = torch.Generator().manual_seed(seed)
-    learner = Learner(language, critic, optimizer, generator, settings.kl.coefficient, masters)
+    learner = Learner(language, critic, optimizer, generator, settings.kl.coefficient, masters, conditioned)
     if checkpoint is not None:
         restore(learner, checkpoint)
     return learner
+
+
+def _corners(job: Job, settings: Ppo) -> list[str]:
+    """The principles that a conditioned policy trades off; none where it is not conditioned."""
+    if not settings.conditioned:
+        return []
+    return corner_names(job.settings["principles"], read_json(job.inputs["weights"] / "weights.json")["weights"])
 
 
 def restore(learner: Learner, checkpoint: Path) -> None:
@@ -120,10 +136,11 @@ def save_checkpoint(learner: Learner, checkpoints: Path) -> None:
         return
     temporary = checkpoints / "unfinished"
     with _whole_or_not(temporary, f"the checkpoint of step {learner.step}"):
-        if learner.masters is None:
-            language_model.save_adapter(learner.language, temporary / "adapter")
-        else:
+        if learner.masters is not None:
             learner.masters.save(temporary / WEIGHTS)
+        else:
+            with learner.conditioned.without_shares() if learner.conditioned is not None else nullcontext():
+                language_model.save_adapter(learner.language, temporary / "adapter")
         learner.value_head.save(temporary / "value_head.safetensors")
         state = {
             "optimizer": learner.optimizer.state_dict(),
@@ -171,7 +188,9 @@ def _whole_or_not(temporary: Path, what: str) -> Iterator[None]:
 
 
 def save_policy(learner: Learner, folder: Path) -> str:
-    """Write the trained policy, `adapter/` or `model/`; returns the folder's name."""
+    """Write the trained policy, `adapter/` or `model/`, and its corners if it has some; returns the folder's name."""
+    if learner.conditioned is not None:
+        learner.conditioned.save_corners(folder)
     if learner.masters is None:
         language_model.save_adapter(learner.language, folder / "adapter")
         return "adapter"

@@ -200,7 +200,7 @@ class _Pass:
         if lora is None:
             weights, merged = fully_trained_bytes(size.parameters, self.item), 0
         else:
-            weights = size.parameters * self.item + trained_bytes(adapter_parameters(size, lora.r))
+            weights = size.parameters * self.item + trained_bytes(adapter_parameters(size, lora.r * self.corners()))
             merged = linear_parameters(size) * self.item
         if settings.critic == "separate":
             weights += trained_bytes(trunk_parameters(size))
@@ -211,9 +211,14 @@ class _Pass:
         rows = max(settings.micro_batch, rows_that_fit(self.device, weights, row))
         rows = min(rows, -(-settings.batch_size // settings.minibatches))
         learning = rows * row
-        if self.device.is_gpu and self.item == 2 and lora and not settings.gradient_checkpointing:
+        captures = self.device.is_gpu and self.item == 2 and lora is not None and not settings.conditioned
+        if captures and not settings.gradient_checkpointing:
             return weights + rewards + decoding + learning  # `training.ppo.gradient_pass` keeps its memory
         return weights + rewards + max(decoding, learning, self.conflict(size))
+
+    def corners(self) -> int:
+        """How many adapters a policy has: one for each principle with a weight where it is conditioned."""
+        return sum(choice.weight != 0 for choice in self.recipe.rewarded) if self.recipe.ppo.conditioned else 1
 
     def conflict(self, size: ModelSize) -> float:
         """A gradient per principle, where their conflict is measured; of an adapter they are small."""

@@ -43,7 +43,7 @@ SHARED = "preference_model:shared"
 TORCH_FREE: frozenset[Kind] = frozenset({"label", "draw", "weights"})
 
 
-_PPO_AS_BEFORE = {"keep_every": 0, "group_normalise": "reward"}
+_PPO_AS_BEFORE = {"keep_every": 0, "group_normalise": "reward", "conditioned": False, "concentration": 1.0}
 """Settings of ppo that came later, with the value that means what was done before."""
 
 

@@ -37,6 +37,7 @@ from training.models.fused_lora import fused_lora
 from training.models.rollouts import ForwardOutputs, Rollout
 from training.ppo import gradient_conflict, health, parallel
 from training.ppo import policy_gradient as pg
+from training.ppo.conditioning import Conditioning
 from training.ppo.gradient_pass import CapturedOnGpu, GradientPass, LossInputs
 from training.ppo.learner import (
     Learner,
@@ -108,6 +109,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     language = learner.language
     rewards_of, gauges = load_rewards(job, language.device, reporter), load_gauges(job, reporter)
     rewards_of.constraints.load_state_dict(learner.multipliers)
+    conditioning = Conditioning(learner.conditioned, learner.value_head, rewards_of, settings.concentration, seed)
     sampling = rollouts.Sampling(settings.max_new_tokens, settings.temperature)
     followed = prompts[: settings.sample_prompts]
     micro_batch = MicroBatch(settings.micro_batch, reporter)
@@ -130,6 +132,7 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
     while learner.step < settings.steps:
         began = time.monotonic()
         # 1. Answer.
+        conditioning.begin_phase(learner.step)
         batch = [prompts[i] for i in batch_indices(learner.step, settings.batch_size, len(prompts), seed)]
         ids, mask = rollouts.pad_prompts(language, batch, settings.max_new_tokens)
         with language_model.merged(language):
@@ -181,10 +184,8 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             "response/length": float(rollout.mask.sum(dim=1).mean()),
             "response/eos_rate": float(rollout.ended.float().mean()),
             "optimizer/learning_rate": rate,
-            "time/generate": answered - began,
-            "time/score": scored - answered,
-            "time/update": ended - scored,
-            "throughput/samples_per_second": settings.batch_size / (ended - began),
+            **durations(began, answered, scored, ended, settings.batch_size),
+            **conditioning.end_phase(),
         }
         rewards_of.constraints.learn(rewards.standardised)
         learner.multipliers = rewards_of.constraints.state_dict()
@@ -210,6 +211,12 @@ def run(job: Job, folder: Path, reporter: Reporter) -> None:
             "steps": settings.steps, "weights": rewards_of.weights_by_name, "last": learner.metrics,
             "scalarization": job.settings["scalarization"], "multipliers": rewards_of.constraints.multipliers})
         save_result(learner, folder, reporter)
+
+
+def durations(began: float, answered: float, scored: float, ended: float, samples: int) -> dict[str, float]:
+    """Metrics of a phase's time, in seconds, from when each of its parts was finished."""
+    return {"time/generate": answered - began, "time/score": scored - answered, "time/update": ended - scored,
+            "throughput/samples_per_second": samples / (ended - began)}
 
 
 def rollout_log(job: Job, folder: Path, settings: Ppo, names: Sequence[str]) -> RolloutLog:
@@ -327,11 +334,11 @@ def backward(learner: Learner, settings: Ppo, inputs: LossInputs, is_padded: boo
 
 def can_capture(learner: Learner, settings: Ppo) -> bool:
     """Whether the passes of learning may be CUDA graphs, whose tensors stay where they are: an adapter fused into fp32
-    weights is a new tensor after each step, weights that are all trained give their gradients away, several processes
-    exchange theirs for new ones, and checkpointing reads random states from the device."""
+    weights is a new tensor after each step, weights that are all trained and conditioned policies give their gradients
+    away, several processes exchange theirs for new ones, and checkpointing reads random states from the device."""
     language = learner.language
     return (language.device.type == "cuda" and language.model.dtype == torch.bfloat16 and learner.masters is None
-            and parallel.world_size() == 1 and not settings.gradient_checkpointing)
+            and learner.conditioned is None and parallel.world_size() == 1 and not settings.gradient_checkpointing)
 
 
 def take_step(learner: Learner, max_grad_norm: float) -> float:
@@ -343,8 +350,9 @@ def take_step(learner: Learner, max_grad_norm: float) -> float:
             "Start again with a lower learning rate or a higher KL coefficient; lower the reward clip if rewards jump.",
         )
     learner.optimizer.step()
-    if learner.masters is not None:
-        learner.masters.write_back()
+    for written in (learner.masters, learner.conditioned):
+        if written is not None:
+            written.write_back()
     return norm
 
 

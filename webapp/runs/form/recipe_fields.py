@@ -45,6 +45,7 @@ LABELS = {
     "judge.logprobs": "Log-probabilities", "judge.most_flips": "Largest share of order flips",
     "preference_model.stop_at_chance": "Stop if no better than a coin",
     "policy.lora": "Trained weights",
+    "ppo.conditioned": "One policy for every trade-off", "ppo.concentration": "Concentration of the shares",
     "sample.pairs": "Pairs are", "sample.count": "Pairs to sample", "preference_model.held_out": "Held-out share",
     "preference_model.labels": "Labels are", "preference_model.labels_from": "Labels are from",
     "data.ratings": "Aspects that label principles", "preference_model.lora_layers": "Layers with LoRA",

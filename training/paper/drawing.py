@@ -6,6 +6,7 @@ animation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
@@ -108,6 +109,43 @@ def line(title: str, points: Sequence[Point], across: str, marks: Sequence[Mark]
         parts.append(_text(x, scale(point.value) - 10, f"{100 * point.value:.1f}", anchor="middle", size=11))
         parts.append(_text(x, height - bottom + 18, point.label, anchor="middle", size=11, color=MUTED))
     parts.append(_text(width / 2, height - 14, across, anchor="middle", size=11, color=MUTED))
+    return _svg(width, height, title, parts)
+
+
+class Series(NamedTuple):
+    """Points (x, y) in [0, 1] of one kind; those that are on the front of their kind are joined by a line."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    on_front: Sequence[bool]
+    color: str
+
+
+def scatter(title: str, series: Sequence[Series], across: str, up: str, low: float = 0.0, high: float = 1.0) -> str:
+    """Kinds of points in the plane of two objectives, each with its front as a line; dominated points are pale."""
+    left, top, size, bottom = 62.0, 60.0 + 18 * len(series), 480.0, 56.0
+    width, height = left + size + 24, top + size + bottom
+    x_of, y_of = _scale(left, left + size, low, high), _scale(top + size, top, low, high)
+    parts = [_text(16, 26, title, size=15, weight=650)]
+    for tick in (step / 10 for step in range(math.ceil(low * 10), math.floor(high * 10) + 1)):
+        x, y = x_of(tick), y_of(tick)
+        parts += [f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{top}' y2='{top + size}' stroke='{LINE}'/>",
+                  f"<line x1='{left}' x2='{left + size}' y1='{y:.1f}' y2='{y:.1f}' stroke='{LINE}'/>",
+                  _text(x, top + size + 18, f"{100 * tick:.0f}", anchor="middle", size=11, color=MUTED),
+                  _text(left - 8, y + 4, f"{100 * tick:.0f}", anchor="end", size=11, color=MUTED)]
+    for index, kind in enumerate(series):
+        front = sorted(point for point, is_best in zip(kind.points, kind.on_front, strict=True) if is_best)
+        path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in front)
+        parts += [f"<circle cx='22' cy='{46 + 18 * index}' r='4.5' fill='{kind.color}'/>",
+                  _text(34, 50 + 18 * index, kind.label, size=12),
+                  f"<polyline points='{path}' fill='none' stroke='{kind.color}' stroke-width='1.5'/>"]
+        parts += [f"<circle cx='{x_of(x):.1f}' cy='{y_of(y):.1f}' r='4.5' fill='{kind.color}' "
+                  f"fill-opacity='{1 if is_best else 0.3}'/>"
+                  for (x, y), is_best in zip(kind.points, kind.on_front, strict=True)]
+    middle = top + size / 2
+    parts += [_text(left + size / 2, height - 14, across, anchor="middle", size=11, color=MUTED),
+              f"<g transform='rotate(-90 16 {middle})'>"
+              f"{_text(16, middle, up, anchor='middle', size=11, color=MUTED)}</g>"]
     return _svg(width, height, title, parts)
 
 

@@ -11,13 +11,13 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.dialogue import Dialogue
 
 if TYPE_CHECKING:
     from training.models.chat_batch import ChatBatch, Reply
+    from training.models.mixed_lora import Policy
 
 log = logging.getLogger("concord.inference")
 
@@ -62,7 +62,7 @@ class BatchedPolicy:
 
     engine: ChatEngine
     batch: ChatBatch
-    adapter: Path | None
+    adapter: Policy
 
     @property
     def longest(self) -> int:

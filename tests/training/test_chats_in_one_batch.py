@@ -14,6 +14,8 @@ from training.errors import BadData, ModelUnavailable, OutOfMemory
 from training.models import chat_batch, language_model, mixed_lora
 from training.models.chat import ChatPolicy
 from training.models.chat_batch import ChatBatch, Reply
+from training.models.mixed_lora import Soup
+from training.models.policy_mix import Weighted, mix_policies
 from training.models.rollouts import Sampling
 from training.models.shared_cache import SharedCache
 
@@ -126,6 +128,55 @@ def test_layers_with_several_adapters_are_exact(tiny_base: Path, adapters: list[
                 plain = language_model.load_adapter(plain, adapter)
             torch.testing.assert_close(logits[row], plain.model(input_ids=tokens[row:row + 1]).logits[0],
                                        atol=1e-4, rtol=0)
+
+
+def test_a_soup_says_what_the_mixed_adapter_would_say(
+    tiny_base: Path, adapters: list[Path], batch: ChatBatch, tmp_path: Path,
+) -> None:
+    """Beside rows of other policies and other weights of the same adapters."""
+    soups = [Soup(((adapters[0], 0.25), (adapters[1], 0.75))), Soup(((adapters[0], -0.5), (adapters[1], 1.5)))]
+    for number, soup in enumerate(soups):
+        mix_policies([Weighted(*part) for part in soup.parts], tmp_path / f"mix{number}")
+    replies = [batch.put(PROMPTS[0], policy, Sampling(12), 5) for policy in (*soups, adapters[0], None)]
+    finish(batch)
+    assert [reply.take() for reply in replies] == [
+        alone(tiny_base, PROMPTS[0], policy, Sampling(12), 5)
+        for policy in (tmp_path / "mix0", tmp_path / "mix1", adapters[0], None)]
+
+
+def test_logits_of_a_soup_are_those_of_the_summed_weights(
+    tiny_base: Path, adapters: list[Path], tmp_path: Path,
+) -> None:
+    tokens = torch.tensor([[5, 9, 11, 20]])
+    soup = Soup(((adapters[0], 0.3), (adapters[1], 0.7)))
+    mix_policies([Weighted(*part) for part in soup.parts], tmp_path / "mix")
+    mixed = mixed_lora.MixedLora(language_model.load(str(tiny_base), CPU))
+    mixed.load(soup)
+    mixed.gather([soup])
+    mixed.use([soup])
+    with torch.no_grad():
+        of_soup = mixed.language.model(input_ids=tokens).logits
+        adapter = language_model.load_adapter(language_model.load(str(tiny_base), CPU), tmp_path / "mix")
+        with language_model.merged(adapter):
+            torch.testing.assert_close(of_soup, adapter.model(input_ids=tokens).logits, atol=1e-4, rtol=0)
+
+
+def test_an_adapter_named_twice_counts_with_the_sum_of_its_weights(tiny_base: Path, adapters: list[Path]) -> None:
+    twice = Soup(((adapters[0], 0.4), (adapters[0], 0.6)))
+    assert mixed_lora.weights_of(twice) == {adapters[0]: pytest.approx(1.0)}
+    assert mixed_lora.weights_of(None) == {} and mixed_lora.weights_of(adapters[1]) == {adapters[1]: 1.0}
+
+
+def test_a_soup_is_there_once_all_of_its_adapters_are(
+    tiny_base: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mixed_lora, "MOST_ADAPTERS", 1)
+    mixed = mixed_lora.MixedLora(language_model.load(str(tiny_base), CPU))
+    soup = Soup(((adapters[0], 0.5), (adapters[1], 0.5)))
+    mixed.load(adapters[0])
+    assert soup not in mixed and None in mixed
+    mixed.load(soup)  # its own adapters do not make room for each other
+    assert soup in mixed and adapters[0] in mixed
 
 
 def test_the_oldest_adapter_that_nobody_uses_makes_room(

@@ -133,7 +133,7 @@ class ChatBatch:
         """A reply that will be drawn. A prompt that is too long loses its oldest tokens.
 
         Args:
-            policy: the folder of its adapter, loaded when its prompt is read; None for the base alone.
+            policy: the folder of its adapter, or a soup of several, loaded when its prompt is read; None for the base.
             tell: called, in the thread that decodes, at the first token and when the reply has ended.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Several LoRA adapters on one base, a different one for each row of a batch, or none.
+"""Several LoRA adapters on one base, a different one for each row of a batch, a weighted sum of some, or none.
 
 The base's product is made once for all rows. The adapters in use stand side by side as one of larger rank, and a mask
 keeps of its inner values those of each row's own adapter:
@@ -6,7 +6,8 @@ keeps of its inner values those of each row's own adapter:
     y = W x + [s1 B1, s2 B2, ...] (mask * ([A1; A2; ...] x))
 
 so a step has two products more per layer, however many adapters are in it. What the mask removes is zero exactly, so a
-row is computed as if it were alone. Matrices are in the base's dtype. Left out: DoRA, and adapters on the experts of a
+row is computed as if it were alone. A soup (arXiv 2306.04488) keeps the values of each of its adapters times a weight,
+so other weights cost nothing and no adapter is made of them (`policy_mix` makes one). Matrices are in the base's dtype. Left out: DoRA, and adapters on the experts of a
 mixture, whose rows are no longer in the order of the batch (`can_mix`).
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -25,8 +26,20 @@ from torch.nn.functional import linear
 from training.errors import ModelUnavailable
 from training.models.language_model import LanguageModel, load_adapter
 
-Policy = Path | None
-"""The folder of an adapter; None for the base alone."""
+
+
+class Soup(NamedTuple):
+    """A policy that is the weighted sum of what adapters add to their base.
+
+    Attributes:
+        parts: (folder of an adapter, its weight); weights may be negative and need not sum to 1.
+    """
+
+    parts: tuple[tuple[Path, float], ...]
+
+
+Policy = Path | Soup | None
+"""The folder of an adapter, several of them with weights, or None for the base alone."""
 
 MOST_ADAPTERS = 16
 """On one base; each takes as much memory as its file."""
@@ -49,20 +62,25 @@ class MixedLora:
         self._ranks: list[int] = []
 
     def __contains__(self, policy: Policy) -> bool:
-        return policy is None or policy in self._names
+        return self._names.keys() >= weights_of(policy).keys()
 
-    def load(self, folder: Path, in_use: Iterable[Policy] = ()) -> None:
-        """Load an adapter, if it is not there. Nothing may be computed meanwhile: it changes the model's layers.
+    def load(self, policy: Policy, in_use: Iterable[Policy] = ()) -> None:
+        """Load a policy's adapters, where they are not there. Nothing may be computed meanwhile: it changes the model's
+        layers.
 
         Args:
             in_use: adapters that must stay; of the others the oldest goes where there are `MOST_ADAPTERS`.
 
         Raises:
-            ModelUnavailable: it cannot be read or belongs to another base.
+            ModelUnavailable: one cannot be read or belongs to another base.
         """
-        if folder in self._names:
-            return
-        idle = [other for other in self._names if other not in set(in_use)]
+        needed = {folder for other in (policy, *in_use) for folder in weights_of(other)}
+        for folder in weights_of(policy):
+            if folder not in self._names:
+                self._load_adapter(folder, needed)
+
+    def _load_adapter(self, folder: Path, needed: set[Path]) -> None:
+        idle = [other for other in self._names if other not in needed]
         if len(self._names) >= MOST_ADAPTERS and idle:
             self.language.adapter.delete_adapter(self._names.pop(idle[0]))
         self._tries += 1  # what is left of an adapter that could not be loaded keeps its name
@@ -79,16 +97,17 @@ class MixedLora:
 
     def gather(self, policies: Iterable[Policy]) -> None:
         """Put the adapters of all rows side by side, before the passes that `use` them."""
-        adapters = tuple(sorted({policy for policy in policies if policy is not None}))
+        adapters = tuple(sorted({folder for policy in policies for folder in weights_of(policy)}))
         if adapters != self._beside:
             self._put_beside(adapters)
 
     def use(self, policies: Sequence[Policy]) -> None:
-        """Whose adapter each row of the next pass has; they were gathered."""
+        """Whose adapters each row of the next pass has; they were gathered."""
         self.mask = None
-        if any(policies):
+        weights = [weights_of(policy) for policy in policies]
+        if any(weights):
             columns = torch.tensor(self._ranks)
-            mask = torch.tensor([[float(policy == adapter) for adapter in self._beside] for policy in policies],
+            mask = torch.tensor([[of_row.get(adapter, 0.0) for adapter in self._beside] for of_row in weights],
                                 dtype=self.language.model.dtype).repeat_interleave(columns, dim=1)
             self.mask = mask.unsqueeze(1).to(self.language.device)
 
@@ -102,6 +121,19 @@ class MixedLora:
         for layer in layers:
             layer.beside = _side_by_side(layer, names, ranks)
         self._beside, self._ranks = adapters, ranks
+
+
+def weights_of(policy: Policy) -> dict[Path, float]:
+    """The weight of each adapter in a policy: 1 for an adapter alone, none for the base. One that a soup names twice
+    counts with the sum of its weights."""
+    if policy is None:
+        return {}
+    if isinstance(policy, Path):
+        return {policy: 1.0}
+    weights: dict[Path, float] = {}
+    for folder, weight in policy.parts:
+        weights[folder] = weights.get(folder, 0.0) + weight
+    return weights
 
 
 def can_mix(model: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The inference worker: two policies answer one prompt, token by token, and a run's reward scores both.
+"""The inference worker: policies answer one prompt, token by token, and a run's reward scores their answers.
 
 A few chats are answered at once, each by a thread that loads, listens and scores; one more thread draws the replies,
 those of one base in one batch (`workers.chat_engine`). More chats wait in `workers.chat_queue`. Torch is imported at
@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,11 +26,11 @@ from django.db import connection
 
 from training.config import DEMO_WORLD, Scalarization
 from training.errors import BadSettings, ModelUnavailable, TrainingError
-from training.run.artifacts import kept_policy
+from training.run.artifacts import corner_policy, kept_policy
 from training.run.baselines import measured_rewards, reward_principles
 from training.run.model_names import models_at
 from training.run.pipeline import plan, served_by
-from webapp.playground.chat_events import PROTOCOL, AnswersScored, PrincipleScore
+from webapp.playground.chat_events import PROTOCOL, AnswersScored, PrincipleScore, letter
 from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, Stage
@@ -40,6 +40,7 @@ from workers.loaded_models import Loaded
 
 if TYPE_CHECKING:
     from training.models.chat_batch import ChatBatch, Reply
+    from training.models.mixed_lora import Policy
     from training.reward.rewards import PrincipleRewards
 
 # Waiting threads must release their core, or a worker beside a training stage is forty times slower. Torch reads this
@@ -143,7 +144,7 @@ def converse(request: Request, writer: ChatWriter) -> None:
         Cancelled: the user stopped it.
         TrainingError: a model is missing, cannot be loaded, or is too small for the prompt.
     """
-    policies = [_policy(request, side, writer) for side in (0, 1)]
+    policies = [_policy(request, side, writer) for side in range(len(request.policies))]
     answers = stream_answers(policies, request, writer)
     if request.scorer is not None:
         if writer.cancelled():
@@ -152,13 +153,13 @@ def converse(request: Request, writer: ChatWriter) -> None:
 
 
 def stream_answers(policies: list[BatchedPolicy], request: Request, writer: ChatWriter) -> list[str]:
-    """Stream both answers as they are drawn; pieces are written about twenty times per second."""
+    """Stream all answers as they are drawn; pieces are written about twenty times per second."""
     began, news = time.monotonic(), threading.Event()
     sampling = asdict(request.sampling)
     replies: list[Reply] = []
-    answers, going = ["", ""], [0, 1]
+    answers, going = [""] * len(policies), list(range(len(policies)))
     try:
-        for side in (0, 1):
+        for side in range(len(policies)):
             replies.append(policies[side].begin(request.dialogues[side], news.set, **sampling))
         while going:
             news.wait(BEAT)
@@ -184,18 +185,19 @@ def stream_answers(policies: list[BatchedPolicy], request: Request, writer: Chat
 
 
 def score(request: Request, answers: list[str]) -> AnswersScored:
-    """Rewards of both answers by the scoring run's preference models, weights and scalarization."""
+    """Rewards of all answers by the scoring run's preference models, weights and scalarization."""
     run = Run.objects.filter(team_id=request.team, pk=request.scorer or 0).first()
     if run is None:
         raise ModelUnavailable("The run that scores the answers no longer exists.",
                                "Choose another run under “Sampling and scoring”.")
     rewards = _loaded.get(("rewards", run.pk), lambda: _principle_rewards(run))
     with _scoring:
-        scores = rewards(request.dialogues, answers, 2)
+        scores = rewards(request.dialogues, answers, len(answers))
     recipe = run.stored.recipe  # a prompt that somebody typed has no reference answer to measure by
     unmeasured = set(recipe.referenced).intersection(measured_rewards(recipe))
+    no_scores: list[float | None] = [None] * len(answers)
     principles: list[PrincipleScore] = [
-        {"name": name, "scores": [None, None] if name in unmeasured else _rounded(scores.standardised[:, column]),
+        {"name": name, "scores": no_scores if name in unmeasured else _rounded(scores.standardised[:, column]),
          "parts": _rounded(scores.weighted[:, column])}
         for column, name in enumerate(rewards.names)]
     return {"kind": "rewards", "principles": principles, "totals": _rounded(scores.total)}
@@ -226,9 +228,11 @@ def _policy(request: Request, side: int, writer: ChatWriter) -> BatchedPolicy:
     tuned, started = _stage(request.team, reference["stage"]), _stage(request.team, reference["sft"])
     stage_settings = tuned.settings if tuned else started.settings if started else {}
     base: str | Path = started.folder / "model" if started else reference["base"]
-    adapter: Path | None = None
-    if tuned is not None:
-        trained = _trained(tuned, reference.get("step"))
+    adapter: Policy = None
+    if parts := reference.get("parts"):
+        adapter = _soup(request.team, parts)
+    elif tuned is not None:
+        trained = _trained(tuned, reference)
         if (trained / "model").is_dir():  # every weight was trained: a base of its own
             base = trained / "model"
         else:
@@ -243,14 +247,33 @@ def _policy(request: Request, side: int, writer: ChatWriter) -> BatchedPolicy:
     needed = policy.count_tokens(request.dialogues[side])
     if needed > room:
         raise BadSettings(
-            f"The conversation with policy {'AB'[side]} has {needed} tokens. With an answer of up to "
+            f"The conversation with policy {letter(side)} has {needed} tokens. With an answer of up to "
             f"{request.sampling.max_new_tokens} tokens, {max(0, room)} fit.",
             "Start a new conversation, shorten the prompt, or allow a shorter answer.")
     return policy
 
 
-def _trained(tuned: Stage, step: int | None) -> Path:
-    """The folder with the policy that a PPO stage trained, after its last step or one whose policy was kept."""
+def _soup(team: int, parts: Sequence[Mapping[str, Any]]) -> Policy:
+    """The policy that is a weighted sum of others, as `selectors.Policies.mixed` describes it."""
+    from training.models.mixed_lora import Soup
+
+    weighted = []
+    for part in parts:
+        stage = _stage(team, part["stage"])
+        assert stage is not None
+        trained = _trained(stage, part)
+        if (trained / "model").is_dir():
+            raise BadSettings(f"Every weight of the policy of {stage} was trained; it has no adapter to mix.",
+                              "Mix policies that were trained with 'policy.lora'.")
+        weighted.append((trained / "adapter", float(part["weight"])))
+    return Soup(tuple(weighted))
+
+
+def _trained(tuned: Stage, reference: Mapping[str, Any]) -> Path:
+    """The folder with the policy that a PPO stage trained: after its last step, one whose policy was kept, a corner."""
+    if "corner" in reference:
+        return corner_policy(tuned.folder, reference["corner"])
+    step: int | None = reference.get("step")
     if step is None:
         return tuned.folder
     kept = kept_policy(tuned.folder, step)

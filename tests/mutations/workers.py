@@ -66,7 +66,7 @@ WORKERS: tuple[Mutation, ...] = (
     Mutation("row-of-who-left", "the last row takes the place of one that leaves", "training/models/shared_cache.py",
              "buffer[place] = buffer[last]", "pass", (CHATS,)),
     Mutation("adapter-of-others", "a row has no part of another row's adapter", "training/models/mixed_lora.py",
-             "float(policy == adapter)", "1.0", (CHATS,)),
+             "of_row.get(adapter, 0.0)", "1.0", (CHATS,)),
     Mutation("chunk-reads-on", "a long prompt is read chunk after chunk", "training/models/chat_batch.py",
              "positions[:, start:end].to(device)", "positions[:, :end - start].to(device)", (CHATS,)),
     Mutation("stopped-row-stays", "who stops leaves the batch", "training/models/chat_batch.py",

@@ -168,3 +168,36 @@ def test_another_teams_run_does_not_score(other_team: Team, team: Team, run: Run
     events = chat(other_team, run, policies=[base, base])
     assert events[-1]["kind"] == "failed"
     assert "rewards" not in [event["kind"] for event in events]
+
+
+def test_mixes_answer_beside_the_policies_that_they_are_of(team: Team, run: Run) -> None:
+    tuned = {"stage": run.stages.get(kind="ppo").pk, "sft": None, "base": "demo-world"}
+    base = tuned | {"stage": None}
+    mixes = [tuned | {"parts": [{"stage": tuned["stage"], "weight": weight}]} for weight in (0.0, 1.0)]
+    events = chat(team, run, policies=[base, tuned, *mixes], dialogues=[ASK] * 4)
+    assert events[-1] == {"kind": "finished", "cancelled": False}, events[-1]
+    answers = {event["side"]: event["text"] for event in events if event["kind"] == "answer"}
+    assert answers[2] == answers[0] != answers[1] == answers[3]
+    rewards = next(event for event in events if event["kind"] == "rewards")
+    assert len(rewards["totals"]) == 4 and all(len(row["scores"]) == 4 for row in rewards["principles"])
+    assert rewards["totals"][3] == pytest.approx(rewards["totals"][1], abs=1e-3)
+
+
+def test_a_corner_of_a_conditioned_policy_is_the_adapter_of_its_principle(team: Team, run: Run) -> None:
+    ppo = run.stages.get(kind="ppo")
+    shutil.copytree(ppo.folder / "adapter", ppo.folder / "corners" / "toxicity" / "adapter")
+    tuned = {"stage": ppo.pk, "sft": None, "base": "demo-world"}
+    corner = tuned | {"corner": "toxicity"}
+    mix = tuned | {"parts": [{"stage": ppo.pk, "corner": "toxicity", "weight": 1.0}]}
+    events = chat(team, run, policies=[tuned, corner, mix], dialogues=[ASK] * 3)
+    answers = {event["side"]: event["text"] for event in events if event["kind"] == "answer"}
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_policy_that_was_trained_in_full_is_no_part_of_a_mix(team: Team, run: Run) -> None:
+    ppo = run.stages.get(kind="ppo")
+    shutil.rmtree(ppo.folder / "adapter")
+    (ppo.folder / "model").mkdir()
+    mix = {"stage": ppo.pk, "sft": None, "base": "demo-world", "parts": [{"stage": ppo.pk, "weight": 1.0}]}
+    last = chat(team, run, policies=[mix], dialogues=[ASK])[-1]
+    assert last["kind"] == "failed" and "it has no adapter to mix" in last["cause"], last

@@ -26,9 +26,7 @@ from torch import Tensor, nn
 
 from training.config import Lora
 from training.models.language_model import LanguageModel, ValueHead, add_adapter, lora_layers
-
-CORNERS = "corners"
-"""Folder of the adapters of the corners, each in NAME/adapter."""
+from training.run.artifacts import corner_policy
 
 
 def add_corners(language: LanguageModel, lora: Lora, corners: int) -> LanguageModel:
@@ -91,15 +89,14 @@ class ConditionedAdapter:
             self.write_back()
 
     def save_corners(self, folder: Path) -> None:
-        """Write each corner as a plain adapter of its own, CORNERS/NAME/adapter; they mix to the policy of any
-        shares."""
+        """Write each corner as a plain adapter of its own, to `corner_policy`; they mix to the policy of any shares."""
         from peft import get_peft_model_state_dict
 
         peft_model = self._language.adapter
         with self.without_shares():
             tensors = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
             for index, name in enumerate(self.names):
-                corner = folder / CORNERS / name / "adapter"
+                corner = corner_policy(folder, name) / "adapter"
                 corner.mkdir(parents=True)
                 save_file({key: self._part(key, tensor, index) for key, tensor in tensors.items()},
                           corner / "adapter_model.safetensors", metadata={"format": "pt"})

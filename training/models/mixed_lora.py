@@ -7,8 +7,10 @@ keeps of its inner values those of each row's own adapter:
 
 so a step has two products more per layer, however many adapters are in it. What the mask removes is zero exactly, so a
 row is computed as if it were alone. A soup (arXiv 2306.04488) keeps the values of each of its adapters times a weight,
-so other weights cost nothing and no adapter is made of them (`policy_mix` makes one). Matrices are in the base's dtype. Left out: DoRA, and adapters on the experts of a
-mixture, whose rows are no longer in the order of the batch (`can_mix`).
+so other weights cost nothing and no adapter is made of them (`policy_mix` makes one). Matrices are in the base's dtype.
+
+Left out: DoRA, and adapters on the experts of a mixture, whose rows are no longer in the order of the batch
+(`can_mix`).
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from torch.nn.functional import linear
 
 from training.errors import ModelUnavailable
 from training.models.language_model import LanguageModel, load_adapter
-
 
 
 class Soup(NamedTuple):

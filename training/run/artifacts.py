@@ -161,5 +161,10 @@ def kept_policy(folder: Path, step: int) -> Path:
     return folder / "kept" / f"step-{step:08d}"
 
 
+def corner_policy(folder: Path, principle: str) -> Path:
+    """Where a PPO stage keeps a corner of a conditioned policy: `adapter/` in this folder."""
+    return folder / "corners" / principle
+
+
 def is_complete(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()

@@ -52,7 +52,7 @@ class Answered(TypedDict):
 
 
 class PrincipleScore(TypedDict):
-    """A principle's scores of both answers, standardised, and their parts of the totals. None: its measure has no
+    """A principle's scores of all answers, standardised, and their parts of the totals. None: its measure has no
     number for them, and they count as the mean."""
 
     name: str
@@ -61,7 +61,7 @@ class PrincipleScore(TypedDict):
 
 
 class AnswersScored(TypedDict):
-    """The rewards of both answers; the parts add up to the totals."""
+    """The rewards of all answers; the parts add up to the totals."""
 
     kind: Literal["rewards"]
     principles: list[PrincipleScore]
@@ -85,3 +85,8 @@ class Finished(TypedDict):
 
 ChatEvent: TypeAlias = Started | Waiting | Loading | Piece | Answered | AnswersScored | Failed | Finished
 LAST = {"failed", "finished"}
+
+
+def letter(side: int) -> str:
+    """What a side is called on the page: A for 0, B for 1, ..."""
+    return chr(ord("A") + side)

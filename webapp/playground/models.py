@@ -9,6 +9,25 @@ from webapp.accounts.models import TeamOwned
 from webapp.runs.models import Run
 
 
+class PolicyMix(TeamOwned):
+    """A policy of its own: the weighted sum of what policies on one base have learnt (a rewarded soup)."""
+
+    name = models.CharField(max_length=200)
+    parts = models.JSONField(help_text="[key of a policy, weight] each; keys as in selectors.PolicyChoice.")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> str:
+        return f"mix:{self.pk}"
+
+
 class Conversation(TeamOwned):
     """A chat with two policies. Its owner writes in it; the rest of the team reads it."""
 

@@ -31,7 +31,8 @@ async def opened(request: gr.Request) -> tuple[Any, ...]:
     one."""
     chat = request.query_params.get("chat", "")
     desk = await desk_of(request, chat)
-    talk = desk.talk or desk.empty(*desk.policies.pair_for(row_key(request.query_params.get("run", ""))))
+    talk = desk.talk or desk.empty(*desk.policies.pair_for(
+        row_key(request.query_params.get("run", "")), request.query_params.get("policy", "")))
     choices = [(choice.title, choice.key) for choice in desk.policies.choices]
     keys = {key for _, key in choices}
     scorers = [("the run of policy B, else of policy A", AUTO),

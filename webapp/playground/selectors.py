@@ -1,27 +1,35 @@
 """Which policies a team may chat with, and which run's preference models score the answers.
 
-A policy is named by a key: `tuned:<run>`, `tuned:<run>@<step>` for one that was kept on the way, `sft:<stage>`, or
-`base:<name>`. A key comes from a browser, so it is looked up only among the team's own rows; a base is one that a run
-of the team started from, or the demo world.
+A policy is named by a key: `tuned:<run>`, `tuned:<run>@<step>` for one that was kept on the way,
+`corner:<run>/<principle>` for a corner of a conditioned policy, `mix:<number>` for one that was saved as a mix of
+others, `sft:<stage>`, or `base:<name>`. A key comes from a browser, so it is looked up only among the team's own rows;
+a base is one that a run of the team started from, or the demo world.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from training.config import DEMO_WORLD
 from training.config.ppo import kept_steps
-from webapp.runs.models import RunStage, Stage
+from webapp.playground.models import PolicyMix
+from webapp.runs.models import Run, RunStage, Stage
 
 DEMO_BASE = f"base:{DEMO_WORLD}"
 MOST_RUNS = 300  # newest first: what a dropdown can hold
+MOST_MIXES = 300
 MOST_KEPT = 300  # policies of earlier steps, those of the newest runs first
 
 
 class NotYours(LookupError):
     """The key names no policy that this team may use."""
+
+
+class CannotMix(ValueError):
+    """These policies have no weighted sum; the message says why, and the way out."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class FinishedRun:
     base: str
     sft: int | None
     kept: range = range(0)  # steps whose policy was kept
+    corners: tuple[str, ...] = ()  # principles that a conditioned policy trades off
 
     @property
     def tuned(self) -> PolicyChoice:
@@ -50,6 +59,10 @@ class FinishedRun:
 
     def at(self, step: int) -> PolicyChoice:
         return PolicyChoice(f"tuned:{self.run}@{step}", f"{self.name} (run {self.run}, step {step})", self.run)
+
+    def corner(self, principle: str) -> PolicyChoice:
+        return PolicyChoice(f"corner:{self.run}/{principle}", f"{self.name} (run {self.run}, all on {principle})",
+                            self.run)
 
     @property
     def start(self) -> PolicyChoice:
@@ -63,6 +76,19 @@ class Policies:
     """All that a team may choose from."""
 
     runs: list[FinishedRun]
+    mixes: dict[str, PolicyMix] = field(default_factory=dict)  # by key
+
+    @property
+    def mixable(self) -> list[PolicyChoice]:
+        """The policies that are adapters, newest run first."""
+        return [choice for run in self.runs for choice in (run.tuned, *map(run.corner, run.corners),
+                                                           *(run.at(step) for step in reversed(run.kept)))]
+
+    def with_base_of(self, key: str) -> list[PolicyChoice]:
+        """Those of `mixable` that can be mixed with the policy of this key."""
+        first = self.find(key)
+        fitting = {run.run for run in self.runs if first and run.start.key == first.start.key}
+        return [choice for choice in self.mixable if choice.run in fitting]
 
     @property
     def choices(self) -> list[PolicyChoice]:
@@ -70,16 +96,28 @@ class Policies:
         starts.setdefault(DEMO_BASE, base_choice(DEMO_WORLD))
         kept = set(islice(((run.run, step) for run in self.runs for step in run.kept), MOST_KEPT))
         trained = [choice for run in self.runs for choice in (
-            run.tuned, *(run.at(step) for step in reversed(run.kept) if (run.run, step) in kept))]
-        return trained + list(starts.values())
+            run.tuned, *map(run.corner, run.corners),
+            *(run.at(step) for step in reversed(run.kept) if (run.run, step) in kept))]
+        mixes = [PolicyChoice(key, f"{mix.name} (mix {mix.pk})") for key, mix in self.mixes.items()]
+        return mixes + trained + list(starts.values())
 
-    def pair_for(self, run_id: int | None) -> tuple[str, str]:
-        """Keys of the two policies that a page opens with: a run's initial and its tuned policy."""
+    def pair_for(self, run_id: int | None, key: str = "") -> tuple[str, str]:
+        """Keys of the two policies that a page opens with: a run's initial and its tuned policy, or the policy of a key
+        and the one that it began as."""
+        if run := self.find(key):
+            return (run.start.key, key)
         run = next((run for run in self.runs if run.run == run_id), None) or next(iter(self.runs), None)
         return (run.start.key, run.tuned.key) if run else (DEMO_BASE, DEMO_BASE)
 
     def find(self, key: str) -> FinishedRun | None:
-        """The run whose tuned policy this is, after its last step or a kept one."""
+        """The run whose tuned policy this is, after its last step, a kept one, a corner; of a mix that of its first
+        part."""
+        if key in self.mixes:
+            return self.find(self.mixes[key].parts[0][0])
+        if key.startswith("corner:"):
+            number, _, principle = key.removeprefix("corner:").partition("/")
+            run = next((run for run in self.runs if str(run.run) == number), None)
+            return run if run and principle in run.corners else None
         of_run, _, step = key.partition("@")
         run = next((run for run in self.runs if run.tuned.key == of_run), None)
         return run if run and (not step or step in map(str, run.kept)) else None
@@ -103,14 +141,43 @@ class Policies:
         Raises:
             NotYours: the team has no such policy.
         """
+        if key in self.mixes:
+            return self.mixed(self.mixes[key].parts)
         if run := self.find(key):
-            step = key.partition("@")[2]
-            return {"stage": run.ppo, "sft": run.sft, "base": run.base} | ({"step": int(step)} if step else {})
+            return {"stage": run.ppo, "sft": run.sft, "base": run.base} | _part_of(key)
         if key == DEMO_BASE:
             return {"stage": None, "sft": None, "base": DEMO_WORLD}
         if run := self._started_from(key):
             return {"stage": None, "sft": run.sft, "base": run.base}
         raise NotYours(key)
+
+
+    def mixed(self, parts: Sequence[tuple[str, float]]) -> dict[str, Any]:
+        """The description of a weighted sum of policies; each part is the key of one of `mixable`, and its weight.
+
+        Raises:
+            NotYours: the team has no such policy.
+            CannotMix: they have different bases.
+        """
+        runs = [self.find(key) for key, _ in parts]
+        if not runs or None in runs or any(key in self.mixes for key, _ in parts):
+            raise NotYours(", ".join(key for key, _ in parts))
+        first, *others = (run for run in runs if run is not None)
+        for other in others:
+            if other.start.key != first.start.key:
+                raise CannotMix(f"“{first.name}” and “{other.name}” were trained from different bases, "
+                                f"{first.start.title} and {other.start.title}. Choose policies of one base.")
+        return {"stage": first.ppo, "sft": first.sft, "base": first.base, "parts": [
+            {"stage": run.ppo, "weight": weight} | _part_of(key)
+            for run, (key, weight) in zip((first, *others), parts, strict=True)]}
+
+
+def _part_of(key: str) -> dict[str, Any]:
+    """Which policy of its run a key names, where it is not the last one."""
+    if key.startswith("corner:"):
+        return {"corner": key.partition("/")[2]}
+    step = key.partition("@")[2]
+    return {"step": int(step)} if step else {}
 
 
 def base_choice(base: str) -> PolicyChoice:
@@ -119,12 +186,24 @@ def base_choice(base: str) -> PolicyChoice:
 
 
 def policies_of(team_id: int) -> Policies:
-    """Two queries, whatever the number of runs."""
+    """Four queries, whatever the number of runs."""
     done = Stage.Status.SUCCEEDED
     uses = RunStage.objects.filter(run__team_id=team_id, stage__team_id=team_id, stage__status=done)
     rows = list(uses.filter(name="ppo").order_by("-run_id")
                 .values_list("run_id", "run__name", "stage_id", "run__recipe__policy__base",
                              "run__recipe__ppo__keep_every", "run__recipe__ppo__steps")[:MOST_RUNS])
-    sft = dict(uses.filter(name="sft", run_id__in=[row[0] for row in rows]).values_list("run_id", "stage_id"))
-    return Policies([FinishedRun(run, name, ppo, base, sft.get(run), kept_steps(keep_every or 0, steps or 0))
-                     for run, name, ppo, base, keep_every, steps in rows])
+    numbers = [row[0] for row in rows]
+    sft = dict(uses.filter(name="sft", run_id__in=numbers).values_list("run_id", "stage_id"))
+    conditioned = Run.objects.filter(pk__in=numbers, recipe__ppo__conditioned=True).values_list(
+        "pk", "recipe__principles", "recipe__weights__mode")
+    corners = {run: tuple(choice["name"] for choice in principles or () if _has_corner(choice, mode))
+               for run, principles, mode in conditioned}
+    mixes = PolicyMix.objects.filter(team_id=team_id).order_by("-pk")[:MOST_MIXES]
+    return Policies([FinishedRun(run, name, ppo, base, sft.get(run), kept_steps(keep_every or 0, steps or 0),
+                                 corners.get(run, ()))
+                     for run, name, ppo, base, keep_every, steps in rows], {mix.key: mix for mix in mixes})
+
+
+def _has_corner(choice: dict[str, Any], mode: str | None) -> bool:
+    """Whether a principle of a conditioned run's recipe takes part in its reward."""
+    return choice.get("serves", "labels") != "gauge" and (mode == "fitted" or choice.get("weight", 1.0) != 0)

@@ -53,7 +53,7 @@ class ChatSampling:
 
 @dataclass(frozen=True)
 class Request:
-    """The request to the worker: two policies (`selectors.Policies.reference`), a dialogue for each, and the scorer."""
+    """The request to the worker: policies (`selectors.Policies.reference`), a dialogue for each, and the scorer."""
 
     team: int
     policies: list[dict[str, Any]]

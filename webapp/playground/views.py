@@ -28,8 +28,10 @@ def page(request: TeamRequest) -> HttpResponse:
     opened = _opened(request)
     policies = policies_of(request.team.pk)
     run = row_key(request.GET.get("run", ""))
-    keys = (opened.policy_a, opened.policy_b) if opened else policies.pair_for(run)
-    query = urlencode({"chat": opened.pk} if opened else {"run": run} if run is not None else {})
+    policy = request.GET.get("policy", "") if policies.find(request.GET.get("policy", "")) else ""
+    keys = (opened.policy_a, opened.policy_b) if opened else policies.pair_for(run, policy)
+    query = urlencode({"chat": opened.pk} if opened else {"policy": policy} if policy else
+                      {"run": run} if run is not None else {})
     return render(request, "playground/page.html", _listed(request) | {
         "pane": f"{PREFIX}/?{query}", "has_runs": bool(policies.runs), "opened": opened,
         "is_own": opened is None or opened.owner_id == request.user.pk,

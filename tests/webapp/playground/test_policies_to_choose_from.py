@@ -105,4 +105,4 @@ def test_many_runs_cost_no_more_queries(team: Team, finish_run: FinishRun) -> No
         finish_run(team, f"run {number}")
     with CaptureQueriesContext(connection) as captured:
         assert len(policies_of(team.pk).choices) == 6
-    assert len(captured) == 2
+    assert len(captured) == 4

@@ -17,6 +17,7 @@ from webapp.runs.compare.compared_runs import ComparedRun, NotComparable, compar
 from webapp.runs.compare.curves import common_tags, curves
 from webapp.runs.compare.final_numbers import final_numbers
 from webapp.runs.compare.recipe_differences import recipe_differences
+from webapp.runs.models import Run
 from webapp.runs.page.selectors import weighted
 from webapp.runs.series.metrics import ChartQuery
 
@@ -33,6 +34,7 @@ def compare(request: TeamRequest) -> HttpResponse:
         "runs": runs, "recipes": recipe_differences(runs, principles), "blocks": final_numbers(runs, principles),
         "answers": answers_of(runs), "chart_data": _chart_data(runs, principles),
         "own_principles": [name for name in principles if name not in of_team],  # they have no hue of their own
+        "steerable": [compared.run for compared in runs if compared.run.status == Run.Status.SUCCEEDED],
         "under_way": [compared for compared in runs if compared.is_under_way]})
 
 

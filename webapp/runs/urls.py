@@ -9,11 +9,12 @@ from webapp.runs.page import order_views, paper_views, steering_views, tidy_view
 from webapp.runs.principle_page import views as principle_views
 from webapp.runs.rollouts import views as rollout_views
 from webapp.runs.rollouts import what_if_views
+from webapp.runs.table import views as table_views
 
 app_name = "runs"
 urlpatterns = [
-    path("", views.run_list, name="list"),
-    path("rows/", views.run_list_rows, name="rows"),
+    path("", table_views.run_list, name="list"),
+    path("rows/", table_views.run_list_rows, name="rows"),
     path("running/", views.running, name="running"),
     path("new/", form_views.run_new, name="new"),
     path("new/preview/", form_views.run_preview, name="preview"),

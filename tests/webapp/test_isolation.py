@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests.conftest import logged_in
 from tests.webapp.runs.seeds import fill, make_run
-from tests.webapp.runs.test_rollouts_of_a_run import keep
+from tests.webapp.runs.test_rollouts_of_a_run import content_of, keep
 from tests.webapp.runs.test_rollouts_of_a_run import row as rollout
 from webapp.accounts.invitations import invitation_create
 from webapp.accounts.models import Team, User
@@ -155,7 +155,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
 
 
 def text_of(answer: Any) -> str:
-    content = b"".join(answer.streaming_content) if isinstance(answer, StreamingHttpResponse) else answer.content
+    content = content_of(answer) if isinstance(answer, StreamingHttpResponse) and answer.is_async else b"".join(answer)
     return content.decode(errors="replace")
 
 

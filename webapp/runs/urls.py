@@ -15,6 +15,7 @@ app_name = "runs"
 urlpatterns = [
     path("", table_views.run_list, name="list"),
     path("rows/", table_views.run_list_rows, name="rows"),
+    re_path(r"^runs\.(?P<ending>csv|parquet)$", table_views.run_list_file, name="file"),
     path("running/", views.running, name="running"),
     path("new/", form_views.run_new, name="new"),
     path("new/preview/", form_views.run_preview, name="preview"),

@@ -35,7 +35,8 @@ class UnknownField(BadSettings):
 
 
 class Fields:
-    """The fields of a team's runs: those of every run, and the names of values, each with its key."""
+    """The fields of a team's runs: those of every run, and the names of values, each with its key. A name that has a
+    heading of its own is a field even before any run has a value under it."""
 
     def __init__(self, keys: Mapping[str, int]) -> None:
         self.keys = keys
@@ -47,7 +48,7 @@ class Fields:
 
     @property
     def names(self) -> list[str]:
-        return [*OWN, *sorted(self.keys)]
+        return [*OWN, *sorted({*self.keys, *HEADINGS})]
 
     @property
     def principles(self) -> list[str]:
@@ -63,7 +64,7 @@ class Fields:
         """
         wanted = path.strip()
         for name in (wanted, ALIASES.get(wanted, ""), self._best(wanted)):
-            if name in self.keys or name in OWN:
+            if name in self.keys or name in OWN or name in HEADINGS:
                 return name
         lower = {name.lower(): name for name in self.keys}
         if wanted.lower() in lower:

@@ -10,7 +10,7 @@ from django.db.models import Count, Q, QuerySet
 
 from webapp.accounts.models import Team
 from webapp.runs.models import Run, RunTag, RunValue
-from webapp.runs.table.fields import Fields, UnknownField, moment, number
+from webapp.runs.table.fields import OWN, Fields, UnknownField, moment, number
 from webapp.runs.table.grammar import Comparison, Flag, Labelled, Term, Word, parse
 from webapp.runs.waiting import places
 
@@ -65,7 +65,7 @@ def _condition(team: Team, fields: Fields, term: Term) -> Q:
     if isinstance(term, Labelled):
         return _labelled(team, fields, term)
     name = fields.resolve(term.path)
-    return _own(team, fields, name, term) if name not in fields.keys else _value(fields.keys[name], name, term)
+    return _own(team, fields, name, term) if name in OWN else _value(fields.keys.get(name), name, term)
 
 
 def _labelled(team: Team, fields: Fields, term: Labelled) -> Q:
@@ -126,9 +126,9 @@ def _started(term: Comparison) -> Q:
     return conditions[term.operator]
 
 
-def _value(field: int, name: str, term: Comparison) -> Q:
+def _value(field: int | None, name: str, term: Comparison) -> Q:
     """A comparison with what runs have under a name. `!=` is true of runs that have another value, `=none` of those
-    that have none."""
+    that have none. Without a key no run has any."""
     values = RunValue.objects.filter(field=field)
     if term.operator == "~":
         return Q(pk__in=values.filter(text__icontains=term.value).values("run"))

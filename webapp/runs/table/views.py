@@ -21,6 +21,8 @@ from webapp.runs.table.fields import ALIASES, Fields
 from webapp.runs.table.files import TYPES, as_csv, as_parquet, names_of
 from webapp.runs.table.filtering import ARCHIVED, PAUSED, QUEUED, filtered
 from webapp.runs.table.groups import group_field, grouped, narrowed
+from webapp.runs.table.many_views import undoable
+from webapp.runs.table.saved_views import views_of
 from webapp.runs.table.sorting import Order, order_of, ordered
 from webapp.runs.tidying import tags_of
 
@@ -79,13 +81,17 @@ def _view(request: TeamRequest) -> View:
 def _frame(request: TeamRequest, view: View) -> dict[str, Any]:
     """What stands around the table."""
     asked = {name: request.GET.get(name, "") for name in KEPT}
+    address = changed(request.GET)
+    saved = views_of(request.team)
     return {
+        "saved_views": saved, "current_view": next((each for each in saved if each.query == address), None),
+        "undo": undoable(request), "back": request.get_full_path(),
         "q": asked["q"].strip(), "status": asked["status"], "filtered": any(asked.values()), "problems": view.problems,
         "statuses": [(QUEUED, "queued"), *Run.Status.choices, (PAUSED, "paused"), (ARCHIVED, "archived")],
         "tags": tags_of(request.team), "asked": asked, "group": view.group,
         "field_names": [*ALIASES, *view.fields.names],
         "heads": heads(request.GET, view.fields, view.columns, view.order),
-        "first_head": name_head(request.GET, view.order), "address": changed(request.GET),
+        "first_head": name_head(request.GET, view.order), "address": address,
         "usual_columns": changed(request.GET, columns=""), "ungrouped": changed(request.GET, group="")}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 
@@ -84,7 +84,8 @@ def _frame(request: TeamRequest, view: View) -> dict[str, Any]:
     address = changed(request.GET)
     saved = views_of(request.team)
     return {
-        "saved_views": saved, "current_view": next((each for each in saved if each.query == address), None),
+        "saved_views": saved, "current_view": next(
+            (each for each in saved if changed(QueryDict(each.query.removeprefix("?"))) == address), None),
         "undo": undoable(request), "back": request.get_full_path(),
         "q": asked["q"].strip(), "status": asked["status"], "filtered": any(asked.values()), "problems": view.problems,
         "statuses": [(QUEUED, "queued"), *Run.Status.choices, (PAUSED, "paused"), (ARCHIVED, "archived")],
@@ -103,8 +104,10 @@ def _rows(request: TeamRequest, view: View) -> dict[str, Any]:
     asked = [column.name for column in view.columns if column.kind == "value"]
     values = values_by_run(request.team, view.fields, runs, asked) if asked else {}
     query = f"?{request.GET.urlencode()}" if request.GET else ""
-    return {"page": page, "rows": rows, "query": query, "is_changing": any(row.is_changing for row in rows),
-            "lines": [(row, cells(view.columns, values.get(row.run.pk, {}))) for row in rows]}
+    lines = [(row, cells(view.columns, values.get(row.run.pk, {}))) for row in rows]
+    return {"page": page, "rows": rows, "query": query, "lines": lines,
+            "numeric": {cell.column.name for _, of_run in lines for cell in of_run if cell.is_number},
+            "is_changing": any(row.is_changing for row in rows)}
 
 
 def _groups(request: TeamRequest, view: View) -> dict[str, Any]:

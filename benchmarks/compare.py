@@ -2,8 +2,8 @@
 
     python benchmarks/compare.py [--runs 10000] [--rounds 5] [--postgres postgres://postgres@127.0.0.1:5432/postgres]
 
-The runs differ in their scalarization, KL target, learning rate and seed, and each has the values that a run of PPO has:
-its recipe's settings, last and best values of its series, and win rates. SQLite is a file in a temporary folder;
+The runs differ in their scalarization, KL target, learning rate and seed, and each has the values that a run of PPO
+has: its recipe's settings, last and best values of its series, and win rates. SQLite is a file in a temporary folder;
 PostgreSQL is a new database on the server of --postgres, which is dropped afterwards; without the option only SQLite is
 measured. Each page is asked for by Django's test client in a process of its own per database; a figure is the median
 wall time of its rounds, of the slowest page of its kind. The last line is `table_ms: N filter_ms: N`, the slower

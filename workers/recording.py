@@ -6,6 +6,7 @@ unchanged. So a batch is recorded exactly once or not at all, and a supervisor t
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,9 +27,12 @@ from training.run.events import (
 )
 from training.text import storable
 from webapp.runs.live.notifications import notify_run_changed
-from webapp.runs.models import LogLine, RunStage, Sample, Stage
+from webapp.runs.models import LogLine, Run, RunStage, Sample, Stage
+from webapp.runs.run_values import SOURCES, store_values
 from webapp.runs.series.writer import SeriesWriter
 from workers.labels import LabelRecorder
+
+VALUES_EVERY = 20.0  # seconds between two updates of the values that the table of runs filters by
 
 
 class LeaseLost(Exception):
@@ -57,6 +61,7 @@ class Recorder:
         self._series = SeriesWriter(stage)
         self._pairs = pairs
         self._labels = LabelRecorder(stage, pairs)
+        self._values_at = time.monotonic()
         self._pace: tuple[float, int, int] | None = None  # time and count of the first progress event, and its total
 
     def record_new(self) -> bool:
@@ -80,6 +85,9 @@ class Recorder:
         self._stage.events_offset, self._stage.events_seq = batch.offset, batch.seq
         runs = RunStage.objects.filter(stage=self._stage).values_list("run_id", flat=True)
         notify_run_changed(runs=list(runs), team=self._stage.team_id)
+        if self._stage.kind in SOURCES and time.monotonic() - self._values_at > VALUES_EVERY:
+            self._values_at = time.monotonic()
+            store_values(list(Run.objects.filter(pk__in=list(runs))))
         return True
 
     def _record(self, batch: Batch) -> None:

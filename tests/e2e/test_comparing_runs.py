@@ -82,7 +82,7 @@ def test_runs_are_checked_compared_and_drawn(context: BrowserContext, runs: list
     page.goto("/runs/")
     bar = page.locator("#compare")
     expect(bar).to_be_hidden()
-    page.get_by_label(f"Compare Few steps #{runs[0].pk}").check()
+    page.get_by_label(f"Check Few steps #{runs[0].pk}").check()
     expect(bar.get_by_role("button").first).to_be_disabled()
     page.get_by_label("Compare Begun").check()
     with page.expect_response("**/runs/rows/**"):  # the rows load themselves again while a run is under way
@@ -113,7 +113,7 @@ def test_without_scripts_the_bar_is_there_and_the_numbers_too(
     page.goto("/runs/")
     expect(page.locator("#compare")).to_be_hidden()
     for run in runs[:2]:
-        page.get_by_label(f"Compare {run.name} #{run.pk}").check()
+        page.get_by_label(f"Check {run.name} #{run.pk}").check()
     page.get_by_role("button", name="Compare the checked runs").click()
     # The newest run comes first in the list, so it is the baseline.
     expect(page.get_by_role("row", name="Overall")).to_contain_text("▼ −20 points")

@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests.conftest import logged_in
 from tests.webapp.runs.seeds import fill, make_run
-from tests.webapp.runs.test_rollouts_of_a_run import keep
+from tests.webapp.runs.test_rollouts_of_a_run import content_of, keep
 from tests.webapp.runs.test_rollouts_of_a_run import row as rollout
 from webapp.accounts.invitations import invitation_create
 from webapp.accounts.models import Team, User
@@ -40,7 +40,7 @@ from webapp.judges.services import connection_create
 from webapp.labels.models import AspectUse, BulkAction, Label, Pair, PairText
 from webapp.playground.models import Answer, Conversation, Turn
 from webapp.principles.models import Principle, PrincipleVersion
-from webapp.runs.models import Pace, Run
+from webapp.runs.models import Pace, Run, SavedView
 
 pytestmark = pytest.mark.once  # who may see what does not depend on the database
 
@@ -78,7 +78,7 @@ class Address:
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge",
                  "playground": "conversation"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
-        kind = about if about in {"pair", "run", "principle", "comparison", "bulk"} else kinds.get(space, "")
+        kind = about if about in {"pair", "run", "principle", "comparison", "bulk", "view"} else kinds.get(space, "")
         assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
         return rows[kind]
 
@@ -124,11 +124,12 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
                                            judge=judge.settings().model_dump(mode="json"), judge_title=SECRET)
     bulk = BulkAction.objects.create(team=team, by=owner, kind="reject", batch="b" * 32, status="done", changed=1,
                                      message=SECRET)
+    view = SavedView.objects.create(team=team, name=SECRET, query="?q=a")
     conversation = Conversation.objects.create(team=team, owner=owner, title=SECRET, name_a=SECRET, name_b=SECRET)
     turn = Turn.objects.create(conversation=conversation, position=1, prompt=SECRET)
     Answer.objects.create(turn=turn, side=0, text=SECRET)
     return {"team": team, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
-            "dataset": dataset.pk, "pair": pair.pk,
+            "dataset": dataset.pk, "pair": pair.pk, "view": view.pk,
             "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
             "comparison": comparison.pk, "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
@@ -151,11 +152,12 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(Connection.objects.of(team).values("pk", "name", "sealed_key", "tested_at")),
         list(Conversation.objects.of(team).values("pk", "title")),
         list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
+        list(SavedView.objects.of(team).values("pk", "name", "query")),
     ]
 
 
 def text_of(answer: Any) -> str:
-    content = b"".join(answer.streaming_content) if isinstance(answer, StreamingHttpResponse) else answer.content
+    content = content_of(answer) if isinstance(answer, StreamingHttpResponse) and answer.is_async else b"".join(answer)
     return content.decode(errors="replace")
 
 

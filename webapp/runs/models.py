@@ -107,6 +107,7 @@ class Run(TeamOwned):
     stages = models.ManyToManyField(Stage, through="RunStage", related_name="runs")
     note = models.TextField(blank=True, max_length=2000, help_text="What people want to remember of it.")
     archived = models.BooleanField(default=False, help_text="Kept, but not listed.")
+    starred = models.BooleanField(default=False, help_text="Marked by the team with a star.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -133,6 +134,46 @@ class RunTag(models.Model):
     class Meta:
         ordering = ["name"]
         constraints = [models.UniqueConstraint(fields=["run", "name"], name="tag_once_a_run")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RunField(TeamOwned):
+    """A name under which runs of a team have values; `webapp.runs.run_values` says which names there are."""
+
+    name = models.CharField(max_length=300)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["team", "name"], name="run_field_once_a_team")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RunValue(models.Model):
+    """A number or a text of a run under a name, derived by `webapp.runs.run_values`, which alone writes it."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="values", db_index=False)
+    field = models.ForeignKey(RunField, on_delete=models.CASCADE, related_name="values", db_index=False)
+    number = models.FloatField(null=True)
+    text = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "field"], name="value_once_a_run")]
+        indexes = [models.Index(fields=["field", "number", "run"], name="values_by_number")]
+
+
+class SavedView(TeamOwned):
+    """A view of the table of runs under a name: the query of its address."""
+
+    name = models.CharField(max_length=60)
+    query = models.TextField(blank=True, max_length=2000)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["team", "name"], name="view_name_once_a_team")]
 
     def __str__(self) -> str:
         return self.name

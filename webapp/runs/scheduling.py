@@ -14,6 +14,7 @@ from webapp.accounts.models import Team
 from webapp.celery import send
 from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.models import LogLine, Run, RunStage, Stage
+from webapp.runs.run_values import SOURCES, store_values
 
 S = Stage.Status
 
@@ -57,9 +58,11 @@ def advance(*, run: Run) -> None:
 
 
 def advance_users(stage: Stage) -> None:
-    """Advance every active run that uses the stage."""
+    """Advance every active run that uses the stage; what it reported becomes values of all runs that use it."""
     for run in Run.objects.filter(uses__stage=stage, status=Run.Status.RUNNING):
         advance(run=run)
+    if stage.kind in SOURCES:
+        store_values(list(Run.objects.filter(uses__stage=stage)))
 
 
 def revive(stages: Iterable[Stage]) -> None:
@@ -85,8 +88,10 @@ def _settle(run: Run, stages: list[Stage]) -> None:
         status = Run.Status.FAILED
     else:
         return
-    Run.objects.filter(pk=run.pk, status=Run.Status.RUNNING).update(status=status, finished_at=timezone.now())
-    run.status = status
+    now = timezone.now()
+    Run.objects.filter(pk=run.pk, status=Run.Status.RUNNING).update(status=status, finished_at=now)
+    run.status, run.finished_at = status, now
+    store_values([run])
 
 
 # The stages of a run's plan -------------------------------------------------------------------------------------
@@ -118,6 +123,7 @@ def repoint(*, run: Run, corrections: Mapping[str, str]) -> None:
                 _note_corrections(use.stage, read)
     Run.objects.filter(pk=run.pk).update(corrections=merged)
     run.corrections = merged
+    store_values([run])
 
 
 def _note_corrections(stage: Stage, principles: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from webapp.runs import stage_inputs
 from webapp.runs.live.notifications import notify_run_changed
 from webapp.runs.model_home import models_home
 from webapp.runs.models import Run, RunStage, Stage
+from webapp.runs.run_values import store_values
 from webapp.runs.scheduling import advance, enqueue, revive, stage_for, unshared
 from webapp.runs.waiting import team_order
 
@@ -69,6 +70,7 @@ def run_create(*, team: Team, user: User, recipe: Recipe, dataset: Dataset | Non
         RunStage.objects.create(run=run, stage=stage, name=item.name, position=position, reused=reused)
         stages.append(stage)
     revive(stages)
+    store_values([run])
     advance(run=run)
     return run
 
@@ -85,6 +87,7 @@ def run_cancel(*, run: Run, user: User) -> None:
     ours.filter(status=Stage.Status.QUEUED).update(status=Stage.Status.STOPPED)
     ours.filter(status=Stage.Status.RUNNING).update(stop_requested=True)
     run.refresh_from_db(fields=["status", "finished_at"])
+    store_values([run])
     notify_run_changed(runs=[run.pk], team=run.team_id)
 
 
@@ -101,6 +104,7 @@ def run_resume(*, run: Run, user: User) -> None:
             status=Run.Status.RUNNING, paused=False, finished_at=None):
         return
     run.refresh_from_db(fields=["status", "paused", "finished_at"])
+    store_values([run])
     # A stage that was asked to stop and still runs is needed again; if it stops, it is queued again.
     run.stages.filter(status=Stage.Status.RUNNING).update(stop_requested=False)
     revive(run.stages.all())
@@ -123,6 +127,7 @@ def run_go_on(*, run: Run, user: User) -> list[str]:
     if recipe != locked.recipe:
         Run.objects.filter(pk=run.pk).update(recipe=recipe)
         run.refresh_from_db(fields=["recipe"])
+        store_values([run])
     run_resume(run=run, user=user)
     return [f"{section}.{setting}" for section, setting, _ in turned_off]
 

@@ -9,11 +9,19 @@ from webapp.runs.page import order_views, paper_views, steering_views, tidy_view
 from webapp.runs.principle_page import views as principle_views
 from webapp.runs.rollouts import views as rollout_views
 from webapp.runs.rollouts import what_if_views
+from webapp.runs.table import many_views, view_actions
+from webapp.runs.table import views as table_views
 
 app_name = "runs"
 urlpatterns = [
-    path("", views.run_list, name="list"),
-    path("rows/", views.run_list_rows, name="rows"),
+    path("", table_views.run_list, name="list"),
+    path("rows/", table_views.run_list_rows, name="rows"),
+    re_path(r"^runs\.(?P<ending>csv|parquet)$", table_views.run_list_file, name="file"),
+    path("many/", many_views.many, name="many"),
+    path("many/undo/", many_views.undo, name="many_undo"),
+    path("views/save/", view_actions.save, name="view_save"),
+    path("views/<int:pk>/rename/", view_actions.rename, name="view_rename"),
+    path("views/<int:pk>/delete/", view_actions.delete, name="view_delete"),
     path("running/", views.running, name="running"),
     path("new/", form_views.run_new, name="new"),
     path("new/preview/", form_views.run_preview, name="preview"),

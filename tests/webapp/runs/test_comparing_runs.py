@@ -220,6 +220,6 @@ def test_every_run_has_a_colour_that_can_be_read_on_light_and_on_dark() -> None:
 def test_each_row_of_the_list_can_be_checked_for_the_comparison(owner_client: Client, team: Team, owner: User) -> None:
     run, _ = make_run(team, owner, name="a run")
     page = owner_client.get("/runs/").content.decode()
-    assert f'<form id="compare" class="compare-bar" method="get" action="{PAGE}">' in page
+    assert '<form id="compare" class="compare-bar" method="post" action="/runs/many/">' in page
     assert f'form="compare" name="run" value="{run.pk}"' in page
-    assert f"Compare a run #{run.pk}" in page
+    assert f"Check a run #{run.pk}" in page

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from django.db.models import Q, QuerySet
 
 from training.config.principles import library
 from webapp.accounts.models import Team
@@ -21,8 +20,6 @@ from webapp.runs.series.curves import Series, bucket, join
 from webapp.runs.waiting import ORDER, places, team_order
 
 FEW_CHUNKS = 8  # a sparkline of a longer series is drawn from the chunks' means
-ARCHIVED = "archived"  # a filter of the list: runs that are otherwise left out
-QUEUED = "queued"  # a filter of the list beside the statuses of runs: those of which no stage is at work
 HEAVY = ("stage__settings", "stage__details", "stage__summary", "stage__cause", "stage__remedy")
 
 
@@ -69,19 +66,6 @@ class ListRow:
     kl: float | None
     win: Win | None
     seconds: float | None
-
-
-def run_filter(team: Team, text: str, status: str) -> QuerySet[Run]:
-    """Runs by status and by words that their name, note or a tag holds; archived ones only where they are asked for."""
-    runs = Run.objects.of(team).select_related("created_by").prefetch_related("tags").defer("file_digests")
-    runs = runs.filter(archived=status == ARCHIVED)
-    if status == QUEUED:
-        runs = runs.filter(pk__in=places())
-    elif status in Run.Status.values:
-        runs = runs.filter(status=status)
-    if not text:
-        return runs
-    return runs.filter(Q(name__icontains=text) | Q(note__icontains=text) | Q(tags__name__icontains=text)).distinct()
 
 
 def run_rows(team: Team, runs: Sequence[Run]) -> list[ListRow]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.text import slugify
@@ -17,33 +16,9 @@ from webapp.accounts.middleware import TeamRequest
 from webapp.runs.models import Run
 from webapp.runs.page.labelling import labelling_of
 from webapp.runs.page.run_page import RunPage, samples_at
-from webapp.runs.page.selectors import ARCHIVED, QUEUED, run_filter, run_rows, running_now
+from webapp.runs.page.selectors import running_now
 from webapp.runs.series import metrics
 from webapp.runs.services import run_create
-from webapp.runs.tidying import tags_of
-
-PAGE = 25
-
-
-@require_GET
-def run_list(request: TeamRequest) -> HttpResponse:
-    return render(request, "runs/list.html", _list(request) | {
-        "statuses": [(QUEUED, "queued"), *Run.Status.choices, (ARCHIVED, "archived")], "tags": tags_of(request.team)})
-
-
-@require_GET
-def run_list_rows(request: TeamRequest) -> HttpResponse:
-    """The rows of the list alone: they load themselves again while a run in them is under way."""
-    return render(request, "runs/_rows.html", _list(request))
-
-
-def _list(request: TeamRequest) -> dict[str, Any]:
-    text, status = request.GET.get("q", "").strip()[:200], request.GET.get("status", "")
-    page = Paginator(run_filter(request.team, text, status), PAGE).get_page(request.GET.get("page"))
-    rows = run_rows(request.team, list(page.object_list))
-    query = f"?{request.GET.urlencode()}" if request.GET else ""
-    return {"page": page, "rows": rows, "q": text, "status": status, "filtered": bool(text or status), "query": query,
-            "is_changing": any(row.is_changing for row in rows)}
 
 
 @require_GET

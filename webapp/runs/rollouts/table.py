@@ -5,9 +5,8 @@ Numbers of all responses are read, texts only of those that are shown, unless wo
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from training.run.artifacts import ROLLOUTS
+from webapp.runs.downloads.csv_lines import csv_line
 
 TEXTS = ("prompt", "response")
 STANDARDISED, RAW = "standardised/", "raw/"
@@ -28,7 +28,6 @@ SORTS = {"step": "Step", "reward": "Reward", "total": "Reward before clip and pe
          "tokens": "Length in tokens"}
 """Columns that every run can be sorted by; beside them each principle's standardised score."""
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute a cell that begins so
 PART = 1000  # rows of a CSV file that are sent together
 
 
@@ -126,10 +125,10 @@ class Rollouts:
     def csv(self, places: pa.Array) -> Iterator[bytes]:
         """A CSV file of the chosen responses, in order; no cell of it is a formula."""
         names = self._dataset.schema.names
-        yield _line(names)
+        yield csv_line(names)
         for start in range(0, len(places), PART):
             for values in self._dataset.take(places[start:start + PART]).to_pylist():
-                yield _line([values[name] for name in names])
+                yield csv_line([values[name] for name in names])
 
 
 def _condition(query: Query) -> Any:
@@ -150,10 +149,3 @@ def _condition(query: Query) -> Any:
     for condition in conditions[1:]:
         expression &= condition
     return expression
-
-
-def _line(cells: Sequence[Any]) -> bytes:
-    file = io.StringIO()
-    csv.writer(file).writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
-                               for cell in cells])
-    return file.getvalue().encode()

@@ -72,7 +72,7 @@ def sentence(total: int, done: int, under_way: int, failed: int, waiting: int, p
 
 
 class SweepPage:
-    """All that the page of one sweep shows, in seven queries, and none more for its front."""
+    """All that the page of one sweep shows, in six queries, and one more for the interval of its front, once."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep

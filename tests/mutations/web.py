@@ -159,7 +159,8 @@ WEB: tuple[Mutation, ...] = (
              "(pairs - owned) * orders", "pairs * orders", (WHOSE_LABELS_ARE_WHOSE,)),
     # webapp/sweeps --------------------------------------------------------------------------------------------------
     Mutation("runs-at-a-time", "a sweep has no more runs under way than allowed", "webapp/sweeps/services.py",
-             "if under_way + len(started) >= sweep.at_a_time:", "if len(started) >= sweep.at_a_time:", (RUNS_AT_A_TIME,)),
+             "if under_way + len(started) >= sweep.at_a_time:", "if len(started) >= sweep.at_a_time:",
+             (RUNS_AT_A_TIME,)),
     Mutation("paused-sweep", "a paused sweep starts nothing", "webapp/sweeps/services.py",
              "    if sweep.paused:\n        return []\n", "", (RUNS_AT_A_TIME,)),
     Mutation("failed-stage-of-a-sweep", "what needs a failed stage waits for it", "webapp/sweeps/services.py",

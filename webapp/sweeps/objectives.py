@@ -52,6 +52,11 @@ class Value(NamedTuple):
     low: float | None = None
     high: float | None = None
 
+    @property
+    def two_digits(self) -> str:
+        """'−0.42'; a number that rounds to 0 has no sign."""
+        return f"{round(self.value, 2) + 0.0:.2f}".replace("-", "−")
+
 
 @dataclass(frozen=True)
 class Result:

@@ -84,7 +84,8 @@ def sweep_advance(*, sweep: Sweep) -> list[Run]:
 
     A paused run keeps its place: once it is resumed there would be more under way than were allowed.
     """
-    sweep = Sweep.objects.select_for_update(of=("self",)).select_related("team", "created_by", "dataset").get(pk=sweep.pk)
+    locked = Sweep.objects.select_for_update(of=("self",)).select_related("team", "created_by", "dataset")
+    sweep = locked.get(pk=sweep.pk)
     if sweep.paused:
         return []
     under_way = SweepRun.objects.filter(sweep=sweep, run__status=Run.Status.RUNNING).count()

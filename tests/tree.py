@@ -58,6 +58,7 @@ FOLDERS = {
     "webapp/runs/principle_page": "the pages of principles, with what runs made of them",
     "webapp/runs/live": "what changes, told to whoever watches",
     "webapp/runs/series": "the series of numbers that stages report",
+    "webapp/sweeps": "many runs of one recipe: their form, their start a few at a time, their front",
     "webapp/playground": "two policies side by side",
     "webapp/laptop": "all processes of a laptop, started and kept alive by one command",
     "webapp/laptop/management/commands": "",

@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "webapp.labels",
     "webapp.judges",
     "webapp.runs",
+    "webapp.sweeps",
     "webapp.playground",
     "webapp.laptop",
 ]

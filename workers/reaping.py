@@ -28,6 +28,7 @@ from webapp.labels import bulk
 from webapp.runs.models import Run, RunStage, Stage
 from webapp.runs.scheduling import advance, advance_users, enqueue
 from webapp.runs.waiting import takeable
+from webapp.sweeps.services import sweeps_advance
 from workers.leases import DB_DOWN
 from workers.processes import last_lines
 from workers.supervisor import MOST_CRASHES
@@ -53,6 +54,7 @@ def reap() -> None:
     busy = Stage.objects.filter(status__in=[S.QUEUED, S.RUNNING]).values("uses__run")
     for run in Run.objects.filter(status=Run.Status.RUNNING).exclude(pk__in=busy.filter(uses__run__isnull=False)):
         _try(lambda run: advance(run=run), run)
+    _try(sweeps_advance)
 
 
 def _try(work: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:

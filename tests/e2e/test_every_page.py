@@ -53,6 +53,8 @@ PAGES = {
     "label": "/labels/{label}/",
     "paper": "/runs/paper/",
     "runs-compare": "/runs/compare/?run={run}&run={failed}",
+    "sweeps": "/sweeps/",
+    "sweep-new": "/sweeps/new/?run={run}",
     "label-quality": "/labels/quality/",
     "judges": "/judges/",
     "judge": "/judges/{judge}/",

@@ -10,6 +10,7 @@ CHANGES = "tests/webapp/runs/test_changes.py"
 COMPARING_RUNS = "tests/webapp/runs/test_comparing_runs.py"
 CURVES = "tests/webapp/runs/test_curves.py"
 DECIDING_ON_MANY = "tests/webapp/labels/test_deciding_on_many.py"
+RUNS_AT_A_TIME = "tests/webapp/sweeps/test_runs_at_a_time.py"
 CONVERSATIONS = "tests/webapp/playground/test_conversations.py"
 GATE_BEFORE_THE_PANE = "tests/webapp/playground/test_gate_before_the_pane.py"
 IMPORT = "tests/webapp/datasets/test_import.py"
@@ -156,6 +157,18 @@ WEB: tuple[Mutation, ...] = (
              "orders = 2 if judge.both_orders else 1", "orders = 1", ("tests/webapp/judges/test_estimates.py",)),
     Mutation("labels-owned-already", "an estimate counts no label that the team has", "webapp/judges/estimating.py",
              "(pairs - owned) * orders", "pairs * orders", (WHOSE_LABELS_ARE_WHOSE,)),
+    # webapp/sweeps --------------------------------------------------------------------------------------------------
+    Mutation("runs-at-a-time", "a sweep has no more runs under way than allowed", "webapp/sweeps/services.py",
+             "if under_way + len(started) >= sweep.at_a_time:", "if len(started) >= sweep.at_a_time:",
+             (RUNS_AT_A_TIME,)),
+    Mutation("paused-sweep", "a paused sweep starts nothing", "webapp/sweeps/services.py",
+             "    if sweep.paused:\n        return []\n", "", (RUNS_AT_A_TIME,)),
+    Mutation("failed-stage-of-a-sweep", "what needs a failed stage waits for it", "webapp/sweeps/services.py",
+             "next((failed[stage.identity] for stage in stages if stage.identity in failed), None)", "None",
+             (RUNS_AT_A_TIME,)),
+    Mutation("stage-counted-twice", "the plan counts a shared stage once", "webapp/sweeps/planning.py",
+             "len(stages), len(stages) - len(to_run)", "sum(map(len, shown)), len(stages) - len(to_run)",
+             ("tests/webapp/sweeps/test_making_a_sweep.py",)),
     # webapp/playground ----------------------------------------------------------------------------------------------
     Mutation("policy-of-another-team", "nobody talks to a policy of another team", "webapp/playground/selectors.py",
              "run__team_id=team_id, stage__team_id=team_id, ", "",

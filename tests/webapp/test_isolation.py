@@ -38,9 +38,10 @@ from webapp.datasets.models import (
 from webapp.judges.models import Comparison, Connection
 from webapp.judges.services import connection_create
 from webapp.labels.models import AspectUse, BulkAction, Label, Pair, PairText
-from webapp.playground.models import Answer, Conversation, Turn
+from webapp.playground.models import Answer, Conversation, PolicyMix, Turn
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Pace, Run, SavedView
+from webapp.sweeps.models import Sweep, SweepRun
 
 pytestmark = pytest.mark.once  # who may see what does not depend on the database
 
@@ -76,9 +77,9 @@ class Address:
         if self.name in {"member_remove", "invitation_withdraw"}:
             return rows["member" if self.name == "member_remove" else "invitation"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge",
-                 "playground": "conversation"}
+                 "playground": "conversation", "sweeps": "sweep"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
-        kind = about if about in {"pair", "run", "principle", "comparison", "bulk", "view"} else kinds.get(space, "")
+        kind = about if about in {"pair", "run", "principle", "comparison", "bulk", "view", "mix"} else kinds.get(space, "")
         assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
         return rows[kind]
 
@@ -128,8 +129,11 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     conversation = Conversation.objects.create(team=team, owner=owner, title=SECRET, name_a=SECRET, name_b=SECRET)
     turn = Turn.objects.create(conversation=conversation, position=1, prompt=SECRET)
     Answer.objects.create(turn=turn, side=0, text=SECRET)
-    return {"team": team, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
-            "dataset": dataset.pk, "pair": pair.pk, "view": view.pk,
+    sweep = Sweep.objects.create(team=team, name=SECRET, recipe=run.recipe, created_by=owner)
+    SweepRun.objects.create(team=team, sweep=sweep, number=1, varied={"name": SECRET}, digest="d", run=run)
+    mix = PolicyMix.objects.create(team=team, name=SECRET, parts=[[f"tuned:{run.pk}", 1.0]])
+    return {"team": team, "sweep": sweep.pk, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
+            "dataset": dataset.pk, "pair": pair.pk, "view": view.pk, "mix": mix.pk,
             "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
             "comparison": comparison.pk, "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
@@ -151,6 +155,9 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(BulkAction.objects.of(team).values("pk", "hidden", "status")),
         list(Connection.objects.of(team).values("pk", "name", "sealed_key", "tested_at")),
         list(Conversation.objects.of(team).values("pk", "title")),
+        list(PolicyMix.objects.of(team).values("pk", "name")),
+        list(Sweep.objects.of(team).values("pk", "name", "paused", "at_a_time")),
+        list(SweepRun.objects.of(team).values("pk", "status")),
         list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
         list(SavedView.objects.of(team).values("pk", "name", "query")),
     ]
@@ -228,7 +235,7 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
 @pytest.mark.django_db
 def test_a_strangers_lists_hold_nothing_of_the_team(
         rows: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
-    for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list"):
+    for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list", "sweeps:list"):
         assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
         assert SECRET not in stranger_client.get(reverse(name)).content.decode()
 

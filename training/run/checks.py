@@ -15,6 +15,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +138,18 @@ def vocabulary(folder: Path) -> int | None:
     Added tokens are left out: a model may ship with some that it has no row for, as the pictures' token of Gemma 3 1B.
     A text that holds such a token is refused where it is encoded.
     """
-    if not (folder / "tokenizer.json").is_file():
+    path = folder / "tokenizer.json"
+    if not path.is_file():
         return None
-    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    state = path.stat()
+    return _vocabulary(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _vocabulary(path: Path, changed: int, size: int) -> int:
+    """Read once for each state of the file: a sweep checks hundreds of recipes on one model, and some tokenizers have
+    ten megabytes."""
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
     words: Any = tokenizer["model"].get("vocab", {})
     added = {token["content"] for token in tokenizer.get("added_tokens", [])}
     ids = ([index for word, index in words.items() if word not in added] if isinstance(words, dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,11 @@ class SweepRun:
         return as_text(self.varied)
 
 
-def sweep_runs(sweep: SweepFile, base: Recipe) -> list[SweepRun]:
+def sweep_runs(sweep: SweepFile, base: Recipe, check: Callable[[Recipe], None] = check_run) -> list[SweepRun]:
     """The runs of a sweep, of identical ones the first.
+
+    Args:
+        check: refuses what a valid recipe cannot do here; the web has rules of its own.
 
     Raises:
         BadSettings: naming the combination, its paths and values, and what is wrong.
@@ -40,7 +43,7 @@ def sweep_runs(sweep: SweepFile, base: Recipe) -> list[SweepRun]:
     for place, combination in enumerate(combinations(sweep.over, base), start=1):
         try:
             recipe = vary(base, combination)
-            check_run(recipe)
+            check(recipe)
         except TrainingError as error:
             raise BadSettings(f"Combination {place} ({as_text(combination)}) cannot be run: {error.cause}",
                               f"Change 'over' in the sweep file, or its recipe. {error.remedy}") from error

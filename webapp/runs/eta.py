@@ -181,12 +181,16 @@ def spans_of(runs: Sequence[Run]) -> dict[int, Span]:
         return {}
     uses = RunStage.objects.filter(run__in=[run.pk for run in active])
     open_stages = Stage.objects.filter(pk__in=uses.values("stage")).exclude(status=S.SUCCEEDED)
-    finished = Stage.objects.filter(team=active[0].team_id, status=S.SUCCEEDED, attempt__lte=1,
-                                    started_at__isnull=False, finished_at__isnull=False).order_by("-finished_at")
-    past = [Past(kind, settings, (end - start).total_seconds()) for kind, settings, start, end in
-            finished.values_list("kind", "settings", "started_at", "finished_at")[:PAST] if start and end]
-    spans = expected(open_stages.values_list("pk", "kind", "settings"), past)
+    spans = expected(open_stages.values_list("pk", "kind", "settings"), past_stages(active[0].team_id))
     return {pk: span for pk, span in spans.items() if span is not None}
+
+
+def past_stages(team: int) -> list[Past]:
+    """The team's newest finished stages that took one attempt, newest first."""
+    finished = Stage.objects.filter(team=team, status=S.SUCCEEDED, attempt__lte=1,
+                                    started_at__isnull=False, finished_at__isnull=False).order_by("-finished_at")
+    return [Past(kind, settings, (end - start).total_seconds()) for kind, settings, start, end in
+            finished.values_list("kind", "settings", "started_at", "finished_at")[:PAST] if start and end]
 
 
 def expected(open_stages: Iterable[tuple[int, str, Mapping[str, Any]]], past: Sequence[Past]) -> dict[int, Span | None]:

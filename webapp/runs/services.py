@@ -5,7 +5,8 @@ Scheduling is in `scheduling`, stages' data in `stage_inputs`.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from django.conf import settings
 from django.db import transaction
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from training.config import Recipe
 from training.errors import JudgeContradictsItself, NoBetterThanCoin
-from training.run.artifacts import is_complete
+from training.run.artifacts import digest_of, is_complete
 from training.run.checks import check_run
 from training.run.pipeline import StagePlan, identities, plan
 from webapp.accounts.models import Team, User
@@ -26,8 +27,8 @@ from webapp.runs.run_values import store_values
 from webapp.runs.scheduling import advance, enqueue, revive, stage_for, unshared
 from webapp.runs.waiting import team_order
 
-__all__ = ["StagePreview", "advance", "preview", "run_cancel", "run_create", "run_go_on", "run_move", "run_pause",
-           "run_resume"]
+__all__ = ["StagePreview", "advance", "preview", "previews", "run_cancel", "run_create", "run_go_on", "run_move",
+           "run_pause", "run_resume"]
 
 Move = Literal["up", "down", "first"]
 State = Literal["reused", "running", "to run"]
@@ -49,16 +50,18 @@ class StagePreview(NamedTuple):
     identity: str
     state: State
     reused_from_run: int | None
+    settings: Mapping[str, Any] = {}  # what its time depends on
 
 
 @transaction.atomic
-def run_create(*, team: Team, user: User, recipe: Recipe, dataset: Dataset | None) -> Run:
+def run_create(*, team: Team, user: User | None, recipe: Recipe, dataset: Dataset | None) -> Run:
     """Start a run; every stage that the team has computed, or is computing, is reused.
 
     Raises:
         TrainingError: the data cannot serve this recipe, or its models or the disk cannot (`training.run.checks`).
     """
-    planned, identity_by_name, digests, corrections = _identified(team, recipe, dataset)
+    check_run(recipe, settings.ARTIFACTS, models_home())
+    (planned, identity_by_name, digests, corrections), = _identified(team, [recipe], dataset)
     run = Run.objects.create(team=team, name=recipe.name, recipe=recipe.model_dump(mode="json"), dataset=dataset,
                              file_digests=digests, corrections=corrections, created_by=user)
     stages = []
@@ -169,36 +172,73 @@ def preview(*, team: Team, recipe: Recipe, dataset: Dataset | None) -> list[Stag
     Raises:
         BadSettings, BadData: the data cannot serve this recipe.
     """
-    planned, identity_by_name, _, _ = _identified(team, recipe, dataset)
-    known_stages = Stage.objects.filter(team=team, identity__in=identity_by_name.values())
+    check_run(recipe, settings.ARTIFACTS, models_home())
+    return previews(team=team, recipes=[recipe], dataset=dataset)[0]
+
+
+def previews(*, team: Team, recipes: Sequence[Recipe], dataset: Dataset | None) -> list[list[StagePreview]]:
+    """The preview of each recipe on its own, none of which is checked; two recipes that need the same stage name the
+    same identity. The number of queries does not grow with the recipes.
+
+    Raises:
+        BadSettings, BadData: the data cannot serve a recipe.
+    """
+    identified = _identified(team, recipes, dataset)
+    every_identity = {identity for one in identified for identity in one.identities.values()}
+    known_stages = Stage.objects.filter(team=team, identity__in=every_identity)
     stages = {stage.identity: stage for stage in known_stages.defer("settings", "summary", "details")}
     uses = RunStage.objects.filter(stage__in=[stage.pk for stage in stages.values()]).order_by("-run_id")
     first_user = dict(uses.values_list("stage_id", "run_id"))
-    rows = []
-    for item in planned:
-        stage = stages.get(identity_by_name[item.name])
-        state: State = "to run"
-        if stage is not None and stage.status == Stage.Status.SUCCEEDED:
-            state = "reused"
-        elif stage is not None and stage.is_active:
-            state = "running"
-        rows.append(StagePreview(item.name, item.kind, item.principle or "", identity_by_name[item.name], state,
-                                 first_user.get(stage.pk) if stage is not None and state != "to run" else None))
-    return rows
+    return [[_preview_of(item, one.identities[item.name], stages, first_user) for item in one.stages]
+            for one in identified]
 
 
-def _identified(team: Team, recipe: Recipe, dataset: Dataset | None) -> tuple[
-        list[StagePlan], dict[str, str], dict[str, str], dict[str, str]]:
-    """The plan, each stage's identity, the data's digests, and the digests of people's corrections by principle."""
-    check_run(recipe, settings.ARTIFACTS, models_home())
-    digests = stage_inputs.file_digests(recipe, dataset)
-    planned = plan(recipe)
-    before = identities(planned, digests)
-    labelled = {stage.identity: stage for stage in Stage.objects.filter(
-        team=team, status=Stage.Status.SUCCEEDED, identity__in=before.values(), kind="label")}
-    corrections = {}
-    for stage in labelled.values():
+def _preview_of(item: StagePlan, identity: str, stages: Mapping[str, Stage],
+                first_user: Mapping[int, int]) -> StagePreview:
+    stage = stages.get(identity)
+    state: State = "to run"
+    if stage is not None and stage.status == Stage.Status.SUCCEEDED:
+        state = "reused"
+    elif stage is not None and stage.is_active:
+        state = "running"
+    return StagePreview(item.name, item.kind, item.principle or "", identity, state,
+                        first_user.get(stage.pk) if stage is not None and state != "to run" else None, item.settings)
+
+
+class Identified(NamedTuple):
+    """The plan, each stage's identity by name, the data's digests, and those of people's corrections by principle."""
+
+    stages: list[StagePlan]
+    identities: dict[str, str]
+    digests: dict[str, str]
+    corrections: dict[str, str]
+
+
+def _identified(team: Team, recipes: Sequence[Recipe], dataset: Dataset | None) -> list[Identified]:
+    digests_by_data: dict[str, dict[str, str]] = {}
+    planned = []
+    for recipe in recipes:
+        stages = plan(recipe)
+        digests = digests_by_data.get(key := _data_key(recipe))
+        if digests is None:
+            digests = digests_by_data[key] = stage_inputs.file_digests(recipe, dataset)
+        planned.append((stages, identities(stages, digests), digests))
+    labelled = Stage.objects.filter(team=team, status=Stage.Status.SUCCEEDED, kind="label",
+                                    identity__in={identity for _, before, _ in planned for identity in before.values()})
+    corrected = {}
+    for stage in labelled:
         changed = stage_inputs.corrections_of(team=team, label_settings=stage.settings,
                                          labels=stage.folder / "labels.jsonl")
-        corrections[stage.principle] = stage_inputs.corrections_digest(changed)
-    return planned, identities(planned, digests, corrections), digests, corrections
+        corrected[stage.identity] = (stage.principle, stage_inputs.corrections_digest(changed))
+    result = []
+    for stages, before, digests in planned:
+        corrections = dict(corrected[identity] for identity in before.values() if identity in corrected)
+        result.append(Identified(stages, identities(stages, digests, corrections), digests, corrections))
+    return result
+
+
+def _data_key(recipe: Recipe) -> str:
+    """Equal for recipes whose data files are the same ones."""
+    values = recipe.model_dump(mode="json")
+    return digest_of([values["data"], recipe.seed, values["principles"], values["preference_model"].get("labels_from"),
+                      values["sample"]["pairs"], values["sft"], values["weights"]])

@@ -58,6 +58,7 @@ FOLDERS = {
     "webapp/runs/live": "what changes, told to whoever watches",
     "webapp/runs/series": "the series of numbers that stages report",
     "webapp/playground": "two policies side by side",
+    "webapp/arena": "policies compared by people, blind, and their boards",
     "webapp/laptop": "all processes of a laptop, started and kept alive by one command",
     "webapp/laptop/management/commands": "",
     "webapp/static": "style sheets, scripts, and the vendored uPlot and htmx",

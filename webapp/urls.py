@@ -21,5 +21,6 @@ urlpatterns = [
     path("labels/", include(([*labels.urlpatterns, *judges.label_pages], labels.app_name))),
     path("judges/", include(([*judges.urlpatterns, *runs.judge_pages], judges.app_name))),
     path("playground/", include("webapp.playground.urls")),
+    path("arena/", include("webapp.arena.urls")),
     path("review/", admin.site.urls),
 ]

@@ -18,11 +18,13 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests.conftest import logged_in
+from tests.webapp.arena.answers import make_arena
 from tests.webapp.runs.seeds import fill, make_run
 from tests.webapp.runs.test_rollouts_of_a_run import keep
 from tests.webapp.runs.test_rollouts_of_a_run import row as rollout
 from webapp.accounts.invitations import invitation_create
 from webapp.accounts.models import Team, User
+from webapp.arena.models import Arena, Ballot
 from webapp.datasets.models import (
     Curation,
     Dataset,
@@ -76,7 +78,7 @@ class Address:
         if self.name in {"member_remove", "invitation_withdraw"}:
             return rows["member" if self.name == "member_remove" else "invitation"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge",
-                 "playground": "conversation"}
+                 "playground": "conversation", "arena": "arena"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
         kind = about if about in {"pair", "run", "principle", "comparison", "bulk"} else kinds.get(space, "")
         assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
@@ -127,8 +129,9 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     conversation = Conversation.objects.create(team=team, owner=owner, title=SECRET, name_a=SECRET, name_b=SECRET)
     turn = Turn.objects.create(conversation=conversation, position=1, prompt=SECRET)
     Answer.objects.create(turn=turn, side=0, text=SECRET)
+    arena = make_arena(team, owner, name=SECRET)
     return {"team": team, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
-            "dataset": dataset.pk, "pair": pair.pk,
+            "dataset": dataset.pk, "pair": pair.pk, "arena": arena.pk,
             "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
             "comparison": comparison.pk, "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
@@ -150,6 +153,8 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(BulkAction.objects.of(team).values("pk", "hidden", "status")),
         list(Connection.objects.of(team).values("pk", "name", "sealed_key", "tested_at")),
         list(Conversation.objects.of(team).values("pk", "title")),
+        list(Arena.objects.of(team).values("pk", "status", "is_open", "served")),
+        list(Ballot.objects.values("pk", "outcome")),
         list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
     ]
 
@@ -226,7 +231,7 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
 @pytest.mark.django_db
 def test_a_strangers_lists_hold_nothing_of_the_team(
         rows: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
-    for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list"):
+    for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list", "arena:list"):
         assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
         assert SECRET not in stranger_client.get(reverse(name)).content.decode()
 

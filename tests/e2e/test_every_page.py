@@ -62,6 +62,7 @@ PAGES = {
     "comparison": "/judges/comparisons/{comparison}/",
     "playground": "/playground/?run={run}",
     "arenas": "/arena/",
+    "arena-new": "/arena/new/",
     "arena-import": "/arena/import/",
     "arena-board": "/arena/{arena}/board/",
     "arena-vote": "/arena/{arena}/vote/",
@@ -82,7 +83,8 @@ def numbers(concord: Stack, finished_run: int, hh_rows: Path) -> dict[str, int]:
     principle = re.search(r'href="/principles/(\d+)/"', visitor.get("/principles/").text)
     assert label and principle
     return {"arena": arena(visitor), "judge": saved_judge(visitor),
-            "comparison": comparison(visitor, int(principle[1])), "run": finished_run, "failed": failed_run(visitor), "label": int(label[1]), "principle": int(principle[1]),
+            "comparison": comparison(visitor, int(principle[1])), "run": finished_run, "failed": failed_run(visitor),
+            "label": int(label[1]), "principle": int(principle[1]),
             "dataset": dataset(visitor, hh_rows, "Imported for its page", imported=True),
             "uploaded": dataset(visitor, hh_rows, "Uploaded for its page", imported=False)}
 

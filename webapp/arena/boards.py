@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from django.db.models import Count
 
-from training.quality.bradley_terry import Vote, ranks_of, win_rates_of, with_intervals
+from training.quality.bradley_terry import Strengths, Vote, ranks_of, win_rates_of, with_intervals
 from webapp.arena.models import Arena, Ballot, Entrant
 from webapp.arena.selectors import VOTED
 from webapp.arena.serving import score_of
@@ -59,7 +59,13 @@ def people_votes(arena: Arena, entrants: Sequence[Entrant]) -> list[tuple[Vote, 
 def board_of(entrants: Sequence[Entrant], counted: Iterable[tuple[Vote, int]], least: int = LEAST_VOTES) -> Board:
     """The board that these votes give."""
     votes = [vote for vote, count in counted for _ in range(count)]
-    strengths = with_intervals(votes, len(entrants))
+    return arranged(entrants, votes, with_intervals(votes, len(entrants)), least)
+
+
+def arranged(
+    entrants: Sequence[Entrant], votes: Sequence[Vote], strengths: Strengths, least: int = LEAST_VOTES,
+) -> Board:  # fmt: skip
+    """A board of given strengths."""
     meetings = np.zeros((len(entrants), len(entrants)), dtype=int)
     for vote in votes:
         meetings[vote.first, vote.second] += 1

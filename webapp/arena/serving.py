@@ -30,7 +30,7 @@ def ballots_for(*, arena: Arena, user: User, ahead: int = AHEAD) -> list[Ballot]
     Arena.objects.select_for_update().get(pk=arena.pk)
     open_ballots = list(Ballot.objects.filter(pairing__arena=arena, user=user, outcome=OUT.OPEN)
                         .select_related("pairing__prompt"))
-    if not arena.is_open:
+    if not arena.is_open or arena.status != Arena.Status.READY:
         return []
     while len(open_ballots) < ahead:
         pairing = _for_several(arena, user) or _new_pairing(arena) or _unseen(arena, user)

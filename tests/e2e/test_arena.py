@@ -71,11 +71,16 @@ def test_a_vote_without_a_connection_is_named_and_saved_later(page: Page, arena:
     page.goto(f"{arena}vote/")
     before = saved(page)
     page.context.set_offline(True)
+    seen = [current(page)]
     page.keyboard.press("2")
+    seen.append(current(page))
+    page.keyboard.press("1")
     expect(page.locator("#unsaved")).to_contain_text(re.compile("Not saved yet: “Question .*” \\(B better\\)"))
     page.context.set_offline(False)
     expect(page.locator("#unsaved")).to_be_hidden()
-    expect(page.locator("#summary .number")).to_have_text(str(before + 1))
+    expect(page.locator("#summary .number")).to_have_text(str(before + 2))
+    shown = page.locator(".arena-pair").evaluate_all("pairs => pairs.map((pair) => pair.dataset.ballot)")
+    assert not set(seen) & set(shown), "what was voted on while the connection was lost does not come back"
 
 
 def test_both_answers_and_the_buttons_are_in_sight_on_a_phone(page: Page, arena: str) -> None:

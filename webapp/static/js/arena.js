@@ -53,7 +53,9 @@
 
   const post = async (vote) => {
     const fields = new URLSearchParams(vote.fields);
-    fields.set("present", all().map((pair) => pair.dataset.ballot).join(","));
+    // What is voted on and not saved yet is open on the server still: it must not come back.
+    const known = [...all().map((pair) => pair.dataset.ballot), ...queue.map((waiting) => waiting.ballot)];
+    fields.set("present", known.filter(Boolean).join(","));
     const answer = await fetch(root.dataset.address, {
       method: "POST", body: fields, headers: { Accept: "application/json" }, redirect: "manual",
       signal: AbortSignal.timeout(20_000),
@@ -105,7 +107,8 @@
     fields.set("outcome", outcome);
     const words = pair?.querySelector(".turn:last-child")?.lastChild.textContent.trim() ?? "";
     const title = outcome === "undo" ? "the last vote" : words.slice(0, 60) || "a pair";
-    queue.push({ fields: fields.toString(), outcome, title });
+    const ballot = outcome === "undo" ? "" : pair.dataset.ballot;
+    queue.push({ fields: fields.toString(), outcome, title, ballot });
     if (outcome !== "undo") {
       pair.remove();
       for (const radio of form.querySelectorAll("input[type=radio]")) radio.checked = false;

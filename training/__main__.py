@@ -61,9 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     stage = commands.add_parser("stage", help="run one stage from its job.json")
     stage.add_argument("folder", type=Path)
     stage.add_argument("--die-with-parent", action="store_true", help="stop when the parent process ends")
-    export = commands.add_parser("export", help="write the model of a finished stage for transformers")
-    export.add_argument("folder", type=Path, help="the folder of a ppo or preference_model stage")
-    export.add_argument("--out", type=Path, required=True, help="the folder of the model, which must not exist")
+    _add_export_and_answer(commands)
     _add_mix(commands)
     commands.add_parser("presets", help="list the recipes that come with Concord")
     paper = commands.add_parser("paper", help="reproduce the paper's experiments, or continue, and write the report")
@@ -85,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _stage(options.folder, options.die_with_parent)
         if options.command == "export":
             return _export(options.folder, options.out)
+        if options.command == "answer":
+            return _answer(options.job, options.out)
         if options.command == "mix":
             return _mix(options.policy, options.out)
         with models_at(ModelHome(options.models)):
@@ -102,6 +102,15 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return jobs.FAILED
+
+
+def _add_export_and_answer(commands: Any) -> None:
+    export = commands.add_parser("export", help="write the model of a finished stage for transformers")
+    export.add_argument("folder", type=Path, help="the folder of a ppo or preference_model stage")
+    export.add_argument("--out", type=Path, required=True, help="the folder of the model, which must not exist")
+    answer = commands.add_parser("answer", help="answers of several policies to the same prompts, for an arena")
+    answer.add_argument("job", type=Path, help="the JSON file that training/policy_answers.py describes")
+    answer.add_argument("--out", type=Path, required=True, help="the JSONL file to which answers are appended")
 
 
 def _add_mix(commands: Any) -> None:
@@ -216,6 +225,13 @@ def _export(folder: Path, out: Path) -> int:
 
     export_stage(folder, out)
     _print(f"written: {out}")
+    return jobs.DONE
+
+
+def _answer(job: Path, out: Path) -> int:
+    from training.policy_answers import answer_job
+
+    answer_job(job, out)
     return jobs.DONE
 
 

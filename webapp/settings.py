@@ -63,6 +63,7 @@ INSTALLED_APPS = [
     "webapp.runs",
     "webapp.sweeps",
     "webapp.playground",
+    "webapp.arena",
     "webapp.laptop",
 ]
 
@@ -224,7 +225,8 @@ UNFOLD = {
             {"title": title, "icon": icon, "link": reverse_lazy(address), "active": False} for title, icon, address in (
                 ("Runs", "play_circle", "runs:list"), ("Principles", "balance", "principles:list"),
                 ("Datasets", "database", "datasets:list"), ("Labels", "label", "labels:list"),
-                ("Judges", "gavel", "judges:list"), ("Playground", "forum", "playground:page"))]},
+                ("Judges", "gavel", "judges:list"), ("Playground", "forum", "playground:page"),
+                ("Arena", "leaderboard", "arena:list"))]},
         {"title": "Review", "separator": True, "items": [
             {"title": "Labels", "icon": "fact_check", "link": reverse_lazy("admin:labels_label_changelist")},
             {"title": "Pairs", "icon": "compare", "link": reverse_lazy("admin:labels_pair_changelist")}]},

@@ -22,5 +22,6 @@ urlpatterns = [
     path("judges/", include(([*judges.urlpatterns, *runs.judge_pages], judges.app_name))),
     path("sweeps/", include("webapp.sweeps.urls")),
     path("playground/", include("webapp.playground.urls")),
+    path("arena/", include("webapp.arena.urls")),
     path("review/", admin.site.urls),
 ]

@@ -59,6 +59,13 @@ def export_model(export_id: int) -> None:
     make_export(export_id)
 
 
+@app.task(name="workers.answer_arena")
+def answer_arena(arena_id: int) -> None:
+    from workers.arena_answers import answer_arena as make
+
+    make(arena_id)
+
+
 @worker_shutting_down.connect
 def _stop_stages(**_: object) -> None:
     """Stop all stages: they write a checkpoint and are queued again, and then the worker ends."""

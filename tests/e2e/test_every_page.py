@@ -4,6 +4,7 @@ elsewhere, and axe finds nothing serious. With CONCORD_SCREENSHOTS=1 there are s
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -62,6 +63,11 @@ PAGES = {
     "compare": "/judges/principles/{principle}/compare/",
     "comparison": "/judges/comparisons/{comparison}/",
     "playground": "/playground/?run={run}",
+    "arenas": "/arena/",
+    "arena-new": "/arena/new/",
+    "arena-import": "/arena/import/",
+    "arena-board": "/arena/{arena}/board/",
+    "arena-vote": "/arena/{arena}/vote/",
     "team": "/team/",
     "review": "/review/",
     "review-labels": "/review/labels/label/",
@@ -78,10 +84,22 @@ def numbers(concord: Stack, finished_run: int, hh_rows: Path) -> dict[str, int]:
     label = re.search(r'href="/labels/(\d+)/', visitor.get("/labels/").text)
     principle = re.search(r'href="/principles/(\d+)/"', visitor.get("/principles/").text)
     assert label and principle
-    return {"judge": saved_judge(visitor), "comparison": comparison(visitor, int(principle[1])),
-            "run": finished_run, "failed": failed_run(visitor), "label": int(label[1]), "principle": int(principle[1]),
+    return {"arena": arena(visitor), "judge": saved_judge(visitor),
+            "comparison": comparison(visitor, int(principle[1])), "run": finished_run, "failed": failed_run(visitor),
+            "label": int(label[1]), "principle": int(principle[1]),
             "dataset": dataset(visitor, hh_rows, "Imported for its page", imported=True),
             "uploaded": dataset(visitor, hh_rows, "Uploaded for its page", imported=False)}
+
+
+def arena(visitor: Visitor) -> int:
+    """Answers of two policies, one of which has a long name."""
+    rows = [{"prompt": f"Question {prompt}?", "policy": policy, "answer": f"Answer {prompt}. " * 30}
+            for prompt in range(4) for policy in ("short", "a policy with a rather long name " * 5)]
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    sent = visitor.post("/arena/import/", {"name": "An arena", "choice": "active", "overlap_every": "5",
+                                           "overlap_people": "2"}, files={"file": ("answers.jsonl", content)})
+    assert sent.status_code == 302, sent.text[:500]
+    return int(sent.headers["location"].split("/")[2])
 
 
 def failed_run(visitor: Visitor) -> int:

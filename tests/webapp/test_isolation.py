@@ -18,11 +18,13 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests.conftest import logged_in
+from tests.webapp.arena.answers import make_arena
 from tests.webapp.runs.seeds import fill, make_run
 from tests.webapp.runs.test_rollouts_of_a_run import content_of, keep
 from tests.webapp.runs.test_rollouts_of_a_run import row as rollout
 from webapp.accounts.invitations import invitation_create
 from webapp.accounts.models import Team, User
+from webapp.arena.models import Arena, Ballot
 from webapp.datasets.models import (
     Curation,
     Dataset,
@@ -77,9 +79,10 @@ class Address:
         if self.name in {"member_remove", "invitation_withdraw"}:
             return rows["member" if self.name == "member_remove" else "invitation"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge",
-                 "playground": "conversation", "sweeps": "sweep"}
+                 "playground": "conversation", "sweeps": "sweep", "arena": "arena"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
-        kind = about if about in {"pair", "run", "principle", "comparison", "bulk", "view", "mix"} else kinds.get(space, "")
+        own_kinds = {"pair", "run", "principle", "comparison", "bulk", "view", "mix"}
+        kind = about if about in own_kinds else kinds.get(space, "")
         assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
         return rows[kind]
 
@@ -132,8 +135,9 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     sweep = Sweep.objects.create(team=team, name=SECRET, recipe=run.recipe, created_by=owner)
     SweepRun.objects.create(team=team, sweep=sweep, number=1, varied={"name": SECRET}, digest="d", run=run)
     mix = PolicyMix.objects.create(team=team, name=SECRET, parts=[[f"tuned:{run.pk}", 1.0]])
+    arena = make_arena(team, owner, name=SECRET)
     return {"team": team, "sweep": sweep.pk, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
-            "dataset": dataset.pk, "pair": pair.pk, "view": view.pk, "mix": mix.pk,
+            "dataset": dataset.pk, "pair": pair.pk, "view": view.pk, "mix": mix.pk, "arena": arena.pk,
             "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
             "comparison": comparison.pk, "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
@@ -158,6 +162,8 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(PolicyMix.objects.of(team).values("pk", "name")),
         list(Sweep.objects.of(team).values("pk", "name", "paused", "at_a_time")),
         list(SweepRun.objects.of(team).values("pk", "status")),
+        list(Arena.objects.of(team).values("pk", "status", "is_open", "served")),
+        list(Ballot.objects.values("pk", "outcome")),
         list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
         list(SavedView.objects.of(team).values("pk", "name", "query")),
     ]
@@ -235,7 +241,8 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
 @pytest.mark.django_db
 def test_a_strangers_lists_hold_nothing_of_the_team(
         rows: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
-    for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list", "sweeps:list"):
+    for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list", "sweeps:list",
+                 "arena:list"):
         assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
         assert SECRET not in stranger_client.get(reverse(name)).content.decode()
 

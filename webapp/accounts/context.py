@@ -15,6 +15,7 @@ _RAIL = (
     ("Labels", "labels:list", "labels"),
     ("Judges", "judges:list", "judges"),
     ("Playground", "playground:page", "playground"),
+    ("Arena", "arena:list", "arena"),
 )
 
 

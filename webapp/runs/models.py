@@ -114,7 +114,10 @@ class Run(TeamOwned):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["team", "-id"])]
+        indexes = [
+            models.Index(fields=["team", "-id"]),
+            models.Index(fields=["status"], name="runs_under_way", condition=models.Q(status="running")),
+        ]
 
     def __str__(self) -> str:
         return self.name

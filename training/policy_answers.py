@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -20,8 +21,9 @@ import torch
 
 from training.config import Recipe, Scalarization
 from training.dialogue import Dialogue
-from training.models import full_weights, language_model, rollouts
+from training.models import language_model, rollouts
 from training.models.language_model import LanguageModel
+from training.models.policy_mix import Weighted, mix_policies
 from training.reward.loading import load_scorer
 from training.reward.rewards import PrincipleRewards
 from training.run.artifacts import read_json
@@ -34,8 +36,9 @@ BATCH = 16
 def answer_job(file: Path, out: Path) -> None:
     """Write a line per answer: `policy`, `prompt` (the job's numbers), `text`, with a scorer `reward` and `scores`.
 
-    The job has `prompts` (by number), `policies` (each with `id`, `base`, `tuned`, `device`, `precision` and the
-    numbers of its `prompts`), `temperature`, `max_new_tokens`, `seed`, `models` (a `ModelHome`) and `scorer` (a recipe
+    The job has `prompts` (by number), `policies` (each with `id`, `base`, whether that `is_folder` of a model made
+    here, the folders of its adapters with their weights as `parts`, `device`, `precision` and the numbers of its
+    `prompts`), `temperature`, `max_new_tokens`, `seed`, `models` (a `ModelHome`) and `scorer` (a recipe
     with the folders of its models, or null).
 
     Raises:
@@ -53,11 +56,16 @@ def answer_job(file: Path, out: Path) -> None:
 
 def _loaded(policy: dict[str, Any]) -> LanguageModel:
     device = language_model.pick_device(policy["device"])
-    tuned = Path(policy["tuned"]) if policy["tuned"] else None
-    if tuned is not None and tuned.name == "model":  # every weight was trained: a base of its own
-        return language_model.load(tuned, device, policy["precision"])
-    language = language_model.load(policy["base"], device, policy["precision"])
-    return full_weights.load_tuned(language, tuned) if tuned is not None else language
+    base = Path(policy["base"]) if policy["is_folder"] else policy["base"]
+    language = language_model.load(base, device, policy["precision"])
+    parts = [Weighted(Path(folder), weight) for folder, weight in policy["parts"]]
+    if not parts:
+        return language
+    if len(parts) == 1 and parts[0].weight == 1:
+        return language_model.load_adapter(language, parts[0].folder)
+    with tempfile.TemporaryDirectory() as folder:
+        mix_policies(parts, Path(folder) / "mix")
+        return language_model.load_adapter(language, Path(folder) / "mix")
 
 
 def _answers(language: LanguageModel, prompts: Sequence[tuple[int, Dialogue]], job: dict[str, Any],
@@ -68,7 +76,9 @@ def _answers(language: LanguageModel, prompts: Sequence[tuple[int, Dialogue]], j
         numbers, dialogues = (list(column) for column in zip(*prompts[start:start + BATCH], strict=True))
         ids, mask = rollouts.pad_prompts(language, dialogues, sampling.max_new_tokens)
         generator = torch.Generator().manual_seed(job["seed"] * 1_000_003 + numbers[0])
-        yield numbers, dialogues, rollouts.texts(language, rollouts.generate(language, ids, mask, sampling, generator))
+        with language_model.merged(language):
+            rollout = rollouts.generate(language, ids, mask, sampling, generator)
+        yield numbers, dialogues, rollouts.texts(language, rollout)
 
 
 def _rewards(scorer: dict[str, Any]) -> PrincipleRewards:

@@ -13,13 +13,14 @@ from typing import Any
 from django.conf import settings
 
 from training.errors import ModelUnavailable, TrainingError
-from training.run.artifacts import kept_policy, write_json
+from training.run.artifacts import write_json
 from training.run.pipeline import plan, served_by
 from webapp.arena import answering
 from webapp.arena.models import Arena, Entrant
 from webapp.playground.selectors import NotYours, policies_of
 from webapp.runs.model_home import models_home
-from webapp.runs.models import Run, Stage
+from webapp.runs.models import Run
+from workers.policies import located
 from workers.processes import environment
 
 LOOK = 1.0  # seconds between two looks at what is new
@@ -65,18 +66,10 @@ def _policy(arena: Arena, entrant: Entrant) -> dict[str, Any]:
     except NotYours:
         raise ModelUnavailable(f"The policy “{entrant.name}” no longer exists.",
                                "Make a new arena without it.") from None
-    stages = Stage.objects.filter(team_id=arena.team_id, status=Stage.Status.SUCCEEDED)
-    ppo = stages.filter(pk=reference["stage"] or 0).first()
-    sft = stages.filter(pk=reference["sft"] or 0).first()
-    tuned: Path | None = None
-    if ppo is not None:
-        trained = kept_policy(ppo.folder, reference["step"]) if "step" in reference else ppo.folder
-        tuned = trained / "model" if (trained / "model").is_dir() else trained / "adapter"
-    stage = ppo or sft
-    return {"id": entrant.pk, "base": str(sft.folder / "model") if sft else reference["base"],
-            "tuned": str(tuned) if tuned else None, "prompts": answering.missing_prompts(entrant),
-            "device": stage.settings.get("device", "auto") if stage else "auto",
-            "precision": stage.settings.get("precision", "fp32") if stage else "fp32"}
+    files = located(arena.team_id, reference)
+    return {"id": entrant.pk, "base": str(files.base), "is_folder": isinstance(files.base, Path),
+            "parts": [[str(adapter), weight] for adapter, weight in files.parts],
+            "prompts": answering.missing_prompts(entrant), "device": files.device, "precision": files.precision}
 
 
 def _scorer(run: Run) -> dict[str, Any]:

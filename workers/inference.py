@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,17 +26,17 @@ from django.db import connection
 
 from training.config import DEMO_WORLD, Scalarization
 from training.errors import BadSettings, ModelUnavailable, TrainingError
-from training.run.artifacts import corner_policy, kept_policy
 from training.run.baselines import measured_rewards, reward_principles
 from training.run.model_names import models_at
 from training.run.pipeline import plan, served_by
 from webapp.playground.chat_events import PROTOCOL, AnswersScored, PrincipleScore, letter
 from webapp.playground.stream import QUEUE, TASK, ChatWriter, Request
 from webapp.runs.model_home import models_home
-from webapp.runs.models import Run, Stage
+from webapp.runs.models import Run
 from workers.chat_engine import BatchedPolicy, ChatEngine
 from workers.chat_queue import ChatQueue
 from workers.loaded_models import Loaded
+from workers.policies import located
 
 if TYPE_CHECKING:
     from training.models.chat_batch import ChatBatch, Reply
@@ -224,25 +224,13 @@ def _principle_rewards(run: Run) -> PrincipleRewards:
 
 def _policy(request: Request, side: int, writer: ChatWriter) -> BatchedPolicy:
     """The policy of one side, its base loaded if necessary, checked to have room for the prompt."""
-    reference = request.policies[side]
-    tuned, started = _stage(request.team, reference["stage"]), _stage(request.team, reference["sft"])
-    stage_settings = tuned.settings if tuned else started.settings if started else {}
-    base: str | Path = started.folder / "model" if started else reference["base"]
-    adapter: Policy = None
-    if parts := reference.get("parts"):
-        adapter = _soup(request.team, parts)
-    elif tuned is not None:
-        trained = _trained(tuned, reference)
-        if (trained / "model").is_dir():  # every weight was trained: a base of its own
-            base = trained / "model"
-        else:
-            adapter = trained / "adapter"
-    device, precision = _device(stage_settings.get("device", "auto")), stage_settings.get("precision", "fp32")
+    policy_files = located(request.team, request.policies[side])
+    base, device, precision = policy_files.base, _device(policy_files.device), policy_files.precision
     key = _base_key(base, device, precision)
     if key not in _loaded:
         writer.emit({"kind": "loading", "side": side})
     batch = _loaded.get(key, lambda: _load_base(base, device, precision))
-    policy = BatchedPolicy(_engine, batch, adapter)
+    policy = BatchedPolicy(_engine, batch, _adapters(policy_files.parts))
     room = policy.longest - request.sampling.max_new_tokens
     needed = policy.count_tokens(request.dialogues[side])
     if needed > room:
@@ -253,33 +241,13 @@ def _policy(request: Request, side: int, writer: ChatWriter) -> BatchedPolicy:
     return policy
 
 
-def _soup(team: int, parts: Sequence[Mapping[str, Any]]) -> Policy:
-    """The policy that is a weighted sum of others, as `selectors.Policies.mixed` describes it."""
+def _adapters(parts: Sequence[tuple[Path, float]]) -> Policy:
+    """What the rows of a batch have on their base: nothing, an adapter, or a weighted sum of some."""
     from training.models.mixed_lora import Soup
 
-    weighted = []
-    for part in parts:
-        stage = _stage(team, part["stage"])
-        assert stage is not None
-        trained = _trained(stage, part)
-        if (trained / "model").is_dir():
-            raise BadSettings(f"Every weight of the policy of {stage} was trained; it has no adapter to mix.",
-                              "Mix policies that were trained with 'policy.lora'.")
-        weighted.append((trained / "adapter", float(part["weight"])))
-    return Soup(tuple(weighted))
-
-
-def _trained(tuned: Stage, reference: Mapping[str, Any]) -> Path:
-    """The folder with the policy that a PPO stage trained: after its last step, one whose policy was kept, a corner."""
-    if "corner" in reference:
-        return corner_policy(tuned.folder, reference["corner"])
-    step: int | None = reference.get("step")
-    if step is None:
-        return tuned.folder
-    kept = kept_policy(tuned.folder, step)
-    if not kept.is_dir():
-        raise ModelUnavailable(f"The policy of step {step} was not kept.", "Reload the page and choose another one.")
-    return kept
+    if not parts:
+        return None
+    return parts[0][0] if len(parts) == 1 and parts[0][1] == 1 else Soup(tuple(parts))
 
 
 def _base_key(base: str | Path, device: Any, precision: str) -> Hashable:
@@ -294,16 +262,6 @@ def _load_base(base: str | Path, device: Any, precision: str) -> ChatBatch:
 
     with models_at(models_home()):
         return ChatBatch(language_model.load(base, device, precision))
-
-
-def _stage(team: int, stage_id: int | None) -> Stage | None:
-    """A finished stage of the team. The ids come from the broker, so they are checked again."""
-    if stage_id is None:
-        return None
-    stage = Stage.objects.filter(team_id=team, pk=stage_id, status=Stage.Status.SUCCEEDED).first()
-    if stage is None:
-        raise ModelUnavailable("The files of this policy no longer exist.", "Reload the page and choose another one.")
-    return stage
 
 
 def _device(name: str) -> Any:

@@ -61,8 +61,8 @@ class FinishedRun:
         return PolicyChoice(f"tuned:{self.run}@{step}", f"{self.name} (run {self.run}, step {step})", self.run)
 
     def corner(self, principle: str) -> PolicyChoice:
-        return PolicyChoice(f"corner:{self.run}/{principle}", f"{self.name} (run {self.run}, all on {principle})",
-                            self.run)
+        title = f"{principle} corner of {self.name} (run {self.run})"
+        return PolicyChoice(f"corner:{self.run}/{principle}", title, self.run)
 
     @property
     def start(self) -> PolicyChoice:

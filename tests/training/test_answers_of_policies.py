@@ -34,12 +34,12 @@ def answers(tiny_base: Path, folder: Path, parts: list[list[tuple[Path, float]]]
     policies = [{"id": number, "base": str(tiny_base), "is_folder": True, "device": "cpu", "precision": "fp32",
                  "parts": [[str(adapter), weight] for adapter, weight in of_policy], "prompts": [1, 2, 3]}
                 for number, of_policy in enumerate(parts)]
-    write_json(folder / "job.json", {
+    write_json(folder / "answering.json", {
         "prompts": {str(number): PROMPTS[number] for number in (1, 2, 3)}, "policies": policies, "temperature": 1.0,
         "max_new_tokens": 8, "seed": 3, "models": model_home().to_json(), "scorer": None} | changes)
     out = folder / "answers.jsonl"
     out.unlink(missing_ok=True)
-    answer_job(folder / "job.json", out)
+    answer_job(folder / "answering.json", out)
     lines = list(read_jsonl(out))
     assert [(line["policy"], line["prompt"]) for line in lines] == [
         (policy, prompt) for policy in range(len(parts)) for prompt in (1, 2, 3)]

@@ -48,6 +48,7 @@ FOLDERS = {
     "webapp/labels": "the judge's labels and what people make of them",
     "webapp/judges": "saved judges: their keys, costs and pace, and two wordings compared",
     "webapp/judges/management/commands": "",
+    "webapp/calibration": "judges measured against what people chose",
     "webapp/runs": "runs, their stages, their live curves",
     "webapp/runs/form": "the form that makes a run",
     "webapp/runs/table": "the list of runs: filtered in words, columns of choice, groups, saved views, files",

@@ -60,6 +60,7 @@ INSTALLED_APPS = [
     "webapp.datasets",
     "webapp.labels",
     "webapp.judges",
+    "webapp.calibration",
     "webapp.runs",
     "webapp.sweeps",
     "webapp.playground",

@@ -20,6 +20,7 @@ urlpatterns = [
     path("datasets/", include(([*datasets.urlpatterns, *labels.dataset_pages], datasets.app_name))),
     path("labels/", include(([*labels.urlpatterns, *judges.label_pages], labels.app_name))),
     path("judges/", include(([*judges.urlpatterns, *runs.judge_pages], judges.app_name))),
+    path("calibration/", include("webapp.calibration.urls")),
     path("sweeps/", include("webapp.sweeps.urls")),
     path("playground/", include("webapp.playground.urls")),
     path("arena/", include("webapp.arena.urls")),

@@ -45,6 +45,13 @@ def compare_wordings(comparison_id: int) -> None:
     comparison_run(comparison_id=comparison_id)
 
 
+@app.task(name="workers.check_calibration")
+def check_calibration(check_id: int) -> None:
+    from webapp.calibration.services import check_run
+
+    check_run(check_id=check_id)
+
+
 @app.task(name="workers.bulk_labels")
 def bulk_labels(action_id: int) -> None:
     from webapp.labels.bulk import run

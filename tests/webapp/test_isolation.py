@@ -25,6 +25,7 @@ from tests.webapp.runs.test_rollouts_of_a_run import row as rollout
 from webapp.accounts.invitations import invitation_create
 from webapp.accounts.models import Team, User
 from webapp.arena.models import Arena, Ballot
+from webapp.calibration.models import CalibrationCheck, CalibrationItem, CalibrationSet
 from webapp.datasets.models import (
     Curation,
     Dataset,
@@ -79,9 +80,10 @@ class Address:
         if self.name in {"member_remove", "invitation_withdraw"}:
             return rows["member" if self.name == "member_remove" else "invitation"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge",
-                 "playground": "conversation", "sweeps": "sweep", "arena": "arena"}
+                 "playground": "conversation", "sweeps": "sweep", "arena": "arena",
+                 "calibration": "set"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
-        own_kinds = {"pair", "run", "principle", "comparison", "bulk", "view", "mix"}
+        own_kinds = {"pair", "run", "principle", "comparison", "bulk", "view", "mix", "set", "check"}
         kind = about if about in own_kinds else kinds.get(space, "")
         assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
         return rows[kind]
@@ -134,10 +136,15 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     Answer.objects.create(turn=turn, side=0, text=SECRET)
     sweep = Sweep.objects.create(team=team, name=SECRET, recipe=run.recipe, created_by=owner)
     SweepRun.objects.create(team=team, sweep=sweep, number=1, varied={"name": SECRET}, digest="d", run=run)
+    calibration_set = CalibrationSet.objects.create(team=team, name=SECRET, created_by=owner)
+    CalibrationItem.objects.create(set=calibration_set, pair=pair, principle=principle, choice=1.0)
+    check = CalibrationCheck.objects.create(team=team, set=calibration_set, judge={"kind": "rule"}, judge_title=SECRET,
+                                            wordings={str(principle.pk): SECRET}, status="failed")
     mix = PolicyMix.objects.create(team=team, name=SECRET, parts=[[f"tuned:{run.pk}", 1.0]])
     arena = make_arena(team, owner, name=SECRET)
     return {"team": team, "sweep": sweep.pk, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
             "dataset": dataset.pk, "pair": pair.pk, "view": view.pk, "mix": mix.pk, "arena": arena.pk,
+            "set": calibration_set.pk, "check": check.pk,
             "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
             "comparison": comparison.pk, "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
@@ -160,6 +167,8 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(Connection.objects.of(team).values("pk", "name", "sealed_key", "tested_at")),
         list(Conversation.objects.of(team).values("pk", "title")),
         list(PolicyMix.objects.of(team).values("pk", "name")),
+        list(CalibrationSet.objects.of(team).values("pk", "name")),
+        list(CalibrationCheck.objects.of(team).values("pk", "status")),
         list(Sweep.objects.of(team).values("pk", "name", "paused", "at_a_time")),
         list(SweepRun.objects.of(team).values("pk", "status")),
         list(Arena.objects.of(team).values("pk", "status", "is_open", "served")),
@@ -242,7 +251,7 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
 def test_a_strangers_lists_hold_nothing_of_the_team(
         rows: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
     for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list", "sweeps:list",
-                 "arena:list"):
+                 "arena:list", "calibration:set_list"):
         assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
         assert SECRET not in stranger_client.get(reverse(name)).content.decode()
 

@@ -138,7 +138,7 @@ def _run(comparison: Comparison) -> None:
             texts = [answer.pair.text for answer in part]
             items = [engine.PairQuestion(text.prompt, text.response_a, text.response_b, statement,
                                          comparison.principle.name) for text in texts]
-            _keep(part, asyncio.run(_ask(judge, key, items)))
+            _keep(part, asyncio.run(ask_judge(judge, key, items)))
             Comparison.objects.filter(pk=comparison.pk).update(seen_at=timezone.now())
 
 
@@ -148,7 +148,10 @@ def _sides(comparison: Comparison) -> tuple[tuple[str, str, dict[str, Any]], tup
             ("b", comparison.statement_b, comparison.judge_b or comparison.judge))
 
 
-async def _ask(judge: config.JudgeSettings, key: str, items: Sequence[engine.PairQuestion]) -> list[engine.Verdict]:
+async def ask_judge(
+    judge: config.JudgeSettings, key: str, items: Sequence[engine.PairQuestion],
+) -> list[engine.Verdict]:
+    """A judge's verdicts on some questions, asked at the hosts that are allowed."""
     use_allowed_hosts(settings.JUDGE_ALLOWED_HOSTS)
     return await make_judge(judge, key).compare(items)
 

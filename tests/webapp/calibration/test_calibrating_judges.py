@@ -18,7 +18,8 @@ from webapp.accounts.models import Team, User
 from webapp.calibration import services
 from webapp.calibration.models import CalibrationAnswer, CalibrationCheck, CalibrationSet
 from webapp.calibration.people import choices_of
-from webapp.calibration.selectors import checks_of, judge_rows, set_rows
+from webapp.calibration.selectors import ENOUGH, checks_of, judge_rows, set_rows
+from webapp.calibration.trust import unmeasured_principles
 from webapp.judges.models import Connection
 from webapp.judges.services import connection_create
 from webapp.labels.models import Label, Pair, PairText
@@ -304,3 +305,33 @@ def test_more_pairs_and_checks_are_no_more_queries(
         checked(larger, owner)
     assert queries(reverse("calibration:set_detail", args=[larger.pk])) == before
     assert len(checks_of(larger)) == 3
+
+
+# Before a run ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_says_on_which_principles_nobody_has_measured_its_judge(
+    team: Team, owner: User, other_team: Team, make_label: Any, saved: Connection, sent: Sent,
+) -> None:
+    wordings = {name: wording(team, name).statement for name in ("conciseness", "factuality")}
+    judge = saved.settings()
+    assert unmeasured_principles(team=team, judge=judge, wordings=wordings) == ["conciseness", "factuality"]
+    for number in range(ENOUGH):
+        label_override(label=make_label(number), probability=1.0, by=owner, blind=True)
+    calibration_set = services.set_create(team=team, user=owner, name="October", only_blind=True)
+    assert calibration_set is not None
+    checked(calibration_set, owner, judge, "Local")
+    assert unmeasured_principles(team=team, judge=judge, wordings=wordings) == ["factuality"]
+    reworded = wordings | {"conciseness": "shorter"}
+    assert unmeasured_principles(team=team, judge=judge, wordings=reworded) == ["conciseness", "factuality"]
+    moved = judge.model_copy(update={"model": "another"})
+    assert unmeasured_principles(team=team, judge=moved, wordings=wordings) == ["conciseness", "factuality"]
+    assert unmeasured_principles(team=other_team, judge=judge, wordings=wordings) == ["conciseness", "factuality"]
+    CalibrationAnswer.objects.filter(pk=CalibrationAnswer.objects.first().pk).update(probability=None)
+    assert unmeasured_principles(team=team, judge=judge, wordings=wordings) == ["conciseness", "factuality"]
+
+
+def test_the_form_of_a_run_says_it(owner_client: Client, team: Team, saved: Connection) -> None:
+    page = owner_client.get(reverse("runs:new"), {"judge": str(saved.pk)}).content.decode()
+    assert "not calibrated" in page and "factuality" in page.partition("not calibrated")[2].partition("</p>")[0]
+    assert "not calibrated" not in owner_client.get(reverse("runs:new")).content.decode(), "the rules are the truth"

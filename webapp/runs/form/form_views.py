@@ -16,6 +16,7 @@ from training.errors import TrainingError
 from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.models import Team
 from webapp.accounts.numbers import row_key
+from webapp.calibration.trust import unmeasured_principles
 from webapp.judges.estimating import Costs, costs_of, pairs_of
 from webapp.judges.selectors import saved_judge
 from webapp.runs.devices import MemoryPreview, memory_preview
@@ -39,6 +40,7 @@ class Preview:
     costs: Costs | None = None
     memory: MemoryPreview | None = None
     refusal: str = ""
+    unmeasured: list[str] = field(default_factory=list)  # principles on which nobody has measured the judge
 
     @property
     def reused(self) -> int:
@@ -125,6 +127,10 @@ def preview_of(form: RecipeForm) -> Preview:
     measured = {choice.name for choice in recipe.principles if choice.measure is not None}
     judged = len(set(to_label) - measured) * pairs_of(recipe, form.dataset)
     result.calls = judged * (2 if recipe.judge.both_orders else 1) if recipe.judge.kind != "rule" else 0
+    if judged and recipe.judge.kind != "rule":
+        result.unmeasured = unmeasured_principles(team=form.team, judge=recipe.judge, wordings={
+            choice.name: choice.wording for choice in recipe.principles
+            if choice.name in to_label and choice.measure is None})
     result.costs = costs_of(team=form.team, recipe=recipe, dataset=form.dataset, to_label=to_label)
     return result
 

@@ -108,3 +108,28 @@ def test_a_run_says_how_many_it_keeps_and_is_no_other_run_for_it(
     job.runtime.update(runtime_of(few, kind="ppo"))
     ppo.run(job, tmp_path / "run", Remembering())
     assert [row["step"] for row in rows(tmp_path / "run")] == [1] * 6
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_grpo_and_rloo_keep_theirs_and_go_on_where_they_stopped(
+        algorithm: str, tmp_path: Path, tiny_base: Path, ppo_inputs: dict[str, Path]) -> None:
+    settings = {"algorithm": algorithm, "group_size": 3, "minibatches": 1, "checkpoint_every": 2, "sample_prompts": 0}
+    job = make_job(make_recipe(tiny_base, ppo=settings), "ppo", tmp_path, ppo_inputs,
+                   prompts=[{"prompt": prompt} for prompt in PROMPTS])
+    reporter = Remembering()
+    ppo.run(job, tmp_path / "straight", reporter)
+    kept = rows(tmp_path / "straight")
+    assert [row["step"] for row in kept] == [1] * 6 + [2] * 6 + [3] * 6 + [4] * 6
+    for step in (1, 4):
+        of_phase = [row for row in kept if row["step"] == step]
+        mean = sum(row["total"] for row in of_phase) / 6
+        assert mean == pytest.approx(reporter.metrics[step]["reward/total"], abs=1e-5)
+        assert len({row["prompt"] for row in of_phase}) == 2, "two prompts, three answers to each"
+    assert all(row["kl"] is None for row in kept)
+
+    with pytest.raises(StopRequested):
+        ppo.run(job, tmp_path / "pieces", Remembering(stop_after=3))
+    assert max(row["step"] for row in rows(tmp_path / "pieces")) <= 3
+    ppo.run(job, tmp_path / "pieces", Remembering())
+    assert [(row["step"], row["response"]) for row in rows(tmp_path / "pieces")] == [
+        (row["step"], row["response"]) for row in kept]

@@ -15,7 +15,7 @@ RUNTIME_ONLY = frozenset({"keep_rollouts"})
 Algorithm = Literal["ppo", "grpo", "rloo"]
 
 ONLY_PPO = ("critic", "learning_rate_schedule", "target_kl_stop", "whiten_rewards", "gradient_checkpointing",
-            "conflict_every", "conditioned", "concentration", "keep_every", "keep_rollouts")
+            "conflict_every", "conditioned", "concentration", "keep_every")
 """Settings that grpo and rloo do not have: setting one is refused, not ignored."""
 
 
@@ -85,7 +85,7 @@ class Ppo(Section):
         "Phases between policies that are kept, to chat with and to download beside the last one (PPO only); 0: none."))
     keep_rollouts: int = Field(20_000, ge=0, le=1_000_000, description=(
         "At most this many responses of training are kept with their scores, evenly over the phases, to look through "
-        "them; 20,000 take some megabytes (PPO only); 0: none."))
+        "them; 20,000 take some megabytes; 0: none."))
 
     @property
     def kept_steps(self) -> range:

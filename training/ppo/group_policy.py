@@ -22,9 +22,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from training.config import Policy, Ppo
@@ -37,10 +38,11 @@ from training.models.language_model import LanguageModel
 from training.models.lora_targets import lora_targets
 from training.models.rollouts import Sampling
 from training.models.trainer_checkpoints import WholeCheckpoints, newest_whole, remembered, step_of, writing_folder
+from training.ppo.rollout_log import RolloutLog, rollout_log
 from training.ppo.samples import report_samples
 from training.reward.loading import load_gauges, load_rewards, phase_metrics
 from training.reward.measured import Gauges
-from training.reward.rewards import PrincipleRewards
+from training.reward.rewards import PrincipleRewards, Rewards
 from training.run.artifacts import Job, read_json, write_json
 from training.run.reporting import Reporter
 
@@ -71,6 +73,7 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     check_decoding(language, "policy.base")
     rewards = GroupRewards(load_rewards(job, device, reporter), prompts, settings, language.end_ids,
                            load_gauges(job, reporter))
+    log = rollout_log(job, folder, settings, rewards.principle_rewards.names)
     checkpoints = folder / "checkpoint"
     resumed = newest_whole(checkpoints)
     trainer = make_trainer(job, settings, policy, language, rewards, checkpoints)
@@ -80,25 +83,39 @@ def train(job: Job, folder: Path, reporter: Reporter, prompts: Sequence[Dialogue
     followed = list(prompts[: settings.sample_prompts])
     show = partial(report_samples, language, prompts=followed, sampling=sampling, rewards_of=rewards.principle_rewards,
                    seed=job.settings["seed"], reporter=reporter)
-    phases = Phases(reporter, settings, rewards, show)
+    phases = Phases(reporter, settings, rewards, show, log)
     trainer.add_callback(phases)
     trainer.add_callback(WholeCheckpoints(checkpoints, phases.remember))
-    reporter.rewind(step_of(resumed) // phases.steps_per_phase if resumed else 0)
+    done = step_of(resumed) // phases.steps_per_phase if resumed else 0
+    reporter.rewind(done)
+    log.rewind(done)
     phases.recall(resumed)
     if resumed is not None:
-        skip_finished_orders(trainer, step_of(resumed) // phases.steps_per_phase, prompts_per_phase)
+        skip_finished_orders(trainer, done, prompts_per_phase)
     if resumed is None:
         show(step=0)
     with language_model.translate_oom():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if phases.stopped:
         raise StopRequested
+    log.flush()
     language_model.save_adapter(language, folder / "adapter")
     write_json(folder / "summary.json", {"steps": settings.steps, "weights": rewards.principle_rewards.weights_by_name,
                                          "scalarization": job.settings["scalarization"], "last": phases.last,
                                          "multipliers": rewards.principle_rewards.constraints.multipliers,
                                          "algorithm": settings.algorithm})
     reporter.artifact("adapter", "adapter")
+
+
+class Answered(NamedTuple):
+    """The responses of a phase: their prompts, texts, rewards, the reward with clip and penalty, tokens, ends."""
+
+    prompts: list[Dialogue]
+    texts: list[str]
+    rewards: Rewards
+    total: Tensor
+    lengths: Tensor
+    ended: Tensor
 
 
 class GroupRewards:
@@ -110,6 +127,7 @@ class GroupRewards:
         self._gauges = gauges or Gauges({})
         self.metrics: dict[str, float] = {}
         self.standardised = torch.empty(0, len(principle_rewards.names))
+        self.answered: Answered | None = None
         self.prompts, self._settings, self._ends = prompts, settings, frozenset(ends)
 
     __name__ = "scalarized"
@@ -132,6 +150,7 @@ class GroupRewards:
         penalty = self._settings.no_eos_penalty * (~ended).float()
         total = rewards.total.clamp(-clip, clip) - penalty
         self.standardised = rewards.standardised
+        self.answered = Answered(prompts, texts, rewards, total, lengths, ended)
         self.metrics = phase_metrics(self.principle_rewards.names, rewards, self._gauges, prompts, texts) | {
             "reward/optimised": float(total.mean()), "response/length": float(lengths.mean()),
             "response/eos_rate": float(ended.float().mean())}  # fmt: skip
@@ -209,10 +228,12 @@ class Phases(TrainerCallback):
 
     Args:
         show: reports the answers to the followed prompts at a step.
+        log: keeps the responses of the phases; those since the last checkpoint are written with the next one.
     """
 
-    def __init__(self, reporter: Reporter, settings: Ppo, rewards: GroupRewards, show: Any) -> None:
+    def __init__(self, reporter: Reporter, settings: Ppo, rewards: GroupRewards, show: Any, log: RolloutLog) -> None:
         self._reporter, self._settings, self._rewards, self._show = reporter, settings, rewards, show
+        self._log = log
         self._began = time.monotonic()
         self.steps_per_phase = settings.epochs * settings.minibatches
         self.last: dict[str, float] = {}
@@ -247,12 +268,16 @@ class Phases(TrainerCallback):
         self._rewards.principle_rewards.constraints.learn(self._rewards.standardised)
         self._began = now
         self._reporter.metric(phase, self.last)
+        if self._rewards.answered is not None:
+            prompts, texts, rewards, total, lengths, ended = self._rewards.answered
+            self._log.add(phase, prompts, texts, rewards, total, None, lengths, ended)
         self._reporter.progress(phase, self._settings.steps)
         if phase % self._settings.sample_every == 0 or phase == self._settings.steps:
             self._show(step=phase)
 
     def remember(self) -> dict[str, Any]:
-        """What a checkpoint holds in addition to the trainer's own state."""
+        """What a checkpoint holds in addition to the trainer's own state; the responses so far are written first."""
+        self._log.flush()
         return {"multipliers": self._rewards.principle_rewards.constraints.state_dict(), "last": self.last}
 
     def recall(self, checkpoint: Path | None) -> None:

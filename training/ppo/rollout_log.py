@@ -3,8 +3,8 @@
 Every phase's answers are kept, or those of every n-th where they would be too many (`ppo.keep_rollouts`): the prompt,
 the text, each principle's raw and standardised score, the reward and the KL. They are written at each checkpoint, a
 file for the phases since the one before, so that a run that goes on from a checkpoint finds what belongs to it: files
-of later phases are deleted, and the phases are done again. Left out: GRPO and RLOO, whose answers stay in TRL's
-trainer.
+of later phases are deleted, and the phases are done again. Left out: the KL of each response in GRPO and RLOO, of which
+TRL tells the mean.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import Any
 
 from torch import Tensor
 
+from training.config import Ppo
 from training.dialogue import Dialogue, shown_prompt
 from training.errors import DiskFull
+from training.ppo import parallel
 from training.ppo.learner import is_full
 from training.reward.rewards import Rewards
-from training.run.artifacts import ROLLOUTS
+from training.run.artifacts import ROLLOUTS, Job
 
 RAW, STANDARDISED = "raw", "standardised"
 """Columns of a principle's scores are called `raw/NAME` and `standardised/NAME`."""
@@ -50,12 +52,12 @@ class RolloutLog:
                 path.unlink()
 
     def add(self, step: int, prompts: Sequence[Dialogue], responses: Sequence[str], rewards: Rewards, reward: Tensor,
-            kl: Tensor, tokens: Tensor, ended: Tensor) -> None:
+            kl: Tensor | None, tokens: Tensor, ended: Tensor) -> None:
         """Keep the answers of a phase, if it is one of those that are kept.
 
         Args:
             reward: what the policy was trained towards, before the KL penalty, [batch]; so are the next.
-            kl: distance from the reference over the whole response, in nats.
+            kl: distance from the reference over the whole response, in nats; None where it is not known.
             tokens: of the response.
             ended: whether the response ended by itself.
         """
@@ -64,7 +66,8 @@ class RolloutLog:
             return
         columns: dict[str, Iterable[Any]] = {
             "step": [step] * len(responses), "prompt": [*map(shown_prompt, prompts)], "response": responses,
-            "reward": reward.tolist(), "total": rewards.total.tolist(), "kl": kl.tolist(),
+            "reward": reward.tolist(), "total": rewards.total.tolist(),
+            "kl": [None] * len(responses) if kl is None else kl.tolist(),
             "tokens": [int(count) for count in tokens.tolist()], "ended": ended.tolist(),
             "active": [self._names[index] for index in rewards.active.tolist()],
         }  # fmt: skip
@@ -93,6 +96,12 @@ class RolloutLog:
                            "Free some space and resume: the run goes on from its newest checkpoint.") from error
         os.replace(temporary, self._folder / f"{self._last:08d}.parquet")
         self._rows = {}
+
+
+def rollout_log(job: Job, folder: Path, settings: Ppo, names: Sequence[str]) -> RolloutLog:
+    """Where the responses of training are kept; one process of several does it."""
+    most = job.runtime.get("keep_rollouts", settings.keep_rollouts) if parallel.is_main() else 0
+    return RolloutLog(folder, names, settings.steps, settings.batch_size, most)
 
 
 def _type_of(column: str) -> Any:

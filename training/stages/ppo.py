@@ -21,7 +21,6 @@ dropout, a replay buffer.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -48,7 +47,7 @@ from training.ppo.learner import (
     trainable_parameters,
 )
 from training.ppo.micro_batch import MicroBatch
-from training.ppo.rollout_log import RolloutLog
+from training.ppo.rollout_log import rollout_log
 from training.ppo.samples import report_samples
 from training.reward.loading import load_gauges, load_rewards, phase_metrics
 from training.reward.rewards import Rewards
@@ -217,12 +216,6 @@ def durations(began: float, answered: float, scored: float, ended: float, sample
     """Metrics of a phase's time, in seconds, from when each of its parts was finished."""
     return {"time/generate": answered - began, "time/score": scored - answered, "time/update": ended - scored,
             "throughput/samples_per_second": samples / (ended - began)}
-
-
-def rollout_log(job: Job, folder: Path, settings: Ppo, names: Sequence[str]) -> RolloutLog:
-    """Where the responses of training are kept; one process of several does it."""
-    most = job.runtime.get("keep_rollouts", settings.keep_rollouts) if parallel.is_main() else 0
-    return RolloutLog(folder, names, settings.steps, settings.batch_size, most)
 
 
 def reward_of(rewards: Rewards, rollout: Rollout, settings: Ppo) -> Tensor:

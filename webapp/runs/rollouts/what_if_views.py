@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 import pyarrow as pa
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
+from numpy.typing import NDArray
 
 from training.config import Recipe, Scalarization
 from training.errors import TrainingError
@@ -19,7 +21,8 @@ from webapp.runs.form.reweighting import address_of, reweighted
 from webapp.runs.form.scalarizations import EXPLAINED
 from webapp.runs.models import Run
 from webapp.runs.page.selectors import weighted
-from webapp.runs.rollouts.table import Rollouts
+from webapp.runs.rollouts.rescalarize import rewards_of
+from webapp.runs.rollouts.table import Rollouts, Scores
 from webapp.runs.rollouts.views import responses_of
 from webapp.runs.rollouts.what_if import GROUP, WhatIf, what_if
 
@@ -43,7 +46,7 @@ def what_if_page(request: TeamRequest, pk: int) -> HttpResponse:
     settings = recipe.scalarization
     result: WhatIf | None = None
     try:
-        result = what_if(scores.standardised, weights, settings, scores.reward, scores.steps)
+        result = what_if(scores.standardised, weights, settings, _own_reward(own, scores), scores.steps)
     except TrainingError as error:
         problem = problem or str(error)
     principles = principles_by_name(run.team)
@@ -59,6 +62,13 @@ def what_if_page(request: TeamRequest, pk: int) -> HttpResponse:
         "changes": [(item, change) for change in (result.changes if result else [])
                     for item in shown if item.principle.name == change.principle],
         "start": f"{reverse('runs:new')}?{urlencode(start)}"})
+
+
+def _own_reward(own: Recipe, scores: Scores) -> NDArray[np.float64]:
+    """The reward that the run's weights give: as it was, or computed where each phase had weights of its own."""
+    if not own.ppo.conditioned:
+        return scores.reward
+    return rewards_of(scores.standardised, {choice.name: choice.weight for choice in own.rewarded}, own.scalarization)
 
 
 def _without_multipliers(recipe: Recipe) -> Recipe:

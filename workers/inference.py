@@ -71,8 +71,8 @@ def chat(request: dict[str, Any]) -> None:
             writer.emit({"kind": "finished", "cancelled": True})
             return
         writer.emit({"kind": "started", "protocol": PROTOCOL})
-        if _chats.is_busy:
-            writer.emit({"kind": "waiting"})
+        if ahead := _chats.ahead:
+            writer.emit({"kind": "waiting", "ahead": ahead})
         _chats.put(chat_request)
 
 
@@ -130,8 +130,13 @@ def _stopped(request: Request) -> None:
         writer.emit({"kind": "finished", "cancelled": True})
 
 
+def _moved(request: Request, ahead: int) -> None:
+    with _writer(request) as writer:
+        writer.emit({"kind": "waiting", "ahead": ahead})
+
+
 def new_queue(at_once: int) -> ChatQueue:
-    return ChatQueue(_answer_and_let_go, _refuse, _is_stopped, _stopped, at_once)
+    return ChatQueue(_answer_and_let_go, _refuse, _is_stopped, _stopped, at_once, _moved)
 
 
 _chats = new_queue(settings.CHATS_AT_ONCE)

@@ -194,7 +194,7 @@ def score(request: Request, answers: list[str]) -> AnswersScored:
     run = Run.objects.filter(team_id=request.team, pk=request.scorer or 0).first()
     if run is None:
         raise ModelUnavailable("The run that scores the answers no longer exists.",
-                               "Choose another run under “Sampling and scoring”.")
+                               "Choose another run under “Sampling, scoring, prompts”.")
     rewards = _loaded.get(("rewards", run.pk), lambda: _principle_rewards(run))
     with _scoring:
         scores = rewards(request.dialogues, answers, len(answers))

@@ -235,7 +235,7 @@ def _composer(parts: dict[str, Any]) -> None:
                                      placeholder="Ask both policies")
         parts["send"] = gr.Button("Send", variant="primary", elem_id="send", scale=0, min_width=90)
         parts["halt"] = gr.Button("Stop", variant="stop", visible=False, elem_id="stop", scale=0, min_width=90)
-    with gr.Accordion("Sampling and scoring, system prompt, saved prompts", open=False, elem_id="settings"):
+    with gr.Accordion("Sampling, scoring, prompts", open=False, elem_id="settings"):
         with gr.Row():
             parts["temperature"] = gr.Slider(0.05, 2.0, value=1.0, step=0.05, label="Temperature")
             parts["top_p"] = gr.Slider(0.05, 1.0, value=1.0, step=0.05, label="Top p")

@@ -26,11 +26,15 @@ class ChatQueue:
         is_stopped: whether the user has stopped this chat.
         stopped: ends a chat that the user has stopped.
         at_once: how many are answered at the same time.
+        moved: says to a waiting chat how many have to end before it begins, whenever that changes.
     """
 
     def __init__(self, answer: Callable[[Request], None], refuse: Callable[[Request, str, str], None],
-                 is_stopped: Callable[[Request], bool], stopped: Callable[[Request], None], at_once: int = 1) -> None:
+                 is_stopped: Callable[[Request], bool], stopped: Callable[[Request], None], at_once: int = 1,
+                 moved: Callable[[Request, int], None] = lambda request, ahead: None) -> None:
         self._answer, self._refuse, self._is_stopped, self._stopped = answer, refuse, is_stopped, stopped
+        self._moved = moved
+        self._told: dict[str, int] = {}  # by chat: the place that it knows
         self._waiting: deque[Request] = deque()
         self._answered: list[Request] = []
         self._at_once = at_once
@@ -39,16 +43,20 @@ class ChatQueue:
         self._threads: list[threading.Thread] = []
 
     @property
-    def is_busy(self) -> bool:
-        """Whether a new chat has to wait."""
+    def ahead(self) -> int:
+        """How many chats have to end before a new one begins."""
         with self._change:
-            return len(self._answered) + len(self._waiting) >= self._at_once
+            return self._ahead_of_new()
+
+    def _ahead_of_new(self) -> int:
+        return max(0, len(self._answered) + len(self._waiting) + 1 - self._at_once)
 
     def put(self, request: Request) -> None:
         """Queue a chat, or refuse it if too many are waiting."""
         with self._change:
             self._start()
             if not self._closed and len(self._waiting) < MOST_WAITING:
+                self._told[request.id] = self._ahead_of_new()
                 self._waiting.append(request)
                 self._change.notify_all()
                 return
@@ -80,6 +88,7 @@ class ChatQueue:
                     return
                 request = self._waiting.popleft()
                 self._answered.append(request)
+                self._told.pop(request.id, None)
             try:
                 self._answer(request)
             finally:
@@ -93,14 +102,24 @@ class ChatQueue:
                 if self._closed:
                     return
                 waiting = list(self._waiting)
-            for request in waiting:
+                busy = len(self._answered) - self._at_once  # below 0: so many begin in a moment
+            for ahead, request in enumerate(waiting, busy + 1):
+                self._say_place(request, ahead)
                 if self._is_stopped(request) and self._take_out(request):
                     self._stopped(request)
             threading.Event().wait(LOOK)
+
+    def _say_place(self, request: Request, ahead: int) -> None:
+        with self._change:
+            if ahead < 1 or request not in self._waiting or self._told.get(request.id) == ahead:
+                return
+            self._told[request.id] = ahead
+        self._moved(request, ahead)
 
     def _take_out(self, request: Request) -> bool:
         with self._change:
             if request not in self._waiting:
                 return False  # its turn has come
             self._waiting.remove(request)
+            self._told.pop(request.id, None)
             return True

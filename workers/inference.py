@@ -71,8 +71,8 @@ def chat(request: dict[str, Any]) -> None:
             writer.emit({"kind": "finished", "cancelled": True})
             return
         writer.emit({"kind": "started", "protocol": PROTOCOL})
-        if _chats.is_busy:
-            writer.emit({"kind": "waiting"})
+        if ahead := _chats.ahead:
+            writer.emit({"kind": "waiting", "ahead": ahead})
         _chats.put(chat_request)
 
 
@@ -130,8 +130,13 @@ def _stopped(request: Request) -> None:
         writer.emit({"kind": "finished", "cancelled": True})
 
 
+def _moved(request: Request, ahead: int) -> None:
+    with _writer(request) as writer:
+        writer.emit({"kind": "waiting", "ahead": ahead})
+
+
 def new_queue(at_once: int) -> ChatQueue:
-    return ChatQueue(_answer_and_let_go, _refuse, _is_stopped, _stopped, at_once)
+    return ChatQueue(_answer_and_let_go, _refuse, _is_stopped, _stopped, at_once, _moved)
 
 
 _chats = new_queue(settings.CHATS_AT_ONCE)
@@ -189,7 +194,7 @@ def score(request: Request, answers: list[str]) -> AnswersScored:
     run = Run.objects.filter(team_id=request.team, pk=request.scorer or 0).first()
     if run is None:
         raise ModelUnavailable("The run that scores the answers no longer exists.",
-                               "Choose another run under “Sampling and scoring”.")
+                               "Choose another run under “Sampling, scoring, prompts”.")
     rewards = _loaded.get(("rewards", run.pk), lambda: _principle_rewards(run))
     with _scoring:
         scores = rewards(request.dialogues, answers, len(answers))

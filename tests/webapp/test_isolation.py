@@ -41,7 +41,7 @@ from webapp.datasets.models import (
 from webapp.judges.models import Comparison, Connection
 from webapp.judges.services import connection_create
 from webapp.labels.models import AspectUse, BulkAction, Label, Pair, PairText
-from webapp.playground.models import Answer, Conversation, PolicyMix, Turn
+from webapp.playground.models import Answer, ChatVote, Conversation, PolicyMix, Turn
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Pace, Run, SavedView
 from webapp.sweeps.models import Sweep, SweepRun
@@ -165,7 +165,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(AspectUse.objects.of(team).values("pk", "aspect", "principle", "lower_is_better")),
         list(BulkAction.objects.of(team).values("pk", "hidden", "status")),
         list(Connection.objects.of(team).values("pk", "name", "sealed_key", "tested_at")),
-        list(Conversation.objects.of(team).values("pk", "title")),
+        list(Conversation.objects.of(team).values("pk", "title")), list(ChatVote.objects.values("pk", "outcome")),
         list(PolicyMix.objects.of(team).values("pk", "name")),
         list(CalibrationSet.objects.of(team).values("pk", "name")),
         list(CalibrationCheck.objects.of(team).values("pk", "status")),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.webapp.runs.seeds import make_run
+from tests.workers.demo_run import NAMES, demo_run
 from webapp.accounts.models import Team, User
 from webapp.arena.models import Arena, ArenaAnswer, Entrant
 from webapp.arena.services import add_prompts
@@ -32,6 +35,34 @@ def test_every_policy_answers_every_prompt_and_what_is_there_stays(arena: Arena)
     answers = ArenaAnswer.objects.filter(entrant__arena=arena)
     assert answers.count() == 6 and all(answers.values_list("text", flat=True))
     assert answers.filter(text="Already there.").count() == 1
+
+
+def test_a_run_scores_every_answer_by_its_preference_models(arena: Arena, team: Team, artifacts: Path) -> None:
+    """The run's weights are alike and its scalarization is linear, so the reward is the mean of the scores."""
+    arena.scorer = demo_run(team)
+    arena.save()
+    answer_arena(arena.pk)
+    arena.refresh_from_db()
+    assert (arena.status, arena.cause) == ("ready", "")
+    answers = list(ArenaAnswer.objects.filter(entrant__arena=arena).order_by("entrant", "prompt"))
+    assert len(answers) == 6
+    for answer in answers:
+        assert set(answer.scores) == set(NAMES)
+        assert answer.reward == pytest.approx(sum(answer.scores.values()) / len(NAMES), abs=1e-4)
+    assert len({answer.reward for answer in answers}) > 1, "another answer has another reward"
+    first, second = answers[:3], answers[3:]
+    assert [answer.text for answer in first] == [answer.text for answer in second], "one policy under two names"
+    assert [answer.scores for answer in first] == [answer.scores for answer in second]
+
+
+def test_a_scoring_run_whose_files_are_gone_is_said(arena: Arena, team: Team, artifacts: Path) -> None:
+    arena.scorer = demo_run(team)
+    arena.save()
+    (arena.scorer.uses.get(name="weights").stage.folder / "weights.json").unlink()
+    answer_arena(arena.pk)
+    arena.refresh_from_db()
+    assert arena.status == "failed" and arena.cause and arena.remedy
+    assert not ArenaAnswer.objects.filter(entrant__arena=arena).exists(), "nothing is stored without its scores"
 
 
 def test_a_policy_that_is_gone_is_named(arena: Arena) -> None:

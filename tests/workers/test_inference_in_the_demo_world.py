@@ -9,55 +9,26 @@ from typing import Any
 
 import pytest
 import redis
-import torch
 from django.conf import settings
 
-from training.config import Lora, shipped_recipe
+from tests.workers.demo_run import NAMES, demo_run
 from training.models.full_weights import save_model
-from training.models.language_model import add_adapter, load, pick_device
-from training.preference_models import CARD, new_model, save
+from training.models.language_model import load, pick_device
 from training.run.artifacts import write_json
 from webapp.accounts.models import Team
 from webapp.playground.stream import ChatSampling, Request, stream_key
-from webapp.runs.models import Run, RunStage, Stage
+from webapp.runs.models import Run
 from workers import inference
 from workers.loaded_models import Loaded
 
 pytestmark = pytest.mark.once  # it computes, and stores nothing
 
-NAMES = [choice.name for choice in shipped_recipe("demo").principles]
 ASK = [{"role": "user", "content": "What is the capital of Ister?"}]
 
 
 @pytest.fixture
 def run(team: Team, artifacts: Path) -> Run:
-    """A run whose policy and preference models are as they are before any training, on disk as stages leave them."""
-    recipe = shipped_recipe("demo")
-    run = Run.objects.create(team=team, name="demo", recipe=recipe.model_dump(mode="json"))
-    for position, name in enumerate([*(f"preference_model:{name}" for name in NAMES), "weights", "ppo"]):
-        stage = Stage.objects.create(
-            team=team, identity=f"{position}".ljust(64, "0"), name=name, kind=name.split(":")[0], status="succeeded",
-            settings={"device": "cpu", "precision": "fp32"})
-        RunStage.objects.create(run=run, stage=stage, name=name, position=position)
-        stage.folder.mkdir(parents=True)
-        _fill(stage)
-    return run
-
-
-def _fill(stage: Stage) -> None:
-    torch.manual_seed(stage.pk)
-    if stage.kind == "preference_model":
-        model, adapter = new_model("demo-world", Lora(), "cpu", "fp32")
-        save(stage.folder, model, adapter)
-        write_json(stage.folder / CARD, {"base": "demo-world", "max_length": 96, "mean": 0.0, "std": 1.0})
-    elif stage.kind == "weights":
-        write_json(stage.folder / "weights.json", {"weights": dict.fromkeys(NAMES, 0.25)})
-    else:
-        policy = add_adapter(load("demo-world", pick_device("cpu")), Lora(r=2, alpha=2))
-        for name, parameter in policy.adapter.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=4)
-        policy.adapter.save_pretrained(stage.folder / "adapter")
+    return demo_run(team)
 
 
 def chat(team: Team, run: Run, **changes: Any) -> list[dict[str, Any]]:

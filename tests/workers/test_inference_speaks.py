@@ -225,6 +225,26 @@ def test_chats_that_wait_hold_no_thread_and_come_in_order(client: redis.Redis, g
     assert ended == sorted(ended)
 
 
+def test_everybody_hears_how_many_chats_are_before_theirs_and_again_when_that_changes(
+    client: redis.Redis, go_on: threading.Event,
+) -> None:
+    """One at a time, one chat is answered; the first of those who wait leaves, so the others move up by one."""
+    first, second, third = (asking() for _ in range(3))
+    for request in (first, second, third):
+        inference.chat(request.as_json())
+
+    def places(request: Request) -> list[int]:
+        return [event["ahead"] for event in events_of(client, request) if event["kind"] == "waiting"]
+
+    assert [places(request) for request in (first, second, third)] == [[1], [2], [3]]
+    client.set(cancel_key(first.id), 1)
+    until(lambda: places(third) == [3, 2])
+    assert [places(request) for request in (first, second)] == [[1], [2, 1]]
+    go_on.set()
+    until(lambda: kinds(client, third)[-1] == "finished")
+    assert places(third)[-1] >= 1, "who is answered is told no place"
+
+
 def test_a_chat_that_is_stopped_while_it_waits_ends_at_once_and_loads_nothing(
     client: redis.Redis, go_on: threading.Event,
 ) -> None:

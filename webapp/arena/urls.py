@@ -11,6 +11,7 @@ urlpatterns = [
     path("import/", views.arena_import, name="import"),
     path("<int:pk>/board/", views.arena_board, name="board"),
     path("<int:pk>/vote/", vote_views.vote, name="vote"),
+    path("<int:pk>/weights/", views.arena_weights, name="weights"),
     path("<int:pk>/progress/", views.arena_progress, name="progress"),
     path("<int:pk>/again/", views.arena_again, name="again"),
     path("<int:pk>/cancel/", views.arena_cancel, name="cancel"),

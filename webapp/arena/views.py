@@ -16,6 +16,7 @@ from webapp.arena import answering, boards, comparing, services
 from webapp.arena.forms import ImportForm, NewArenaForm
 from webapp.arena.models import Arena, ArenaAnswer, Entrant
 from webapp.arena.selectors import arenas_of
+from webapp.arena.vote_weights import vote_weights
 
 SHOWN = 200  # arenas of the list, the newest
 
@@ -101,7 +102,16 @@ def _board(request: TeamRequest, arena: Arena, entrants: list[Entrant]) -> dict[
     else:
         board = boards.board_of(entrants, boards.people_votes(arena, entrants))
     return {"board": board, "principles": principles, "principle": principle, "no_length": no_length, "length": length,
-            "rewards": comparing.rewards_board(entrants, pairs), "people": comparing.people_agreement(arena)}
+            "rewards": comparing.rewards_board(entrants, pairs), "people": comparing.people_agreement(arena),
+            "has_scores": has_rewards and ArenaAnswer.objects.filter(entrant__arena=arena).exclude(scores={}).exists()}
+
+
+@require_safe
+def arena_weights(request: TeamRequest, pk: int) -> HttpResponse:
+    """Weights fitted to the votes: the part of the board's page that comes later, or a page of its own."""
+    arena = get_object_or_404(Arena.objects.of(request.team).select_related("scorer"), pk=pk)
+    part = "arena/_weights.html" if request.headers.get("HX-Request") else "arena/weights.html"
+    return render(request, part, {"arena": arena, "weights": vote_weights(arena)})
 
 
 @require_POST

@@ -27,6 +27,8 @@ LONGEST_PROMPT = 8000  # characters
 MOST_TURNS = 40
 MOST_ATTEMPTS = 50  # at one turn
 AUTO = "auto"
+LONGEST_SYSTEM = 4000
+_DICE = random.SystemRandom()
 PAUSE = 0.05  # seconds between two drawings of a growing answer
 
 
@@ -45,8 +47,16 @@ class Desk:
 
     def empty(self, left: str, right: str) -> ShownConversation:
         """A conversation that has not begun."""
+        return self._begun((left, right))
+
+    def begun(self, left: str, right: str, *, blind: bool, system: str) -> ShownConversation:
+        """A conversation that begins now: a blind one has its sides shuffled."""
+        policies = (right, left) if blind and _DICE.random() < 0.5 else (left, right)
+        return replace(self._begun(policies), is_blind=blind, system=system.strip())
+
+    def _begun(self, policies: tuple[str, str]) -> ShownConversation:
         titles = {choice.key: choice.title for choice in self.policies.choices}
-        return ShownConversation((left, right), (titles.get(left, ""), titles.get(right, "")))
+        return ShownConversation(policies, (titles.get(policies[0], ""), titles.get(policies[1], "")))
 
 
 async def desk_of(request: gr.Request, chat: str | None) -> Desk:
@@ -63,15 +73,16 @@ async def desk_of(request: gr.Request, chat: str | None) -> Desk:
 
 
 async def answers(desk: Desk, prompt: str, left: str, right: str, scorer: str, sampling: stream.ChatSampling,
-                  chat: str, *, replaces: bool, is_from_box: bool) -> AsyncGenerator[tuple[Any, ...], None]:
+                  chat: str, *, replaces: bool, is_from_box: bool, blind: bool, system: str,
+                  ) -> AsyncGenerator[tuple[Any, ...], None]:  # fmt: skip
     """Answer a prompt with both policies; with `replaces`, as another attempt at the last turn. A prompt from the box
     leaves it when it is sent, and comes back if it fails."""
-    talk = desk.talk or desk.empty(left, right)
+    talk = desk.talk or desk.begun(left, right, blind=blind, system=system)
     try:
         if chat and desk.talk is None:
             raise stream.ChatFailed("This conversation was deleted.", "Start a new conversation.")
-        if talk.policies != (left, right):
-            talk = desk.empty(left, right)
+        if not talk.is_of(left, right) or talk.is_blind != blind:
+            talk = desk.begun(left, right, blind=blind, system=system)
         before = replace(talk, turns=talk.turns[:-1]) if replaces else talk
         request = _request(desk, before, prompt, scorer, sampling)
         stored = await _start(desk, talk, request, prompt, replaces=replaces)
@@ -79,7 +90,7 @@ async def answers(desk: Desk, prompt: str, left: str, right: str, scorer: str, s
         yield view(status=status(error.cause, error.remedy))
         return
     before = replace(before, pk=stored.conversation_id)
-    turn = ShownTurn(prompt, pk=stored.pk, place=stored.attempt, attempts=stored.attempt)
+    turn = ShownTurn(prompt, pk=stored.pk, place=stored.attempt, attempts=stored.attempt, sampling=stored.sampling)
     message, has_failed = status("Waiting for the inference worker ..."), False
     yield view(**while_answering(before, turn, request.id), status=message, prompt="" if is_from_box else gr.skip())
     drawn = time.monotonic()
@@ -133,7 +144,7 @@ def advanced(turn: ShownTurn, event: ChatEvent, ticks: Ticks, seed: int) -> tupl
     """The turn after an event of the stream, and the new text of the status line."""
     match event["kind"]:
         case "waiting":
-            return turn, status("The inference worker is busy with other chats; this one is waiting.")
+            return turn, status(_place(event.get("ahead")))
         case "loading":
             return turn, status(f"Loading policy {'AB'[event['side']]} ...")
         case "piece":
@@ -154,12 +165,21 @@ def advanced(turn: ShownTurn, event: ChatEvent, ticks: Ticks, seed: int) -> tupl
     return turn, status("The inference worker has started ...")
 
 
+def _place(ahead: int | None) -> str:
+    if not ahead:
+        return "The inference worker is busy with other chats; this one is waiting."
+    return f"{ahead} chat is before yours." if ahead == 1 else f"{ahead} chats are before yours."
+
+
 def _request(desk: Desk, before: ShownConversation, prompt: str, scorer: str,
              sampling: stream.ChatSampling) -> stream.Request:
     """The request to the worker, checked against what this team may use."""
     if len(prompt) > LONGEST_PROMPT:
         raise stream.ChatFailed(f"The prompt has {len(prompt):,} characters; the limit is {LONGEST_PROMPT:,}.",
                                 "Shorten it.")
+    if len(before.system) > LONGEST_SYSTEM:
+        raise stream.ChatFailed(f"The system prompt has {len(before.system):,} characters; the limit is "
+                                f"{LONGEST_SYSTEM:,}.", "Shorten it.")
     if len(before.turns) >= MOST_TURNS:
         raise stream.ChatFailed(f"This conversation has reached the limit of {MOST_TURNS} turns.",
                                 "Start a new conversation.")

@@ -20,9 +20,11 @@ class Started(TypedDict):
 
 
 class Waiting(TypedDict):
-    """The chat waits for another one to end; sent by the worker or, before one has answered, by the page's side."""
+    """The chat waits for another one to end; sent by the worker or, before one has answered, by the page's side.
+    `ahead`: how many chats have to end before it begins."""
 
     kind: Literal["waiting"]
+    ahead: NotRequired[int]
 
 
 class Loading(TypedDict):

@@ -43,6 +43,25 @@ class ShownAnswer:
 
 
 @dataclass(frozen=True)
+class PrincipleChoice:
+    """One principle's vote, and which answer its preference model scores higher: A, B or tie; empty where unknown."""
+
+    principle: dict[str, str]
+    person: str
+    models: str
+
+
+@dataclass(frozen=True)
+class ShownVote:
+    """A vote, and beside it which answer the preference models reward more."""
+
+    words: str
+    blind: bool
+    models: str = ""
+    by_principle: tuple[PrincipleChoice, ...] = ()
+
+
+@dataclass(frozen=True)
 class ShownTurn:
     """One prompt and both answers to it."""
 
@@ -52,6 +71,12 @@ class ShownTurn:
     place: int = 1  # among the attempts at this position
     attempts: int = 1
     sampling: dict[str, Any] = field(default_factory=dict)
+    vote: ShownVote | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is something to vote on: both answers have come, and one has words."""
+        return all(answer.end for answer in self.answers) and any(answer.text for answer in self.answers)
 
     def with_answer(self, side: int, **changes: Any) -> ShownTurn:
         left, right = self.answers
@@ -76,10 +101,28 @@ class ShownConversation:
     turns: tuple[ShownTurn, ...] = ()
     pk: int | None = None
     is_own: bool = True
+    is_blind: bool = False
+    is_revealed: bool = False
+    system: str = ""
+
+    @property
+    def hides(self) -> bool:
+        """Whether names and rewards are hidden."""
+        return self.is_blind and not self.is_revealed
+
+    @property
+    def chosen(self) -> tuple[str, str]:
+        """The policies as the lists show them: of a blind conversation in an order that tells nothing of the sides."""
+        first, second = sorted(self.policies) if self.is_blind else self.policies
+        return first, second
+
+    def is_of(self, left: str, right: str) -> bool:
+        """Whether it is a conversation with these two policies; a blind one has them in any order."""
+        return sorted(self.policies) == sorted((left, right)) if self.is_blind else self.policies == (left, right)
 
     def dialogue(self, side: int, prompt: str) -> Dialogue:
         """The dialogue for one side: all turns that it has answered, then the prompt."""
-        messages: Dialogue = []
+        messages: Dialogue = [{"role": "system", "content": self.system}] if self.system else []
         for turn in self.turns:
             if text := turn.answers[side].text:
                 messages += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": text}]
@@ -111,3 +154,8 @@ def ticks_of(team_id: int) -> Ticks:
     """The look of each principle of a team, by name."""
     rows = Principle.objects.filter(team_id=team_id).values("name", "symbol")
     return {row["name"]: {"name": row["name"], "symbol": row["symbol"]} for row in rows}
+
+
+def better(difference: float | None) -> str:
+    """The side that is ahead, from A's score less B's."""
+    return "" if difference is None else "tie" if difference == 0 else SIDES[difference < 0]

@@ -1,4 +1,7 @@
-"""Stored conversations: a title, two policies, turns with both answers. A turn never changes once it is answered."""
+"""Stored conversations: a title, two policies, turns with both answers and votes on them; prompts that a team keeps.
+
+A turn never changes once it is answered.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,9 @@ class Conversation(TeamOwned):
     policy_b = models.CharField(max_length=600)
     name_a = models.CharField(max_length=600, help_text="The policy's name; it outlives the run.")
     name_b = models.CharField(max_length=600)
+    is_blind = models.BooleanField(default=False, help_text="Sides were shuffled; names are hidden until the first "
+                                                            "vote.")
+    system = models.TextField(blank=True, help_text="The system prompt that every turn begins with.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -91,3 +97,41 @@ class Answer(models.Model):
 
     def __str__(self) -> str:
         return f"answer {'AB'[self.side]}"
+
+
+class ChatVote(models.Model):
+    """Which answer of a turn a person found better. `blind`: before any name of the conversation was shown."""
+
+    class Outcome(models.TextChoices):
+        A = "a", "A better"
+        B = "b", "B better"
+        TIE = "tie", "tie"
+        BAD = "bad", "both bad"
+
+    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="votes")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    outcome = models.CharField(max_length=3, choices=Outcome.choices)
+    blind = models.BooleanField()
+    by_principle = models.JSONField(default=dict, blank=True, help_text="a, b or tie, by the principle's name.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["turn", "user"], name="one_vote_a_turn")]
+
+    def __str__(self) -> str:
+        return f"{self.turn_id}: {self.get_outcome_display()}"
+
+
+class SavedPrompt(TeamOwned):
+    """A prompt that the team keeps to ask again."""
+
+    text = models.TextField()
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.text[:80]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import fastapi
@@ -18,12 +19,12 @@ from channels.db import database_sync_to_async
 
 from training.demo_world.language import prompts as demo_prompts
 from webapp.accounts.numbers import row_key
-from webapp.playground import services, stream
-from webapp.playground.answering import AUTO, LONGEST_PROMPT, Desk, answers, desk_of, sampling_of
+from webapp.playground import saved_prompts, services, stream
+from webapp.playground.answering import AUTO, LONGEST_PROMPT, LONGEST_SYSTEM, Desk, answers, desk_of, sampling_of
 from webapp.playground.conversation import ShownConversation
 from webapp.playground.gate import CALLER, PREFIX, Caller, Gate
 from webapp.playground.look import HEAD, theme
-from webapp.playground.view import OUTPUTS, at_rest, status, view
+from webapp.playground.view import LABELS, OUTPUTS, at_rest, status, view
 
 
 async def opened(request: gr.Request) -> tuple[Any, ...]:
@@ -38,18 +39,22 @@ async def opened(request: gr.Request) -> tuple[Any, ...]:
     scorers = [("the run of policy B, else of policy A", AUTO),
                *((run.name, str(run.run)) for run in desk.policies.runs)]
     changes = _rest(desk, talk)
-    for name, key in zip(("left", "right"), talk.policies, strict=True):
-        changes[name] = gr.Dropdown(choices=choices, value=key if key in keys else None, interactive=talk.is_own)
+    for name, key in zip(("left", "right"), talk.chosen, strict=True):
+        changes[name] = gr.Dropdown(choices=choices, value=key if key in keys else None, interactive=talk.is_own,
+                                    label=LABELS[talk.is_blind][name == "right"])
     if talk.turns:
-        stored = {"temperature": "temperature", "top_p": "top_p", "longest": "max_new_tokens"}
+        stored = {"temperature": "temperature", "top_p": "top_p", "longest": "max_new_tokens",
+                  "seed": "seed"}
         sampling = talk.turns[-1].sampling
         changes |= {name: sampling[field] for name, field in stored.items() if field in sampling}
     message = status("There is no such conversation.") if chat and desk.talk is None else ""
-    return view(**changes, scorer=gr.Dropdown(choices=scorers, value=AUTO), status=message)
+    return view(**changes, scorer=gr.Dropdown(choices=scorers, value=AUTO), status=message,
+                saved=gr.Dropdown(choices=await saved_choices(desk), value=None))
 
 
 async def chat(prompt: str, left: str, right: str, scorer: str, temperature: float, top_p: float, longest: float,
-               seed: float | None, talk: str, edits: bool, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+               seed: float | None, talk: str, edits: bool, request: gr.Request, blind: bool = False,
+               system: str = "") -> AsyncIterator[tuple[Any, ...]]:
     """Answer a prompt with both policies, as another attempt while the last prompt is edited. No prompt: nothing."""
     if not prompt.strip():
         yield view()
@@ -57,7 +62,7 @@ async def chat(prompt: str, left: str, right: str, scorer: str, temperature: flo
     desk = await desk_of(request, talk)
     sampling = sampling_of(temperature, top_p, longest, seed)
     async with aclosing(answers(desk, prompt.strip(), left, right, scorer, sampling, talk, replaces=edits,
-                                is_from_box=True)) as shown:
+                                is_from_box=True, blind=bool(blind), system=system or "")) as shown:
         async for changes in shown:
             yield changes
 
@@ -71,7 +76,7 @@ async def again(left: str, right: str, scorer: str, temperature: float, top_p: f
         return
     prompt, sampling = desk.talk.turns[-1].prompt, sampling_of(temperature, top_p, longest, None)
     async with aclosing(answers(desk, prompt, left, right, scorer, sampling, talk, replaces=True,
-                                is_from_box=False)) as shown:
+                                is_from_box=False, blind=desk.talk.is_blind, system=desk.talk.system)) as shown:
         async for changes in shown:
             yield changes
 
@@ -84,24 +89,42 @@ async def stop(running: str) -> str:
 
 
 async def policies_chosen(left: str, right: str, talk: str, shown: tuple[str, str],
-                          request: gr.Request) -> tuple[Any, ...]:
+                          request: gr.Request, blind: bool = False) -> tuple[Any, ...]:
     """A new conversation if a policy really is another one. Gradio calls this also when a list was only opened."""
     if not left or not right or tuple(shown) == (left, right):
         return view()
     desk = await desk_of(request, talk)
-    if desk.talk is not None and desk.talk.policies == (left, right):
+    if desk.talk is not None and desk.talk.is_of(left, right):
         return view()
     message = "A new conversation with these policies. The one before is in the history."
     has_turns = desk.talk is not None and desk.talk.turns
-    changes = _rest(desk, desk.empty(left, right))
-    drawn = {name: changes[name] for name in ("past", "now", "chat", "policies", "edits", "tools", "examples")}
+    changes = _rest(desk, replace(desk.empty(left, right), is_blind=bool(blind)))
+    drawn = {name: changes[name] for name in ("past", "now", "chat", "edits", "tools", "examples", "system")}
+    drawn["policies"] = (left, right)
     return view(**drawn, status=status(message if has_turns else ""))
 
 
-async def cleared(left: str, right: str, request: gr.Request) -> tuple[Any, ...]:
-    """A new conversation with the same policies."""
+async def cleared(left: str, right: str, request: gr.Request, blind: bool = False,
+                  message: str = "") -> tuple[Any, ...]:
+    """A new conversation with the same policies, blind or not as the switch says."""
     desk = await desk_of(request, None)
-    return view(**_rest(desk, desk.empty(left, right)), status="")
+    changes = _rest(desk, replace(desk.empty(left, right), is_blind=bool(blind))) | {"policies": (left, right)}
+    return view(**changes, status=status(message) if message else "")
+
+
+async def blind_chosen(left: str, right: str, blind: bool, talk: str, request: gr.Request) -> tuple[Any, ...]:
+    """A new conversation if the one that is shown has begun otherwise."""
+    desk = await desk_of(request, talk)
+    if desk.talk is not None and desk.talk.is_blind == bool(blind):
+        return view()
+    message = "A new conversation. The one before is in the history." if desk.talk is not None else ""
+    return await cleared(left, right, request, blind, message)
+
+
+async def reread(talk: str, request: gr.Request) -> tuple[Any, ...]:
+    """The conversation as it is stored, after a vote."""
+    desk = await desk_of(request, talk)
+    return view(**_rest(desk, desk.talk), status="") if desk.talk else view()
 
 
 async def paged(step: int, talk: str, request: gr.Request) -> tuple[Any, ...]:
@@ -133,6 +156,36 @@ def _rest(desk: Desk, talk: ShownConversation) -> dict[str, Any]:
     return at_rest(talk, speaks_demo=any(map(desk.policies.speaks_demo, talk.policies)))
 
 
+async def saved_choices(desk: Desk) -> list[tuple[str, str]]:
+    choices: list[tuple[str, str]] = await database_sync_to_async(saved_prompts.choices_of)(desk.team)
+    return choices
+
+
+async def prompt_saved(prompt: str, request: gr.Request) -> tuple[Any, ...]:
+    """Keep the prompt in the box for the team."""
+    desk = await desk_of(request, None)
+    problem = await database_sync_to_async(saved_prompts.prompt_save)(
+        team_id=desk.team, user_id=desk.caller.user, text=prompt)
+    if problem:
+        return view(status=status(*problem))
+    return view(saved=gr.Dropdown(choices=await saved_choices(desk), value=None), status=status("The prompt is saved."))
+
+
+async def prompt_picked(saved: str | None, request: gr.Request) -> tuple[Any, ...]:
+    """Put a saved prompt into the box."""
+    desk = await desk_of(request, None)
+    text = await database_sync_to_async(saved_prompts.text_of)(desk.team, row_key(saved))
+    return view(prompt=text) if text else view()
+
+
+async def prompt_deleted(saved: str | None, request: gr.Request) -> tuple[Any, ...]:
+    """Delete the saved prompt that is chosen in the list; the box keeps its text."""
+    desk = await desk_of(request, None)
+    is_gone = await database_sync_to_async(saved_prompts.prompt_delete)(team_id=desk.team, pk=row_key(saved))
+    return view(saved=gr.Dropdown(choices=await saved_choices(desk), value=None),
+                status=status("The saved prompt is deleted." if is_gone else "Choose a saved prompt first."))
+
+
 def build() -> gr.Blocks:
     """Build the pane's components and connect their events."""
     with gr.Blocks(title="Concord playground", analytics_enabled=False, fill_width=True) as blocks:
@@ -150,9 +203,11 @@ def _components() -> dict[str, Any]:
         with gr.Row(elem_id="policies"):
             parts["left"] = gr.Dropdown(label="Policy A", choices=[], interactive=True, elem_id="policy-a")
             parts["right"] = gr.Dropdown(label="Policy B", choices=[], interactive=True, elem_id="policy-b")
+            parts["blind"] = gr.Checkbox(label="Blind", elem_id="blind", min_width=0, scale=0)
         with gr.Column(elem_id="turns"):
             parts["past"] = gr.HTML(elem_id="past", **html)
             parts["now"] = gr.HTML(elem_id="now", **html)
+        parts["refresh"] = gr.Button("Show the vote", visible="hidden", elem_id="refresh")
         parts["chat"] = gr.Textbox(visible="hidden", elem_id="chat", label="Conversation")
         parts["status"] = gr.HTML(elem_id="status", **html)
         with gr.Column(elem_id="composer") as parts["composer"]:
@@ -180,7 +235,7 @@ def _composer(parts: dict[str, Any]) -> None:
                                      placeholder="Ask both policies")
         parts["send"] = gr.Button("Send", variant="primary", elem_id="send", scale=0, min_width=90)
         parts["halt"] = gr.Button("Stop", variant="stop", visible=False, elem_id="stop", scale=0, min_width=90)
-    with gr.Accordion("Sampling and scoring", open=False, elem_id="settings"):
+    with gr.Accordion("Sampling, scoring, prompts", open=False, elem_id="settings"):
         with gr.Row():
             parts["temperature"] = gr.Slider(0.05, 2.0, value=1.0, step=0.05, label="Temperature")
             parts["top_p"] = gr.Slider(0.05, 1.0, value=1.0, step=0.05, label="Top p")
@@ -188,6 +243,13 @@ def _composer(parts: dict[str, Any]) -> None:
             parts["longest"] = gr.Slider(1, 1024, value=64, step=1, label="Longest answer, in tokens")
             parts["seed"] = gr.Number(value=0, precision=0, label="Seed (leave empty for a new one each time)")
             parts["scorer"] = gr.Dropdown(label="Scored by the preference models of", choices=[], interactive=True)
+        parts["system"] = gr.Textbox(label="System prompt (of a new conversation)", lines=1, max_lines=4,
+                                     max_length=LONGEST_SYSTEM, elem_id="system")
+        with gr.Row(elem_id="saved-row"):
+            parts["saved"] = gr.Dropdown(label="Saved prompts of the team", choices=[], interactive=True,
+                                         elem_id="saved", scale=4)
+            small("save", "Save the prompt", scale=0)
+            small("unsave", "Delete the saved prompt", scale=0)
 
 
 def _connect(blocks: gr.Blocks, parts: dict[str, Any]) -> None:
@@ -195,7 +257,8 @@ def _connect(blocks: gr.Blocks, parts: dict[str, Any]) -> None:
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     every: dict[str, Any] = {"outputs": [parts[name] for name in OUTPUTS], **hidden}
     settings = [parts[name] for name in ("left", "right", "scorer", "temperature", "top_p", "longest")]
-    ask = {"fn": chat, "inputs": [parts["prompt"], *settings, parts["seed"], parts["chat"], parts["edits"]],
+    ask = {"fn": chat, "inputs": [parts["prompt"], *settings, parts["seed"], parts["chat"], parts["edits"],
+                                         parts["blind"], parts["system"]],
            "concurrency_limit": 16, **every}
     parts["prompt"].submit(**ask)
     parts["send"].click(**ask)
@@ -206,8 +269,14 @@ def _connect(blocks: gr.Blocks, parts: dict[str, Any]) -> None:
     for name, step in (("earlier", -1), ("later", 1)):
         parts[name].click(paged, [gr.State(step), parts["chat"]], **every)
     for side in ("left", "right"):
-        parts[side].input(policies_chosen, [parts[name] for name in ("left", "right", "chat", "policies")], **every)
-    parts["fresh"].click(cleared, [parts["left"], parts["right"]], **every)
+        parts[side].input(policies_chosen, [parts[name] for name in (
+            "left", "right", "chat", "policies", "blind")], **every)
+    parts["fresh"].click(cleared, [parts["left"], parts["right"], parts["blind"]], **every)
+    parts["blind"].input(blind_chosen, [parts[name] for name in ("left", "right", "blind", "chat")], **every)
+    parts["refresh"].click(reread, parts["chat"], **every)
+    parts["save"].click(prompt_saved, parts["prompt"], **every)
+    parts["saved"].input(prompt_picked, parts["saved"], **every)
+    parts["unsave"].click(prompt_deleted, parts["saved"], **every)
     for button in parts["questions"]:
         button.click(lambda text=button.value: text, None, parts["prompt"], **hidden)
     blocks.load(opened, None, **every)

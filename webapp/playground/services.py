@@ -12,7 +12,7 @@ from django.utils import timezone
 from training.text import storable
 from webapp.accounts.models import User
 from webapp.playground.conversation import ShownAnswer, ShownConversation, ShownTurn
-from webapp.playground.models import Answer, Conversation, Turn
+from webapp.playground.models import Answer, ChatVote, Conversation, Turn
 from webapp.playground.stream import ChatSampling
 
 LONGEST_TITLE = 200
@@ -30,7 +30,8 @@ def turn_start(*, team_id: int, user_id: int, talk: ShownConversation, prompt: s
     if talk.pk is None:
         conversation = Conversation.objects.create(
             team_id=team_id, owner_id=user_id, title=title_of(prompt), policy_a=talk.policies[0],
-            policy_b=talk.policies[1], name_a=talk.names[0], name_b=talk.names[1])
+            policy_b=talk.policies[1], name_a=talk.names[0], name_b=talk.names[1], is_blind=talk.is_blind,
+            system=storable(talk.system))
     else:
         conversation = Conversation.objects.select_for_update().get(pk=talk.pk, team_id=team_id, owner_id=user_id)
         conversation.save(update_fields=["updated_at"])
@@ -93,11 +94,12 @@ def conversation_delete(*, conversation: Conversation) -> None:
 
 @transaction.atomic
 def conversation_copy(*, conversation: Conversation, user: User) -> Conversation:
-    """A copy of its shown turns that belongs to the user."""
+    """A copy of its shown turns that belongs to the user, without votes. It is blind while no name was shown."""
+    was_voted_on = ChatVote.objects.filter(turn__conversation=conversation).exists()
     copy = Conversation.objects.create(
         team_id=conversation.team_id, owner=user, title=f"{conversation.title[:LONGEST_TITLE - 7]} (copy)",
         policy_a=conversation.policy_a, policy_b=conversation.policy_b, name_a=conversation.name_a,
-        name_b=conversation.name_b)
+        name_b=conversation.name_b, is_blind=conversation.is_blind and not was_voted_on, system=conversation.system)
     for turn in conversation.turns.filter(is_shown=True).prefetch_related("answers"):
         answers = list(turn.answers.all())
         turn.pk, turn.conversation, turn.attempt = None, copy, 1

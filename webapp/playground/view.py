@@ -14,7 +14,12 @@ from webapp.playground.markdown import markdown_html
 # "now" (the turn that is being answered) with each piece of it.
 OUTPUTS = ("left", "right", "past", "now", "status", "chat", "running", "edits", "prompt", "send", "halt", "tools",
            "earlier", "later", "again", "edit", "cancel_edit", "fresh", "examples", "composer", "temperature", "top_p",
-           "longest", "scorer", "policies")
+           "longest", "scorer", "policies", "seed", "blind", "system", "saved")
+
+
+LABELS = (("Policy A", "Policy B"), ("One policy", "The other policy"))  # not blind, blind
+
+VOTES_BY_PRINCIPLE = (("a", "A"), ("tie", "tie"), ("b", "B"))
 
 
 def view(**changes: Any) -> tuple[Any, ...]:
@@ -29,8 +34,11 @@ def at_rest(talk: ShownConversation, *, speaks_demo: bool = False) -> dict[str, 
     can_write = talk.is_own
     return {
         "past": past_html(talk), "now": now_html(talk), "chat": str(talk.pk or ""),
-        "policies": talk.policies, "running": "", "edits": False,
-        "left": gr.Dropdown(interactive=can_write), "right": gr.Dropdown(interactive=can_write),
+        "policies": talk.chosen, "running": "", "edits": False,
+        "left": gr.Dropdown(interactive=can_write, label=LABELS[talk.is_blind][0]),
+        "right": gr.Dropdown(interactive=can_write, label=LABELS[talk.is_blind][1]),
+        "blind": gr.Checkbox(value=talk.is_blind, interactive=can_write),
+        "system": gr.Textbox(value=talk.system, interactive=False) if talk.turns else gr.Textbox(interactive=can_write),
         "send": gr.Button(visible=True), "halt": gr.Button(visible=False),
         "tools": gr.Row(visible=can_write and last is not None),
         "earlier": gr.Button(visible=last is not None and last.attempts > 1,
@@ -49,8 +57,10 @@ def while_answering(talk: ShownConversation, turn: ShownTurn, running: str) -> d
     locked = gr.Button(interactive=False)
     return {
         "past": past_html(talk, all_turns=True), "now": now_html(talk, turn), "chat": str(talk.pk),
-        "policies": talk.policies, "running": running, "edits": False,
-        "left": gr.Dropdown(interactive=False), "right": gr.Dropdown(interactive=False),
+        "policies": talk.chosen, "running": running, "edits": False,
+        "left": gr.Dropdown(interactive=False, label=LABELS[talk.is_blind][0]),
+        "right": gr.Dropdown(interactive=False, label=LABELS[talk.is_blind][1]),
+        "blind": gr.Checkbox(interactive=False), "system": gr.Textbox(interactive=False),
         "send": gr.Button(visible=False), "halt": gr.Button(visible=True), "earlier": locked, "later": locked,
         "again": locked, "edit": gr.Button(visible=True, interactive=False), "cancel_edit": gr.Button(visible=False),
         "fresh": locked, "examples": gr.Row(visible=False),
@@ -68,7 +78,8 @@ def now_html(talk: ShownConversation, turn: ShownTurn | None = None) -> str:
     number = len(talk.turns) if turn is None else len(talk.turns) + 1
     turn = turn or (talk.turns[-1] if talk.turns else None)
     if turn is None:
-        return render_to_string("playground/_empty.html", {"names": zip(SIDES, talk.names, strict=True)})
+        return render_to_string("playground/_empty.html", {"names": zip(SIDES, talk.names, strict=True),
+                                                              "hides": talk.hides})
     return _turn_html(talk, number, turn, is_last=True)
 
 
@@ -77,7 +88,16 @@ def _turn_html(talk: ShownConversation, number: int, turn: ShownTurn, *, is_last
     answers = [{"side": side, "name": name, "shown": answer, "html": markdown_html(answer.text)}
                for side, name, answer in zip(SIDES, talk.names, turn.answers, strict=True)]
     return render_to_string("playground/_turn.html", {"turn": turn, "number": number, "answers": answers,
-                                                      "is_last": is_last, "chat": talk.pk or ""})
+                                                      "is_last": is_last, "chat": talk.pk or "",
+                                                      "hides": talk.hides, "is_blind": talk.is_blind,
+                                                      "sides": VOTES_BY_PRINCIPLE,
+                                                      "can_vote": _can_be_voted_on(talk, turn),
+                                                      "principles": [score.principle for score in turn.answers[0].scores
+                                                                     ]})
+
+
+def _can_be_voted_on(talk: ShownConversation, turn: ShownTurn) -> bool:
+    return talk.is_own and talk.pk is not None and turn.pk is not None and turn.is_complete and turn.vote is None
 
 
 def status(cause: str, remedy: str = "") -> str:

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.db.models import QuerySet
+from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
@@ -14,12 +15,13 @@ from django.views.decorators.http import require_POST, require_safe
 from webapp.accounts.confirming import ask_first
 from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.numbers import row_key
-from webapp.playground import services
+from webapp.playground import exporting, services, voting
 from webapp.playground.forms import TitleForm
 from webapp.playground.gate import PREFIX
 from webapp.playground.history import MOST_LISTED, history_of
 from webapp.playground.models import Conversation
 from webapp.playground.selectors import policies_of
+from webapp.runs.downloads.streams import download
 
 
 @require_safe
@@ -78,6 +80,39 @@ def conversation_copy(request: TeamRequest, pk: int) -> HttpResponse:
     conversation = get_object_or_404(Conversation.objects.of(request.team), pk=pk)
     copy = services.conversation_copy(conversation=conversation, user=request.user)
     return redirect(_address(copy))
+
+
+@require_safe
+def conversation_export(request: TeamRequest, pk: int) -> StreamingHttpResponse:
+    """One conversation of the team as JSONL."""
+    conversation = get_object_or_404(Conversation.objects.of(request.team), pk=pk)
+    return _exported(request, Conversation.objects.filter(pk=conversation.pk), f"conversation-{pk}")
+
+
+@require_safe
+def export(request: TeamRequest) -> StreamingHttpResponse:
+    """All conversations of the team as JSONL."""
+    return _exported(request, Conversation.objects.of(request.team), "conversations")
+
+
+def _exported(request: TeamRequest, conversations: QuerySet[Conversation], name: str) -> StreamingHttpResponse:
+    form = request.GET.get("as", exporting.OPENAI)
+    if form not in exporting.FORMS:
+        raise Http404(f"There is no form “{form[:20]}”: choose {' or '.join(exporting.FORMS)}.")
+    return download(exporting.lines_of(conversations, form), f"{name}-{form}.jsonl", "application/jsonl")
+
+
+@require_POST
+def conversation_vote(request: TeamRequest, pk: int) -> JsonResponse:
+    """A vote on a turn of one's own conversation, sent by the pane's page."""
+    by_principle = {name.removeprefix("principle-"): str(side) for name, side in request.POST.items()
+                    if name.startswith("principle-")}
+    try:
+        voting.chat_vote(conversation=_own(request, pk), user=request.user, turn=row_key(request.POST.get("turn")),
+                         outcome=request.POST.get("outcome", ""), by_principle=by_principle)
+    except voting.VoteRefused as refusal:
+        return JsonResponse({"refused": str(refusal)}, status=409)
+    return JsonResponse({})
 
 
 def _own(request: TeamRequest, pk: int) -> Conversation:

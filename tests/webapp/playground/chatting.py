@@ -41,6 +41,7 @@ class Member:
         self.request: Any = SimpleNamespace(
             request=SimpleNamespace(scope={CALLER: Caller(user.pk, user.get_username(), team.pk)}), query_params=query)
         self.left = self.right = DEMO_BASE
+        self.blind, self.system = False, ""
         self.page: Shown = {"chat": "", "edits": False, "policies": ("", "")}
 
     def see(self, values: tuple[Any, ...]) -> Shown:
@@ -59,7 +60,7 @@ class Member:
         values = {"scorer": "auto", "temperature": 1.0, "top_p": 1.0, "longest": 64, "seed": 7} | settings
         return [self.see(shown) async for shown in pane.chat(
             prompt, self.left, self.right, **values, talk=self.page["chat"], edits=self.page["edits"],
-            request=self.request)]
+            request=self.request, blind=self.blind, system=self.system)]
 
     async def again(self) -> list[Shown]:
         return [self.see(shown) async for shown in pane.again(
@@ -68,7 +69,14 @@ class Member:
     async def choose(self, left: str, right: str) -> Shown:
         self.left, self.right = left, right
         return self.see(await pane.policies_chosen(left, right, self.page["chat"], self.page["policies"],
-                                                   self.request))
+                                                   self.request, self.blind))
+
+    async def switch(self, blind: bool) -> Shown:
+        self.blind = blind
+        return self.see(await pane.blind_chosen(self.left, self.right, blind, self.page["chat"], self.request))
+
+    async def reread(self) -> Shown:
+        return self.see(await pane.reread(self.page["chat"], self.request))
 
     async def edit(self) -> Shown:
         return self.see(await pane.edited(self.page["chat"], self.request))

@@ -246,7 +246,7 @@ def test_pages_ask_as_much_of_the_database_for_many_as_for_one(
         talk(f"Further {number}")
     with django_assert_num_queries(len(few)):
         owner_client.get("/playground/", {"chat": long.pk, "q": "f"})
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         shown = conversation_shown(team.pk, owner.pk, long.pk, {})
     assert shown is not None and len(shown.turns) == 8
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from training.config import Recipe, Scalarization, check_recipe
 
-WEIGHT, SECTION = "weight.", "scalarization."
+WEIGHT, SECTION, MODE = "weight.", "scalarization.", "weights.mode"
 NUMBERS = ("temperature", "penalty", "quantile", "ideal", "power", "threshold")
 """Settings of scalarizations that may stand in an address."""
 
@@ -27,6 +27,8 @@ def reweighted(recipe: Recipe, address: Mapping[str, str]) -> Recipe:
     for name in ("function", *NUMBERS):
         if text := address.get(f"{SECTION}{name}", "").strip():
             values["scalarization"][name] = text if name == "function" else _number(text)
+    if mode := address.get(MODE, "").strip():
+        values["weights"]["mode"] = mode
     return check_recipe(values)
 
 

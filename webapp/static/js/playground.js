@@ -38,6 +38,17 @@
   fold();
 
   // A conversation gets its address with its first prompt, so that a reload shows it again.
+  const link = document.getElementById("copy-link");
+  link.addEventListener("click", async () => {
+    let label = "Copied";
+    try {
+      await navigator.clipboard.writeText(location.href);
+    } catch { // no secure context: the address bar has it
+      label = "Copy it from the address bar";
+    }
+    link.textContent = label;
+    setTimeout(() => { link.textContent = "Copy link"; }, 2000);
+  });
   let shown = opened.value;
   const follow = (chat) => {
     if (chat === shown) return;
@@ -45,12 +56,30 @@
     const here = new URL(location.href);
     here.search = chat ? `?chat=${encodeURIComponent(chat)}` : "";
     history.replaceState(history.state, "", here);
+    link.hidden = !chat;
   };
   const renew = () => document.body.dispatchEvent(new CustomEvent("concord:history"));
+
+  // A vote is on its way even if the page is left at once.
+  const token = document.querySelector("#playground input[name=csrfmiddlewaretoken]").value;
+  const vote = async (address, fields) => {
+    try {
+      const answer = await fetch(address, { method: "POST", keepalive: true, body: new URLSearchParams(fields),
+        headers: { "X-CSRFToken": token } });
+      if (answer.ok) return "";
+      const refused = answer.status === 409 ? (await answer.json()).refused : "";
+      return refused || "The vote was not saved. Reload the page and vote again.";
+    } catch {
+      return "The vote was not saved: the server does not answer. Vote again in a moment.";
+    }
+  };
+  document.addEventListener("keydown", (event) => {
+    if (inside()) window.concordTurns?.chosenByKey(inside(), event);
+  });
 
   pane.addEventListener("load", () => {
     paint();
     fit();
-    window.concordTurns?.watch(inside(), { follow, renew });
+    window.concordTurns?.watch(inside(), { follow, renew, vote });
   });
 })();

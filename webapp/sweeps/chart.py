@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from webapp.runs.series.scales import Scale, Tick, ticks
 from webapp.sweeps.front import Front, FrontPoint
 from webapp.sweeps.objectives import Axis, Value
 
 WIDTH, HEIGHT = 560.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 16.0, 14.0, 50.0
 SMALL, SMALL_MARGIN = 132.0, 8.0  # a drawing of the matrix
-
-
-class Tick(NamedTuple):
-    at: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -49,25 +43,12 @@ class Drawing:
     bottom: float = HEIGHT - BOTTOM
 
 
-class Scale(NamedTuple):
-    """From a value to a place: `low` stands at `start`, `high` at `end`."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return round(self.start + share * (self.end - self.start), 1)
-
-
 def drawing_of(front: Front) -> Drawing:
     """The large drawing; marks of the front come last, so that they lie above the others."""
     x = _scale(front.x, [point.x for point in front.points], LEFT, WIDTH - RIGHT)
     y = _scale(front.y, [point.y for point in front.points], HEIGHT - BOTTOM, TOP)
     marks = [_mark(point, front, x, y) for point in sorted(front.points, key=lambda point: point.is_on_front)]
-    return Drawing(marks, _ticks(x, front.x), _ticks(y, front.y), _stairs(front, x, y))
+    return Drawing(marks, ticks(x, front.x.kind == "share"), ticks(y, front.y.kind == "share"), _stairs(front, x, y))
 
 
 def small_drawing_of(front: Front) -> Drawing:
@@ -107,17 +88,6 @@ def _scale(axis: Axis, values: Sequence[Value], start: float, end: float, with_i
     if axis.kind == "share":
         low, high = max(low, -0.02), min(high, 1.02)
     return Scale(low, high, start, end)
-
-
-def _ticks(scale: Scale, axis: Axis, about: int = 5) -> list[Tick]:
-    raw = (scale.high - scale.low) / about
-    size = 10.0 ** math.floor(math.log10(raw))
-    step = next((size * factor for factor in (1, 2, 5, 10) if size * factor >= raw), size * 10)
-    first = math.ceil(scale.low / step - 1e-9)
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [Tick(scale.at(place * step), f"{place * step:.0%}" if axis.kind == "share" and step >= 0.01 else
-                 f"{place * step:.{digits}f}".replace("-", "−"))
-            for place in range(first, math.floor(scale.high / step + 1e-9) + 1)]
 
 
 def _stairs(front: Front, x: Scale, y: Scale) -> str:

@@ -31,7 +31,8 @@ def compare(request: TeamRequest) -> HttpResponse:
     of_team = principles_by_name(request.team)
     principles = _principles(runs, of_team)
     return render(request, "runs/compare.html", {
-        "runs": runs, "recipes": recipe_differences(runs, principles), "blocks": final_numbers(runs, principles),
+        "runs": runs, "address": query_of(runs[0].in_order), "recipes": recipe_differences(runs, principles),
+        "blocks": final_numbers(runs, principles),
         "answers": answers_of(runs), "chart_data": _chart_data(runs, principles),
         "own_principles": [name for name in principles if name not in of_team],  # they have no hue of their own
         "steerable": [compared.run for compared in runs if compared.run.status == Run.Status.SUCCEEDED],

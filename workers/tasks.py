@@ -73,6 +73,13 @@ def answer_arena(arena_id: int) -> None:
     make(arena_id)
 
 
+@app.task(name="workers.head_to_head")
+def head_to_head(head_to_head_id: int) -> None:
+    from webapp.runs.head_to_head.asking import head_to_head_run
+
+    head_to_head_run(head_to_head_id=head_to_head_id)
+
+
 @worker_shutting_down.connect
 def _stop_stages(**_: object) -> None:
     """Stop all stages: they write a checkpoint and are queued again, and then the worker ends."""

@@ -270,4 +270,12 @@ WEB: tuple[Mutation, ...] = (
              "if taken > limit:", "if False:", (LARGE_REQUESTS,)),
     Mutation("upload-of-a-member", "who is in no team uploads nothing", "webapp/body_limit.py",
              "caller is None or caller.team is None", "caller is None", (LARGE_REQUESTS,)),
+    # webapp/runs/head_to_head ---------------------------------------------------------------------------------------
+    Mutation("one-head-to-head-a-team", "two heads to heads of a team do not buy the same verdicts at once",
+             "webapp/runs/head_to_head/services.py",
+             "if HeadToHead.objects.filter(team=contest.team_id, status=S.RUNNING).exists():", "if False:",
+             ("tests/webapp/runs/test_head_to_head_of_runs.py",)),
+    Mutation("one-question-either-way", "the order of two runs does not make another question of their answers",
+             "webapp/runs/head_to_head/verdicts.py", "== (first < second)", "== True",
+             ("tests/webapp/runs/test_head_to_head_of_runs.py",)),
 )

@@ -43,7 +43,7 @@ from webapp.judges.services import connection_create
 from webapp.labels.models import AspectUse, BulkAction, Label, Pair, PairText
 from webapp.playground.models import Answer, ChatVote, Conversation, PolicyMix, Turn
 from webapp.principles.models import Principle, PrincipleVersion
-from webapp.runs.models import Pace, Run, SavedView
+from webapp.runs.models import HeadToHead, HeadToHeadSide, Pace, Run, SavedView
 from webapp.sweeps.models import Sweep, SweepRun
 
 pytestmark = pytest.mark.once  # who may see what does not depend on the database
@@ -83,7 +83,7 @@ class Address:
                  "playground": "conversation", "sweeps": "sweep", "arena": "arena",
                  "calibration": "set"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
-        own_kinds = {"pair", "run", "principle", "comparison", "bulk", "view", "mix", "set", "check"}
+        own_kinds = {"pair", "run", "principle", "comparison", "bulk", "view", "mix", "set", "check", "head"}
         kind = about if about in own_kinds else kinds.get(space, "")
         assert kind and variable == "pk", f"teach this test what {variable!r} is in {self.name}"
         return rows[kind]
@@ -142,9 +142,11 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
                                             wordings={str(principle.pk): SECRET}, status="failed")
     mix = PolicyMix.objects.create(team=team, name=SECRET, parts=[[f"tuned:{run.pk}", 1.0]])
     arena = make_arena(team, owner, name=SECRET)
+    head = HeadToHead.objects.create(team=team, judge={}, judge_title=SECRET, questions=[], prompts=1, cause=SECRET)
+    HeadToHeadSide.objects.create(head_to_head=head, run=run, place=0, title=SECRET)
     return {"team": team, "sweep": sweep.pk, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
             "dataset": dataset.pk, "pair": pair.pk, "view": view.pk, "mix": mix.pk, "arena": arena.pk,
-            "set": calibration_set.pk, "check": check.pk,
+            "set": calibration_set.pk, "check": check.pk, "head": head.pk,
             "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
             "comparison": comparison.pk, "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
@@ -175,6 +177,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(Ballot.objects.values("pk", "outcome")),
         list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
         list(SavedView.objects.of(team).values("pk", "name", "query")),
+        list(HeadToHead.objects.of(team).values("pk", "status")),
     ]
 
 

@@ -21,6 +21,18 @@ from training.judges.spending import Spending
 from training.run.artifacts import digest_of
 
 
+def question_key(settings: JudgeSettings, item: PairQuestion) -> str:
+    """By what a verdict is found again: who was asked, how, and what about."""
+    return digest_of([judge_name(settings), prompt_version(settings), settings.both_orders, *item])[:32]
+
+
+def bought_keys(path: Path) -> set[str]:
+    """The keys of the verdicts in a ledger's file, which another process may be writing: nothing is opened to write."""
+    data = path.read_bytes() if path.is_file() else b""
+    rows = (orjson.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines())
+    return {row["key"] for row in rows if "verdict" in row and row["verdict"]["probability"] is not None}
+
+
 class VerdictLedger:
     """The verdicts in one file.
 
@@ -29,7 +41,7 @@ class VerdictLedger:
     """
 
     def __init__(self, path: Path, settings: JudgeSettings) -> None:
-        self._path, self._judge = path, [judge_name(settings), prompt_version(settings), settings.both_orders]
+        self._path, self._settings = path, settings
         self._verdicts: dict[str, Verdict] = {}
         self._first_orders: dict[str, Answer] = {}
         self.spent = Spending()
@@ -41,7 +53,7 @@ class VerdictLedger:
         self._file.close()
 
     def key(self, item: PairQuestion) -> str:
-        return digest_of([*self._judge, *item])[:32]
+        return question_key(self._settings, item)
 
     def verdict(self, item: PairQuestion) -> Verdict | None:
         """The verdict that was bought; None where there is none or only an error."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from training.config import Stored, read_stored
 from webapp.accounts.models import TeamOwned
@@ -292,6 +293,56 @@ class ModelExport(TeamOwned):
     @property
     def folder(self) -> Path:
         return settings.ARTIFACTS / str(self.team_id) / "exports" / self.stage.identity
+
+
+class HeadToHead(TeamOwned):
+    """The policies of some runs compared with each other by one judge; `webapp.runs.head_to_head` says how."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "in progress"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
+    judge = models.JSONField(help_text="The judge section of a recipe.")
+    judge_title = models.CharField(max_length=300)
+    questions = models.JSONField(help_text="What is asked about each pair: name, wording, measure, shares.")
+    prompts = models.PositiveIntegerField(help_text="At most this many of the prompts that all answered.")
+    with_base = models.BooleanField(default=False, help_text="Whether their common base takes part.")
+    done = models.PositiveIntegerField(default=0, help_text="Verdicts of the judge so far.")
+    total = models.PositiveIntegerField(default=0, help_text="Verdicts to ask the judge for.")
+    result = models.JSONField(default=dict, blank=True, help_text="Win rates by question, once it is done.")
+    cause = models.TextField(blank=True)
+    remedy = models.TextField(blank=True)
+    claim = models.CharField(max_length=32, blank=True, help_text="Of the worker that has it.")
+    seen_at = models.DateTimeField(default=timezone.now, help_text="The worker's last sign of life.")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"head to head {self.pk}: {self.status}"
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.status in {self.Status.QUEUED, self.Status.RUNNING}
+
+
+class HeadToHeadSide(models.Model):
+    """A run in a head to head. Its title stays where the run is deleted, so that the result can still be read."""
+
+    head_to_head = models.ForeignKey(HeadToHead, on_delete=models.CASCADE, related_name="sides")
+    run = models.ForeignKey(Run, null=True, on_delete=models.SET_NULL, related_name="+")
+    place = models.PositiveSmallIntegerField()
+    title = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ["place"]
+        constraints = [models.UniqueConstraint(fields=["head_to_head", "place"], name="side_once_a_head_to_head")]
 
 
 class WorkerDevice(models.Model):

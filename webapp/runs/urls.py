@@ -5,8 +5,10 @@ from django.urls import path, re_path
 from webapp.runs.compare import views as compare_views
 from webapp.runs.downloads import views as download_views
 from webapp.runs.form import form_views
+from webapp.runs.head_to_head import views as head_views
 from webapp.runs.page import order_views, paper_views, steering_views, tidy_views, views
 from webapp.runs.principle_page import views as principle_views
+from webapp.runs.report import views as report_views
 from webapp.runs.rollouts import views as rollout_views
 from webapp.runs.rollouts import what_if_views
 from webapp.runs.table import many_views, view_actions
@@ -29,6 +31,12 @@ urlpatterns = [
     path("start-real-english/", views.start_real_english, name="start_real_english"),
     path("compare/", compare_views.compare, name="compare"),
     path("compare/metrics/", compare_views.compare_metrics, name="compare_metrics"),
+    path("compare/report.html", report_views.compare_report, name="compare_report"),
+    path("compare/head-to-head/new/", head_views.head_to_head_new, name="head_to_head_new"),
+    path("compare/head-to-head/<int:pk>/", head_views.head_to_head, name="head_to_head"),
+    path("compare/head-to-head/<int:pk>/state/", head_views.head_to_head_state, name="head_to_head_state"),
+    path("compare/head-to-head/<int:pk>/cancel/", head_views.head_to_head_cancel, name="head_to_head_cancel"),
+    path("compare/head-to-head/<int:pk>/again/", head_views.head_to_head_again, name="head_to_head_again"),
     path("paper/", paper_views.paper, name="paper"),
     path("paper/start/", paper_views.start_paper, name="start_paper"),
     path("<int:pk>/", views.detail, name="detail"),
@@ -37,6 +45,7 @@ urlpatterns = [
     path("<int:pk>/metrics/", views.metrics_json, name="metrics"),
     path("<int:pk>/metrics.csv", views.metrics_csv, name="csv"),
     path("<int:pk>/recipe.yaml", views.recipe_yaml, name="yaml"),
+    path("<int:pk>/report.html", report_views.run_report, name="report"),
     path("<int:pk>/cancel/", order_views.cancel, name="cancel"),
     path("<int:pk>/resume/", order_views.resume, name="resume"),
     path("<int:pk>/go-on/", order_views.go_on, name="go_on"),

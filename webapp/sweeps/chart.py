@@ -5,25 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
+from webapp.runs.series.scales import Scale, Tick, ticks
 from webapp.sweeps.front import Front, FrontPoint
 from webapp.sweeps.objectives import Axis, Value
 
 WIDTH, HEIGHT = 560.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 16.0, 14.0, 50.0
+NEAR = 6.0  # marks that are closer have one label
 SMALL, SMALL_MARGIN = 132.0, 8.0  # a drawing of the matrix
-
-
-class Tick(NamedTuple):
-    at: float
-    text: str
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of the drawing; `across` and `down` are its intervals, from and to, where it has them."""
+    """A point of the drawing; `across` and `down` are its intervals, from and to, where it has them. `label`: the
+    numbers of all points at its place, "" where a mark above it has them."""
 
     point: FrontPoint
     x: float
@@ -31,6 +28,7 @@ class Mark:
     across: tuple[float, float] | None
     down: tuple[float, float] | None
     words: str
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,25 +47,13 @@ class Drawing:
     bottom: float = HEIGHT - BOTTOM
 
 
-class Scale(NamedTuple):
-    """From a value to a place: `low` stands at `start`, `high` at `end`."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return round(self.start + share * (self.end - self.start), 1)
-
-
 def drawing_of(front: Front) -> Drawing:
     """The large drawing; marks of the front come last, so that they lie above the others."""
     x = _scale(front.x, [point.x for point in front.points], LEFT, WIDTH - RIGHT)
     y = _scale(front.y, [point.y for point in front.points], HEIGHT - BOTTOM, TOP)
     marks = [_mark(point, front, x, y) for point in sorted(front.points, key=lambda point: point.is_on_front)]
-    return Drawing(marks, _ticks(x, front.x), _ticks(y, front.y), _stairs(front, x, y))
+    return Drawing(_labelled(marks), ticks(x, front.x.kind == "share"), ticks(y, front.y.kind == "share"),
+                   _stairs(front, x, y))
 
 
 def small_drawing_of(front: Front) -> Drawing:
@@ -76,6 +62,21 @@ def small_drawing_of(front: Front) -> Drawing:
     y = _scale(front.y, [point.y for point in front.points], SMALL - SMALL_MARGIN, SMALL_MARGIN, with_intervals=False)
     marks = [_mark(point, front, x, y) for point in sorted(front.points, key=lambda point: point.is_on_front)]
     return Drawing(marks, [], [], "", SMALL, SMALL)
+
+
+def _labelled(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks, of which those that lie on top of each other share the label of the topmost: '3, 5'."""
+    heaps: list[list[int]] = []
+    for place in range(len(marks) - 1, -1, -1):
+        near = next((heap for heap in heaps if math.hypot(
+            marks[place].x - marks[heap[0]].x, marks[place].y - marks[heap[0]].y) < NEAR), None)
+        if near is None:
+            heaps.append([place])
+        else:
+            near.append(place)
+    labels = {heap[0]: ", ".join(str(number) for number in sorted(marks[place].point.point.first.number
+                                                                  for place in heap)) for heap in heaps}
+    return [replace(mark, label=labels.get(place, "")) for place, mark in enumerate(marks)]
 
 
 def shown(value: Value, axis: Axis) -> str:
@@ -107,17 +108,6 @@ def _scale(axis: Axis, values: Sequence[Value], start: float, end: float, with_i
     if axis.kind == "share":
         low, high = max(low, -0.02), min(high, 1.02)
     return Scale(low, high, start, end)
-
-
-def _ticks(scale: Scale, axis: Axis, about: int = 5) -> list[Tick]:
-    raw = (scale.high - scale.low) / about
-    size = 10.0 ** math.floor(math.log10(raw))
-    step = next((size * factor for factor in (1, 2, 5, 10) if size * factor >= raw), size * 10)
-    first = math.ceil(scale.low / step - 1e-9)
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [Tick(scale.at(place * step), f"{place * step:.0%}" if axis.kind == "share" and step >= 0.01 else
-                 f"{place * step:.{digits}f}".replace("-", "−"))
-            for place in range(first, math.floor(scale.high / step + 1e-9) + 1)]
 
 
 def _stairs(front: Front, x: Scale, y: Scale) -> str:

@@ -16,6 +16,7 @@ from webapp.accounts.confirming import ask_first
 from webapp.accounts.middleware import TeamRequest
 from webapp.sweeps.front_page import FrontPage
 from webapp.sweeps.models import Sweep
+from webapp.sweeps.parallel import Parallel
 from webapp.sweeps.selectors import SweepPage, sweep_rows, sweeps_of
 from webapp.sweeps.services import sweep_cancel, sweep_change, sweep_continue, sweep_pause
 
@@ -43,7 +44,8 @@ def live(request: TeamRequest, pk: int) -> HttpResponse:
 def _context(request: TeamRequest, pk: int) -> dict[str, Any]:
     page = SweepPage(_sweep(request, pk))
     query = f"?{request.GET.urlencode()}" if request.GET else ""
-    return {"page": page, "sweep": page.sweep, "front": FrontPage(page, request.GET), "query": query}
+    return {"page": page, "sweep": page.sweep, "front": FrontPage(page, request.GET), "query": query,
+            "parallel": Parallel(page.axes, page.points, request.GET)}
 
 
 @require_POST

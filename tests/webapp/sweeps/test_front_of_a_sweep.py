@@ -186,6 +186,17 @@ def test_more_runs_and_sweeps_take_no_more_queries(
         owner_client.get("/sweeps/")
 
 
+def test_points_at_the_same_place_show_all_their_numbers(team: Team, owner: User, owner_client: Client) -> None:
+    sweep = make_sweep(team, owner, at_a_time=4)
+    for number, a in enumerate([0.2, 0.6, 0.6, 0.2], start=1):
+        report(run_of(sweep, number), {A: a, B: 0.5 if number != 4 else 0.9})
+    front = FrontPage(SweepPage(sweep), AXES).front
+    assert front is not None
+    labels = [mark.label for mark in drawing_of(front).marks]
+    assert sorted(label for label in labels if label) == ["1", "2, 3", "4"]
+    assert "2, 3</text>" in page_of(owner_client, sweep)
+
+
 # Importance -----------------------------------------------------------------------------------------------------------
 
 

@@ -141,12 +141,16 @@ def compared_runs(team: Team, query: QueryDict) -> list[ComparedRun]:
     Raises:
         NotComparable: see `numbers_of` and `runs_of`.
     """
-    numbers = numbers_of(query)
-    runs = runs_of(team, numbers)
+    return as_compared(runs_of(team, numbers_of(query)))
+
+
+def as_compared(runs: Sequence[Run]) -> list[ComparedRun]:
+    """One to twelve runs of one team, each with its letter, its stages and its state: two queries."""
+    numbers = tuple(run.pk for run in runs)
     stages: dict[int, list[Stage]] = defaultdict(list)
     uses = RunStage.objects.filter(run__in=runs).order_by("position").select_related("stage").defer(*UNUSED)
     for use in uses:
         stages[use.run_id].append(use.stage)
     waiting = places()
-    return [ComparedRun(run, place, stages[run.pk], run_state(run, stages[run.pk], waiting.get(run.pk)), tuple(numbers))
+    return [ComparedRun(run, place, stages[run.pk], run_state(run, stages[run.pk], waiting.get(run.pk)), numbers)
             for place, run in enumerate(runs)]

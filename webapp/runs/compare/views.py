@@ -17,6 +17,7 @@ from webapp.runs.compare.compared_runs import ComparedRun, NotComparable, compar
 from webapp.runs.compare.curves import common_tags, curves
 from webapp.runs.compare.final_numbers import final_numbers
 from webapp.runs.compare.recipe_differences import recipe_differences
+from webapp.runs.head_to_head.results import newest_of, result_of
 from webapp.runs.models import Run
 from webapp.runs.page.selectors import weighted
 from webapp.runs.series.metrics import ChartQuery
@@ -30,8 +31,12 @@ def compare(request: TeamRequest) -> HttpResponse:
         return render(request, "runs/compare.html", {"problem": problem}, status=problem.status)
     of_team = principles_by_name(request.team)
     principles = _principles(runs, of_team)
+    numbers = runs[0].in_order
+    contest = newest_of(request.team, numbers)
     return render(request, "runs/compare.html", {
-        "runs": runs, "recipes": recipe_differences(runs, principles), "blocks": final_numbers(runs, principles),
+        "contest": result_of(contest, of_team, numbers) if contest is not None else None,
+        "runs": runs, "address": query_of(numbers), "recipes": recipe_differences(runs, principles),
+        "blocks": final_numbers(runs, principles),
         "answers": answers_of(runs), "chart_data": _chart_data(runs, principles),
         "own_principles": [name for name in principles if name not in of_team],  # they have no hue of their own
         "steerable": [compared.run for compared in runs if compared.run.status == Run.Status.SUCCEEDED],

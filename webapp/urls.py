@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
 
+from webapp.accounts.role_views import home
 from webapp.datasets import urls as datasets
 from webapp.judges import urls as judges
 from webapp.labels import urls as labels
@@ -13,7 +13,7 @@ from webapp.principles import urls as principles
 from webapp.runs import urls as runs
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="runs:list"), name="home"),
+    path("", home, name="home"),
     path("", include("webapp.accounts.urls")),
     path("runs/", include("webapp.runs.urls")),
     path("principles/", include(([*principles.urlpatterns, *runs.principle_pages], principles.app_name))),

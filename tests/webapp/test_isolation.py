@@ -76,8 +76,8 @@ class Address:
                     "secret": "no-invitation"}[variable]
         if space == "admin":
             return rows["pair" if "_pair_" in name else "label"]
-        if self.name in {"member_remove", "invitation_withdraw"}:
-            return rows["member" if self.name == "member_remove" else "invitation"]
+        if self.name in {"member_remove", "member_role", "invitation_withdraw"}:
+            return rows["invitation" if self.name == "invitation_withdraw" else "member"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge",
                  "playground": "conversation", "sweeps": "sweep", "arena": "arena"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
@@ -153,7 +153,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(Draft.objects.filter(base__team=team).values("pk", "changed_at")),
         list(DatasetProfile.objects.values("pk", "status")), list(Curation.objects.values("pk", "status")),
         list(ExcludedRow.objects.values("number")), list(EditedRow.objects.values("number", "chosen")),
-        list(team.memberships.values("pk", "user")), list(team.invitations.values("pk", "places")),
+        list(team.memberships.values("pk", "user", "role")), list(team.invitations.values("pk", "places")),
         list(Label.objects.of(team).values("pk", "review", "corrected_probability")),
         list(AspectUse.objects.of(team).values("pk", "aspect", "principle", "lower_is_better")),
         list(BulkAction.objects.of(team).values("pk", "hidden", "status")),

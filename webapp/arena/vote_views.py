@@ -9,12 +9,14 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods
 
 from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.roles import open_to_annotators
 from webapp.arena import voting
 from webapp.arena.models import Arena, Ballot, Side
 from webapp.arena.selectors import shown_pairs, summary_of
 from webapp.arena.serving import ballots_for
 
 
+@open_to_annotators
 @require_http_methods(["GET", "HEAD", "POST"])
 def vote(request: TeamRequest, pk: int) -> HttpResponse:
     arena = get_object_or_404(Arena.objects.of(request.team), pk=pk)

@@ -63,6 +63,7 @@ INSTALLED_APPS = [
     "webapp.runs",
     "webapp.sweeps",
     "webapp.playground",
+    "webapp.review",
     "webapp.arena",
     "webapp.laptop",
 ]

@@ -18,6 +18,7 @@ urlpatterns = [
     path("runs/", include("webapp.runs.urls")),
     path("principles/", include(([*principles.urlpatterns, *runs.principle_pages], principles.app_name))),
     path("datasets/", include(([*datasets.urlpatterns, *labels.dataset_pages], datasets.app_name))),
+    path("labels/review/", include("webapp.review.urls")),
     path("labels/", include(([*labels.urlpatterns, *judges.label_pages], labels.app_name))),
     path("judges/", include(([*judges.urlpatterns, *runs.judge_pages], judges.app_name))),
     path("sweeps/", include("webapp.sweeps.urls")),

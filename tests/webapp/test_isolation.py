@@ -42,6 +42,7 @@ from webapp.judges.services import connection_create
 from webapp.labels.models import AspectUse, BulkAction, Label, Pair, PairText
 from webapp.playground.models import Answer, Conversation, PolicyMix, Turn
 from webapp.principles.models import Principle, PrincipleVersion
+from webapp.review.models import ReviewAssignment, ReviewDecision, ReviewItem, ReviewOutcome
 from webapp.runs.models import Pace, Run, SavedView
 from webapp.sweeps.models import Sweep, SweepRun
 
@@ -79,7 +80,8 @@ class Address:
         if self.name in {"member_remove", "member_role", "invitation_withdraw"}:
             return rows["invitation" if self.name == "invitation_withdraw" else "member"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge",
-                 "playground": "conversation", "sweeps": "sweep", "arena": "arena"}
+                 "playground": "conversation", "sweeps": "sweep", "arena": "arena",
+                 "review": "assignment"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
         own_kinds = {"pair", "run", "principle", "comparison", "bulk", "view", "mix"}
         kind = about if about in own_kinds else kinds.get(space, "")
@@ -136,10 +138,13 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     SweepRun.objects.create(team=team, sweep=sweep, number=1, varied={"name": SECRET}, digest="d", run=run)
     mix = PolicyMix.objects.create(team=team, name=SECRET, parts=[[f"tuned:{run.pk}", 1.0]])
     arena = make_arena(team, owner, name=SECRET)
+    assignment = ReviewAssignment.objects.create(team=team, name=SECRET, per_person=1, created_by=owner)
+    ReviewItem.objects.create(team=team, assignment=assignment, label=label, user=owner, position=0)
     return {"team": team, "sweep": sweep.pk, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
             "dataset": dataset.pk, "pair": pair.pk, "view": view.pk, "mix": mix.pk, "arena": arena.pk,
-            "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
-            "comparison": comparison.pk, "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
+            "assignment": assignment.pk, "bulk": bulk.pk, "label": label.pk, "judge": judge.pk,
+            "member": team.memberships.get(user=owner).pk, "comparison": comparison.pk,
+            "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
 
 def state_of(rows: dict[str, Any]) -> list[Any]:
@@ -164,6 +169,9 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(SweepRun.objects.of(team).values("pk", "status")),
         list(Arena.objects.of(team).values("pk", "status", "is_open", "served")),
         list(Ballot.objects.values("pk", "outcome")),
+        list(ReviewAssignment.objects.of(team).values("pk", "canceled_at")),
+        list(ReviewItem.objects.of(team).values("pk", "state")), list(ReviewOutcome.objects.of(team).values("pk")),
+        list(ReviewDecision.objects.values("pk")),
         list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
         list(SavedView.objects.of(team).values("pk", "name", "query")),
     ]
@@ -242,7 +250,7 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
 def test_a_strangers_lists_hold_nothing_of_the_team(
         rows: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
     for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list", "sweeps:list",
-                 "arena:list"):
+                 "arena:list", "review:list"):
         assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
         assert SECRET not in stranger_client.get(reverse(name)).content.decode()
 

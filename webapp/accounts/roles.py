@@ -13,7 +13,7 @@ from webapp.accounts.models import Membership
 
 View = TypeVar("View", bound=Callable[..., Any])
 _MARK = "open_to_annotators"
-FIRST_PAGE, ANNOTATORS_FIRST_PAGE = "runs:list", "arena:list"
+FIRST_PAGE, ANNOTATORS_FIRST_PAGE = "runs:list", "review:list"
 ANNOTATORS_MAY = ("Annotators decide on the pairs that are assigned to them and vote in arenas.",
                   "Runs, data, labels, judges, boards and the team's settings are for members.")
 

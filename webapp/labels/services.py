@@ -20,8 +20,8 @@ Review = Label.Review
 
 def may_review(user: User, team: Team | None) -> bool:
     """Whether the user may review the team's labels: only members who are staff may."""
-    return bool(team and user.is_active and user.is_staff
-                and team.memberships.filter(user=user).exclude(role=Role.ANNOTATOR).exists())
+    return bool(team and user.is_active and user.is_staff and team.memberships.filter(user=user).exclude(
+        role=Role.ANNOTATOR).exists())
 
 
 @transaction.atomic

@@ -18,7 +18,7 @@ from webapp.accounts.services import member_add, member_remove, team_create
 pytestmark = pytest.mark.django_db
 # What is open to annotators: nothing of the team is on it but what is assigned to them.
 OPEN = FOR_EVERYBODY | {"home", "account", "log_out_everywhere", "team_switch", "principles:hues", "arena:list",
-                        "arena:vote"}
+                        "arena:vote", "review:list", "review:queue"}
 assert rows  # the fixture of one of everything
 
 
@@ -83,7 +83,7 @@ def test_an_annotator_votes_and_does_not_see_the_board(annotator_client: Client,
 
 
 def test_logging_in_leads_each_role_to_a_page_that_is_open_to_it(annotator: User, owner: User, team: Team) -> None:
-    for user, place in ((owner, "/runs/"), (annotator, "/arena/")):
+    for user, place in ((owner, "/runs/"), (annotator, "/labels/review/")):
         answer = Client().post("/login/", {"username": user.username, "password": f"{user.username}-password"},
                                follow=True)
         assert answer.status_code == 200 and answer.redirect_chain[-1][0].startswith(place)

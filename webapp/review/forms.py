@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 
 from webapp.accounts.models import Team, User
 from webapp.review.models import ReviewAssignment
@@ -34,7 +35,7 @@ class AssignForm(forms.Form):
         self.fields["people"].queryset = (  # type: ignore[attr-defined]
             User.objects.filter(is_active=True, memberships__team=team).order_by("username"))
         self.fields["order"].help_text = format_html_join(
-            " ", "<strong>{}</strong>: {}",
+            mark_safe("<br>"), "<strong>{}</strong>: {}",
             ((ReviewAssignment.Order(order).label.capitalize(), formula) for order, formula in FORMULAS.items()))
 
     def clean(self) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from webapp.accounts.roles import open_to_annotators
 from webapp.review import deciding, selectors
 from webapp.review.models import UNDO, ReviewAssignment, ReviewItem
 
+MOST_PRESENT = 500  # keys that a page may name
+
 
 @open_to_annotators
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -77,8 +79,11 @@ def _seconds(text: str | None) -> float | None:
 def _next_items(request: TeamRequest, assignment: ReviewAssignment, undone: ReviewItem | None,
                 judged: str) -> JsonResponse:
     """The pairs that the page has not got yet, as HTML, the new progress, and what the judge said of this pair."""
-    present = set(request.POST.get("present", "").split(","))
-    items = selectors.queue_of(assignment, request.user, present)
+    present = set(request.POST.get("present", "").split(",")[:MOST_PRESENT])
+    shown = row_key(request.POST.get("shown")) or 0
+    items = selectors.queue_of(assignment, request.user, present, shown)
+    if undone is not None and not any(item.item == undone.pk for item in items):  # the page is full, and shows it first
+        items = [*selectors.queue_of(assignment, request.user)[:1], *items]
     progress = selectors.progress_by_assignment([assignment], request.user)[assignment.pk]
     return JsonResponse({
         "pairs": [render_to_string("review/_item.html", {"item": item, "is_later": True}) for item in items],

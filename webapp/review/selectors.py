@@ -17,7 +17,7 @@ from webapp.review.agreement import PeopleAgreement, agreement_of
 from webapp.review.models import Choice, ReviewAssignment, ReviewDecision, ReviewItem, ReviewOutcome
 
 State = ReviewItem.State
-AHEAD = 4  # pairs on the page: the one that is decided, and the next ones
+AHEAD = 8  # pairs on the page: the one that is decided, and the next ones
 # What `Progress` begins with: assigned, open, decided, skipped.
 _COUNTS: dict[str, Any] = {"assigned": Count("pk", filter=~Q(state=State.CANCELED)), **{
     str(state): Count("pk", filter=Q(state=state)) for state in (State.OPEN, State.DECIDED, State.SKIPPED)}}
@@ -82,15 +82,17 @@ class ShownItem:
     judged: str  # the judge's answer in words; empty while it is hidden
 
 
-def queue_of(assignment: ReviewAssignment, user: User, present: Collection[str] = ()) -> list[ShownItem]:
+def queue_of(assignment: ReviewAssignment, user: User, present: Collection[str] = (),
+             shown: int = 0) -> list[ShownItem]:
     """The next pairs of a person that the page has not got yet; two queries.
 
     Args:
-        present: keys of items that the page has got.
+        present: keys of items that the page has got: shown on it, or decided and not saved yet.
+        shown: how many of them are still to be decided.
     """
     mine = assignment.items.filter(user=user, state=State.OPEN).order_by("position")
-    keys = mine.values_list("pk", flat=True)[:AHEAD]
-    missing = [pk for pk in keys if str(pk) not in present]
+    keys = mine.values_list("pk", flat=True)[:AHEAD + len(present)]
+    missing = [pk for pk in keys if str(pk) not in present][:max(AHEAD - shown, 0)]
     items = ReviewItem.objects.filter(pk__in=missing).select_related(
         "label__pair__text", "label__principle_version__principle").order_by("position")
     return [_shown(item, is_hidden=assignment.blind) for item in items]

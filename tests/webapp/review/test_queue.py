@@ -22,8 +22,8 @@ SURE = (0.95, 0.85)
 
 @pytest.fixture
 def assignment(annotator: User, make_labels: MakeLabels, assign: Assign) -> ReviewAssignment:
-    """Six labels in the annotator's queue."""
-    make_labels([SURE] * 6)
+    """Twelve labels in the annotator's queue."""
+    make_labels([SURE] * 12)
     return assign(annotator)
 
 
@@ -41,7 +41,7 @@ def test_the_page_holds_the_next_pairs_and_hides_the_judge(
     page = annotator_client.get(f"/labels/review/{assignment.pk}/").content.decode()
     assert page.count('class="review-pair"') == AHEAD
     assert "0.90" not in page and "0.9" not in page and "The judge:" not in page
-    assert "0</span> of 6 decided by you" in page
+    assert "0</span> of 12 decided by you" in page
 
 
 def test_the_judge_is_shown_where_the_assignment_says_so(
@@ -67,11 +67,30 @@ def test_without_a_script_a_decision_is_a_form_that_leads_to_the_next_pair(
 def test_the_script_gets_only_pairs_that_it_has_not_got_and_the_judges_answer_afterwards(
         annotator_client: Client, annotator: User, assignment: ReviewAssignment) -> None:
     items = queue(assignment, annotator)
-    present = ",".join(str(item.pk) for item in items[1:AHEAD])
-    answer = post(annotator_client, assignment, item=items[0].pk, outcome="a", present=present).json()
+    present = ",".join(str(item.pk) for item in items[:AHEAD])
+    answer = post(annotator_client, assignment, item=items[0].pk, outcome="a", present=present,
+                  shown=AHEAD - 1).json()
     assert len(answer["pairs"]) == 1 and f'data-item="{items[AHEAD].pk}"' in answer["pairs"][0]
     assert "hidden" in answer["pairs"][0] and "0.90" not in answer["pairs"][0]
-    assert answer["last"] == "A better, 0.90" and "1</span> of 6 decided" in answer["summary"]
+    assert answer["last"] == "A better, 0.90" and "1</span> of 12 decided" in answer["summary"]
+
+
+def test_what_waits_to_be_saved_takes_no_place_among_the_next_pairs(
+        annotator_client: Client, annotator: User, assignment: ReviewAssignment) -> None:
+    """Three are decided on the page and not saved yet, one is shown: the page gets seven more."""
+    items = queue(assignment, annotator)
+    present = ",".join(str(item.pk) for item in items[:4])
+    answer = post(annotator_client, assignment, item=items[0].pk, outcome="a", present=present, shown=1).json()
+    assert len(answer["pairs"]) == AHEAD - 1 and f'data-item="{items[4].pk}"' in answer["pairs"][0]
+
+
+def test_the_pair_that_is_taken_back_comes_also_to_a_full_page(
+        annotator_client: Client, annotator: User, assignment: ReviewAssignment) -> None:
+    items = queue(assignment, annotator)
+    post(annotator_client, assignment, item=items[0].pk, outcome="a")
+    present = ",".join(str(item.pk) for item in items[1:AHEAD + 1])
+    answer = post(annotator_client, assignment, outcome="undo", present=present, shown=AHEAD).json()
+    assert [f'data-item="{items[0].pk}"' in html for html in answer["pairs"]] == [True]
 
 
 def test_the_same_request_twice_is_one_decision(

@@ -84,7 +84,8 @@ export class Queue {
     const first = this.current() ?? this.all()[0];
     if (first?.hidden) { first.hidden = false; this.shownAt = performance.now(); }
     this.form.hidden = !first;
-    if (first) this.form.elements[this.id].value = first.dataset[this.id];
+    // Not form.elements[id]: a collection of elements has a method named item.
+    if (first) this.form.querySelector(`input[name="${this.id}"]`).value = first.dataset[this.id];
     document.getElementById("waiting").hidden = Boolean(first) || this.isComplete;
     document.getElementById("no-pairs").hidden = Boolean(first) || !this.isComplete;
   }
@@ -158,6 +159,7 @@ export class Queue {
     fields.set("csrfmiddlewaretoken", this.form.elements.csrfmiddlewaretoken.value);
     // What is decided and not saved yet is open on the server still: it must not come back.
     const known = [...this.all().map((pair) => pair.dataset[this.id]), ...this.waiting.map((other) => other.about)];
+    fields.set("shown", this.all().length);
     fields.set("present", known.filter(Boolean).join(","));
     const answer = await fetch(this.root.dataset.address, {
       method: "POST", body: fields, headers: { Accept: "application/json" }, redirect: "manual", signal: SENT_BY(),

@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "webapp.runs",
     "webapp.sweeps",
     "webapp.playground",
+    "webapp.review",
     "webapp.arena",
     "webapp.laptop",
 ]

@@ -43,6 +43,7 @@ from webapp.judges.services import connection_create
 from webapp.labels.models import AspectUse, BulkAction, Label, Pair, PairText
 from webapp.playground.models import Answer, ChatVote, Conversation, PolicyMix, Turn
 from webapp.principles.models import Principle, PrincipleVersion
+from webapp.review.models import ReviewAssignment, ReviewDecision, ReviewItem, ReviewOutcome
 from webapp.runs.models import HeadToHead, HeadToHeadSide, Pace, Run, SavedView
 from webapp.sweeps.models import Sweep, SweepRun
 
@@ -77,11 +78,11 @@ class Address:
                     "secret": "no-invitation"}[variable]
         if space == "admin":
             return rows["pair" if "_pair_" in name else "label"]
-        if self.name in {"member_remove", "invitation_withdraw"}:
-            return rows["member" if self.name == "member_remove" else "invitation"]
+        if self.name in {"member_remove", "member_role", "invitation_withdraw"}:
+            return rows["invitation" if self.name == "invitation_withdraw" else "member"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge",
                  "playground": "conversation", "sweeps": "sweep", "arena": "arena",
-                 "calibration": "set"}
+                 "calibration": "set", "review": "assignment"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
         own_kinds = {"pair", "run", "principle", "comparison", "bulk", "view", "mix", "set", "check", "head"}
         kind = about if about in own_kinds else kinds.get(space, "")
@@ -144,11 +145,14 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     arena = make_arena(team, owner, name=SECRET)
     head = HeadToHead.objects.create(team=team, judge={}, judge_title=SECRET, questions=[], prompts=1, cause=SECRET)
     HeadToHeadSide.objects.create(head_to_head=head, run=run, place=0, title=SECRET)
+    assignment = ReviewAssignment.objects.create(team=team, name=SECRET, per_person=1, created_by=owner)
+    ReviewItem.objects.create(team=team, assignment=assignment, label=label, user=owner, position=0)
     return {"team": team, "sweep": sweep.pk, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
             "dataset": dataset.pk, "pair": pair.pk, "view": view.pk, "mix": mix.pk, "arena": arena.pk,
-            "set": calibration_set.pk, "check": check.pk, "head": head.pk,
-            "bulk": bulk.pk, "label": label.pk, "member": team.memberships.get(user=owner).pk, "judge": judge.pk,
-            "comparison": comparison.pk, "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
+            "set": calibration_set.pk, "check": check.pk, "head": head.pk, "assignment": assignment.pk,
+            "bulk": bulk.pk, "label": label.pk, "judge": judge.pk,
+            "member": team.memberships.get(user=owner).pk, "comparison": comparison.pk,
+            "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
 
 def state_of(rows: dict[str, Any]) -> list[Any]:
@@ -162,7 +166,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(Draft.objects.filter(base__team=team).values("pk", "changed_at")),
         list(DatasetProfile.objects.values("pk", "status")), list(Curation.objects.values("pk", "status")),
         list(ExcludedRow.objects.values("number")), list(EditedRow.objects.values("number", "chosen")),
-        list(team.memberships.values("pk", "user")), list(team.invitations.values("pk", "places")),
+        list(team.memberships.values("pk", "user", "role")), list(team.invitations.values("pk", "places")),
         list(Label.objects.of(team).values("pk", "review", "corrected_probability")),
         list(AspectUse.objects.of(team).values("pk", "aspect", "principle", "lower_is_better")),
         list(BulkAction.objects.of(team).values("pk", "hidden", "status")),
@@ -175,6 +179,9 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(SweepRun.objects.of(team).values("pk", "status")),
         list(Arena.objects.of(team).values("pk", "status", "is_open", "served")),
         list(Ballot.objects.values("pk", "outcome")),
+        list(ReviewAssignment.objects.of(team).values("pk", "canceled_at")),
+        list(ReviewItem.objects.of(team).values("pk", "state")), list(ReviewOutcome.objects.of(team).values("pk")),
+        list(ReviewDecision.objects.values("pk")),
         list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
         list(SavedView.objects.of(team).values("pk", "name", "query")),
         list(HeadToHead.objects.of(team).values("pk", "status")),
@@ -254,7 +261,7 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
 def test_a_strangers_lists_hold_nothing_of_the_team(
         rows: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
     for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list", "sweeps:list",
-                 "arena:list", "calibration:set_list"):
+                 "arena:list", "calibration:set_list", "review:list"):
         assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
         assert SECRET not in stranger_client.get(reverse(name)).content.decode()
 

@@ -17,6 +17,7 @@ _RAIL = (
     ("Playground", "playground:page", "playground"),
     ("Arena", "arena:list", "arena"),
 )
+_ANNOTATORS_RAIL = (("Review", "review:list", "review"), ("Arena", "arena:list", "arena"))
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,20 @@ def frame(request: HttpRequest) -> dict[str, object]:
     if user is None or not user.is_authenticated:
         return context
     team = getattr(request, "team", None)
+    if team and request.membership.is_annotator:  # type: ignore[attr-defined]
+        return context | {"team": team, "is_annotator": True, "nav": annotators_nav(request.path)}
     return context | {
         "team": team,
         "nav": nav(request.path, user.is_staff) if team else [],
         "running_now": _address("runs:running") if team else "",
         "search": _address("search") if team else "",
     }
+
+
+def annotators_nav(path: str) -> list[NavItem]:
+    """The places of an annotator's rail."""
+    return [NavItem(title, address, icon, path.startswith(address))
+            for title, name, icon in _ANNOTATORS_RAIL if (address := _address(name))]
 
 
 def nav(path: str, staff: bool) -> list[NavItem]:

@@ -14,19 +14,20 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from webapp.accounts.models import Invitation, Membership, Team, User
+from webapp.accounts.models import Invitation, Membership, Role, Team, User
 from webapp.accounts.services import member_add
 
 VALID = timedelta(days=7)
 MOST_PLACES = 50
 
 
-def invitation_create(*, team: Team, user: User, places: int) -> tuple[Invitation, str]:
-    """A new invitation, and the secret of its link."""
+def invitation_create(*, team: Team, user: User, places: int, role: str = Role.MEMBER) -> tuple[Invitation, str]:
+    """A new invitation, and the secret of its link. Who joins by it gets the role, of member or annotator."""
     secret = secrets.token_urlsafe(24)
     invitation = Invitation.objects.create(
         team=team, digest=_digest(secret), created_by=user, expires_at=timezone.now() + VALID,
-        places=min(max(places, 1), MOST_PLACES))
+        places=min(max(places, 1), MOST_PLACES),
+        role=Role.ANNOTATOR if role == Role.ANNOTATOR else Role.MEMBER)
     return invitation, secret
 
 
@@ -44,7 +45,7 @@ def invitation_use(*, invitation: Invitation, user: User) -> bool:
     taken = Invitation.objects.filter(pk=invitation.pk, places__gt=0, expires_at__gt=timezone.now()).update(
         places=F("places") - 1)
     if taken:
-        member_add(team=invitation.team, user=user)
+        member_add(team=invitation.team, user=user, role=invitation.role)
     return bool(taken)
 
 

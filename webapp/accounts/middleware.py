@@ -1,4 +1,4 @@
-"""Puts the current team on every request, rejects users without a team, and keeps pages out of caches."""
+"""Puts the current team on every request, refuses who is in no team and annotators, and keeps pages out of caches."""
 
 from __future__ import annotations
 
@@ -11,25 +11,32 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.functional import SimpleLazyObject
 
 from training.text import storable, unstorable_reason
+from webapp.accounts.roles import ANNOTATORS_MAY, may_open
 
 if TYPE_CHECKING:
-    from webapp.accounts.models import Team, User
+    from webapp.accounts.models import Membership, Team, User
 
 
 class TeamRequest(HttpRequest):
     """What a view gets: the request of a logged-in member."""
 
     team: Team
+    membership: Membership
     user: User
 
 
-def current_team(request: HttpRequest) -> Team | None:
-    """The team chosen in the session if the user is in it, else the user's first."""
+def current_membership(request: HttpRequest) -> Membership | None:
+    """The user's membership in the team chosen in the session if the user is in it, else in the user's first."""
     if not request.user.is_authenticated:
         return None
-    teams = [membership.team for membership in request.user.memberships.select_related("team").order_by("id")]
+    memberships = list(request.user.memberships.select_related("team").order_by("id"))
     chosen = request.session.get("team")
-    return next((team for team in teams if team.pk == chosen), teams[0] if teams else None)
+    return next((membership for membership in memberships if membership.team_id == chosen),
+                memberships[0] if memberships else None)
+
+
+def _team_of(membership: Membership | None) -> Team | None:
+    return membership.team if membership else None
 
 
 class PrivatePagesMiddleware:
@@ -88,11 +95,16 @@ class TeamMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request.team = SimpleLazyObject(lambda: current_team(request))  # type: ignore[attr-defined]
+        request.membership = SimpleLazyObject(lambda: current_membership(request))  # type: ignore[attr-defined]
+        request.team = SimpleLazyObject(lambda: _team_of(request.membership))  # type: ignore[attr-defined]
         return self.get_response(request)
 
     def process_view(self, request: HttpRequest, view: Callable[..., HttpResponse], *_: object) -> HttpResponse | None:
         needs_login = getattr(view, "login_required", True)
-        if needs_login and request.user.is_authenticated and not request.team:  # type: ignore[attr-defined]
+        if not needs_login or not request.user.is_authenticated:
+            return None
+        if not request.team:  # type: ignore[attr-defined]
             return render(request, "accounts/no_team.html", status=403)
+        if not may_open(request.membership, view):  # type: ignore[attr-defined]
+            return render(request, "accounts/for_members.html", {"may": ANNOTATORS_MAY}, status=403)
         return None

@@ -31,9 +31,16 @@ class Team(models.Model):
         return self.name
 
 
+class Role(models.TextChoices):
+    OWNER = "owner", "owner"
+    MEMBER = "member", "member"
+    ANNOTATOR = "annotator", "annotator"
+
+
 class Membership(models.Model):
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
     joined_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -42,6 +49,10 @@ class Membership(models.Model):
     def __str__(self) -> str:
         return f"{self.user} in {self.team}"
 
+    @property
+    def is_annotator(self) -> bool:
+        return self.role == Role.ANNOTATOR
+
 
 class Invitation(models.Model):
     """A link that lets people join a team for a while. Only the digest of its secret is stored."""
@@ -49,6 +60,8 @@ class Invitation(models.Model):
     team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="invitations")
     digest = models.CharField(max_length=64, unique=True)
     places = models.PositiveSmallIntegerField(default=1, help_text="How many people it may still let in.")
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER,
+                            help_text="What people are in the team who join by it.")
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()

@@ -21,9 +21,10 @@ from webapp.accounts.invitations import (
     invitation_use,
     invitation_withdraw,
 )
-from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.middleware import TeamRequest, current_membership
 from webapp.accounts.models import User
 from webapp.accounts.numbers import row_key
+from webapp.accounts.roles import first_page, open_to_annotators
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
@@ -37,7 +38,8 @@ class NewAccountForm(UserCreationForm):
 @require_POST
 def invite(request: TeamRequest) -> HttpResponse:
     """Make an invitation and show its link, this once."""
-    _, secret = invitation_create(team=request.team, user=request.user, places=row_key(request.POST.get("places")) or 1)
+    _, secret = invitation_create(team=request.team, user=request.user, role=request.POST.get("role", ""),
+                                  places=row_key(request.POST.get("places")) or 1)
     request.session["new_invitation"] = request.build_absolute_uri(reverse("join", args=[secret]))
     return redirect("team")
 
@@ -85,11 +87,12 @@ def _joined(request: HttpRequest, secret: str, user: User) -> HttpResponse:
 def _welcome(request: HttpRequest, team: int, name: str, user: User) -> HttpResponse:
     request.session["team"] = team
     messages.success(request, f"Welcome to {name}.")
-    response = redirect("runs:list")
+    response = redirect(first_page(current_membership(request)))
     remember_browser(response, user)
     return response
 
 
+@open_to_annotators
 @sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 def account(request: TeamRequest) -> HttpResponse:
@@ -100,9 +103,11 @@ def account(request: TeamRequest) -> HttpResponse:
         update_session_auth_hash(request, request.user)
         messages.success(request, "Your password is changed. Everywhere else you are logged out.")
         return redirect("account")
-    return render(request, "accounts/account.html", {"form": form}, status=422 if form.errors else 200)
+    return render(request, "accounts/account.html", {"form": form, "teams": request.user.teams.order_by("name")},
+                  status=422 if form.errors else 200)
 
 
+@open_to_annotators
 @require_POST
 def log_out_everywhere(request: TeamRequest) -> HttpResponse:
     """End every session of the account but this one."""

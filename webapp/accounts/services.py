@@ -6,10 +6,11 @@ import secrets
 
 from django.conf import settings
 from django.contrib.auth.models import Permission
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.text import slugify
 
-from webapp.accounts.models import Membership, Team, User
+from webapp.accounts.models import Membership, Role, Team, User
 from webapp.accounts.signals import team_created
 
 
@@ -17,21 +18,43 @@ from webapp.accounts.signals import team_created
 def team_create(*, name: str, user: User) -> Team:
     """Make a team with its first member, and with what other apps give every new team (`team_created`)."""
     team = Team.objects.create(name=name, slug=_free_slug(name))
-    Membership.objects.create(team=team, user=user)
+    Membership.objects.create(team=team, user=user, role=Role.OWNER)
     team_created.send(sender=Team, team=team, user=user)
     return team
 
 
 @transaction.atomic
-def member_add(*, team: Team, user: User) -> Membership:
-    return Membership.objects.get_or_create(team=team, user=user)[0]
+def member_add(*, team: Team, user: User, role: str = Role.MEMBER) -> Membership:
+    """Add a person to the team. Who is in it already keeps the role that they have."""
+    return Membership.objects.get_or_create(team=team, user=user, defaults={"role": role})[0]
+
+
+@transaction.atomic
+def role_set(*, membership: Membership, role: str, by: Membership) -> None:
+    """Give a person another role.
+
+    Raises:
+        ValidationError: there is no such role, the person is the last who may see everything, or the change concerns
+            owners and `by` is not one (in a team that has an owner).
+    """
+    if role not in Role.values:
+        raise ValidationError(f"“{role[:20]}” is no role. Choose {', '.join(Role.values)}.")
+    others = list(Membership.objects.select_for_update().filter(team=membership.team_id).exclude(pk=membership.pk))
+    if role == Role.ANNOTATOR and all(other.is_annotator for other in others):
+        raise ValidationError("The last member cannot become an annotator: nobody could open the team's pages. Make "
+                              "somebody else a member first.")
+    has_owner = membership.role == Role.OWNER or any(other.role == Role.OWNER for other in others)
+    if Role.OWNER in (role, membership.role) and has_owner and by.role != Role.OWNER:
+        raise ValidationError("Only an owner of the team can make somebody an owner or take that role away.")
+    Membership.objects.filter(pk=membership.pk).update(role=role)
 
 
 @transaction.atomic
 def member_remove(*, team: Team, user: User) -> bool:
-    """Remove a person from the team. Returns False for the last member, who stays: else nobody could reach the team."""
+    """Remove a person from the team. Returns False for the last one who is not an annotator, who stays: else nobody
+    could open the team's pages."""
     members = list(Membership.objects.select_for_update().filter(team=team))
-    if len(members) < 2:
+    if all(member.is_annotator for member in members if member.user_id != user.pk):
         return False
     return bool(Membership.objects.filter(team=team, user=user).delete()[0])
 

@@ -21,9 +21,10 @@ from webapp.accounts.client_address import remember_browser
 from webapp.accounts.confirming import ask_first
 from webapp.accounts.context import THEMES
 from webapp.accounts.invitations import MOST_PLACES, open_invitations
-from webapp.accounts.middleware import TeamRequest
-from webapp.accounts.models import User
+from webapp.accounts.middleware import TeamRequest, current_membership
+from webapp.accounts.models import Role, User
 from webapp.accounts.numbers import row_key
+from webapp.accounts.roles import first_page
 
 
 class LoginPage(views.LoginView):
@@ -34,6 +35,9 @@ class LoginPage(views.LoginView):
         response = super().form_valid(form)
         remember_browser(response, form.get_user())
         return response
+
+    def get_default_redirect_url(self) -> str:
+        return reverse(first_page(current_membership(self.request)))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs) | {"demo": _demo_login()}
@@ -56,7 +60,8 @@ def team(request: TeamRequest) -> HttpResponse:
     teams = request.user.teams.order_by("name")
     return render(request, "accounts/team.html", {
         "memberships": memberships, "teams": teams, "invitations": open_invitations(request.team),
-        "new_invitation": request.session.pop("new_invitation", ""), "most_places": MOST_PLACES})
+        "new_invitation": request.session.pop("new_invitation", ""), "most_places": MOST_PLACES,
+        "roles": Role.choices})
 
 
 @require_POST

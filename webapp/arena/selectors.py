@@ -31,6 +31,11 @@ def arenas_of(team: Team) -> QuerySet[Any]:
         votes=counted(Ballot.objects.filter(outcome__in=VOTED), "pairing__arena"))
 
 
+def open_arenas(team: Team) -> QuerySet[Any]:
+    """The arenas in which one can vote."""
+    return Arena.objects.of(team).filter(is_open=True, status=Arena.Status.READY)
+
+
 @dataclass(frozen=True)
 class ShownPair:
     """A pair as its voter sees it: no names, no rewards."""

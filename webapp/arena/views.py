@@ -12,17 +12,21 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from webapp.accounts.confirming import ask_first
 from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.roles import open_to_annotators
 from webapp.arena import answering, boards, comparing, services
 from webapp.arena.forms import ImportForm, NewArenaForm
 from webapp.arena.models import Arena, ArenaAnswer, Entrant
-from webapp.arena.selectors import arenas_of
+from webapp.arena.selectors import arenas_of, open_arenas
 from webapp.arena.vote_weights import vote_weights
 
 SHOWN = 200  # arenas of the list, the newest
 
 
+@open_to_annotators
 @require_safe
 def arena_list(request: TeamRequest) -> HttpResponse:
+    if request.membership.is_annotator:
+        return render(request, "arena/open.html", {"arenas": open_arenas(request.team)[:SHOWN]})
     return render(request, "arena/list.html", {"arenas": arenas_of(request.team)[:SHOWN]})
 
 

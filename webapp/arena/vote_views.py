@@ -9,12 +9,15 @@ from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods
 
 from webapp.accounts.middleware import TeamRequest
+from webapp.accounts.numbers import row_key
+from webapp.accounts.roles import open_to_annotators
 from webapp.arena import voting
 from webapp.arena.models import Arena, Ballot, Side
 from webapp.arena.selectors import shown_pairs, summary_of
 from webapp.arena.serving import ballots_for
 
 
+@open_to_annotators
 @require_http_methods(["GET", "HEAD", "POST"])
 def vote(request: TeamRequest, pk: int) -> HttpResponse:
     arena = get_object_or_404(Arena.objects.of(request.team), pk=pk)
@@ -42,7 +45,7 @@ def _act(request: TeamRequest, arena: Arena) -> Ballot | None:
     """
     outcome, number = request.POST.get("outcome", ""), request.POST.get("ballot", "")
     if outcome == "undo":
-        undone = voting.undo(arena=arena, user=request.user)
+        undone = _undone_already(request, arena) or voting.undo(arena=arena, user=request.user)
         if undone is None:
             raise voting.VoteRefused("There is no vote to take back.")
         return undone
@@ -55,6 +58,13 @@ def _act(request: TeamRequest, arena: Arena) -> Ballot | None:
                     and len(name) < 28 and isinstance(side, str) and side}
     voting.vote(ballot=ballot, outcome=outcome, reason=str(request.POST.get("reason", "")), by_principle=by_principle)
     return None
+
+
+def _undone_already(request: TeamRequest, arena: Arena) -> Ballot | None:
+    """The ballot that this undo is about, if it is open again: the same request came before and its answer got lost."""
+    mine = Ballot.objects.filter(pairing__arena=arena, user=request.user, outcome=Ballot.Outcome.OPEN)
+    number = row_key(request.POST.get("undone"))
+    return None if number is None else mine.select_related("pairing__prompt").filter(pk=number).first()
 
 
 def _next_pairs(request: TeamRequest, arena: Arena, undone: Ballot | None) -> JsonResponse:

@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from webapp.accounts.models import Team, User
+from webapp.accounts.models import Role, Team, User
 from webapp.labels.models import Label, LabelChange
 
 Review = Label.Review
@@ -20,7 +20,8 @@ Review = Label.Review
 
 def may_review(user: User, team: Team | None) -> bool:
     """Whether the user may review the team's labels: only members who are staff may."""
-    return bool(team and user.is_active and user.is_staff and team.memberships.filter(user=user).exists())
+    return bool(team and user.is_active and user.is_staff and team.memberships.filter(user=user).exclude(
+        role=Role.ANNOTATOR).exists())
 
 
 @transaction.atomic

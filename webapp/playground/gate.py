@@ -27,8 +27,8 @@ from django.http.request import split_domain_port, validate_host
 from django.shortcuts import resolve_url
 
 from training.text import unstorable_reason
-from webapp.accounts.middleware import current_team
-from webapp.accounts.models import Membership, User
+from webapp.accounts.middleware import current_membership
+from webapp.accounts.models import Membership, Role, User
 from webapp.accounts.numbers import row_key
 from webapp.playground.sessions import Sessions
 
@@ -64,6 +64,7 @@ class Caller:
     user: int
     username: str
     team: int | None
+    is_annotator: bool = False
 
 
 class Gate:
@@ -90,6 +91,8 @@ class Gate:
             await _to_login(send) if path in {"", "/"} else await _refuse(send, 401, "Log in first.")
         elif caller.team is None:
             await _refuse(send, 403, "You are not in a team yet. Ask a member of your team to add you.")
+        elif caller.is_annotator:
+            await _refuse(send, 403, "The playground is for members. Annotators review what is assigned to them.")
         elif scope["method"] not in _SAFE and not _from_this_site(scope, headers):
             await _refuse(send, 403, "This request comes from another site.")
         elif not _OPEN.match(path):
@@ -252,15 +255,16 @@ def identify(cookie_header: str) -> Caller | None:
     if not isinstance(user, User):
         return None
     request.user = user
-    team = current_team(request)
-    return Caller(user.pk, user.get_username(), team.pk if team else None)
+    membership = current_membership(request)
+    return Caller(user.pk, user.get_username(), membership.team_id if membership else None,
+                  bool(membership and membership.is_annotator))
 
 
 def _is_still(caller: Caller, cookie_header: str) -> bool:
     """Whether this session is still the caller's, and the caller still in the team."""
     now = identify(cookie_header)
     return now is not None and now.user == caller.user and Membership.objects.filter(
-        user=caller.user, team=caller.team).exists()
+        user=caller.user, team=caller.team).exclude(role=Role.ANNOTATOR).exists()
 
 
 def _headers(scope: Scope) -> dict[str, str]:

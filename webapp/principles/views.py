@@ -10,6 +10,7 @@ from django.views.decorators.http import conditional_page, require_POST, require
 
 from webapp.accounts.middleware import TeamRequest
 from webapp.accounts.numbers import row_key
+from webapp.accounts.roles import open_to_annotators
 from webapp.principles import hues as colours
 from webapp.principles import selectors, services
 from webapp.principles.forms import PrincipleForm
@@ -59,6 +60,7 @@ def principle_archive(request: TeamRequest, pk: int) -> HttpResponse:
     return redirect("principles:detail", pk=principle.pk)
 
 
+@open_to_annotators
 @require_safe
 @cache_control(private=True, no_cache=True)
 @conditional_page

@@ -1,7 +1,8 @@
 """Checks who may still watch a run, before anything is sent to open sockets; two queries for all of them.
 
 A socket outlives the request that opened it. So its session is checked again: it must still exist and belong to its
-user with the user's current password, and the user must still be a member of the team.
+user with the user's current password, and the user must still be in the team, and no
+annotator of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from webapp.accounts.models import User
+from webapp.accounts.models import Membership, Role, User
 from webapp.runs.models import Run
 
 
@@ -32,7 +33,8 @@ def still_allowed(run_id: int, watchers: Iterable[Watcher]) -> set[Watcher]:
     watchers = set(watchers)
     team = Run.objects.filter(pk=run_id).values("team")
     members = {user.pk: user for user in User.objects.filter(
-        pk__in=[watcher.user for watcher in watchers], is_active=True, memberships__team__in=team)}
+        pk__in=[watcher.user for watcher in watchers], is_active=True,
+        memberships__in=Membership.objects.filter(team__in=team).exclude(role=Role.ANNOTATOR))}
     sessions = dict(Session.objects.filter(
         session_key__in=[watcher.session for watcher in watchers], expire_date__gt=timezone.now(),
     ).values_list("session_key", "session_data"))

@@ -1,0 +1,130 @@
+"""Server time of reviewing labels: the next pair, a decision, a queue of 100,000 labels dealt, a search of the labels.
+
+    python benchmarks/review.py [--pairs 100000] [--queue 100000] [--rounds 30] [--postgres postgres://…/postgres]
+
+A team has --pairs pairs with a label on each of twelve principles. --queue labels are dealt to four people, every
+fifth to two of them; one of them then decides. SQLite is a file in a temporary folder; PostgreSQL is a new database on
+the server of --postgres, which is dropped afterwards; without the option only SQLite is measured. Pages are asked for
+by Django's test client in a process of its own per database; a figure is the median wall time of its rounds, and the
+queue is dealt once. The last line is that of the slower database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import repository  # noqa: F401
+
+FIGURES = ("next_pair_ms", "vote_ms", "queue_100k_ms", "search_ms")
+SEARCH = "/labels/?q=water+17&principle=factuality"
+
+
+def measure(pairs: int, queue: int, rounds: int) -> dict[str, float]:
+    """Milliseconds by figure, on the database that the environment names."""
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+    from django.db import connection
+    from django.test import Client
+    from pages import make_labels, make_team
+
+    from webapp.accounts.models import User
+    from webapp.accounts.services import member_add
+    from webapp.review.assigning import Dealing, assignment_create
+
+    call_command("migrate", verbosity=0)
+    team = make_team()
+    make_labels(team, pairs * 12, random.Random(0))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    people = [User.objects.create_user(f"annotator-{number}") for number in range(4)]
+    for person in people:
+        member_add(team=team, user=person, role="annotator")
+    owner, client = User.objects.get(username="owner"), Client()
+    began = time.perf_counter()
+    assignment = assignment_create(team=team, by=owner, name="All", dealing=Dealing(
+        people=people, per_person=queue // len(people), overlap_every=5))
+    dealt = 1000 * (time.perf_counter() - began)
+    client.force_login(people[0], backend="django.contrib.auth.backends.ModelBackend")
+    address = f"/labels/review/{assignment.pk}/"
+    items = iter(assignment.items.filter(user=people[0]).order_by("position").values_list("pk", flat=True)[:rounds + 1])
+    votes = wall_ms(lambda: client.post(address, {"item": next(items), "outcome": "a"},
+                                        headers={"Accept": "application/json"}), rounds)
+    pages = wall_ms(lambda: client.get(address), rounds)
+    client.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
+    searches = wall_ms(lambda: client.get(SEARCH), max(3, rounds // 10))
+    return dict(zip(FIGURES, (pages, votes, dealt, searches), strict=True)) | {"items": assignment.items.count()}
+
+
+def wall_ms(ask: Callable[[], Any], rounds: int) -> float:
+    times = []
+    for _ in range(rounds + 1):  # the first warms up
+        began = time.perf_counter()
+        answer = ask()
+        times.append(1000 * (time.perf_counter() - began))
+        if answer.status_code != 200:
+            sys.exit(f"answered {answer.status_code}: {answer.content[:300]!r}")
+    return statistics.median(times[1:])
+
+
+def measured_apart(options: argparse.Namespace, folder: Path, database: str) -> dict[str, float]:
+    """The figures of one database, from a process of its own."""
+    environment = os.environ | {"CONCORD_VAR": str(folder), "DJANGO_SETTINGS_MODULE": "webapp.settings"}
+    environment.pop("CONCORD_DATABASE_URL", None)
+    if database:
+        environment["CONCORD_DATABASE_URL"] = database
+    command = [sys.executable, __file__, "--here", "--pairs", str(options.pairs), "--queue", str(options.queue),
+               "--rounds", str(options.rounds)]
+    output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures
+
+
+def on_postgres(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    import psycopg
+
+    name = f"concord_review_{os.getpid()}"
+    with psycopg.connect(options.postgres, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        try:
+            return measured_apart(options, folder, options.postgres.rsplit("/", 1)[0] + f"/{name}")
+        finally:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=100_000)
+    parser.add_argument("--queue", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--postgres", default=os.environ.get("CONCORD_DATABASE_URL", ""))
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.here:
+        print(json.dumps(measure(options.pairs, options.queue, options.rounds)))
+        return 0
+    figures: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        figures["sqlite"] = measured_apart(options, Path(folder, "sqlite"), "")
+        if options.postgres:
+            figures["postgresql"] = on_postgres(options, Path(folder, "postgres"))
+    for database, by_name in figures.items():
+        print(f"{database:10} " + " ".join(f"{name}: {figure:.0f}" for name, figure in by_name.items()))
+    print(" ".join(f"{name}: {max(by_name[name] for by_name in figures.values()):.0f}" for name in FIGURES))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

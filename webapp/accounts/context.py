@@ -27,6 +27,7 @@ class NavItem:
     icon: str
     current: bool
     apart: bool = False
+    folded: bool = False  # on a phone in the menu: its bar holds six places
 
 
 def frame(request: HttpRequest) -> dict[str, object]:
@@ -56,7 +57,7 @@ def nav(path: str, staff: bool) -> list[NavItem]:
     """The places of the rail; `path` is where one is."""
     places = [*_RAIL, ("Review", "admin:index", "review")] if staff else _RAIL
     items = [(title, _address(name), icon) for title, name, icon in places]
-    return [NavItem(title, address, icon, path.startswith(address), apart=icon == "review")
+    return [NavItem(title, address, icon, path.startswith(address), apart=icon == "review", folded=icon == "judges")
             for title, address, icon in items if address]
 
 

@@ -130,3 +130,22 @@ def test_a_conversation_is_accessible_at_a_desk_and_on_a_phone_in_both_themes(
                 problems += [f"{size}, {theme}: {problem}" for problem in examine(tab, watch, "playground", theme)]
         context.close()
     assert not problems, "\n".join(problems)
+
+
+def test_a_slider_moves_the_answer_positions_are_pinned_and_a_mix_is_saved(page: Page, finished_run: int) -> None:
+    page.goto(f"/playground/steer/?p=tuned:{finished_run}&p=base:demo-world")
+    page.get_by_placeholder("Ask the mix").fill(QUESTION)
+    page.get_by_role("button", name="Answer", exact=True).click()
+    now = page.get_by_label("Answer where the sliders stand")
+    expect(now.locator(".scores tfoot")).to_contain_text("reward", timeout=120_000)
+    page.get_by_role("button", name="Pin this position").click()
+    expect(page.get_by_label("Answer of pin 1").locator(".scores")).to_be_visible(timeout=60_000)
+    page.get_by_role("slider").first.fill("100")
+    expect(page.locator(".steer-sliders output")).to_have_text(["100%", "0%"])
+    expect(now.locator(".steer-shares")).to_contain_text("100%", timeout=60_000)
+    expect(page.get_by_label("Answer of pin 1").locator(".steer-shares")).to_contain_text("50%")
+    page.get_by_placeholder("Name of the mix").fill("All of it")
+    page.get_by_role("button", name="Save the mix").click()
+    expect(page).to_have_url(re.compile(r"/playground/\?policy=mix%3A\d+$"))
+    frame = ready(page)
+    expect(frame.locator("#policy-b input")).to_have_value(re.compile(r"All of it \(mix \d+\)"))

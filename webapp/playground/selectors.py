@@ -79,16 +79,15 @@ class Policies:
     mixes: dict[str, PolicyMix] = field(default_factory=dict)  # by key
 
     @property
-    def mixable(self) -> list[PolicyChoice]:
-        """The policies that are adapters, newest run first."""
-        return [choice for run in self.runs for choice in (run.tuned, *map(run.corner, run.corners),
-                                                           *(run.at(step) for step in reversed(run.kept)))]
-
-    def with_base_of(self, key: str) -> list[PolicyChoice]:
-        """Those of `mixable` that can be mixed with the policy of this key."""
-        first = self.find(key)
-        fitting = {run.run for run in self.runs if first and run.start.key == first.start.key}
-        return [choice for choice in self.mixable if choice.run in fitting]
+    def mixable(self) -> dict[str, list[PolicyChoice]]:
+        """What can be mixed, by the title of its base: the policies that are adapters, newest run first, and the base
+        itself, which adds nothing to a mix."""
+        by_base: dict[str, list[PolicyChoice]] = {}
+        for run in self.runs:
+            by_base.setdefault(run.start.title, []).extend(
+                (run.tuned, *map(run.corner, run.corners), *(run.at(step) for step in reversed(run.kept))))
+        starts = {run.start.title: run.start for run in self.runs}
+        return {title: [*choices, starts[title]] for title, choices in by_base.items()}
 
     @property
     def choices(self) -> list[PolicyChoice]:
@@ -111,9 +110,9 @@ class Policies:
 
     def find(self, key: str) -> FinishedRun | None:
         """The run whose tuned policy this is, after its last step, a kept one, a corner; of a mix that of its first
-        part."""
+        trained part."""
         if key in self.mixes:
-            return self.find(self.mixes[key].parts[0][0])
+            return next((run for part, _ in self.mixes[key].parts if (run := self.find(part))), None)
         if key.startswith("corner:"):
             number, _, principle = key.removeprefix("corner:").partition("/")
             run = next((run for run in self.runs if str(run.run) == number), None)
@@ -151,25 +150,28 @@ class Policies:
             return {"stage": None, "sft": run.sft, "base": run.base}
         raise NotYours(key)
 
-
     def mixed(self, parts: Sequence[tuple[str, float]]) -> dict[str, Any]:
         """The description of a weighted sum of policies; each part is the key of one of `mixable`, and its weight.
 
         Raises:
             NotYours: the team has no such policy.
-            CannotMix: they have different bases.
+            CannotMix: they have different bases, or the base is all there is.
         """
-        runs = [self.find(key) for key, _ in parts]
-        if not runs or None in runs or any(key in self.mixes for key, _ in parts):
+        trained = [(self.find(key), key, weight) for key, weight in parts if self._started_from(key) is None]
+        if any(run is None or key in self.mixes for run, key, _ in trained):
             raise NotYours(", ".join(key for key, _ in parts))
-        first, *others = (run for run in runs if run is not None)
-        for other in others:
-            if other.start.key != first.start.key:
-                raise CannotMix(f"“{first.name}” and “{other.name}” were trained from different bases, "
-                                f"{first.start.title} and {other.start.title}. Choose policies of one base.")
+        runs = [(run, key, weight) for run, key, weight in trained if run is not None]
+        if not runs:
+            raise CannotMix("The mix is the base alone. Give a trained policy a weight.")
+        first = runs[0][0]
+        starts = [(run.name, run.start) for run, _, _ in runs] + [
+            (run.start.title, run.start) for key, _ in parts if (run := self._started_from(key))]
+        for name, start in starts:
+            if start.key != first.start.key:
+                raise CannotMix(f"“{first.name}” and “{name}” have different bases, {first.start.title} and "
+                                f"{start.title}. Choose policies of one base.")
         return {"stage": first.ppo, "sft": first.sft, "base": first.base, "parts": [
-            {"stage": run.ppo, "weight": weight} | _part_of(key)
-            for run, (key, weight) in zip((first, *others), parts, strict=True)]}
+            {"stage": run.ppo, "weight": weight} | _part_of(key) for run, key, weight in runs]}
 
 
 def _part_of(key: str) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def request_of(team_id: int, policies: Policies, steering: Steering, form: Steer
     dialogue: Dialogue = [{"role": "user", "content": form.cleaned_data["prompt"].strip()}]
     sampling = stream.ChatSampling(form.cleaned_data["temperature"], 1.0, form.cleaned_data["longest"],
                                    form.cleaned_data["seed"])
-    scorer = policies.find(steering.keys[0])
+    scorer = next((run for key in steering.keys if (run := policies.find(key))), None)
     return stream.Request(team=team_id, policies=references, dialogues=[dialogue] * len(references), sampling=sampling,
                           scorer=scorer.run if scorer else None)
 

@@ -116,12 +116,13 @@ def _drawn(request: TeamRequest, page: dict[str, Any]) -> HttpResponse:
     page.pop("ticks", None)
     form: SteeringForm = page["form"]
     steering: Steering = page["steering"]
-    titles = {choice.key: choice.title for choice in policies.mixable}
+    mixable = policies.mixable
+    titles = {choice.key: choice.title for choices in mixable.values() for choice in choices}
     return render(request, "playground/steer.html", page | {
         "sliders": [{"key": key, "title": titles[key], "share": share, "value": round(100 * share)}
                     for key, share in zip(steering.keys, steering.shares, strict=True)],
         "sampling": [form["temperature"], form["longest"], form["seed"]],
-        "positions": _positions(steering, titles, page["result"]), "by_base": _by_base(policies),
+        "positions": _positions(steering, titles, page["result"]), "by_base": list(mixable.items()),
         "saved": [_saved(mix, titles) for mix in policies.mixes.values()], "chosen": set(steering.keys),
         "address": _address(list(zip(steering.keys, steering.shares, strict=True)))})
 
@@ -146,12 +147,3 @@ def _address(parts: Sequence[tuple[str, float]]) -> str:
     """The page's address with the sliders where the parts say."""
     query = [("p", key) for key, _ in parts] + [("w", str(weight)) for _, weight in parts]
     return f"{reverse('playground:steer')}?{urlencode(query)}"
-
-
-def _by_base(policies: Policies) -> list[tuple[str, list[Any]]]:
-    """What can be mixed, by the base that it was trained from."""
-    groups: dict[str, list[Any]] = {}
-    start_of = {run.run: run.start.title for run in policies.runs}
-    for choice in policies.mixable:
-        groups.setdefault(start_of[choice.run or 0], []).append(choice)
-    return list(groups.items())

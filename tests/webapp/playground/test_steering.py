@@ -111,7 +111,7 @@ def test_a_mix_is_described_by_ids_and_weights(team: Team, pair: list[str]) -> N
 
 def test_policies_of_other_bases_are_no_mix(team: Team, finish_run: FinishRun, pair: list[str]) -> None:
     other = finish_run(team, "elsewhere", base="org/model")
-    with pytest.raises(CannotMix, match="“factual” and “elsewhere” were trained from different bases, Demo world"):
+    with pytest.raises(CannotMix, match="“factual” and “elsewhere” have different bases, Demo world"):
         policies_of(team.pk).mixed([(pair[0], 1.0), (f"tuned:{other.pk}", 1.0)])
 
 
@@ -121,10 +121,31 @@ def test_a_policy_after_another_sft_is_no_mix(team: Team, finish_run: FinishRun,
         policies_of(team.pk).mixed([(pair[0], 1.0), (f"tuned:{tuned.pk}", 1.0)])
 
 
-@pytest.mark.parametrize("key", ["base:demo-world", "tuned:999999", "mix:1", "corner:1/toxicity", ""])
+@pytest.mark.parametrize("key", ["base:other", "tuned:999999", "mix:1", "corner:1/toxicity", ""])
 def test_only_trained_policies_of_the_team_are_mixed(team: Team, pair: list[str], key: str) -> None:
     with pytest.raises(NotYours):
         policies_of(team.pk).mixed([(pair[0], 0.5), (key, 0.5)])
+
+
+def test_the_base_takes_its_share_and_adds_nothing(team: Team, finish_run: FinishRun, pair: list[str]) -> None:
+    finish_run(team, "elsewhere", base="org/model")
+    policies = policies_of(team.pk)
+    assert [part["weight"] for part in policies.mixed([("base:demo-world", 0.4), (pair[0], 0.6)])["parts"]] == [0.6]
+    with pytest.raises(CannotMix, match="The mix is the base alone. Give a trained policy a weight."):
+        policies.mixed([("base:demo-world", 1.0)])
+    with pytest.raises(CannotMix, match="“factual” and “org/model .base.” have different bases"):
+        policies.mixed([(pair[0], 0.5), ("base:org/model", 0.5)])
+
+
+def test_a_mix_with_its_base_first_is_scored_by_the_trained_policys_run(
+    owner_client: Client, team: Team, pair: list[str], worker: Worker,
+) -> None:
+    owner_client.post(PAGE, asked(["base:demo-world", pair[0]]))
+    assert worker.requests[0].scorer == int(pair[0].partition(":")[2])
+    mix = PolicyMix.objects.create(team=team, name="halfway", parts=[["base:demo-world", 0.5], [pair[0], 0.5]])
+    policies = policies_of(team.pk)
+    assert policies.find(mix.key) == policies.find(pair[0])
+    assert policies.reference(mix.key)["parts"][0]["weight"] == 0.5
 
 
 def test_the_corners_of_a_conditioned_run_are_policies_too(team: Team, finish_run: FinishRun) -> None:
@@ -133,8 +154,8 @@ def test_the_corners_of_a_conditioned_run_are_policies_too(team: Team, finish_ru
         {"name": "detail", "weight": 1}, {"name": "conciseness"}, {"name": "toxicity", "weight": 0},
         {"name": "words", "serves": "gauge"}]})
     policies = policies_of(team.pk)
-    keys = [choice.key for choice in policies.mixable]
-    assert keys == [f"tuned:{run.pk}", f"corner:{run.pk}/detail", f"corner:{run.pk}/conciseness"]
+    keys = [choice.key for choice in policies.mixable["Demo world (base)"]]
+    assert keys == [f"tuned:{run.pk}", f"corner:{run.pk}/detail", f"corner:{run.pk}/conciseness", "base:demo-world"]
     assert policies.reference(keys[1])["corner"] == "detail"
     assert policies.mixed([(keys[1], 0.2), (keys[2], 0.8)])["parts"] == [
         {"stage": policies.runs[0].ppo, "weight": 0.2, "corner": "detail"},

@@ -84,10 +84,10 @@ def test_runs_are_checked_compared_and_drawn(context: BrowserContext, runs: list
     expect(bar).to_be_hidden()
     page.get_by_label(f"Check Few steps #{runs[0].pk}").check()
     expect(bar.get_by_role("button").first).to_be_disabled()
-    page.get_by_label("Compare Begun").check()
+    page.get_by_label("Check Begun").check()
     with page.expect_response("**/runs/rows/**"):  # the rows load themselves again while a run is under way
         pass
-    page.get_by_label("Compare Many steps").check()
+    page.get_by_label("Check Many steps").check()
     bar.get_by_role("button", name="Compare 3 runs").click()
     page.wait_for_url("**/runs/compare/?run=*")
 

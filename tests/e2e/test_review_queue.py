@@ -17,7 +17,7 @@ from tests.stack import Stack, Visitor
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 BOTH = re.compile("Not saved yet: “Question .*” \\(B better\\), “Question")
 NAME, PASSWORD = "ann", "ann-reviews-labels"
-# Forty labels, and an annotator who gets all of them.
+# Forty labels, and an annotator who gets thirty of them; other tests have made labels of their own.
 SEED = f"""
 from tests.webapp.labels.conftest import version_of
 from webapp.accounts.models import Team, User
@@ -37,7 +37,7 @@ for number in range(40):
                          prompt_version="1", probability=0.8, p_shown=0.8, p_swapped=0.8, order_gap=0, confidence=0.6)
 demo = User.objects.get(username="demo")
 made = assignment_create(team=team, by=demo, name="First look", dealing=Dealing(
-    people=[ann, demo], per_person=30, overlap_every=1))
+    people=[ann, demo], per_person=30, overlap_every=1, filters={{"q": "Question"}}))
 print("assignment", made.pk)
 """
 

@@ -161,9 +161,12 @@ def kept_policy(folder: Path, step: int) -> Path:
     return folder / "kept" / f"step-{step:08d}"
 
 
+CORNERS = "corners"
+
+
 def corner_policy(folder: Path, principle: str) -> Path:
     """Where a PPO stage keeps a corner of a conditioned policy: `adapter/` in this folder."""
-    return folder / "corners" / principle
+    return folder / CORNERS / principle
 
 
 def is_complete(folder: Path) -> bool:

@@ -109,6 +109,19 @@ def test_policies_that_were_kept_on_the_way_are_listed_and_each_is_an_archive(
     assert stranger_client.get(f"/runs/{made.pk}/downloads/step-40.zip").status_code == 404
 
 
+def test_the_corners_of_a_conditioned_policy_come_with_its_adapter(
+        owner_client: Client, run: tuple[Run, dict[str, Stage]]) -> None:
+    made, stages = run
+    Run.objects.filter(pk=made.pk).update(recipe=made.recipe | {"ppo": made.recipe["ppo"] | {"keep_every": 20}})
+    for folder, content in ((stages["ppo"].folder, b"last"), (kept_policy(stages["ppo"].folder, 20), b"kept")):
+        for part in ("adapter", "corners/toxicity/adapter"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            (folder / part / "adapter_model.safetensors").write_bytes(content)
+    for name, content in (("adapter", b"last"), ("step-20", b"kept")):
+        archive = members(owner_client.get(f"/runs/{made.pk}/downloads/{name}.zip"))
+        assert archive.read("corners/toxicity/adapter/adapter_model.safetensors") == content
+
+
 def test_labels_are_rows_with_their_provenance_and_with_what_people_decided(
         owner_client: Client, owner: User, run: tuple[Run, dict[str, Stage]], labels: list[Label]) -> None:
     label_override(label=labels[1], probability=0.0, by=owner)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from training.config import DEMO_WORLD, Recipe
 from training.demo_world import WEIGHTS
-from training.run.artifacts import kept_policy
+from training.run.artifacts import CORNERS, kept_policy
 from webapp.runs.downloads.services import folder_size, is_gone, is_lost
 from webapp.runs.models import ModelExport, Run, Stage
 
@@ -76,8 +76,9 @@ def catalog_of(run: Run) -> Catalog:
 
 
 def adapter_folders(run: Run, ppo: Stage) -> dict[str, Path]:
-    """The adapter, and its base where it is on no hub: fine-tuned here, or the demo world's."""
-    folders = {ADAPTER: ppo.folder / ADAPTER}
+    """The adapter, the corners that it is mixed of where it is conditioned, and its base where that is on no hub:
+    fine-tuned here, or the demo world's."""
+    folders = {ADAPTER: ppo.folder / ADAPTER} | _corners_in(ppo.folder)
     if (base := own_base(run, run.stored.recipe)) is not None:
         folders["base"] = base
     return folders
@@ -88,7 +89,11 @@ def kept_folders(run: Run, ppo: Stage, step: int) -> dict[str, Path]:
     kept = kept_policy(ppo.folder, step)
     if (kept / "model").is_dir():
         return {"model": kept / "model"}
-    return adapter_folders(run, ppo) | {ADAPTER: kept / ADAPTER}
+    return adapter_folders(run, ppo) | {ADAPTER: kept / ADAPTER} | _corners_in(kept)
+
+
+def _corners_in(folder: Path) -> dict[str, Path]:
+    return {CORNERS: folder / CORNERS} if (folder / CORNERS).is_dir() else {}
 
 
 def own_base(run: Run, recipe: Recipe) -> Path | None:

@@ -55,7 +55,8 @@ def test_a_policy_answers_as_in_its_evaluation_and_a_mix_is_another_one(
     full, half, none = ([answer.text for answer in point.answers.order_by("prompt")] for point in front.points.all())
     language = language_model.load("demo-world", torch.device("cpu"))
     language = language_model.load_adapter(language, run.uses.get(name="ppo").stage.folder / "adapter")
-    settings, reporter = Evaluate(prompts=6, temperature=1.0, max_new_tokens=LONGEST), EventFile(tmp_path / "events.jsonl")
+    settings = Evaluate(prompts=6, temperature=1.0, max_new_tokens=LONGEST)
+    reporter = EventFile(tmp_path / "events.jsonl")
     assert full == evaluate.answer(language, PROMPTS, settings, SEED, reporter, done=0)
     with language_model.reference(language):
         assert none == evaluate.answer(language, PROMPTS, settings, SEED, reporter, done=0, adapted=False)

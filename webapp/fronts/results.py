@@ -12,7 +12,7 @@ import numpy as np
 from django.core.cache import cache
 from django.urls import reverse
 
-from training.fronts.bootstrap import Interval, Sample, hypervolume_interval
+from training.fronts.bootstrap import Interval, Sample, hypervolume_gain_interval, hypervolume_interval
 from training.quality.win_rates import WinRate, outcome, win_rate
 from training.run.artifacts import digest_of
 from webapp.fronts.models import PointAnswer, PolicyFront, PolicyPoint
@@ -88,11 +88,12 @@ class Gain(NamedTuple):
     points: int
     all: Interval
     ends: Interval
+    beyond: Interval  # the difference of the two
 
     @property
     def added(self) -> float | None:
         """What the points between the ends add, as a share of what the ends cover."""
-        return self.all.value / self.ends.value - 1 if self.ends.value else None
+        return self.beyond.value / self.ends.value if self.ends.value else None
 
 
 class FrontPage:
@@ -165,17 +166,20 @@ class FrontPage:
         known = [placed[point.pk] for point in line if point.pk in placed]
         if len(known) < max(3, len(line)):
             return None
-        return Gain(len(known), self._volume(known), self._volume([known[0], known[-1]]))
+        return Gain(len(known), self._volume(known), self._volume([known[0], known[-1]]), self._volume(known, True))
 
-    def _volume(self, points: Sequence[ShownPoint]) -> Interval:
-        """The hypervolume with its bootstrap interval over prompts, which all points share."""
+    def _volume(self, points: Sequence[ShownPoint], beyond_ends: bool = False) -> Interval:
+        """The hypervolume with its bootstrap interval over prompts, which all points share; or what it is larger by
+        than that of the first and the last point."""
         columns = [[point.row.outcomes[axis.key] for axis in (self.x, self.y)] for point in points]
-        key = f"fronts:volume:{digest_of([self.row.pk, columns])}"
+        key = f"fronts:volume:{digest_of([self.row.pk, beyond_ends, columns])}"
         known: Interval | None = cache.get(key)
         if known is None:
             samples = [Sample(np.array([[np.nan if (won := outcome(said)) is None else won for said in column]
                                         for column in pair], dtype=float).T, self.row.pk) for pair in columns]
-            known = hypervolume_interval(samples, REFERENCE, [self.x.direction, self.y.direction])
+            directions = [self.x.direction, self.y.direction]
+            known = (hypervolume_gain_interval(samples, (0, len(samples) - 1), REFERENCE, directions) if beyond_ends
+                     else hypervolume_interval(samples, REFERENCE, directions))
             cache.set(key, known, _KEPT)
         return known
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.webapp.runs.seeds import make_run
 from training.config import Recipe, shipped_recipe
+from training.dialogue import Dialogue
 from training.run.artifacts import write_jsonl
 from webapp.accounts.models import Team, User
 from webapp.fronts.models import PolicyFront, PolicyPoint
 from webapp.runs.models import Run
 
-PROMPTS = [[{"role": "user", "content": f"Question {number}?"}] for number in range(6)]
+PROMPTS: list[Dialogue] = [[{"role": "user", "content": f"Question {number}?"}] for number in range(6)]
 
 
 def recipe_of(**changes: Any) -> Recipe:
@@ -41,7 +42,7 @@ def evaluated(team: Team, owner: User, name: str, answers: Sequence[str], *, rec
     return run
 
 
-def judged_front(team: Team, owner: User, outcomes: Sequence[tuple[str, dict[str, list[float | None]]]], *,
+def judged_front(team: Team, owner: User, outcomes: Sequence[tuple[str, Mapping[str, list[float | None]]]], *,
                  run: Run | None = None, kind: str = PolicyPoint.Kind.LINE, name: str = "A line") -> PolicyFront:
     """A front that is done, whose points have these labels and outcomes."""
     questions = [{"name": name, "statement": ""} for name in outcomes[0][1]]
@@ -52,7 +53,7 @@ def judged_front(team: Team, owner: User, outcomes: Sequence[tuple[str, dict[str
         seed=0)
     shares = [place / max(1, len(outcomes) - 1) for place in range(len(outcomes))]
     PolicyPoint.objects.bulk_create(
-        PolicyPoint(front=front, place=place, kind=kind, label=label, outcomes=columns,
+        PolicyPoint(front=front, place=place, kind=kind, label=label, outcomes=dict(columns),
                     parts=[["tuned:1", 1 - shares[place]], ["tuned:2", shares[place]]])
         for place, (label, columns) in enumerate(outcomes))
     return front

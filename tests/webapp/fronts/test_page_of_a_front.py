@@ -35,7 +35,9 @@ def test_the_hypervolume_of_a_line_is_that_of_its_stairs(team: Team, owner: User
     assert page.volume.low <= 11 / 16 <= page.volume.high
     gain = page.gain
     assert gain is not None and gain.points == 3
-    assert (gain.all.value, gain.ends.value) == (pytest.approx(11 / 16), pytest.approx(7 / 16))
+    assert gain.all.value == pytest.approx(11 / 16) and gain.ends.value == pytest.approx(7 / 16)
+    assert gain.beyond.value == pytest.approx(4 / 16)
+    assert gain.beyond.low <= gain.beyond.value <= gain.beyond.high
     assert gain.added == pytest.approx(4 / 7)
 
 
@@ -46,7 +48,7 @@ def test_a_valley_between_the_ends_adds_nothing_and_is_dominated(team: Team, own
     assert [line.is_on_front for line in page.rows] == [True, False, True]
     assert [line.dominated_by for line in page.rows] == [0, 2, 0]
     text = owner_client.get(f"/fronts/{front.pk}/").content.decode()
-    assert "dominated by 2" in text and "Mixing adds 0%" in text
+    assert "dominated by 2" in text and "0% of what the ends cover" in text
 
 
 def test_a_line_is_drawn_in_its_order_and_other_kinds_apart(team: Team, owner: User) -> None:

@@ -19,6 +19,7 @@ from webapp.accounts.models import Team, User
 from webapp.celery import JOBS, send
 from webapp.fronts.models import PointAnswer, PolicyFront, PolicyPoint
 from webapp.fronts.planning import Plan
+from webapp.runs.head_to_head.services import head_to_head_send_next
 from webapp.runs.models import HeadToHead, Stage
 
 S = PolicyFront.Status
@@ -87,8 +88,8 @@ def front_claim_verdicts(*, front_id: int) -> PolicyFront | None:
     if front is None or missing_answers(front):
         return None
     Team.objects.select_for_update().get(pk=front.team_id)
-    if PolicyFront.objects.filter(team=front.team_id, status=S.JUDGING).exists() or HeadToHead.objects.filter(
-            team=front.team_id, status=HeadToHead.Status.RUNNING).exists():
+    if is_buying(front.team_id) or HeadToHead.objects.filter(team=front.team_id,
+                                                             status=HeadToHead.Status.RUNNING).exists():
         return None
     return _claimed_as(S.JUDGING, front_id)
 
@@ -144,6 +145,11 @@ def missing_answers(front: PolicyFront) -> dict[int, list[int]]:
     return {point: places for point, places in missing.items() if places}
 
 
+def is_buying(team_id: int) -> bool:
+    """Whether a front of the team is being judged."""
+    return PolicyFront.objects.filter(team=team_id, status=S.JUDGING).exists()
+
+
 def _of_worker(front: PolicyFront) -> Any:
     return PolicyFront.objects.filter(Q(claim=front.claim), pk=front.pk, status__in=[S.ANSWERING, S.JUDGING])
 
@@ -156,7 +162,8 @@ def _send(front: PolicyFront) -> None:
 
 
 def _send_next(front: PolicyFront) -> None:
-    """One that waited for this one's verdicts."""
+    """What waited for this one's verdicts: a front, a head to head."""
     waiting = PolicyFront.objects.filter(team=front.team_id, status=S.QUEUED).order_by("pk").first()
     if waiting is not None:
         _send(waiting)
+    head_to_head_send_next(team_id=front.team_id)

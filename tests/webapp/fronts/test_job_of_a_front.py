@@ -17,6 +17,7 @@ from training.run.artifacts import write_jsonl
 from webapp.accounts.models import Team, User
 from webapp.fronts import judging, services
 from webapp.fronts.models import PointAnswer, PolicyFront
+from webapp.runs.head_to_head.services import head_to_head_claim
 from webapp.runs.models import HeadToHead, Run
 from workers import front_answers
 from workers.policies import LocatedPolicy
@@ -183,12 +184,18 @@ def test_a_front_is_taken_by_one_worker_and_not_before_its_answers_are_there(fro
 
 
 def test_a_team_buys_verdicts_for_one_at_a_time(
-        front: PolicyFront, engine: list[dict[str, Any]], team: Team) -> None:
+        front: PolicyFront, engine: list[dict[str, Any]], team: Team, sent: Sent,
+        django_capture_on_commit_callbacks: Any) -> None:
     front_answers.answer_front(front.pk)
     contest = HeadToHead.objects.create(team=team, judge={}, questions=[], prompts=1, status="running")
     assert services.front_claim_verdicts(front_id=front.pk) is None
-    contest.delete()
-    assert services.front_claim_verdicts(front_id=front.pk) is not None
+    HeadToHead.objects.update(status="queued")
+    judged = services.front_claim_verdicts(front_id=front.pk)
+    assert judged is not None and head_to_head_claim(head_to_head_id=contest.pk) is None
+    with django_capture_on_commit_callbacks(execute=True):
+        services.front_done(front=judged)
+    assert sent[-1] == ("workers.head_to_head", (contest.pk,), "jobs")
+    assert head_to_head_claim(head_to_head_id=contest.pk) is not None
 
 
 def test_a_front_whose_worker_was_lost_is_queued_again_where_it_was(

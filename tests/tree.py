@@ -64,6 +64,7 @@ FOLDERS = {
     "webapp/sweeps": "many runs of one recipe: their form, their start a few at a time, their front",
     "webapp/playground": "two policies side by side",
     "webapp/arena": "policies compared by people, blind, and their boards",
+    "webapp/fronts": "policies that are no run's end, judged against their base, and their front",
     "webapp/review": "labels assigned to people, their queues, how far they agree",
     "webapp/laptop": "all processes of a laptop, started and kept alive by one command",
     "webapp/laptop/management/commands": "",

@@ -38,8 +38,8 @@ def answer_job(file: Path, out: Path) -> None:
 
     The job has `prompts` (by number), `policies` (each with `id`, `base`, whether that `is_folder` of a model made
     here, the folders of its adapters with their weights as `parts`, `device`, `precision` and the numbers of its
-    `prompts`), `temperature`, `max_new_tokens`, `seed`, `models` (a `ModelHome`) and `scorer` (a recipe
-    with the folders of its models, or null).
+    `prompts`), `temperature`, `max_new_tokens`, `seed`, `models` (a `ModelHome`), `scorer` (a recipe
+    with the folders of its models, or null) and, if wanted, how many prompts a `batch` has.
 
     Raises:
         ModelUnavailable, OutOfMemory, BadSettings: a policy or a scorer cannot be loaded or is too small.
@@ -72,8 +72,9 @@ def _answers(language: LanguageModel, prompts: Sequence[tuple[int, Dialogue]], j
              ) -> Iterator[tuple[list[int], list[Dialogue], list[str]]]:  # fmt: skip
     """Batches of prompt numbers, prompts and answers. The draws of a batch follow from its first prompt's number."""
     sampling = rollouts.Sampling(job["max_new_tokens"], job["temperature"])
-    for start in range(0, len(prompts), BATCH):
-        numbers, dialogues = (list(column) for column in zip(*prompts[start:start + BATCH], strict=True))
+    batch = job.get("batch", BATCH)
+    for start in range(0, len(prompts), batch):
+        numbers, dialogues = (list(column) for column in zip(*prompts[start:start + batch], strict=True))
         ids, mask = rollouts.pad_prompts(language, dialogues, sampling.max_new_tokens)
         generator = torch.Generator().manual_seed(job["seed"] * 1_000_003 + numbers[0])
         with language_model.merged(language):

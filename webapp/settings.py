@@ -66,6 +66,7 @@ INSTALLED_APPS = [
     "webapp.playground",
     "webapp.review",
     "webapp.arena",
+    "webapp.fronts",
     "webapp.laptop",
 ]
 

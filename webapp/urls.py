@@ -25,5 +25,6 @@ urlpatterns = [
     path("sweeps/", include("webapp.sweeps.urls")),
     path("playground/", include("webapp.playground.urls")),
     path("arena/", include("webapp.arena.urls")),
+    path("fronts/", include("webapp.fronts.urls")),
     path("review/", admin.site.urls),
 ]

@@ -25,6 +25,7 @@ from webapp.calibration.services import checks_send_again
 from webapp.celery import app
 from webapp.datasets.computing import computations_send_again
 from webapp.datasets.services import imports_requeue
+from webapp.fronts.services import fronts_send_again
 from webapp.judges.comparisons import comparisons_send_again
 from webapp.labels import bulk
 from webapp.runs.head_to_head.services import head_to_heads_send_again
@@ -52,7 +53,8 @@ def reap() -> None:
     for stage in _without_heartbeat():
         _try(_take_back, stage)
     for work in (_send_again, imports_requeue, computations_send_again, bulk.send_again,
-                 comparisons_send_again, checks_send_again, answers_send_again, head_to_heads_send_again):
+                 comparisons_send_again, checks_send_again, answers_send_again, head_to_heads_send_again,
+                 fronts_send_again):
         _try(work)
     busy = Stage.objects.filter(status__in=[S.QUEUED, S.RUNNING]).values("uses__run")
     for run in Run.objects.filter(status=Run.Status.RUNNING).exclude(pk__in=busy.filter(uses__run__isnull=False)):

@@ -80,6 +80,20 @@ def head_to_head(head_to_head_id: int) -> None:
     head_to_head_run(head_to_head_id=head_to_head_id)
 
 
+@app.task(name="workers.front_answers")
+def front_answers(front_id: int) -> None:
+    from workers.front_answers import answer_front
+
+    answer_front(front_id)
+
+
+@app.task(name="workers.front_verdicts")
+def front_verdicts(front_id: int) -> None:
+    from webapp.fronts.judging import front_judge
+
+    front_judge(front_id=front_id)
+
+
 @worker_shutting_down.connect
 def _stop_stages(**_: object) -> None:
     """Stop all stages: they write a checkpoint and are queued again, and then the worker ends."""

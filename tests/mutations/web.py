@@ -286,4 +286,14 @@ WEB: tuple[Mutation, ...] = (
     Mutation("one-question-either-way", "the order of two runs does not make another question of their answers",
              "webapp/runs/head_to_head/verdicts.py", "== (first < second)", "== True",
              ("tests/webapp/runs/test_head_to_head_of_runs.py",)),
+    # webapp/fronts --------------------------------------------------------------------------------------------------
+    Mutation("ends-that-sampled-alike", "another run's answers are taken only where its base answered alike",
+             "webapp/fronts/held_out.py", "[self.base[number] for number in known] != other.base[:size]", "False",
+             ("tests/webapp/fronts/test_planning_a_front.py",)),
+    Mutation("no-verdict-before-the-answers", "a front is judged once every answer is there",
+             "webapp/fronts/services.py", "if front is None or missing_answers(front):", "if front is None:",
+             ("tests/webapp/fronts/test_job_of_a_front.py",)),
+    Mutation("ends-alone-are-two-points", "a line's hypervolume is set against that of its two ends",
+             "webapp/fronts/results.py", "self._volume([known[0], known[-1]])", "self._volume(known[:2])",
+             ("tests/webapp/fronts/test_page_of_a_front.py",)),
 )

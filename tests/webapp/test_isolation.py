@@ -38,6 +38,7 @@ from webapp.datasets.models import (
     RejectedRow,
     RowWords,
 )
+from webapp.fronts.models import PointAnswer, PolicyFront, PolicyPoint
 from webapp.judges.models import Comparison, Connection
 from webapp.judges.services import connection_create
 from webapp.labels.models import AspectUse, BulkAction, Label, Pair, PairText
@@ -81,7 +82,7 @@ class Address:
         if self.name in {"member_remove", "member_role", "invitation_withdraw"}:
             return rows["invitation" if self.name == "invitation_withdraw" else "member"]
         kinds = {"runs": "run", "principles": "principle", "datasets": "dataset", "labels": "label", "judges": "judge",
-                 "playground": "conversation", "sweeps": "sweep", "arena": "arena",
+                 "playground": "conversation", "sweeps": "sweep", "arena": "arena", "fronts": "front",
                  "calibration": "set", "review": "assignment"}
         about = name.partition("_")[0]  # judges:run_steer is about a run
         own_kinds = {"pair", "run", "principle", "comparison", "bulk", "view", "mix", "set", "check", "head"}
@@ -145,12 +146,16 @@ def rows(team: Team, owner: User) -> dict[str, Any]:
     arena = make_arena(team, owner, name=SECRET)
     head = HeadToHead.objects.create(team=team, judge={}, judge_title=SECRET, questions=[], prompts=1, cause=SECRET)
     HeadToHeadSide.objects.create(head_to_head=head, run=run, place=0, title=SECRET)
+    front = PolicyFront.objects.create(team=team, name=SECRET, run=run, judge={}, judge_title=SECRET, prompts=1, seed=0,
+                                       questions=[{"name": "overall"}], temperature=1, max_new_tokens=1, cause=SECRET)
+    point = PolicyPoint.objects.create(front=front, place=0, kind="run", label=SECRET, parts=[[f"tuned:{run.pk}", 1.0]])
+    PointAnswer.objects.create(point=point, prompt=0, text=SECRET)
     assignment = ReviewAssignment.objects.create(team=team, name=SECRET, per_person=1, created_by=owner)
     ReviewItem.objects.create(team=team, assignment=assignment, label=label, user=owner, position=0)
     return {"team": team, "sweep": sweep.pk, "conversation": conversation.pk, "run": run.pk, "principle": principle.pk,
             "dataset": dataset.pk, "pair": pair.pk, "view": view.pk, "mix": mix.pk, "arena": arena.pk,
-            "set": calibration_set.pk, "check": check.pk, "head": head.pk, "assignment": assignment.pk,
-            "bulk": bulk.pk, "label": label.pk, "judge": judge.pk,
+            "set": calibration_set.pk, "check": check.pk, "head": head.pk, "front": front.pk,
+            "assignment": assignment.pk, "bulk": bulk.pk, "label": label.pk, "judge": judge.pk,
             "member": team.memberships.get(user=owner).pk, "comparison": comparison.pk,
             "invitation": invitation_create(team=team, user=owner, places=1)[0].pk}
 
@@ -185,6 +190,7 @@ def state_of(rows: dict[str, Any]) -> list[Any]:
         list(Comparison.objects.of(team).values("pk", "status")), list(Pace.objects.of(team).values("pk")),
         list(SavedView.objects.of(team).values("pk", "name", "query")),
         list(HeadToHead.objects.of(team).values("pk", "status")),
+        list(PolicyFront.objects.of(team).values("pk", "status")),
     ]
 
 
@@ -261,7 +267,7 @@ def test_a_stranger_finds_nothing_of_the_team_on_any_address(
 def test_a_strangers_lists_hold_nothing_of_the_team(
         rows: dict[str, Any], stranger_client: Client, teammate_client: Client) -> None:
     for name in ("runs:list", "principles:list", "datasets:list", "labels:list", "judges:list", "sweeps:list",
-                 "arena:list", "calibration:set_list", "review:list"):
+                 "arena:list", "fronts:list", "calibration:set_list", "review:list"):
         assert SECRET in teammate_client.get(reverse(name)).content.decode(), f"{name} shows it to the team"
         assert SECRET not in stranger_client.get(reverse(name)).content.decode()
 

@@ -11,7 +11,7 @@ few the prompts.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,19 +66,46 @@ def hypervolume_interval(samples: Sequence[Sample], reference: Sequence[float], 
         draws: how often the prompts are drawn anew.
         seed: of the draws; the same samples in any order give the same interval for the same seed.
     """
-    points = [sample.means(np.ones((1, len(sample.outcomes)), dtype=int))[0] for sample in samples]
-    value = hypervolume(points, reference, directions)
+    value = _hypervolume_of(samples, reference, directions)
     if not samples:
         return Interval(value, value, value)
+    return _basic(value, [hypervolume(points, reference, directions) for points in _drawn(samples, draws, seed)])
+
+
+def hypervolume_gain_interval(samples: Sequence[Sample], part: Sequence[int], reference: Sequence[float],
+                              directions: Sequence[Direction], draws: int = DRAWS, seed: int = 0) -> Interval:
+    """What the samples cover beyond some of them, with the bootstrap interval of this difference: both are of the same
+    draws, so that what moves all points moves neither.
+
+    Args:
+        part: the places of those that it is beyond.
+    """
+    some = list(part)
+    value = _hypervolume_of(samples, reference, directions) - _hypervolume_of(
+        [samples[place] for place in some], reference, directions)
+    return _basic(max(0.0, value), [
+        hypervolume(points, reference, directions) - hypervolume(points[some], reference, directions)
+        for points in _drawn(samples, draws, seed)])
+
+
+def _hypervolume_of(samples: Sequence[Sample], reference: Sequence[float], directions: Sequence[Direction]) -> float:
+    return hypervolume([sample.means(np.ones((1, len(sample.outcomes)), dtype=int))[0] for sample in samples],
+                       reference, directions)
+
+
+def _drawn(samples: Sequence[Sample], draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """The points of each draw, [points, objectives]."""
     generator = np.random.default_rng(seed)
     sizes = {sample.prompts: len(sample.outcomes) for sample in sorted(samples, key=lambda sample: str(sample.prompts))}
     at_a_time = max(1, _MOST_COUNTS // sum(sizes.values()))
-    drawn: list[float] = []
-    while len(drawn) < draws:
-        batch = min(at_a_time, draws - len(drawn))
+    for start in range(0, draws, at_a_time):
+        batch = min(at_a_time, draws - start)
         counts = {prompts: generator.multinomial(size, np.full(size, 1 / size), size=batch)
                   for prompts, size in sizes.items()}
-        means = np.stack([sample.means(counts[sample.prompts]) for sample in samples], axis=1)
-        drawn += [hypervolume(points_of_draw, reference, directions) for points_of_draw in means]
+        yield from np.stack([sample.means(counts[sample.prompts]) for sample in samples], axis=1)
+
+
+def _basic(value: float, drawn: Sequence[float]) -> Interval:
+    """The basic interval of a value that is never negative, from its draws."""
     lower, upper = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, max(0.0, min(value, float(2 * value - upper))), max(value, float(2 * value - lower)))

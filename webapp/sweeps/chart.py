@@ -6,9 +6,10 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from webapp.runs.series.scales import Scale, Tick, ticks
-from webapp.sweeps.front import Front, FrontPoint
+from webapp.sweeps.front import Front, FrontPoint, P
 from webapp.sweeps.objectives import Axis, Value
 
 WIDTH, HEIGHT = 560.0, 400.0
@@ -22,7 +23,7 @@ class Mark:
     """A point of the drawing; `across` and `down` are its intervals, from and to, where it has them. `label`: the
     numbers of all points at its place, "" where a mark above it has them."""
 
-    point: FrontPoint
+    point: FrontPoint[Any]
     x: float
     y: float
     across: tuple[float, float] | None
@@ -47,7 +48,7 @@ class Drawing:
     bottom: float = HEIGHT - BOTTOM
 
 
-def drawing_of(front: Front) -> Drawing:
+def drawing_of(front: Front[P]) -> Drawing:
     """The large drawing; marks of the front come last, so that they lie above the others."""
     x = _scale(front.x, [point.x for point in front.points], LEFT, WIDTH - RIGHT)
     y = _scale(front.y, [point.y for point in front.points], HEIGHT - BOTTOM, TOP)
@@ -56,7 +57,7 @@ def drawing_of(front: Front) -> Drawing:
                    _stairs(front, x, y))
 
 
-def small_drawing_of(front: Front) -> Drawing:
+def small_drawing_of(front: Front[P]) -> Drawing:
     """One of the matrix: marks alone."""
     x = _scale(front.x, [point.x for point in front.points], SMALL_MARGIN, SMALL - SMALL_MARGIN, with_intervals=False)
     y = _scale(front.y, [point.y for point in front.points], SMALL - SMALL_MARGIN, SMALL_MARGIN, with_intervals=False)
@@ -74,7 +75,7 @@ def _labelled(marks: Sequence[Mark]) -> list[Mark]:
             heaps.append([place])
         else:
             near.append(place)
-    labels = {heap[0]: ", ".join(str(number) for number in sorted(marks[place].point.point.first.number
+    labels = {heap[0]: ", ".join(str(number) for number in sorted(marks[place].point.point.number
                                                                   for place in heap)) for heap in heaps}
     return [replace(mark, label=labels.get(place, "")) for place, mark in enumerate(marks)]
 
@@ -90,7 +91,7 @@ def shown(value: Value, axis: Axis) -> str:
     return f"{number(value.value)}{unit} ({number(value.low)} to {number(value.high)})"
 
 
-def _mark(point: FrontPoint, front: Front, x: Scale, y: Scale) -> Mark:
+def _mark(point: FrontPoint[P], front: Front[P], x: Scale, y: Scale) -> Mark:
     words = f"{point.point.title}: {front.x.title} {shown(point.x, front.x)}; {front.y.title} {shown(point.y, front.y)}"
     return Mark(point, x.at(point.x.value), y.at(point.y.value), _span(point.x, x), _span(point.y, y), words)
 
@@ -110,7 +111,7 @@ def _scale(axis: Axis, values: Sequence[Value], start: float, end: float, with_i
     return Scale(low, high, start, end)
 
 
-def _stairs(front: Front, x: Scale, y: Scale) -> str:
+def _stairs(front: Front[P], x: Scale, y: Scale) -> str:
     """The border of what the front dominates: between two neighbours it turns at the left one's x where more of x is
     better, and at the left one's y where less is."""
     best = sorted({(point.x.value, point.y.value) for point in front.best})

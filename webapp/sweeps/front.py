@@ -1,9 +1,13 @@
-"""The front of a sweep in two objectives: which points no other one dominates, and the hypervolume of them all."""
+"""The front of some points in two objectives: which no other one dominates, and the hypervolume of them all.
+
+`plain_front` takes any points with a number, a title and values; `front_of` those of a sweep, with an interval.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from django.core.cache import cache
@@ -19,11 +23,30 @@ from webapp.sweeps.objectives import Axis, Point, Value
 _KEPT = 24 * 3600  # seconds that an interval stays in this process's cache
 
 
+class Placed(Protocol):
+    """What a front is of: `values` by the key of an axis, `address` of the page about it."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def values(self) -> Mapping[str, Value]: ...
+
+    @property
+    def address(self) -> str: ...
+
+
+P = TypeVar("P", bound=Placed)
+
+
 @dataclass(frozen=True)
-class FrontPoint:
+class FrontPoint(Generic[P]):
     """A point with its two values. `dominated_by`: by how many others; 0 on the front."""
 
-    point: Point
+    point: P
     x: Value
     y: Value
     dominated_by: int
@@ -34,29 +57,24 @@ class FrontPoint:
 
 
 @dataclass(frozen=True)
-class Front:
+class Front(Generic[P]):
     """`why_no_interval`: in words, where the hypervolume has none."""
 
     x: Axis
     y: Axis
-    points: list[FrontPoint]
+    points: list[FrontPoint[P]]
     reference: tuple[float, float]
     volume: float
     interval: Interval | None
     why_no_interval: str
 
     @property
-    def best(self) -> list[FrontPoint]:
+    def best(self) -> list[FrontPoint[P]]:
         return [point for point in self.points if point.is_on_front]
 
 
-def front_of(points: Sequence[Point], x: Axis, y: Axis, with_interval: bool = False) -> Front:
-    """The points that have both values.
-
-    Args:
-        with_interval: whether to read the outcome of each prompt for the hypervolume's interval: about a second for
-            fifty runs, once; it is kept afterwards.
-    """
+def plain_front(points: Sequence[P], x: Axis, y: Axis) -> Front[P]:
+    """The points that have both values; the hypervolume has no interval."""
     known = [point for point in points if x.key in point.values and y.key in point.values]
     pairs = [(point.values[x.key], point.values[y.key]) for point in known]
     directions = [x.direction, y.direction]
@@ -64,11 +82,21 @@ def front_of(points: Sequence[Point], x: Axis, y: Axis, with_interval: bool = Fa
     counts = dominance_counts(plain, directions) if plain else []
     shown = [FrontPoint(point, *pair, count) for point, pair, count in zip(known, pairs, counts, strict=True)]
     reference = (_worst(x, [first for first, _ in plain]), _worst(y, [second for _, second in plain]))
-    volume = hypervolume(plain, reference, directions) if plain else 0.0
-    interval, why = None, ""
-    if plain and with_interval:
-        interval, why = _interval(known, (x, y), reference)
-    return Front(x, y, shown, reference, volume, interval, why)
+    return Front(x, y, shown, reference, hypervolume(plain, reference, directions) if plain else 0.0, None, "")
+
+
+def front_of(points: Sequence[Point], x: Axis, y: Axis, with_interval: bool = False) -> Front[Point]:
+    """The points of a sweep that have both values.
+
+    Args:
+        with_interval: whether to read the outcome of each prompt for the hypervolume's interval: about a second for
+            fifty runs, once; it is kept afterwards.
+    """
+    front = plain_front(points, x, y)
+    if not front.points or not with_interval:
+        return front
+    interval, why = _interval([shown.point for shown in front.points], (x, y), front.reference)
+    return replace(front, interval=interval, why_no_interval=why)
 
 
 def _worst(axis: Axis, numbers: Sequence[float]) -> float:

@@ -12,7 +12,7 @@ from training.sweep.combinations import REPEAT
 from training.sweep.importance import Importance, importance
 from webapp.sweeps.chart import Drawing, drawing_of, shown, small_drawing_of
 from webapp.sweeps.front import Front, front_of
-from webapp.sweeps.objectives import Axis
+from webapp.sweeps.objectives import Axis, Point
 from webapp.sweeps.selectors import SweepPage
 
 MOST_IN_MATRIX = 6
@@ -59,7 +59,7 @@ class FrontPage:
         self.importance_of: Axis | None = by_key.get(str(query.get("of", "")), self.x)
 
     @cached_property
-    def front(self) -> Front | None:
+    def front(self) -> Front[Point] | None:
         """None while no run has both values."""
         if self.x is None or self.y is None:
             return None

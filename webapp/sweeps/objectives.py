@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from django.urls import reverse
 from scipy.special import stdtrit
 
 from training.config import Recipe
@@ -79,6 +80,14 @@ class Point:
     @property
     def first(self) -> Result:
         return self.results[0]
+
+    @property
+    def number(self) -> int:
+        return self.first.number
+
+    @property
+    def address(self) -> str:
+        return reverse("runs:detail", args=[self.first.run])
 
     @property
     def title(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.fronts.bootstrap import Interval, Sample, hypervolume_interval
+from training.fronts.bootstrap import Interval, Sample, hypervolume_gain_interval, hypervolume_interval
 from training.fronts.dominance import Direction
 from training.quality.intervals import mean_interval
 
@@ -74,3 +74,18 @@ def test_the_order_of_points_changes_nothing_and_no_point_has_no_volume() -> Non
     samples = [wins([1.0, 0.0, 1.0], prompts="b"), wins([0.0, 0.5, 1.0, 1.0], prompts="a")]
     assert hypervolume_interval(samples, [0.0], UP) == hypervolume_interval(samples[::-1], [0.0], UP)
     assert hypervolume_interval([], [0.0], UP) == Interval(0.0, 0.0, 0.0)
+
+
+def test_what_a_point_adds_has_the_interval_of_the_prompts_that_it_wins_more() -> None:
+    """Two ends win on 50 and 40 of 100 prompts, the point between them on the same 50 and on ten more."""
+    ends, between = [[1.0] * 50 + [0.0] * 50, [1.0] * 40 + [0.0] * 60], [1.0] * 60 + [0.0] * 40
+    gain = hypervolume_gain_interval([wins(ends[0]), wins(between), wins(ends[1])], (0, 2), [0.0], UP, draws=4000)
+    _, low, high = mean_interval([1.0] * 10 + [0.0] * 90)
+    assert gain.value == pytest.approx(0.1)
+    assert gain.low == pytest.approx(low, abs=0.015) and gain.high == pytest.approx(high, abs=0.015)
+
+
+def test_a_copy_of_an_end_adds_nothing_without_any_doubt() -> None:
+    """Though what all of them cover is uncertain: both are of the same draws."""
+    end = wins([1.0] * 50 + [0.0] * 50)
+    assert hypervolume_gain_interval([end, end, end], (0, 2), [0.0], UP) == Interval(0.0, 0.0, 0.0)

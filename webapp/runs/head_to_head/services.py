@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,8 @@ from webapp.runs.models import HeadToHead, HeadToHeadSide
 S = HeadToHead.Status
 TASK = "workers.head_to_head"
 LOST = timedelta(minutes=2)  # without a sign of life from its worker it is queued again
+OTHER_BUYERS: list[Callable[[int], bool]] = []
+"""Of higher apps: whether something else of a team, by its key, is buying verdicts into the same ledger."""
 
 
 @transaction.atomic
@@ -69,6 +72,8 @@ def head_to_head_claim(*, head_to_head_id: int) -> HeadToHead | None:
     Team.objects.select_for_update().get(pk=contest.team_id)
     if HeadToHead.objects.filter(team=contest.team_id, status=S.RUNNING).exists():
         return None
+    if any(is_buying(contest.team_id) for is_buying in OTHER_BUYERS):
+        return None
     claim = uuid.uuid4().hex
     taken = HeadToHead.objects.filter(pk=contest.pk, status=S.QUEUED).update(status=S.RUNNING, claim=claim,
                                                                             seen_at=timezone.now())
@@ -95,6 +100,11 @@ def _of_worker(contest: HeadToHead) -> Any:
 
 
 def _send_next(contest: HeadToHead) -> None:
-    waiting = HeadToHead.objects.filter(team=contest.team_id, status=S.QUEUED).order_by("pk").first()
+    head_to_head_send_next(team_id=contest.team_id)
+
+
+def head_to_head_send_next(*, team_id: int) -> None:
+    """Send the first that waits for something of its team to end."""
+    waiting = HeadToHead.objects.filter(team=team_id, status=S.QUEUED).order_by("pk").first()
     if waiting is not None:
         send(TASK, waiting.pk, queue=JOBS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from django.http import HttpRequest
@@ -17,6 +18,9 @@ _RAIL = (
     ("Playground", "playground:page", "playground"),
     ("Arena", "arena:list", "arena"),
 )
+_PART_OF = {"runs": ("sweeps:list", "fronts:list"), "judges": ("calibration:set_list",)}
+"""Places with an address of their own that stand in the rail under another one, by its icon."""
+
 _ANNOTATORS_RAIL = (("Review", "review:list", "review"), ("Arena", "arena:list", "arena"))
 
 
@@ -57,8 +61,13 @@ def nav(path: str, staff: bool) -> list[NavItem]:
     """The places of the rail; `path` is where one is."""
     places = [*_RAIL, ("Review", "admin:index", "review")] if staff else _RAIL
     items = [(title, _address(name), icon) for title, name, icon in places]
-    return [NavItem(title, address, icon, path.startswith(address), apart=icon == "review", folded=icon == "judges")
+    return [NavItem(title, address, icon, path.startswith((address, *_addresses(_PART_OF.get(icon, ())))),
+                    apart=icon == "review", folded=icon == "judges")
             for title, address, icon in items if address]
+
+
+def _addresses(names: Iterable[str]) -> Iterator[str]:
+    return filter(None, map(_address, names))
 
 
 def _address(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.template.loader import render_to_string
 from django.test import Client
@@ -114,3 +116,10 @@ def test_pages_may_load_nothing_inline(owner_client: Client) -> None:
 
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize(("name", "place"), [("sweeps:list", "runs:list"), ("fronts:list", "runs:list"),
+                                             ("calibration:set_list", "judges:list")])
+def test_a_place_without_a_line_in_the_rail_stands_under_its_own(owner_client: Client, name: str, place: str) -> None:
+    page = owner_client.get(reverse(name)).content.decode()
+    assert re.findall(r'href="([^"]*)" aria-current="page"', page) == [reverse(place)]

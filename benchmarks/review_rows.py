@@ -30,6 +30,7 @@ def make_rows(team: Any, pairs: int, seed: int = 0) -> None:
     from django.db import connection
 
     from webapp.labels.models import Pair, PairText
+    from webapp.labels.pair_search import words_restore
 
     draw, vocabulary = np.random.default_rng(seed), np.array([word(number) for number in range(WORDS)])
     chance = 1 / (np.arange(WORDS) + 3)
@@ -44,6 +45,7 @@ def make_rows(team: Any, pairs: int, seed: int = 0) -> None:
             pair=pair, prompt=[{"role": "user", "content": " ".join(words[:PROMPT])}],
             response_a=" ".join(words[PROMPT:PROMPT + RESPONSE]), response_b=" ".join(words[PROMPT + RESPONSE:]))
             for pair, words in zip(made, texts, strict=True)])
+    words_restore()
     draw_of = "random()" if connection.vendor == "postgresql" else "(abs(random() % 1000000) / 1000000.0)"
     with connection.cursor() as cursor:
         cursor.execute(_LABELS.replace("DRAW", draw_of), [team.pk, team.pk])

@@ -50,6 +50,15 @@ def test_a_labels_page_names_the_runs_that_it_trained(finished: Run, team: Team,
     assert f'<a href="/runs/{finished.pk}/">run {finished.pk}</a>' in page and f"{AGAIN}?label={label.pk}" in page
 
 
+def test_a_label_leads_to_its_wording_and_a_run_to_its_labels(finished: Run, team: Team, owner: User) -> None:
+    label, client = label_on(team, "toxicity"), logged_in(owner)
+    page = client.get(f"/labels/{label.pk}/").content.decode()
+    principle = label.principle_version.principle_id
+    assert f'<a href="/principles/{principle}/">toxicity, version 1</a>' in page
+    assert f'href="/labels/?run={finished.pk}"' in client.get(f"/runs/{finished.pk}/").content.decode()
+    assert "toxicity" in client.get(f"/labels/?run={finished.pk}").content.decode()
+
+
 def test_labels_of_another_judge_wording_or_dataset_trained_nothing(finished: Run, team: Team) -> None:
     label = label_on(team, "toxicity")
     label.judge = "another@elsewhere"

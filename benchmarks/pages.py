@@ -66,6 +66,7 @@ def make_labels(team: Any, count: int, draw: random.Random) -> None:
     from django.utils import timezone
 
     from webapp.labels.models import Label, Pair, PairText
+    from webapp.labels.pair_search import words_restore
     from webapp.principles.models import PrincipleVersion
 
     versions = list(PrincipleVersion.objects.filter(principle__team=team))
@@ -76,6 +77,7 @@ def make_labels(team: Any, count: int, draw: random.Random) -> None:
     PairText.objects.bulk_create([PairText(
         pair=pair, prompt=[{"role": "user", "content": pair.excerpt}], response_a=draw.choice(REPLIES),
         response_b=draw.choice(REPLIES)) for pair in pairs], batch_size=2000)
+    words_restore()
     reviews = ["open"] * 9 + ["approved", "overridden", "rejected"]
     for version in versions:
         rows = []

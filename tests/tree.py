@@ -56,6 +56,7 @@ FOLDERS = {
     "webapp/runs/compare": "two to twelve runs side by side",
     "webapp/runs/report": "the report of one run or several: one HTML file that needs no server",
     "webapp/runs/head_to_head": "the policies of some runs against each other, on prompts that all of them answered",
+    "webapp/runs/retraining": "runs that stand on labels corrected since, and their clones",
     "webapp/runs/rollouts": "the responses of a run's training with their scores: filtered, sorted, downloaded",
     "webapp/runs/downloads": "what a team takes home from a run: models, labels, a model card",
     "webapp/runs/principle_page": "the pages of principles, with what runs made of them",

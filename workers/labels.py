@@ -19,7 +19,8 @@ from training.run.artifacts import read_jsonl
 from training.run.events import LabelBody, SiblingLabelBody
 from training.text import storable
 from webapp.datasets.models import Dataset
-from webapp.labels.models import Label, Pair, PairText
+from webapp.labels.models import Label, Pair, PairText, PairWords
+from webapp.labels.pair_search import words_of
 from webapp.principles.measures import as_stored, read_measure
 from webapp.principles.models import Principle, PrincipleVersion
 from webapp.runs.models import Run, Stage
@@ -152,6 +153,8 @@ def record_pairs(*, team_id: int, dataset: Dataset | None, rows: Iterable[Mappin
     insert_new(PairText, ({"pair_id": ids[digest], "prompt": _storable_prompt(row["prompt"]),
                            "response_a": storable(row["a"]), "response_b": storable(row["b"])}
                           for digest, row in by_digest.items()))
+    insert_new(PairWords, ({"pair_id": ids[digest], "words": words_of(row["prompt"], row["a"], row["b"])}
+                           for digest, row in by_digest.items()))
     return ids
 
 

@@ -21,8 +21,8 @@ AGREEMENT = [("flip", "orders disagree"), ("agree", "orders agree")]
 class LabelFilterForm(forms.Form):
     """Every field may be empty. A filter with an unknown value is not valid and matches nothing."""
 
-    q = forms.CharField(required=False, max_length=100, label="Prompt contains",
-                        widget=forms.TextInput(attrs={"type": "search", "placeholder": "Words of the prompt"}))
+    q = forms.CharField(required=False, max_length=100, label="Pair contains",
+                        widget=forms.TextInput(attrs={"type": "search", "placeholder": "Words of prompt or responses"}))
     principle = forms.ChoiceField(required=False, label="Principle")
     dataset = forms.ChoiceField(required=False, label="Dataset")
     run = forms.ChoiceField(required=False, label="Run")

@@ -37,6 +37,20 @@ class PairText(models.Model):
     response_b = models.TextField()
 
 
+class PairWords(models.Model):
+    """What a pair is found by: its distinct words, folded (`pair_search.words_of`). Derived, so backups leave it out.
+
+    The database keeps an index of them beside it (migration 0009): PostgreSQL a generated column with a GIN index,
+    SQLite a table of FTS5 that three triggers keep in step.
+    """
+
+    pair = models.OneToOneField(Pair, primary_key=True, on_delete=models.CASCADE, related_name="+")
+    words = models.TextField()
+
+    def __str__(self) -> str:
+        return self.words[:60]
+
+
 class Label(TeamOwned):
     """One judge's label of one pair for one wording of a principle: bought once, used by all runs of the team.
 

@@ -17,7 +17,8 @@ from training.run.artifacts import read_jsonl
 from training.text import storable
 from webapp.accounts.models import Team
 from webapp.datasets.models import Dataset, DatasetText
-from webapp.labels.models import Pair, PairText
+from webapp.labels.models import Pair, PairText, PairWords
+from webapp.labels.pair_search import words_of
 
 _SPARE = 20  # rows read beyond those asked for: files of a run leave out two prompts at most, for evaluation
 
@@ -39,6 +40,10 @@ def pairs_from_rows(*, team: Team, dataset: Dataset, most: int) -> list[int]:
     keys = dict(Pair.objects.of(team).filter(digest__in=list(made)).values_list("digest", "pk"))
     PairText.objects.bulk_create(
         [PairText(pair_id=keys[digest], prompt=row["prompt"], response_a=row["a"], response_b=row["b"])
+         for digest, row in sorted(made.items())],
+        ignore_conflicts=True)
+    PairWords.objects.bulk_create(
+        [PairWords(pair_id=keys[digest], words=words_of(row["prompt"], row["a"], row["b"]))
          for digest, row in sorted(made.items())],
         ignore_conflicts=True)
     return list(keys.values())

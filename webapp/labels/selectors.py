@@ -16,6 +16,7 @@ from webapp.datasets.models import Dataset, titled
 from webapp.labels.filtering import OWNERS
 from webapp.labels.forms import BANDS, NO_DATASET, ORDERS
 from webapp.labels.models import Label, LabelChange, Pair
+from webapp.labels.pair_search import containing
 from webapp.principles.models import Principle, PrincipleVersion
 
 LIST_COLUMNS = (
@@ -81,8 +82,7 @@ def condition(team: Team, chosen: Mapping[str, Any]) -> Q:
     if review := chosen.get("review"):
         matching &= Q(review=review)
     if words := chosen.get("q"):
-        pairs = Pair.objects.of(team).filter(*(Q(excerpt__icontains=word) for word in words.split()))
-        matching &= Q(pair__in=pairs.order_by().values("pk"))
+        matching &= containing(team, words)
     return matching
 
 

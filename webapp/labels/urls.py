@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from webapp.labels import bulk_views, rating_views, views
+from webapp.labels import bulk_views, find_views, rating_views, views
 
 app_name = "labels"
 urlpatterns = [
@@ -10,6 +10,7 @@ urlpatterns = [
     path("<int:pk>/", views.label, name="label"),
     path("<int:pk>/judge/", views.judge, name="judge"),
     path("<int:pk>/options/", views.options, name="options"),
+    path("find/", find_views.find, name="find"),
     path("pairs/<int:pk>/", views.pair, name="pair"),
     path("actions/", bulk_views.bulk_list, name="bulk_list"),
     path("actions/new/", bulk_views.bulk_new, name="bulk_new"),

@@ -20,6 +20,7 @@ from webapp.labels.decisions import OPTIONS, decide, option, remember_option
 from webapp.labels.differences import marked
 from webapp.labels.forms import DecisionForm, LabelFilterForm
 from webapp.labels.models import Label, Pair
+from webapp.labels.uses import uses_of
 
 PAGE = 50
 
@@ -49,7 +50,7 @@ def label(request: TeamRequest, pk: int) -> HttpResponse:
     return render(request, "labels/label.html", context | {
         "label": viewed_label, "query": query, "place": place, "before": _address(place.previous, query),
         "after": _address(place.next, query), "changes": selectors.changes_of(viewed_label)[:20],
-        "options": options, "hidden": hidden, "is_hidden": pk in hidden,
+        "options": options, "hidden": hidden, "is_hidden": pk in hidden, "uses": uses_of(viewed_label),
     })
 
 

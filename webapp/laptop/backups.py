@@ -27,10 +27,12 @@ from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
 from webapp.datasets.searching import words_restore
+from webapp.labels.pair_search import words_restore as pair_words_restore
 
 FORMAT = 1
 MANIFEST, ROWS = "backup.json", "rows.jsonl"
-LEFT_OUT = ("sessions", "contenttypes", "auth.Permission", "admin.LogEntry", "axes", "datasets.RowWords")
+LEFT_OUT = ("sessions", "contenttypes", "auth.Permission", "admin.LogEntry", "axes", "datasets.RowWords",
+            "labels.PairWords")
 NO_BACKUP = ("lock",)  # held by a stage that is at work
 
 
@@ -130,6 +132,7 @@ def backup_restore(source: Path, replace: bool = False) -> dict[str, Any]:
                 _delete_all()
                 call_command("loaddata", file.name, verbosity=0)
         words_restore()
+        pair_words_restore()
         for name, folder in folders().items():
             _replace_folder(archive, name, folder)
     return manifest

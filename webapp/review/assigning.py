@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle, islice
+from itertools import cycle
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -15,12 +15,12 @@ from django.utils import timezone
 from webapp.accounts.models import Team, User
 from webapp.labels import selectors
 from webapp.labels.models import Label
-from webapp.review.deciding import conclude
+from webapp.review.concluding import conclude_many
+from webapp.review.inserting import queues_insert
 from webapp.review.models import ReviewAssignment, ReviewItem
 from webapp.review.ordering import keys_in_order
 
 State = ReviewItem.State
-_AT_ONCE = 2000  # rows in one insert
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,14 @@ def assignment_create(*, team: Team, by: User, name: str, dealing: Dealing) -> R
     assignment = ReviewAssignment.objects.create(
         team=team, created_by=by, name=name, filters=dict(dealing.filters), order=dealing.order, blind=dealing.blind,
         per_person=dealing.per_person, overlap_every=dealing.overlap_every, overlap_people=dealing.overlap_people)
-    keys = keys_in_order(labels_to_assign(team, dealing.filters), dealing.order, team, seed=assignment.pk)
+    keys = keys_in_order(labels_to_assign(team, dealing.filters), dealing.order, team, seed=assignment.pk,
+                         most=dealing.per_person * len(dealing.people))
     if not len(keys):
         raise ValidationError("No label is left to assign: all that match are decided, or in somebody's queue.")
     people = [person.pk for person in dealing.people]
-    rows = (ReviewItem(team=team, assignment=assignment, label_id=label, user_id=person, position=position)
-            for label, person, position in deal(
-                map(int, keys), people, per_person=dealing.per_person, overlap_every=dealing.overlap_every,
-                overlap_people=dealing.overlap_people))
-    while part := list(islice(rows, _AT_ONCE)):
-        ReviewItem.objects.bulk_create(part)
+    queues_insert(assignment=assignment, dealt=deal(
+        keys.tolist(), people, per_person=dealing.per_person, overlap_every=dealing.overlap_every,
+        overlap_people=dealing.overlap_people))
     return assignment
 
 
@@ -102,6 +100,5 @@ def assignment_cancel(*, assignment: ReviewAssignment, by: User) -> int:
     decided = ReviewItem.objects.filter(assignment=assignment, state=State.DECIDED, label__in=waiting.values("label"))
     waited_for = list(decided.order_by("label").values_list("label", flat=True).distinct())
     canceled = waiting.update(state=State.CANCELED)
-    for label in waited_for:
-        conclude(assignment=assignment, label_id=label, by=by)
+    conclude_many(assignment=assignment, labels=waited_for, by=by)
     return canceled

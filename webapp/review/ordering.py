@@ -22,6 +22,7 @@ from training.errors import TrainingError
 from training.quality.quality_card import card_of, scores_of
 from webapp.accounts.models import Team
 from webapp.labels.models import Label
+from webapp.principles.models import PrincipleVersion
 from webapp.review.models import ReviewAssignment
 from webapp.runs.models import Stage
 
@@ -36,36 +37,57 @@ FORMULAS = {
 }
 
 
-def keys_in_order(labels: QuerySet[Label], order: str, team: Team, seed: int) -> np.ndarray:
-    """The keys of the labels, the one to look at first first: int64 [labels]."""
+def keys_in_order(labels: QuerySet[Label], order: str, team: Team, seed: int, most: int) -> np.ndarray:
+    """The keys of at most `most` labels, the one to look at first first: int64 [labels]."""
     labels = labels.order_by()
     if order == Order.FLIPS:
-        return _keys(labels.order_by(F("order_gap").desc(nulls_last=True), "pk"))
+        return _keys(labels.order_by(F("order_gap").desc(nulls_last=True), "pk")[:most])
     if order == Order.MIDDLE:  # the confidence is |2p - 1|, which is twice the distance
-        return _keys(labels.order_by(F("confidence").asc(nulls_last=True), "pk"))
+        return _least_sure(labels, most)
     if order == Order.RANDOM:
-        return np.random.default_rng(seed).permutation(_keys(labels.order_by("pk")))
-    return _by_disagreement(labels, team)
+        return np.random.default_rng(seed).permutation(_keys(labels.order_by("pk")))[:most]
+    return _by_disagreement(labels, team, most)
+
+
+def _least_sure(labels: QuerySet[Label], most: int) -> np.ndarray:
+    """Labels without a confidence by a query of their own: the index has the others in order, so that the first of a
+    million are found without reading all."""
+    keys = _keys(labels.filter(confidence__isnull=False).order_by("confidence", "pk")[:most])
+    missing = most - len(keys)
+    return np.concatenate([keys, _keys(labels.filter(confidence=None).order_by("pk")[:missing])]) if missing else keys
 
 
 def _keys(labels: QuerySet[Label]) -> np.ndarray:
     return np.fromiter(labels.values_list("pk", flat=True).iterator(chunk_size=_AT_ONCE), dtype=np.int64)
 
 
-def _by_disagreement(labels: QuerySet[Label], team: Team) -> np.ndarray:
+def _by_disagreement(labels: QuerySet[Label], team: Team, most: int) -> np.ndarray:
+    """The labels of principles without a preference model are not read, but for those that come at the end."""
+    scored_versions: list[int] = []
     keys, distances = [], []
-    principles = labels.values_list("principle_version__principle__name", flat=True).distinct()
-    for principle in sorted(set(principles)):
+    for principle, versions in _versions_by_principle(team).items():
         expected = model_probabilities(team, principle)
-        rows = labels.filter(principle_version__principle__name=principle).order_by("pk").values_list(
-            "pk", "probability", "pair__digest")
+        if not expected:
+            continue
+        scored_versions += versions
+        rows = labels.filter(principle_version__in=versions).values_list("pk", "probability", "pair__digest")
         for pk, probability, digest in rows.iterator(chunk_size=_AT_ONCE):
             model = expected.get(digest)
             keys.append(pk)
             distances.append(-1.0 if model is None or probability is None else abs(probability - model))
-    by_key = np.argsort(np.array(keys, dtype=np.int64), kind="stable")
-    in_order = by_key[np.argsort(-np.array(distances)[by_key], kind="stable")] if keys else by_key
-    return np.array(keys, dtype=np.int64)[in_order]
+    others = _keys(labels.exclude(principle_version__in=scored_versions).order_by("pk")[:most])
+    in_doubt = np.concatenate([np.array(distances), np.full(len(others), -1.0)])
+    every_key = np.concatenate([np.array(keys, dtype=np.int64), others])
+    return every_key[np.lexsort((every_key, -in_doubt))][:most]
+
+
+def _versions_by_principle(team: Team) -> dict[str, list[int]]:
+    """Keys of the team's wordings by the name of their principle."""
+    versions: dict[str, list[int]] = {}
+    rows = PrincipleVersion.objects.filter(principle__team=team).values_list("principle__name", "pk")
+    for name, pk in rows.order_by("principle__name", "pk"):
+        versions.setdefault(name, []).append(pk)
+    return versions
 
 
 def model_probabilities(team: Team, principle: str) -> dict[str, float]:

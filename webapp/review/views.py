@@ -20,6 +20,7 @@ from webapp.labels.differences import marked
 from webapp.labels.forms import LabelFilterForm
 from webapp.labels.selectors import filter_choices
 from webapp.labels.services import may_review
+from webapp.labels.uses import uses_of
 from webapp.review import assigning, deciding, selectors
 from webapp.review.forms import AssignForm
 from webapp.review.models import ReviewAssignment
@@ -118,7 +119,8 @@ def adjudicate(request: TeamRequest, pk: int) -> HttpResponse:
         pieces_a, pieces_b = marked(text.response_a, text.response_b)
         context |= {"principle": label.principle_version.principle, "statement": label.principle_version.statement,
                     "earlier": text.prompt[:-1], "last": text.prompt[-1:], "pieces_a": pieces_a, "pieces_b": pieces_b,
-                    "choices": selectors.choices_on(assignment, label.pk), "judged": selectors.judge_in_words(label)}
+                    "choices": selectors.choices_on(assignment, label.pk), "judged": selectors.judge_in_words(label),
+                    "uses": uses_of(label)}
     return render(request, "review/adjudicate.html", context)
 
 

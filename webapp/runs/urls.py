@@ -9,6 +9,7 @@ from webapp.runs.head_to_head import views as head_views
 from webapp.runs.page import order_views, paper_views, steering_views, tidy_views, views
 from webapp.runs.principle_page import views as principle_views
 from webapp.runs.report import views as report_views
+from webapp.runs.retraining import views as retraining_views
 from webapp.runs.rollouts import views as rollout_views
 from webapp.runs.rollouts import what_if_views
 from webapp.runs.table import many_views, view_actions
@@ -29,6 +30,7 @@ urlpatterns = [
     path("new/preview/", form_views.run_preview, name="preview"),
     path("start-demo/", views.start_demo, name="start_demo"),
     path("start-real-english/", views.start_real_english, name="start_real_english"),
+    path("train-again/", retraining_views.train_again, name="train_again"),
     path("compare/", compare_views.compare, name="compare"),
     path("compare/metrics/", compare_views.compare_metrics, name="compare_metrics"),
     path("compare/report.html", report_views.compare_report, name="compare_report"),

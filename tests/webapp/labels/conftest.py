@@ -11,7 +11,8 @@ from django.test import Client
 from tests.conftest import logged_in
 from training.run.pipeline import pair_digest
 from webapp.accounts.models import Team, User
-from webapp.labels.models import Label, Pair, PairText
+from webapp.labels.models import Label, Pair, PairText, PairWords
+from webapp.labels.pair_search import words_of
 from webapp.principles.models import PrincipleVersion
 
 MakePair = Callable[..., Pair]
@@ -29,6 +30,7 @@ def make_pair() -> MakePair:
         prompt = [{"role": "user", "content": question}]
         pair = Pair.objects.create(team=team, digest=pair_digest(prompt, a, b), excerpt=question[:120], **fields)
         PairText.objects.create(pair=pair, prompt=prompt, response_a=a, response_b=b)
+        PairWords.objects.create(pair=pair, words=words_of(prompt, a, b))
         return pair
 
     return make

@@ -95,6 +95,35 @@ def test_a_random_order_holds_every_label_once(make_labels: MakeLabels, assign: 
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("order", ["middle", "flips", "disagreement", "random"])
+def test_a_short_queue_holds_the_beginning_of_the_order(
+        order: str, make_labels: MakeLabels, assign: Assign, teammate: User, team: Team) -> None:
+    """Labels without a confidence are in the order too, at its end."""
+    labels = make_labels([(0.5 + number / 40, 0.5) for number in range(15)])
+    Label.objects.filter(pk__in=[label.pk for label in labels[::7]]).update(
+        probability=None, confidence=None, order_gap=None)
+    for most in (1, 11, 13, 50):
+        everything = ordering.keys_in_order(labels_to_assign(team, {}), order, team, seed=3, most=100)
+        beginning = ordering.keys_in_order(labels_to_assign(team, {}), order, team, seed=3, most=most)
+        assert list(beginning) == list(everything)[:most] and len(everything) == 15
+    assert [item.label_id for item in queue(assign(teammate, order="middle", per_person=13), teammate)] == [
+        label.pk for label in (*labels[1:7], *labels[8:14], labels[0])]
+
+
+@pytest.mark.django_db
+def test_dealing_takes_no_more_statements_with_more_labels(
+        make_labels: MakeLabels, assign: Assign, teammate: User, owner: User) -> None:
+    counts = []
+    for start, number in ((0, 2), (10, 60)):
+        make_labels([SURE] * number, start=start)
+        with CaptureQueriesContext(connection) as queries:
+            assign(owner, teammate, every=2)
+        counts.append(len(queries))
+    assert counts[0] == counts[1] and ReviewItem.objects.count() == 3 + 90
+    assert not ReviewItem.objects.exclude(state="open", value="", decided_at=None).exists()
+
+
+@pytest.mark.django_db
 def test_what_is_decided_or_in_a_queue_is_not_assigned_again(
         team: Team, owner: User, teammate: User, make_labels: MakeLabels, assign: Assign) -> None:
     labels = make_labels([SURE] * 3)

@@ -23,6 +23,7 @@ from tests.webapp.labels.conftest import version_of
 from webapp.accounts.models import Team, User
 from webapp.accounts.services import member_add
 from webapp.labels.models import Label, Pair, PairText
+from webapp.labels.pair_search import words_restore
 from webapp.review.assigning import Dealing, assignment_create
 team = Team.objects.get()
 ann = User.objects.create_user({NAME!r}, password={PASSWORD!r})
@@ -35,6 +36,7 @@ for number in range(40):
                             response_a=long + f"That is answer {{number}}.", response_b=long + "Nobody knows that.")
     Label.objects.create(team=team, pair=pair, principle_version=version_of(team, "factuality"), judge="rule",
                          prompt_version="1", probability=0.8, p_shown=0.8, p_swapped=0.8, order_gap=0, confidence=0.6)
+words_restore()
 demo = User.objects.get(username="demo")
 made = assignment_create(team=team, by=demo, name="First look", dealing=Dealing(
     people=[ann, demo], per_person=30, overlap_every=1, filters={{"q": "Question"}}))

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from webapp.accounts.models import Team, User
 from webapp.labels import bulk
-from webapp.labels.models import BulkAction, Label, LabelChange, Pair
+from webapp.labels.models import BulkAction, Label, LabelChange, Pair, PairWords
 from webapp.labels.selectors import labels_of
 from webapp.labels.services import label_reject
 
@@ -33,6 +33,7 @@ def great(team: Team, pair: Pair, make_label) -> int:
     count = bulk.MOST_AT_ONCE + 30
     rows = [Pair(team=team, digest=f"{number:032d}", excerpt=f"Great question {number}") for number in range(count - 1)]
     pairs = Pair.objects.bulk_create(rows)
+    PairWords.objects.bulk_create([PairWords(pair=other, words="great question") for other in pairs])
     Label.objects.bulk_create([
         Label(team=team, pair=other, principle_version=first.principle_version, judge="rule", prompt_version="1",
               probability=0.9, confidence=0.8) for other in pairs])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.quality.judge_calibration import JudgedPair, judge_calibration, kappas
@@ -69,6 +69,7 @@ def test_nothing_is_said_of_no_pairs() -> None:
     assert judge_calibration([]) == (None,) * 9 + (0,)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1), st.integers(0, 9), st.integers(0, 9)),
                 max_size=40))
 def test_naming_the_responses_the_other_way_round_changes_nothing(rows: list[tuple[float, float, int, int]]) -> None:

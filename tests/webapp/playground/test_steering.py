@@ -11,7 +11,7 @@ from django.db import connection
 from django.http import QueryDict
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from webapp.accounts.models import Team, User
@@ -67,6 +67,7 @@ def asked(pair: list[str], **changes: Any) -> dict[str, Any]:
 # Positions ------------------------------------------------------------------------------------------------------------
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=12).filter(lambda weights: sum(weights) > 1e-3))
 def test_shares_sum_to_one_and_keep_the_ratios(weights: list[float]) -> None:
     shares = shares_of([str(weight) for weight in weights], len(weights))

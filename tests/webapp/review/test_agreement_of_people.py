@@ -6,7 +6,7 @@ import krippendorff
 import numpy as np
 import pytest
 from django.test import Client
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.webapp.review.conftest import Assign, MakeLabels, queue
@@ -44,6 +44,7 @@ def test_the_interval_holds_the_value_and_narrows_with_pairs() -> None:
     assert many.interval[1] - many.interval[0] < 0.2 * (few.interval[1] - few.interval[0])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 3)] * 3).filter(lambda count: sum(count) >= 2), min_size=1, max_size=12))
 def test_the_many_at_once_are_those_of_the_library(counts: list[tuple[int, int, int]]) -> None:
     values = np.array(counts)

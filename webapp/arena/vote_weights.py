@@ -17,7 +17,7 @@ from training.quality.weight_fit import fit, intervals
 from webapp.arena.models import Arena, ArenaAnswer, Ballot
 from webapp.arena.selectors import VOTED
 from webapp.arena.serving import score_of
-from webapp.runs.form.reweighting import MODE, address_of
+from webapp.runs.form.reweighting import address_of
 from webapp.runs.models import Run, Stage
 
 LEAST_PER_PRINCIPLE = 10  # decided votes per weight below which a fit is not trusted (Peduzzi et al. 1996)
@@ -131,5 +131,5 @@ def _weights_of(run: Run) -> dict[str, float]:
 def _start(run: Run, rows: Sequence[FittedRow]) -> str:
     """The address of the form of a new run: this run's recipe with the fitted weights, set and not fitted again."""
     weights = {row.name: round(row.fitted, 4) for row in rows}
-    query = {"clone": str(run.pk), MODE: "set"} | address_of(weights, run.stored.recipe.scalarization)
+    query = {"clone": str(run.pk)} | address_of(weights, run.stored.recipe.scalarization)
     return f"{reverse('runs:new')}?{urlencode(query)}"

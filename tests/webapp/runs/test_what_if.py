@@ -10,9 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from training.config import Function, Scalarization
+from training.config import Function, Scalarization, shipped_recipe
 from training.errors import BadSettings
 from training.reward import constraints, scalarization
+from webapp.runs.form.reweighting import address_of, reweighted
 from webapp.runs.rollouts import rescalarize
 from webapp.runs.rollouts.what_if import WhatIf, what_if
 
@@ -109,3 +110,12 @@ def test_turned_pairs_are_those_that_counting_finds(scores: list[tuple[int, int]
                  for i in range(len(array)) for j in range(i))
     result = compared(array.tolist(), {"a": 0.0, "b": 1.0})
     assert result.flipped * len(array) * (len(array) - 1) / 2 == pytest.approx(turned, abs=1e-6)
+
+
+def test_a_run_that_starts_with_these_weights_does_not_fit_others_in_their_place() -> None:
+    demo = shipped_recipe("demo")
+    fitted = demo.model_copy(update={"weights": demo.weights.model_copy(update={"mode": "fitted"})})
+    tried = {choice.name: 2.0 for choice in fitted.principles} | {"toxicity": 5.0}
+    started = reweighted(fitted, address_of(tried, Scalarization(function="worst_case")))
+    assert started.weights.mode == "set" and started.scalarization.function == "worst_case"
+    assert {choice.name: choice.weight for choice in started.principles} == tried

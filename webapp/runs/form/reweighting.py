@@ -33,9 +33,10 @@ def reweighted(recipe: Recipe, address: Mapping[str, str]) -> Recipe:
 
 
 def address_of(weights: Mapping[str, float], settings: Scalarization) -> dict[str, str]:
-    """The part of an address that `reweighted` reads."""
+    """The part of an address that `reweighted` reads. The weights are set, or a run that fitted its own would do so
+    again."""
     numbers = {f"{SECTION}{name}": f"{getattr(settings, name):g}" for name in NUMBERS}
-    return {f"{WEIGHT}{name}": f"{weight:g}" for name, weight in weights.items()} | {
+    return {MODE: "set"} | {f"{WEIGHT}{name}": f"{weight:g}" for name, weight in weights.items()} | {
         f"{SECTION}function": settings.function} | numbers
 
 

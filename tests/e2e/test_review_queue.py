@@ -39,7 +39,7 @@ for number in range(40):
 words_restore()
 demo = User.objects.get(username="demo")
 made = assignment_create(team=team, by=demo, name="First look", dealing=Dealing(
-    people=[ann, demo], per_person=30, overlap_every=1, filters={{"q": "Question"}}))
+    people=[ann, demo], per_person=30, overlap_every=1, filters={{"q": "sky is blue because air scatters"}}))
 print("assignment", made.pk)
 """
 

@@ -122,10 +122,14 @@ def scored_votes(arena: Arena) -> list[ScoredVote]:
 
 
 def _weights_of(run: Run) -> dict[str, float]:
-    """The shares that the run's reward is made with: those of its weights stage, which may be fitted ones."""
+    """The shares that the run's reward is made with, in the order of its recipe (PostgreSQL keeps none in JSON): those
+    of its weights stage, which may be fitted ones."""
     stage = Stage.objects.filter(uses__run=run, kind="weights", status=Stage.Status.SUCCEEDED).first()
     shares = (stage.summary or {}).get("weights") if stage else None
-    return dict(shares or run.stored.recipe.weights_by_name)
+    of_recipe = run.stored.recipe.weights_by_name
+    order = list(of_recipe)
+    return dict(sorted((shares or of_recipe).items(), key=lambda item: (
+        order.index(item[0]) if item[0] in order else len(order))))
 
 
 def _start(run: Run, rows: Sequence[FittedRow]) -> str:

@@ -17,15 +17,13 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import repository  # noqa: F401
+from both_databases import measured_on_both
 
 TABLES = ("/runs/", "/runs/?page=200", "/runs/?columns=status,kl.target,lr,reward,best.reward,win,kl,seeds,tags",
           "/runs/?sort=-win", "/runs/?sort=kl.target&columns=kl.target,win,by")
@@ -117,30 +115,6 @@ def wall_ms(client: Any, address: str, rounds: int) -> float:
     return statistics.median(times[1:])
 
 
-def measured_apart(options: argparse.Namespace, folder: Path, database: str) -> dict[str, float]:
-    """The figures of one database, from a process of its own."""
-    environment = os.environ | {"CONCORD_VAR": str(folder), "DJANGO_SETTINGS_MODULE": "webapp.settings"}
-    environment.pop("CONCORD_DATABASE_URL", None)
-    if database:
-        environment["CONCORD_DATABASE_URL"] = database
-    command = [sys.executable, __file__, "--here", "--runs", str(options.runs), "--rounds", str(options.rounds)]
-    output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
-    figures: dict[str, float] = json.loads(output.splitlines()[-1])
-    return figures
-
-
-def on_postgres(options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    import psycopg
-
-    name = f"concord_compare_{os.getpid()}"
-    with psycopg.connect(options.postgres, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-        try:
-            return measured_apart(options, folder, options.postgres.rsplit("/", 1)[0] + f"/{name}")
-        finally:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10_000)
@@ -151,11 +125,8 @@ def main() -> int:
     if options.here:
         print(json.dumps(measure(options.runs, options.rounds)))
         return 0
-    figures: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        figures["sqlite"] = measured_apart(options, Path(folder, "sqlite"), "")
-        if options.postgres:
-            figures["postgresql"] = on_postgres(options, Path(folder, "postgres"))
+    arguments = ["--runs", str(options.runs), "--rounds", str(options.rounds)]
+    figures = measured_on_both(__file__, arguments, options.postgres)
     for database, by_address in figures.items():
         for address, figure in by_address.items():
             print(f"{database:10} {figure:8.0f} ms   {address}")

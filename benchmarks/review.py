@@ -17,16 +17,14 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import repository  # noqa: F401
+from both_databases import measured_on_both
 
 FIGURES = ("next_pair_ms", "search_ms", "vote_ms", "queue_100k_ms")
 COMMON, RARE = 400, 6000  # numbers of words: about 1 in 50 pairs has the first, 1 in 700 the second
@@ -84,31 +82,6 @@ def wall_ms(ask: Callable[[], Any], rounds: int) -> float:
     return statistics.median(times[1:])
 
 
-def measured_apart(options: argparse.Namespace, folder: Path, database: str) -> dict[str, float]:
-    """The figures of one database, from a process of its own."""
-    environment = os.environ | {"CONCORD_VAR": str(folder), "DJANGO_SETTINGS_MODULE": "webapp.settings"}
-    environment.pop("CONCORD_DATABASE_URL", None)
-    if database:
-        environment["CONCORD_DATABASE_URL"] = database
-    command = [sys.executable, __file__, "--here", "--pairs", str(options.pairs), "--queue", str(options.queue),
-               "--rounds", str(options.rounds)]
-    output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
-    figures: dict[str, float] = json.loads(output.splitlines()[-1])
-    return figures
-
-
-def on_postgres(options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    import psycopg
-
-    name = f"concord_review_{os.getpid()}"
-    with psycopg.connect(options.postgres, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-        try:
-            return measured_apart(options, folder, options.postgres.rsplit("/", 1)[0] + f"/{name}")
-        finally:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=100_000)
@@ -120,11 +93,8 @@ def main() -> int:
     if options.here:
         print(json.dumps(measure(options.pairs, options.queue, options.rounds)))
         return 0
-    figures: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        figures["sqlite"] = measured_apart(options, Path(folder, "sqlite"), "")
-        if options.postgres:
-            figures["postgresql"] = on_postgres(options, Path(folder, "postgres"))
+    arguments = ["--pairs", str(options.pairs), "--queue", str(options.queue), "--rounds", str(options.rounds)]
+    figures = measured_on_both(__file__, arguments, options.postgres)
     for database, by_name in figures.items():
         print(f"{database:10} " + " ".join(f"{name}: {figure:.0f}" for name, figure in by_name.items()))
     print(" ".join(f"{name}: {max(by_name[name] for by_name in figures.values()):.0f}" for name in FIGURES))

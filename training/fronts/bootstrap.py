@@ -105,7 +105,7 @@ def _drawn(samples: Sequence[Sample], draws: int, seed: int) -> Iterator[NDArray
         yield from np.stack([sample.means(counts[sample.prompts]) for sample in samples], axis=1)
 
 
-def _basic(value: float, drawn: Sequence[float]) -> Interval:
+def _basic(value: float, volumes: Sequence[float]) -> Interval:
     """The basic interval of a value that is never negative, from its draws."""
-    lower, upper = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    lower, upper = np.quantile(volumes, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, max(0.0, min(value, float(2 * value - upper))), max(value, float(2 * value - lower)))

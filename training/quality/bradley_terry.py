@@ -71,8 +71,8 @@ def with_intervals(votes: Sequence[Vote], policies: int, seed: int = 0, resample
         return Strengths(value, np.full(policies, -np.inf), np.full(policies, np.inf))
     kinds, counts = np.unique(np.array(votes, dtype=np.float64), axis=0, return_counts=True)
     one_each = np.stack([wins_of([Vote(int(kind[0]), int(kind[1]), float(kind[2]))], policies) for kind in kinds])
-    drawn = np.random.default_rng(seed).multinomial(len(votes), counts / len(votes), size=resamples)
-    fits = np.stack([strengths_of(np.tensordot(draw.astype(np.float64), one_each, axes=1)) for draw in drawn])
+    resampled = np.random.default_rng(seed).multinomial(len(votes), counts / len(votes), size=resamples)
+    fits = np.stack([strengths_of(np.tensordot(draw.astype(np.float64), one_each, axes=1)) for draw in resampled])
     low, high = np.percentile(fits, [2.5, 97.5], axis=0)
     return Strengths(value, np.minimum(low, value), np.maximum(high, value))
 

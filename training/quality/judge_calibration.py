@@ -133,8 +133,8 @@ def _kappa(winners: Sequence[tuple[bool, bool]], seed: int) -> Kappa | None:
     value = kappas(counts[None])[0]
     if np.isnan(value):
         return None
-    drawn = np.random.default_rng(seed).multinomial(len(winners), counts / len(winners), size=DRAWS).astype(float)
-    spread = kappas(drawn)
+    resampled = np.random.default_rng(seed).multinomial(len(winners), counts / len(winners), size=DRAWS).astype(float)
+    spread = kappas(resampled)
     low, high = np.nanquantile(spread, [0.025, 0.975])
     return Kappa(float(value), float(low), float(high))
 

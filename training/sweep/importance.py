@@ -68,9 +68,9 @@ def importance(settings: Sequence[Any], numbers: Sequence[float], draws: int = D
     generator = np.random.default_rng(seed)
     dealt = np.array([eta_squared(groups, generator.permutation(values)) for _ in range(draws)])
     members = [np.flatnonzero(groups == level) for level in range(levels)]
-    drawn = np.array([eta_squared(groups[chosen], values[chosen]) for chosen in (
+    resampled = np.array([eta_squared(groups[chosen], values[chosen]) for chosen in (
         np.concatenate([generator.choice(own, len(own)) for own in members]) for _ in range(draws))])
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = np.quantile(resampled, [0.025, 0.975])
     explained = eta_squared(groups, values)
     return Importance(explained, min(float(low), explained), max(float(high), explained),
                       float(np.quantile(dealt, 0.95)), levels, cut)

@@ -50,9 +50,9 @@ def prompts_of(*, dataset: Dataset, count: int, seed: int | None) -> list[Dialog
     if seed is None:
         return list(rows.values_list("prompt", flat=True)[:count])
     keys = list(rows.values_list("pk", flat=True))
-    drawn = random.Random(seed).sample(keys, min(count, len(keys)))
-    by_key = dict(rows.filter(pk__in=drawn).values_list("pk", "prompt"))
-    return [by_key[key] for key in drawn]
+    chosen = random.Random(seed).sample(keys, min(count, len(keys)))
+    by_key = dict(rows.filter(pk__in=chosen).values_list("pk", "prompt"))
+    return [by_key[key] for key in chosen]
 
 
 @transaction.atomic

@@ -97,14 +97,15 @@ def judge_rows(calibration_set: CalibrationSet, checks: list[CalibrationCheck]) 
     rows = []
     for check in checks:
         for principle in sorted(principles.values(), key=lambda principle: principle.name):
-            if not (given := answers.get((check.pk, principle.pk))):
+            if not (of_principle := answers.get((check.pk, principle.pk))):
                 continue
             number = str(principle.pk)
             stale = stale_judges[check.pk] or (
                 "" if newest.get(number) == check.wordings.get(number) else "The wording has changed since.")
             pairs = [_judged(items[item].choice, lengths.get(items[item].pair_id, (0, 0)), answer,
-                             given.get((item, True))) for (item, is_repeat), answer in given.items() if not is_repeat]
-            price = _price(check, list(given.values()))
+                             of_principle.get((item, True)))
+                     for (item, is_repeat), answer in of_principle.items() if not is_repeat]
+            price = _price(check, list(of_principle.values()))
             rows.append(JudgeRow(check, principle, judge_calibration(pairs), price, stale))
     return rows
 

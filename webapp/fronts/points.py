@@ -42,10 +42,10 @@ def end_of(run: FinishedRun) -> Candidate:
 
 def checkpoints_of(run: FinishedRun, count: int) -> list[Candidate]:
     """At most `count` of the kept checkpoints, evenly spaced, the first and the last among them."""
-    kept = run.kept
-    count = min(count, len(kept), MOST_CHECKPOINTS)
-    places = [round(place * (len(kept) - 1) / max(1, count - 1)) for place in range(count)]
-    return [Candidate(Kind.CHECKPOINT, f"step {kept[place]}", ((run.at(kept[place]).key, 1.0),)) for place in places]
+    steps = run.kept
+    count = min(count, len(steps), MOST_CHECKPOINTS)
+    places = [round(place * (len(steps) - 1) / max(1, count - 1)) for place in range(count)]
+    return [Candidate(Kind.CHECKPOINT, f"step {steps[place]}", ((run.at(steps[place]).key, 1.0),)) for place in places]
 
 
 def line_between(run: FinishedRun, other: FinishedRun, count: int) -> list[Candidate]:

@@ -80,9 +80,9 @@ def similar_pairs(*, team: Team, words: Sequence[str], most: int, other_than: in
     """The team's pairs most like these words, best first; at most five queries, however many pairs there are."""
     own = PairWords.objects.filter(pair__team=team)
     newest = own.order_by("-pk").values_list("words", flat=True)[:_SAMPLE]
-    wanted, counts, sampled = set(words), Counter[str](), 0
+    own_words, counts, sampled = set(words), Counter[str](), 0
     for text in newest:
-        counts.update(wanted.intersection(text.split(" ")))
+        counts.update(own_words.intersection(text.split(" ")))
         sampled += 1
     idf = {word: math.log((sampled + 1) / (counts[word] + 0.5)) for word in words}
     rarest = sorted((word for word in words if idf[word] > 0), key=lambda word: (-idf[word], word)) or list(words[:1])

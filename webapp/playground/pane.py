@@ -99,9 +99,9 @@ async def policies_chosen(left: str, right: str, talk: str, shown: tuple[str, st
     message = "A new conversation with these policies. The one before is in the history."
     has_turns = desk.talk is not None and desk.talk.turns
     changes = _rest(desk, replace(desk.empty(left, right), is_blind=bool(blind)))
-    drawn = {name: changes[name] for name in ("past", "now", "chat", "edits", "tools", "examples", "system")}
-    drawn["policies"] = (left, right)
-    return view(**drawn, status=status(message if has_turns else ""))
+    of_page = {name: changes[name] for name in ("past", "now", "chat", "edits", "tools", "examples", "system")}
+    of_page["policies"] = (left, right)
+    return view(**of_page, status=status(message if has_turns else ""))
 
 
 async def cleared(left: str, right: str, request: gr.Request, blind: bool = False,

@@ -23,15 +23,15 @@ def text_of(team_id: int, pk: int | None) -> str:
 
 def prompt_save(*, team_id: int, user_id: int, text: str) -> tuple[str, str] | None:
     """Save a prompt, unless the team has it already. Returns cause and remedy of a refusal."""
-    kept = storable(text.strip())
-    if not kept:
+    stored_text = storable(text.strip())
+    if not stored_text:
         return "There is no prompt to save.", "Write one into the box first."
     prompts = SavedPrompt.objects.filter(team_id=team_id)
-    if prompts.filter(text=kept).exists():
+    if prompts.filter(text=stored_text).exists():
         return None
     if prompts.count() >= MOST_SAVED:
         return f"The team has {MOST_SAVED} saved prompts, which is the limit.", "Delete one that nobody asks any more."
-    SavedPrompt.objects.create(team_id=team_id, created_by_id=user_id, text=kept)
+    SavedPrompt.objects.create(team_id=team_id, created_by_id=user_id, text=stored_text)
     return None
 
 

@@ -94,8 +94,8 @@ def steering_of(query: QueryDict) -> Steering:
     keys = tuple(dict.fromkeys(key for key in query.getlist("p") if key))
     if len(keys) > MOST_POLICIES:
         raise BadPosition(f"{len(keys)} policies were chosen, and at most {MOST_POLICIES} are mixed. Choose fewer.")
-    given = query.getlist("w")
-    shares = shares_of(given, len(keys)) if given else _equal(len(keys))
+    weights = query.getlist("w")
+    shares = shares_of(weights, len(keys)) if weights else _equal(len(keys))
     pinned = [shares_of(text.split(","), len(keys)) for text in query.getlist("pin")[:MOST_PINNED]]
     return Steering(keys, shares, tuple(pinned))
 

@@ -75,19 +75,19 @@ def deal(labels: Iterable[int], people: Sequence[int], *, per_person: int, overl
     Yields:
         label, person, and its place in that person's queue.
     """
-    held = dict.fromkeys(people, 0)
+    labels_held = dict.fromkeys(people, 0)
     table = cycle(people)
     for number, label in enumerate(labels, 1):
         several = overlap_people if overlap_every and number % overlap_every == 0 else 1
-        with_room = sum(count < per_person for count in held.values())
+        with_room = sum(count < per_person for count in labels_held.values())
         if not with_room:
             return
         taken = 0
         while taken < min(several, with_room):
             person = next(table)
-            if held[person] < per_person:
-                yield label, person, held[person]
-                held[person] += 1
+            if labels_held[person] < per_person:
+                yield label, person, labels_held[person]
+                labels_held[person] += 1
                 taken += 1
 
 

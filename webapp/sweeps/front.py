@@ -111,10 +111,10 @@ def _interval(points: Sequence[Point], axes: tuple[Axis, Axis],
         return None, f"It has no interval: {' and '.join(lacking)} keeps no outcome of each prompt."
     evaluations = sorted({result.evaluate for point in points for result in point.results})
     key = f"sweeps:volume:{digest_of([evaluations, [axis.key for axis in axes], reference])}"
-    if (kept := cache.get(key)) is None:
-        kept = _computed(points, axes, reference, evaluations)
-        cache.set(key, kept, _KEPT)
-    interval: Interval | None = kept[0]
+    if (cached := cache.get(key)) is None:
+        cached = _computed(points, axes, reference, evaluations)
+        cache.set(key, cached, _KEPT)
+    interval: Interval | None = cached[0]
     return interval, "" if interval else "It has no interval: some evaluation kept no outcome of each prompt."
 
 

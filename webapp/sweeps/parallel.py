@@ -133,9 +133,9 @@ class Parallel:
         """Those on the front last, so that they lie above the others."""
         rows = [[point.values[axis.key].value for axis in self.axes] for point in self._points]
         counts = dominance_counts(rows, [axis.direction for axis in self.axes]) if rows else []
-        drawn = [self._point(point, row, count == 0)
+        lines = [self._point(point, row, count == 0)
                  for point, row, count in zip(self._points, rows, counts, strict=True)]
-        return sorted(drawn, key=lambda point: point.is_on_front)
+        return sorted(lines, key=lambda point: point.is_on_front)
 
     def _point(self, point: Point, row: Sequence[float], is_on_front: bool) -> DrawnPoint:
         axes = self.drawn_axes

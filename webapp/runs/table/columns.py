@@ -89,16 +89,16 @@ def columns_of(fields: Fields, asked: str) -> tuple[list[Column], list[str]]:
 
 def values_by_run(team: Team, fields: Fields, runs: Sequence[Run], names: Sequence[str]) -> dict[int, Values]:
     """What runs have under some names. Those of runs under way are computed as they are now; five queries more."""
-    wanted = [name for name in names if name in fields.keys]
+    known_names = [name for name in names if name in fields.keys]
     values: dict[int, Values] = {run.pk: {} for run in runs}
-    name_of = {fields.keys[name]: name for name in wanted}
-    if wanted:
+    name_of = {fields.keys[name]: name for name in known_names}
+    if known_names:
         stored = RunValue.objects.filter(run__in=list(values), field__in=list(name_of))
         for run, field, number, text in stored.values_list("run", "field", "number", "text"):
             values[run][name_of[field]] = text if number is None else number
         under_way = [run for run in runs if run.status == Run.Status.RUNNING]
         for pk, fresh in (values_of(under_way) if under_way else {}).items():
-            values[pk] = {name: fresh[name] for name in wanted if name in fresh}
+            values[pk] = {name: fresh[name] for name in known_names if name in fresh}
     if "seeds" in names and "settings" in fields.keys:
         _add_seeds(fields.keys["settings"], values)
     return values

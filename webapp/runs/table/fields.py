@@ -62,20 +62,20 @@ class Fields:
         Raises:
             UnknownField: there is none, or there are several.
         """
-        wanted = path.strip()
-        for name in (wanted, ALIASES.get(wanted, ""), self._best(wanted)):
+        asked_path = path.strip()
+        for name in (asked_path, ALIASES.get(asked_path, ""), self._best(asked_path)):
             if name in self.keys or name in OWN or name in HEADINGS:
                 return name
         lower = {name.lower(): name for name in self.keys}
-        if wanted.lower() in lower:
-            return lower[wanted.lower()]
-        ends = [name for name in self.keys if re.search(rf"(^|[./]){re.escape(wanted.lower())}$", name.lower())
-                and name.startswith(BEST) == wanted.startswith(BEST)]
-        if wanted and len(ends) == 1:
+        if asked_path.lower() in lower:
+            return lower[asked_path.lower()]
+        ends = [name for name in self.keys if re.search(rf"(^|[./]){re.escape(asked_path.lower())}$", name.lower())
+                and name.startswith(BEST) == asked_path.startswith(BEST)]
+        if asked_path and len(ends) == 1:
             return ends[0]
-        if wanted and ends:
+        if asked_path and ends:
             raise UnknownField(f"{path!r} is the end of several fields: {_some(sorted(ends))}.", "Write more of it.")
-        alike = difflib.get_close_matches(wanted, [*ALIASES, *self.names], MOST_NAMED, 0.5)
+        alike = difflib.get_close_matches(asked_path, [*ALIASES, *self.names], MOST_NAMED, 0.5)
         remedy = f"Did you mean {_some(alike)}?" if alike else "Write one such as ppo.kl.target, win, kl or reward."
         raise UnknownField(f"No run has a field {path[:60]!r}.", remedy)
 

@@ -66,9 +66,9 @@ def as_parquet(team: Team, fields: Fields, runs: QuerySet[Run], names: Sequence[
 def _lines(team: Team, fields: Fields, runs: QuerySet[Run], names: Sequence[str]) -> Iterator[list[Any]]:
     """Each run's cells. The order is taken once, so that a run that ends meanwhile is in the file once."""
     keys = list(runs.values_list("pk", flat=True))
-    wanted = Run.objects.of(team).select_related("created_by").prefetch_related("tags").defer("file_digests")
+    matching = Run.objects.of(team).select_related("created_by").prefetch_related("tags").defer("file_digests")
     for start in range(0, len(keys), PART):
-        part = wanted.in_bulk(keys[start:start + PART])
+        part = matching.in_bulk(keys[start:start + PART])
         values = values_by_run(team, fields, list(part.values()), names)
         for key in keys[start:start + PART]:
             if key in part:

@@ -87,19 +87,19 @@ def group_field(fields: Fields, asked: str) -> tuple[str, list[str]]:
 def grouped(team: Team, fields: Fields, runs: QuerySet[Run], name: str, columns: Sequence[Column]) -> Grouped:
     """The groups in the order of their values, those without one last; three queries, whatever the number of runs."""
     members = _members(fields, runs, name)
-    wanted = {column.name: fields.keys[INSTEAD.get(column.name, column.name)] for column in columns
+    field_of_column = {column.name: fields.keys[INSTEAD.get(column.name, column.name)] for column in columns
               if INSTEAD.get(column.name, column.name) in fields.keys}
     numbers: dict[int, dict[int, float]] = defaultdict(dict)
     matching = runs.order_by().values("pk")
-    stored = RunValue.objects.filter(field__in=set(wanted.values()), run__in=matching)
+    stored = RunValue.objects.filter(field__in=set(field_of_column.values()), run__in=matching)
     for field, run, number in stored.values_list("field", "run", "number"):
         if number is not None:
             numbers[field][run] = number
-    numeric = [column for column in columns if numbers.get(wanted.get(column.name, 0))]
+    numeric = [column for column in columns if numbers.get(field_of_column.get(column.name, 0))]
     groups = []
     for value, keys in members.items():
         means = [_mean(INSTEAD.get(column.name, column.name), (
-            numbers[wanted[column.name]][key] for key in keys if key in numbers[wanted[column.name]]))
+            numbers[field_of_column[column.name]][key] for key in keys if key in numbers[field_of_column[column.name]]))
             for column in numeric]
         groups.append(Group(value, shown(name, value), len(keys), means, _query(name, value)))
     groups.sort(key=_place)

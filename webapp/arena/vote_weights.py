@@ -66,7 +66,8 @@ class VoteWeights:
 
     @property
     def turned(self) -> list[FittedRow]:
-        return [row for row in self.rows if row.is_turned]
+        """Principles against which people vote; of too few votes a sign says nothing."""
+        return [] if self.is_too_few else [row for row in self.rows if row.is_turned]
 
     @property
     def scalarization(self) -> str:

@@ -117,8 +117,11 @@ def test_a_principle_that_people_vote_against_is_warned_of(team: Team, owner: Us
 
 
 def test_too_few_votes_are_said(team: Team, owner: User, owner_client: Client) -> None:
-    page = page_of(owner_client, voted(team, owner, recipe_with(), 12))
-    assert "Too few votes to rely on these weights" in page
+    name = list(recipe_with().weights_by_name)[0]
+    arena = voted(team, owner, recipe_with(), 12, against=name)
+    assert [row.name for row in fitted(arena).rows if row.is_turned] and not fitted(arena).turned
+    page = page_of(owner_client, arena)
+    assert "Too few votes to rely on these weights" in page and "People vote against" not in page
 
 
 def test_votes_on_answers_without_scores_are_left_out_and_counted(team: Team, owner: User) -> None:
